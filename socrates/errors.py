@@ -1,0 +1,46 @@
+"""The errors a user can cause, and how a stage ends when one happens.
+
+Every message is one line that names the file, key or row, and what to do about it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class SocratesError(Exception):
+    """Something the user can mend. The message is shown without a traceback."""
+
+
+class ParamsError(SocratesError):
+    """params.yaml holds something that cannot be used."""
+
+
+class DataError(SocratesError):
+    """An input table or file cannot be used."""
+
+
+class SourceError(SocratesError):
+    """A source (hub, folder, store) cannot be read."""
+
+
+class ModelError(SocratesError):
+    """A model, tokenizer or adapter cannot be used."""
+
+
+class TrainingError(SocratesError):
+    """Training stopped, or could not start."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a stage's ``main``; a :class:`SocratesError` becomes one line on stderr and exit status 1.
+
+    ``OSError`` is included, because a full disk or a missing permission is the user's to mend too.
+    """
+    try:
+        main()
+    except (SocratesError, OSError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"error: {text}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,89 @@
+"""Files that are either whole or not there: atomic writes, hashes, canonical JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it over ``path`` if the block succeeds.
+
+    The data reach the disk before the name does (fsync, then rename), so a crash or a full disk
+    leaves either the old file or none, never half a file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.chmod(0o644)  # mkstemp makes it private; an output is not
+        partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, f"{path}: could not be written ({error.strerror or error})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; it replaces ``path`` if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
+    partial.chmod(0o755)
+    try:
+        yield partial
+        if path.exists():
+            shutil.rmtree(path)
+        partial.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` atomically, in UTF-8."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def json_text(value: Any) -> str:
+    """``value`` as indented JSON that a diff can read; NaN is refused, since JSON has none."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` to ``path`` atomically as indented JSON."""
+    write_text(path, json_text(value))
+
+
+def write_table(path: Path, table: pl.DataFrame) -> None:
+    """Write ``table`` atomically as parquet or CSV, by the name's ending.
+
+    Parquet is written with fixed settings, so that equal tables give equal bytes.
+    """
+    with atomic_path(path) as partial:
+        if path.suffix == ".parquet":
+            table.write_parquet(partial, compression="zstd", statistics=False, row_group_size=262_144)
+        elif path.suffix == ".csv":
+            table.write_csv(partial, float_precision=6)
+        else:
+            raise ValueError(f"{path}: a table is written as .parquet or .csv")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

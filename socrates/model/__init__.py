@@ -1,0 +1,1 @@
+"""Tokenizer, base model, quantised loading, adapters, the shared-scenario forward pass."""

@@ -1,0 +1,112 @@
+"""The parameters of an experiment: one file, typed, unknown keys refused, all problems at once.
+
+Each section of ``params.yaml`` is a class in the module of the same name. A stage asks for the
+sections it needs::
+
+    train = load(Train)
+
+and the *whole* file is checked each time, so that a typo in ``evaluate`` is found before ``train``
+has cost an hour. The other sections' modules are looked up by name, not imported, because a section
+that a stage does not read can stop it but can never change its result: that is what keeps an edit
+of one section's code from invalidating every stage (see ``deps`` in ``dvc.yaml``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from socrates.errors import ParamsError
+
+PATH = Path("params.yaml")
+
+# Section of the file -> class in the module of that name.
+SECTIONS = {
+    "data": "Data",
+    "sample": "Sample",
+    "split": "Split",
+    "model": "Model",
+    "prompt": "Prompt",
+    "lora": "Lora",
+    "train": "Train",
+    "deepspeed": "Deepspeed",
+    "backup": "Backup",
+    "predict": "Predict",
+    "evaluate": "Evaluate",
+}
+
+
+class Section(BaseModel):
+    """A section of the parameters: frozen, strict about types, strict about names."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load(section: type[S], path: Path = PATH) -> S:
+    """The section of class ``section`` from ``path``, after checking the whole file.
+
+    Raises:
+        ParamsError: the file is missing or not YAML, or any section has an unknown, missing or
+            mistyped key. All problems stand in the one message.
+    """
+    name = section.__name__.lower()
+    return parse(read_yaml(path), path)[name]  # type: ignore[return-value]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML 1.2 file (the dialect DVC reads: ``1e-5`` is a number)."""
+    try:
+        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: not found; run from the folder that holds it") from None
+    except YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ParamsError(f"{path}: expected sections such as 'data:' and 'train:'")
+    return raw
+
+
+def parse(raw: dict[str, Any], path: Path = PATH) -> dict[str, Section]:
+    """Every section of a raw mapping, checked. Raises :class:`ParamsError` with all problems."""
+    problems = [_unknown(key, SECTIONS) for key in raw if key not in SECTIONS]
+    sections: dict[str, Section] = {}
+    for name, class_name in SECTIONS.items():
+        section = getattr(importlib.import_module(f"socrates.params.{name}"), class_name)
+        if name not in raw:
+            problems.append(f"{name}: section is missing")
+            continue
+        try:
+            sections[name] = section.model_validate(raw[name])
+        except ValidationError as error:
+            problems += [_problem(name, section, item) for item in error.errors()]
+    if problems:
+        raise ParamsError(f"{path}: " + "; ".join(problems))
+    return sections
+
+
+def _problem(section_name: str, section: type[Section], item: Any) -> str:
+    """One validation error as ``train.learning_rate: what is wrong (what was given)``."""
+    key = ".".join([section_name, *(str(part) for part in item["loc"])])
+    if item["type"] == "extra_forbidden":
+        known = section.model_fields
+        for part in item["loc"][:-1]:
+            known = getattr(known[part].annotation, "model_fields", {})
+        return _unknown(key, known)
+    if item["type"] == "missing":
+        return f"{key}: is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[0].lower()}{message[1:]} (got {item['input']!r})"
+
+
+def _unknown(key: str, known: Any) -> str:
+    close = difflib.get_close_matches(key.rsplit(".", 1)[-1], list(known), n=1)
+    return f"{key}: unknown key" + (f" (did you mean {close[0]}?)" if close else "")

@@ -1,0 +1,31 @@
+"""``train``: the optimisation of the adapter. Devices and process counts are not part of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from socrates.params import Section
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Train(Section):
+    global_batch: Positive  # rows per optimiser step, whatever the number of processes
+    micro_batch: Positive  # rows per forward pass of one process
+    share_scenario: bool  # compute each scenario once for its group of respondents
+    group_size: Positive  # respondents of one scenario that share a pass
+    learning_rate: Annotated[float, Field(gt=0)]
+    epochs: Annotated[float, Field(gt=0)]
+    max_steps: Positive | None  # optimiser steps; null: as many as the epochs give
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    gradient_checkpointing: bool
+    log_steps: Positive
+    eval_steps: Positive
+    eval_rows: Positive  # validation rows used for the loss during training
+    save_steps: Positive
+    keep_checkpoints: Positive
+    seed: int

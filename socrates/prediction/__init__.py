@@ -1,0 +1,1 @@
+"""Answer distributions of respondents under a model."""

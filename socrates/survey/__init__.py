@@ -1,0 +1,1 @@
+"""Survey data: tables, sources, scales, prompts, splits. Pure, without torch."""

@@ -1,0 +1,102 @@
+"""The three tables that pass between stages: responses, truth and predictions.
+
+Every source ends in the responses table, whatever it came from; its columns and types are those of
+SocSci210 without the authors' ``prompt`` and ``reasoning`` (facts: the dataset's card).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from socrates.errors import DataError
+
+# Demographic fields of SocSci210, in the order a persona lists them, with the label it uses.
+# The labels are those of the seed project's prompts where it had the field.
+DEMOGRAPHICS = {
+    "age": "Age",
+    "gender": "Gender",
+    "education": "Education",
+    "ethnicity": "Ethnicity",
+    "income": "Income",
+    "employment": "Employment",
+    "party_id": "Political affiliation",
+    "ideology": "Ideology",
+    "location": "Location",
+    "marital_status": "Marital status",
+    "household_size": "Household size",
+    "housing_ownership": "Housing ownership",
+    "housing_type": "Housing type",
+    "metro_status": "Metro status",
+    "internet_access": "Internet access",
+    "phone_service": "Phone service",
+}
+
+# A cell is one outcome question under one experimental condition.
+CELL = ["study_id", "condition_num", "task_num"]
+
+RESPONSES = {
+    "study_id": pl.String,
+    "sample_id": pl.Int64,  # (study_id, sample_id) is the only unique row key
+    "participant": pl.Int64,  # respondent, numbered within a study
+    "condition_num": pl.Int64,  # experimental arm
+    "task_num": pl.Int64,  # outcome question
+    "demographic": pl.Struct(dict.fromkeys(DEMOGRAPHICS, pl.String)),  # null: not asked
+    "stimuli": pl.String,  # scenario, question and answer instruction in one text
+    "response": pl.Int64,
+}
+
+# The planted answer distribution of each cell, where the data are synthetic. ``scale`` is the
+# notation of a socrates.survey.scales.Scale; ``probabilities`` has one entry per allowed integer.
+TRUTH = {
+    "study_id": pl.String,
+    "condition_num": pl.Int64,
+    "task_num": pl.Int64,
+    "scale": pl.String,
+    "probabilities": pl.List(pl.Float64),
+}
+
+# One row per respondent's answer. ``probabilities`` are those of the allowed integers of ``scale``,
+# in ascending order, given that the answer is allowed (they sum to 1); ``allowed_mass`` is what the
+# model put on allowed answers in all (its format validity). ``scale_rule`` says how the scale was
+# found. A row that cannot be scored is not here: it is counted in the folder's manifest.json.
+PREDICTIONS = {
+    **{name: kind for name, kind in RESPONSES.items() if name != "stimuli"},
+    "scale": pl.String,
+    "scale_rule": pl.String,
+    "probabilities": pl.List(pl.Float32),
+    "allowed_mass": pl.Float32,
+}
+
+
+def read_table(path: Path, schema: dict[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:
+    """A parquet table with exactly the columns of ``schema``, in its order and types.
+
+    Raises:
+        DataError: the file is missing or damaged, a column is missing or of another type.
+    """
+    try:
+        table = pl.read_parquet(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run dvc repro") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: not a readable parquet file ({' '.join(str(error).split())})") from None
+    return check_table(table, schema, path)
+
+
+def check_table(
+    table: pl.DataFrame, schema: dict[str, pl.DataType | type[pl.DataType]], path: Path
+) -> pl.DataFrame:
+    """``table`` with the columns of ``schema`` alone; ``path`` is named in the error."""
+    missing = [name for name in schema if name not in table.columns]
+    if missing:
+        raise DataError(f"{path}: column {', '.join(missing)} missing; found {', '.join(table.columns)}")
+    wrong = [
+        f"{name} is {table.schema[name]}, not {kind}"
+        for name, kind in schema.items()
+        if table.schema[name] != kind
+    ]
+    if wrong:
+        raise DataError(f"{path}: {'; '.join(wrong)}")
+    return table.select(schema)
