@@ -1,0 +1,426 @@
+"""The grammar of answer instructions: numbers and the few words around them, read into a scale.
+
+A :class:`Reader` walks over the numbers of an instruction from left to right and takes the first that
+begins a range (1 to 7), a list (1, 2 or 3), a bound (up to 4) or an option with its label (1 for Yes).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from socrates.survey.scales import Scale
+
+# A wider range than the first is a slip of reading, not a scale; beyond the second, codes are left out.
+WIDEST = 10**9
+WIDEST_WITH_CODES = 10**6
+
+# Paints over the text of a label, so that its numbers are never read.
+PAINT = "\x00"
+
+LINK = (
+    r"(?:=+>?|:|→|means?|meaning|is|being|for|if|when|to|represents?|representing|indicates?|indicating"
+    r"|denotes?|denoting|as|corresponds?\s+to|corresponding\s+to|stands?\s+for|refers?\s+to|equals?"
+    r"|signif(?:ies|ying)|labell?ed|reflects?|would\s+(?:be|mean))"
+)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+WORDS = {
+    **dict(zip(("zero", "one", "two", "three", "four", "five", "six", "seven"), range(8), strict=True)),
+    **dict(
+        zip(
+            ("eight", "nine", "ten", "eleven", "twelve", "twenty", "fifty"),
+            (8, 9, 10, 11, 12, 20, 50),
+            strict=True,
+        )
+    ),
+    "hundred": 100,
+    "thousand": 1000,
+}
+TIMES = {"hundred": 100, "k": 1000, "thousand": 1000, "million": 10**6}
+TOKEN = re.compile(
+    rf"(?P<label>{PAINT}+)"
+    r"|(?P<skip>(?:[$€£]\s?)?\d[\d,]*\.\d+%?|\d+(?!k\b)[A-Za-z]\w*)"
+    r"|[$€£]?(?P<number>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\s*(?P<times>hundred|k|thousand|million)\b)?\s?%?"
+    r"|(?:one|a)\s+(?P<round>hundred|thousand|million)\b"
+    r"|(?P<word>[A-Za-z]+(?:[’'][a-z]+)?)"
+    r"|(?P<dots>\.{2,}|…)"
+    r"|(?P<dash>\s*[-−–—‐‑]\s*)"
+    r"|(?P<mark>>=|<=|[^\s\w])",
+    re.IGNORECASE,
+)
+UNITS = _words("dollars dollar percent percentage points point cents hours minutes days weeks years")
+# What may stand before a range or a list that has no "from" or "between".
+BARE = _words(
+    "integer integers number numbers digit value rating score scale range either with only return enter choose"
+    " select answer respond reply use using pick give type write , ( : ["
+)
+OPENS_OPTION = _words(
+    ", ; ( [ . | / or and where with either : use enter return choose select type while then that"
+)
+LINKS = _words(
+    "= : → > means mean meaning is being for if when represents represent representing indicates indicate"
+    " indicating denotes denote as corresponds corresponding stands refers equals signifies labeled labelled"
+    " reflects would to"
+)
+NO_ANSWER = re.compile(
+    r"\W*(?:for|means|if|=|is|to|when|indicates?)?\W*(?:to\s+)?(?:you(?:\s+are|['’]re)?\s+|i(?:\s+am|['’]m)?\s+)?"
+    r"(?:do\s+not\s+know|don['’]?t\s+know|dk\b|not\s+sure|unsure|no\s+opinion|no\s+answer|prefer\s+not|refuse"
+    r"|declin|skip|not\s+applicable|n/?a\b|missing|can(?:not|['’]t)\s+(?:say|choose|decide)|undecided"
+    r"|other\b|none\b|neither\b|would\s+rather\s+not|have\s+no\s+opinion|did\s+not\s+answer)(?![^,;.]*\bat\s+all)",
+    re.IGNORECASE,
+)
+STEP = re.compile(r"(?:multiples?|increments?|steps?|intervals?) of|divisible by|the nearest|units of")
+SCALE_WORDS = _words("scale scales range ranges ranging rating rate rated thermometer slider")
+ANCHOR_WORDS = _words("where with scale such which")
+NOUNS = _words("integer number value rating score digit")
+BELOW = re.compile(
+    r"(?:at least|no less than|no fewer than|no lower than|not less than|minimum(?: of)?|starting (?:at|from)"
+    r"|greater than or equal to|≥|>=)$"
+)
+ABOVE = re.compile(
+    r"(?:up to|at most|no more than|no greater than|no higher than|not more than|not exceed(?:ing)?|not over"
+    r"|maximum(?: of)?|less than or equal to|≤|<=)$"
+)
+OVER = re.compile(r"(?:greater than|more than|higher than|larger than|above|exceeding|>)$")
+UNDER = re.compile(r"(?:less than|fewer than|lower than|smaller than|below|under|<)$")
+OR_MORE = re.compile(r"(?:or|and) (?:more|greater|higher|above|over|larger|up)")
+OR_LESS = re.compile(r"(?:or|and) (?:less|fewer|lower|below|under|smaller)")
+
+
+@dataclass(frozen=True)
+class ParsedScale:
+    """What a text states about the integers that answer it.
+
+    Attributes:
+        rule: how it is stated: ``range`` (1 to 7), ``step`` (a multiple of 100 between ...), ``labels``
+            (1 for Yes or 2 for No), ``list`` (1, 2 or 3), ``anchors`` (1 means never and 7 means always,
+            no range), ``one_sided`` (up to 4), or ``question`` (no range in the instruction, but one in
+            the question: "On a scale from 1 to 5, ...").
+        scale: the allowed integers, codes such as "99 for don't know" included: who may give an answer
+            is asked to give it, so it is a possible response. None where one end is open.
+        low, high: of an open ``one_sided`` statement, the end that is stated.
+    """
+
+    rule: str
+    scale: Scale | None
+    low: int | None = None
+    high: int | None = None
+
+    def allows(self, response: int) -> bool:
+        """Whether the statement allows this answer; an open end allows everything beyond it."""
+        if self.scale is not None:
+            return response in self.scale.options
+        return (self.low is None or response >= self.low) and (self.high is None or response <= self.high)
+
+
+class Token(NamedTuple):
+    """A number, word, label (an option's painted text), dash or mark, with its place in the text."""
+
+    kind: str
+    text: str
+    value: int
+    start: int
+    end: int
+
+
+def tokenise(text: str, start: int, end: int) -> list[Token]:
+    tokens: list[Token] = []
+    for match in TOKEN.finditer(text, start, end):
+        kind, found = match.lastgroup or "", match[0]
+        value = 0
+        if kind in ("number", "times"):
+            kind, value = "number", int(match["number"].replace(",", ""))
+            value *= TIMES.get((match["times"] or "").lower(), 1)
+        elif kind == "round":
+            kind, value = "number", TIMES[match["round"].lower()]
+        elif kind == "word" and found.lower() in WORDS:
+            kind, value = "number", WORDS[found.lower()]
+        if kind == "number" and tokens and tokens[-1].text in ("-", " -", "+", " +", "minus"):
+            sign, before = tokens[-1], tokens[-2] if len(tokens) > 1 else None
+            if (before is None or before.kind not in ("number", "label")) and sign.end == match.start():
+                tokens.pop()
+                value = value if "+" in sign.text else -value
+        if kind == "dash":
+            found = found.replace(found.strip(), "-")
+        tokens.append(Token(kind, found.lower(), value, match.start(), match.end()))
+    return tokens
+
+
+class Reader:
+    """Reads the scale that ``text[start:end]`` states; labels in it are painted over.
+
+    Args:
+        text: a stimulus with its labels painted over.
+        original: the same, unpainted, for telling "don't know" from other labels.
+    """
+
+    def __init__(self, text: str, original: str, start: int, end: int) -> None:
+        self.text, self.original, self.start = text, original, start
+        self.step, self.from_zero = 1, False
+        self.tokens = self._without_step(tokenise(text, start, end))
+
+    def read(self, free_until: int) -> ParsedScale | None:
+        """The scale, or None.
+
+        Args:
+            free_until: up to here in the text, which is an instruction, any range or bound is the scale;
+                beyond it, only what names itself one ("on a scale from", "1 = low; 5 = high").
+        """
+        for at, token in enumerate(self.tokens):
+            if token.kind != "number":
+                continue
+            free = token.start < free_until
+            found = self._range(at, free) or self._list(at, free)
+            if not found and free:
+                found = self._bounds(at, free_until)
+            if not found and self._is_option(at, first=free):
+                return self._labels(at, free)
+            if found:
+                return found
+        return None
+
+    def _text(self, at: int) -> str:
+        return self.tokens[at].text if 0 <= at < len(self.tokens) else ""
+
+    def _kind(self, at: int) -> str:
+        return self.tokens[at].kind if 0 <= at < len(self.tokens) else ""
+
+    def _is_number(self, at: int) -> bool:
+        return self._kind(at) == "number"
+
+    def _without_step(self, tokens: list[Token]) -> list[Token]:
+        """Takes "a multiple of 100", "in increments of 5" or "divisible by 3" out of the tokens."""
+        for at in range(len(tokens) - 2):
+            phrase = f"{tokens[at].text} {tokens[at + 1].text}"
+            if tokens[at + 2].kind == "number" and tokens[at + 2].value > 0 and STEP.fullmatch(phrase):
+                self.step, self.from_zero = (
+                    tokens[at + 2].value,
+                    not phrase.startswith(("incr", "step", "inter")),
+                )
+                return tokens[:at] + tokens[at + 3 :]
+        return tokens
+
+    def _range(self, at: int, free: bool) -> ParsedScale | None:
+        """``1 to 7``, ``between 0 and 100``, ``from 1 (low) to 5 (high)``, ``1-7 scale``."""
+        opener = self._text(at - 1)
+        prefixed = opener in ("from", "between", "of") and (
+            opener != "of" or self._text(at - 2) in SCALE_WORDS
+        )
+        if not (prefixed or opener in BARE or opener in ("a", "the") or at == 0):
+            return None
+        far = at + 25 if prefixed else at + 4
+        for to in range(at + 1, min(far, len(self.tokens))):
+            if self._is_number(to) or self._text(to) in (".", "?", ";"):
+                return None
+            end = self._joins(to, opener == "between")
+            if not end:
+                if not prefixed and self._text(to) not in UNITS and self._kind(to) != "label":
+                    return None
+                continue
+            low, high = sorted((self.tokens[at].value, self.tokens[end].value))
+            if free and opener in ("a", "the") and self._text(end + 1) not in SCALE_WORDS | {"-"}:
+                return None
+            if not free and not self._names_itself(at, to, end, prefixed):
+                return None
+            if free and self._is_time(at, low, high):
+                return None
+            return self._stated("step" if self.step > 1 else "range", low, high, end)
+        return None
+
+    def _joins(self, to: int, between: bool) -> int | None:
+        """Where the second number stands if a range's joining word stands at ``to``."""
+        text, ahead = self._text(to), to + 1
+        if text == "up" and self._text(ahead) == "to":
+            ahead += 1
+        elif text.strip() == "-" and self._kind(to) == "dash" and self._text(ahead) == "to":
+            ahead += 2  # 1-to-7
+        elif not (
+            text in ("to", "through", "thru", "until", "till")
+            or (text in ("and", "&") and between)
+            or self._kind(to) in ("dash", "dots")
+        ):
+            return None
+        return ahead if self._is_number(ahead) else None
+
+    def _names_itself(self, at: int, to: int, end: int, prefixed: bool) -> bool:
+        """Whether a range outside an instruction says that it is the answers' range."""
+        before = {token.text for token in self.tokens[max(0, at - 4) : at]}
+        after = {token.text for token in self.tokens[end + 1 : end + 4]}
+        closes = self._text(at - 1) in ("(", "[") and self._text(end + 1) in (")", "]")
+        labelled = prefixed and self._kind(at + 1) == "label" and self._kind(end + 1) == "label"
+        ends = (
+            self._text(at - 2) == ","
+            and prefixed
+            and not self.text[self.tokens[end].end :].strip(" ?.\"'”’)")
+        )
+        low = min(self.tokens[at].value, self.tokens[end].value)
+        return bool((before | after) & SCALE_WORDS) or labelled or ((closes or ends) and low <= 1)
+
+    def _is_time(self, at: int, low: int, high: int) -> bool:
+        """Years that the quantity is about ("the hours worked between 2010 and 2020")."""
+        words = {token.text for token in self.tokens[:at]}
+        return 1900 <= low <= high <= 2100 and bool(
+            words & {"representing", "estimating", "estimated", "for"}
+        )
+
+    def _list(self, at: int, free: bool) -> ParsedScale | None:
+        """``1 or 2``, ``1, 2, 3``, ``0/1``; with dots, a range."""
+        if not free or not (
+            at == 0 or self._text(at - 1) in BARE or self._text(at - 1) in ("of", "following")
+        ):
+            return None
+        values, end, dots = [self.tokens[at].value], at, False
+        while True:
+            ahead = end + 1
+            while self._text(ahead) in (",", "or", "and", "/", "|") or self._kind(ahead) == "dots":
+                dots = dots or self._kind(ahead) == "dots"
+                ahead += 1
+            if (
+                ahead == end + 1
+                or not self._is_number(ahead)
+                or (self._links(ahead) and self._text(ahead + 1) != ":")
+            ):
+                break
+            values.append(self.tokens[ahead].value)
+            end = ahead
+        if len(set(values)) < 2:
+            return None
+        if dots:
+            return self._stated("range", min(values), max(values), end)
+        return self._with_codes("list", sorted(set(values)), end)
+
+    def _bounds(self, at: int, free_until: int) -> ParsedScale | None:
+        """``at least 0``, ``no more than 20``, ``between`` none; both ends, if both are stated."""
+        low = high = None
+        for here in range(at, len(self.tokens)):
+            token = self.tokens[here]
+            if token.start >= free_until:
+                break
+            if token.kind != "number":
+                continue
+            before = self.text[max(self.start, token.start - 30) : token.start].lower().rstrip(" $€£")
+            after = " ".join(self._text(here + ahead) for ahead in (1, 2))
+            value = token.value
+            if BELOW.search(before) or OR_MORE.match(after):
+                low = value
+            elif ABOVE.search(before) or OR_LESS.match(after):
+                high = value
+            elif OVER.search(before):
+                low = value + 1
+            elif UNDER.search(before):
+                high = value - 1
+            elif here == at or self._is_option(here):
+                break
+        if low is None and high is None:
+            return None
+        if low is None:
+            low = self.sign()
+        if low is not None and high is not None:
+            return self._stated("step" if self.step > 1 else "range", low, high, at) if low < high else None
+        return ParsedScale("one_sided", None, low, high)
+
+    def sign(self) -> int | None:
+        """The lowest answer where the instruction asks for a positive or non-negative number."""
+        words = " ".join(token.text for token in self.tokens[:12])
+        if re.search(r"\bnon ?-? ?negative|\bnonnegative", words):
+            return 0
+        return 1 if re.search(r"\bpositive (?:whole |integer|number)", words) else None
+
+    def _links(self, at: int) -> bool:
+        """Whether the number is followed by a label."""
+        text, kind = self._text(at + 1), self._kind(at + 1)
+        if kind == "label":
+            return True
+        if text == "," and self._text(at + 2) in ("meaning", "for", "representing", "indicating", "being"):
+            return True
+        if kind == "dash":
+            return len(text) == 3 and self._kind(at + 2) == "word"  # 1 - Yes, but not 7-point
+        if text == "to":
+            return self._kind(at + 2) == "word"
+        return text in LINKS
+
+    def _is_option(self, at: int, first: bool = False) -> bool:
+        if not self._is_number(at) or not self._links(at):
+            return False
+        opener = self._text(at - 1)
+        return (
+            first
+            or at == 0
+            or opener in OPENS_OPTION
+            or self._kind(at - 1) == "label"
+            or (self._kind(at - 1) == "mark" and opener not in "-+<>$")
+            or self._text(at + 1) in ("=", ":", "→")
+            or (opener == "to" and self._text(at - 2) == "up")
+        )
+
+    def _labels(self, first: int, free: bool) -> ParsedScale | None:
+        """``1 for Yes or 2 for No`` is these options; ``where 1 means low and 7 means high`` a range."""
+        places = [first, *(at for at in range(first + 1, len(self.tokens)) if self._is_option(at))]
+        if any(self.tokens[at].text not in WORDS for at in places):
+            places = [at for at in places if self.tokens[at].text not in WORDS]
+        named = {self.tokens[at].value: at for at in reversed(places)}
+        if len(named) < 2:
+            return None
+        words = {token.text for token in self.tokens[:first]}
+        marked = bool(words & ANCHOR_WORDS)
+        if (
+            not free
+            and not marked
+            and not all(
+                self._text(at + 1) in ("=", ":", "→") or self._kind(at + 1) == "label" for at in places
+            )
+        ):
+            return None
+        core = sorted(value for value, at in named.items() if not self._no_answer(at))
+        if len(core) < 2:
+            core = sorted(named)
+        if any(self._text(at - 1) == "to" and self._text(at - 2) == "up" for at in places):
+            return self._stated("one_sided", core[0], core[-1], places[0])
+        consecutive = core == list(range(core[0], core[-1] + 1))
+        joined = len(core) == 2 and self._text(max(named[value] for value in core) - 1) == "and"
+        article = bool(words & {"a", "an", "single"}) and bool(words & NOUNS)
+        if not consecutive and (marked or joined or article):
+            return self._stated("anchors", core[0], core[-1], places[0])
+        return ParsedScale("labels", Scale(sorted(named)))
+
+    def _no_answer(self, at: int) -> bool:
+        """Whether the number's label is "don't know", "refused" or the like."""
+        return bool(NO_ANSWER.match(self.original, self.tokens[at].end))
+
+    def _stated(self, rule: str, low: int, high: int, end: int) -> ParsedScale | None:
+        if not low < high <= low + WIDEST:
+            return None
+        start = -(-low // self.step) * self.step if self.from_zero else low
+        options = range(start, high + 1, self.step)
+        return self._with_codes(rule, options, end) if len(options) > 1 else None
+
+    def _with_codes(self, rule: str, options: Sequence[int], end: int) -> ParsedScale:
+        """The options and the codes outside them: ``or 99 for don't know``."""
+        codes = {self.tokens[at].value for at in self._codes(end)} - set(options[:0])
+        codes = {code for code in codes if not options[0] <= code <= options[-1]}
+        if codes and len(options) <= WIDEST_WITH_CODES:
+            options = sorted({*options, *codes})
+        return ParsedScale(rule, Scale(options))
+
+    def _codes(self, end: int) -> Iterator[int]:
+        """Numbers with a label that are an answer of their own, beside a range that ends at ``end``."""
+        for at in range(end + 1, len(self.tokens)):
+            if not self._is_number(at):
+                continue
+            opener = self._text(at - 1)
+            own = opener in ("or", "use", "enter", "return") and (
+                self._kind(at + 1) == "label" or self._kind(at + 2) == "label" or at <= end + 3
+            )
+            told = re.search(
+                r"(?:if|when)\b[^.;]{3,60}$", self.text[self.tokens[end].end : self.tokens[at].start]
+            )
+            reverse = opener in ("use", "enter", "return", "choose", "select", "answer", "with") and told
+            if (self._is_option(at) and (self._no_answer(at) or own)) or (reverse and not self._links(at)):
+                yield at

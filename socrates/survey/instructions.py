@@ -1,0 +1,106 @@
+"""Finds the answer instruction of a stimulus ("Only return an integer from 1 to 7, ...") and its scale.
+
+A stimulus holds scenario, question and instruction in one text. This file finds the sentences that
+instruct; :mod:`socrates.survey.grammar` reads them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from socrates.survey.grammar import LINK, PAINT, ParsedScale, Reader
+
+VERB = (
+    r"(?:return|respond|reply|answer|enter|give|provide|choose|select|pick|type|write|rate|report|indicate"
+    r"|output|state|use|submit|express|mark|score|say)"
+)
+NOUN = r"(?:integers?|numbers?|digits?|values?|ratings?|scores?|whole|multiples?)"
+CLOSERS = r"[\"'”’)\]]*"
+# An instruction begins at "only return", "please answer", "respond with a number", "your answer should",
+# or at one of the verbs when a sentence or a quotation begins with it.
+CUE = re.compile(
+    rf"\b(?:only|please|just)\s+(?:only\s+|just\s+|simply\s+)?{VERB}\b"
+    rf"|\b{VERB}\s+(?:(?:only|just|with|using|as|on|me|back|exactly|single|one|either|an?|the)\s+)*{NOUN}\b"
+    rf"|\b{VERB}\s+(?:only\s+)?(?:with|only)\s+(?:only\s+|either\s+)?[-−–+$]?\d"
+    r"|\byour\s+(?:answer|response|rating|reply|estimate|choice)\s+(?:should|must|may|can|has|needs|is)\b"
+    r"|\b(?:answers|responses|valid answers)\s+(?:range|should|must|are|run)\b"
+    rf"|(?<=\D:)\s*[\"“‘']{VERB}\b",
+    re.IGNORECASE,
+)
+IMPERATIVE = re.compile(rf"\W*{VERB}\b", re.IGNORECASE)
+SENTENCE_END = re.compile(
+    rf"(?<!\b[A-Z])(?<!\b(?:Dr|Mr|Ms|vs|St|No))(?<!\b(?:Mrs|etc|e\.g|i\.e))[.?!]+{CLOSERS}(?=\s+\S)|\n\s*\n"
+)
+SCALE_SENTENCE = re.compile(
+    r"\W*(?:on|using|use|rate|please|options|response options|scale)\b", re.IGNORECASE
+)
+
+NUMBER = r"[-−–+]?\s?[$€£]?\d[\d,]*%?"
+QUOTED = (
+    r"(?:\"[^\"\s][^\"]{0,400}?\"|“[^”]{1,400}”|‘(?:[^’]|’(?=\w)){1,400}’|'(?:[^'\s]|(?<=\w)'(?=\w))"
+    r"(?:[^']|'(?=\w)){0,400}')"
+)
+# A bracket after a number holds its label, unless it opens with a code of its own: "5 (1=low; 5=high)".
+CODE_INSIDE = rf"(?:or|use|enter|return|where|with|and)\b|[-−–]?\d[\d,]*\s*(?:{LINK})(?!\w)(?!\s*\d)"
+LABEL = re.compile(
+    rf"(?<![\w.])(?:{NUMBER}|\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten))"
+    rf"(?:(?P<link>\s*,?\s*\b{LINK}(?!\w)\s*|\s*(?:=|:|→|,\s|\s[-–—]\s)\s*|\s+)(?P<quoted>{QUOTED})"
+    rf"|\s*(?P<bracket>\((?!\s*(?:{CODE_INSIDE}))[^()]*\)|\[(?!\s*(?:{CODE_INSIDE}))[^\[\]]*\]))",
+    re.IGNORECASE,
+)
+
+
+def parse_instruction(stimuli: str) -> ParsedScale | None:
+    """The scale that a stimulus states in its answer instruction, or None where it states none.
+
+    The last instruction of the text counts; sentences of instruction in a row are one. Where it gives no
+    range (``Only return an integer``), the question directly before it may (``On a scale from 1 to 5,
+    ...``); nothing earlier is looked at, so a range of the scenario (``ages 18 to 35``) is never taken.
+    """
+    text = LABEL.sub(_paint, stimuli)
+    sentences = _sentences(text)
+    cues = {number: places for number, span in enumerate(sentences) if (places := _cues(text, *span))}
+    first = max(cues, default=len(sentences))
+    while first in cues:
+        for place in reversed(cues[first]):
+            if found := Reader(text, stimuli, place, len(text)).read(sentences[first][1]):
+                return found
+        if first - 1 not in cues or _asks(text, sentences[first - 1]):
+            break
+        first -= 1
+    spans = [(sentences[first][0], cues[first][0])] if cues else []
+    for number in range(first - 1, max(first - 4, -1), -1):
+        # the last sentence is the question; what stands before it must itself speak of a scale
+        if number == first - 1 or SCALE_SENTENCE.match(text, sentences[number][0]):
+            spans.append(sentences[number])
+        elif not SCALE_SENTENCE.match(text, sentences[number + 1][0]):
+            break
+    for start, end in spans:
+        if found := Reader(text, stimuli, start, end).read(start):
+            return ParsedScale("question", found.scale, found.low, found.high)
+    return None
+
+
+def _paint(match: re.Match[str]) -> str:
+    group = "quoted" if match["quoted"] else "bracket"
+    start, end = match.start(group) - match.start(), match.end(group) - match.start()
+    return match[0][:start] + PAINT * (end - start) + match[0][end:]
+
+
+def _sentences(text: str) -> list[tuple[int, int]]:
+    """Start and end of each sentence, in order; together they are the text."""
+    ends = [match.end() for match in SENTENCE_END.finditer(text)]
+    if not ends or text[ends[-1] :].strip():
+        ends.append(len(text))
+    return list(zip([0, *ends], ends, strict=False))
+
+
+def _cues(text: str, start: int, end: int) -> list[int]:
+    """Where instructions begin in a sentence."""
+    places = [match.start() for match in CUE.finditer(text, start, end)]
+    imperative = IMPERATIVE.match(text, start, end)
+    return [imperative.start(), *places] if imperative else places
+
+
+def _asks(text: str, sentence: tuple[int, int]) -> bool:
+    return text[slice(*sentence)].rstrip(" \"'”’)]").endswith("?")
