@@ -47,19 +47,19 @@ TIMES = {"hundred": 100, "k": 1000, "thousand": 1000, "million": 10**6}
 TOKEN = re.compile(
     rf"(?P<label>{PAINT}+)"
     r"|(?P<skip>(?:[$€£]\s?)?\d[\d,]*\.\d+%?|\d+(?!k\b)[A-Za-z]\w*)"
-    r"|[$€£]?(?P<number>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\s*(?P<times>hundred|k|thousand|million)\b)?\s?%?"
+    r"|[$€£]?(?P<number>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\s*(?P<times>hundred|k|thousand|million)\b)?(?:\s?%)?"
     r"|(?:one|a)\s+(?P<round>hundred|thousand|million)\b"
     r"|(?P<word>[A-Za-z]+(?:[’'][a-z]+)?)"
     r"|(?P<dots>\.{2,}|…)"
     r"|(?P<dash>\s*[-−–—‐‑]\s*)"
-    r"|(?P<mark>>=|<=|[^\s\w])",
+    r"|(?P<mark>>=|<=|[^\s\w\"'“”‘’])",
     re.IGNORECASE,
 )
 UNITS = _words("dollars dollar percent percentage points point cents hours minutes days weeks years")
 # What may stand before a range or a list that has no "from" or "between".
 BARE = _words(
-    "integer integers number numbers digit value rating score scale range either with only return enter choose"
-    " select answer respond reply use using pick give type write , ( : ["
+    "integer integers number numbers digit value rating score scale range either with only return enter"
+    " choose select answer respond reply use using pick give type write , ( : ["
 )
 OPENS_OPTION = _words(
     ", ; ( [ . | / or and where with either : use enter return choose select type while then that"
@@ -76,6 +76,7 @@ NO_ANSWER = re.compile(
     r"|other\b|none\b|neither\b|would\s+rather\s+not|have\s+no\s+opinion|did\s+not\s+answer)(?![^,;.]*\bat\s+all)",
     re.IGNORECASE,
 )
+ENUMERATED = re.compile(r"(?:(?<=\s)|(?<=\())(\d{1,2})[.)]\s+(?=[A-Za-z\"'“‘])")
 STEP = re.compile(r"(?:multiples?|increments?|steps?|intervals?) of|divisible by|the nearest|units of")
 SCALE_WORDS = _words("scale scales range ranges ranging rating rate rated thermometer slider")
 ANCHOR_WORDS = _words("where with scale such which")
@@ -90,7 +91,7 @@ ABOVE = re.compile(
 )
 OVER = re.compile(r"(?:greater than|more than|higher than|larger than|above|exceeding|>)$")
 UNDER = re.compile(r"(?:less than|fewer than|lower than|smaller than|below|under|<)$")
-OR_MORE = re.compile(r"(?:or|and) (?:more|greater|higher|above|over|larger|up)")
+OR_MORE = re.compile(r"(?:or|and) (?:more|greater|higher|above|over|larger|up)|upwards?\b")
 OR_LESS = re.compile(r"(?:or|and) (?:less|fewer|lower|below|under|smaller)")
 
 
@@ -130,9 +131,9 @@ class Token(NamedTuple):
     end: int
 
 
-def tokenise(text: str, start: int, end: int) -> list[Token]:
+def tokenise(text: str) -> list[Token]:
     tokens: list[Token] = []
-    for match in TOKEN.finditer(text, start, end):
+    for match in TOKEN.finditer(text):
         kind, found = match.lastgroup or "", match[0]
         value = 0
         if kind in ("number", "times"):
@@ -142,11 +143,12 @@ def tokenise(text: str, start: int, end: int) -> list[Token]:
             kind, value = "number", TIMES[match["round"].lower()]
         elif kind == "word" and found.lower() in WORDS:
             kind, value = "number", WORDS[found.lower()]
-        if kind == "number" and tokens and tokens[-1].text in ("-", " -", "+", " +", "minus"):
-            sign, before = tokens[-1], tokens[-2] if len(tokens) > 1 else None
-            if (before is None or before.kind not in ("number", "label")) and sign.end == match.start():
+        if kind == "number" and tokens and tokens[-1].end == match.start():
+            sign, before = tokens[-1], tokens[-2].kind if len(tokens) > 1 else ""
+            joined = sign.start > 0 and text[sign.start].isspace() < text[sign.start - 1].isalnum()  # 1-to-7
+            if sign.text in ("-", " -", "+") and before not in ("number", "label") and not joined:
                 tokens.pop()
-                value = value if "+" in sign.text else -value
+                value = value if sign.text == "+" else -value
         if kind == "dash":
             found = found.replace(found.strip(), "-")
         tokens.append(Token(kind, found.lower(), value, match.start(), match.end()))
@@ -154,17 +156,17 @@ def tokenise(text: str, start: int, end: int) -> list[Token]:
 
 
 class Reader:
-    """Reads the scale that ``text[start:end]`` states; labels in it are painted over.
+    """Reads the scale that a text states.
 
     Args:
-        text: a stimulus with its labels painted over.
+        text: an instruction or a question, its labels painted over.
         original: the same, unpainted, for telling "don't know" from other labels.
     """
 
-    def __init__(self, text: str, original: str, start: int, end: int) -> None:
-        self.text, self.original, self.start = text, original, start
+    def __init__(self, text: str, original: str) -> None:
+        self.text, self.original = text, original
         self.step, self.from_zero = 1, False
-        self.tokens = self._without_step(tokenise(text, start, end))
+        self.tokens = self._without_step(tokenise(text))
 
     def read(self, free_until: int) -> ParsedScale | None:
         """The scale, or None.
@@ -184,7 +186,15 @@ class Reader:
                 return self._labels(at, free)
             if found:
                 return found
-        return None
+        low = self._sign(free_until)
+        return self._enumerated() or (None if low is None else ParsedScale("one_sided", None, low))
+
+    def _enumerated(self) -> ParsedScale | None:
+        """``1. Yes 2. No`` or ``1) Yes 2) No``, when the numbers follow one another."""
+        values = [int(match[1]) for match in ENUMERATED.finditer(self.text)]
+        if len(values) < 2 or values != list(range(values[0], values[-1] + 1)):
+            return None
+        return ParsedScale("labels", Scale(values))
 
     def _text(self, at: int) -> str:
         return self.tokens[at].text if 0 <= at < len(self.tokens) else ""
@@ -210,28 +220,35 @@ class Reader:
     def _range(self, at: int, free: bool) -> ParsedScale | None:
         """``1 to 7``, ``between 0 and 100``, ``from 1 (low) to 5 (high)``, ``1-7 scale``."""
         opener = self._text(at - 1)
-        prefixed = opener in ("from", "between", "of") and (
-            opener != "of" or self._text(at - 2) in SCALE_WORDS
-        )
-        if not (prefixed or opener in BARE or opener in ("a", "the") or at == 0):
+        prefixed = opener in ("from", "between") or (opener == "of" and self._text(at - 2) in SCALE_WORDS)
+        end = self._range_end(at, prefixed)
+        if end is None:
             return None
-        far = at + 25 if prefixed else at + 4
-        for to in range(at + 1, min(far, len(self.tokens))):
-            if self._is_number(to) or self._text(to) in (".", "?", ";"):
+        low, high = sorted((self.tokens[at].value, self.tokens[end].value))
+        if 1900 <= low <= high <= 2100 and self._text(at - 1 - prefixed) not in BARE | {"year"}:
+            return None  # "the hours worked between 2010 and 2020"
+        if free:
+            # without "from", a range follows a word for the answer or speaks of a scale or ends the sentence
+            closes = (
+                self._text(at + 1) == "-" and self._text(end + 1) in ("", ".", "?", ")") and low in (0, 1)
+            )
+            if not (
+                prefixed or at == 0 or opener in BARE or closes or self._text(end + 1) in SCALE_WORDS | {"-"}
+            ):
                 return None
-            end = self._joins(to, opener == "between")
-            if not end:
-                if not prefixed and self._text(to) not in UNITS and self._kind(to) != "label":
-                    return None
-                continue
-            low, high = sorted((self.tokens[at].value, self.tokens[end].value))
-            if free and opener in ("a", "the") and self._text(end + 1) not in SCALE_WORDS | {"-"}:
+        elif not self._names_itself(at, end, prefixed):
+            return None
+        return self._stated("step" if self.step > 1 else "range", low, high, end)
+
+    def _range_end(self, at: int, prefixed: bool) -> int | None:
+        """Where the range's second number stands; labels, and after "from" any words, may come before."""
+        for to in range(at + 1, min(at + (25 if prefixed else 4), len(self.tokens))):
+            end = self._joins(to, self._text(at - 1) == "between")
+            if end is not None:
+                return end
+            between = prefixed or self._text(to) in UNITS or self._kind(to) == "label"
+            if not between or self._is_number(to) or self._text(to) in (".", "?", ";"):
                 return None
-            if not free and not self._names_itself(at, to, end, prefixed):
-                return None
-            if free and self._is_time(at, low, high):
-                return None
-            return self._stated("step" if self.step > 1 else "range", low, high, end)
         return None
 
     def _joins(self, to: int, between: bool) -> int | None:
@@ -249,26 +266,15 @@ class Reader:
             return None
         return ahead if self._is_number(ahead) else None
 
-    def _names_itself(self, at: int, to: int, end: int, prefixed: bool) -> bool:
+    def _names_itself(self, at: int, end: int, prefixed: bool) -> bool:
         """Whether a range outside an instruction says that it is the answers' range."""
-        before = {token.text for token in self.tokens[max(0, at - 4) : at]}
-        after = {token.text for token in self.tokens[end + 1 : end + 4]}
-        closes = self._text(at - 1) in ("(", "[") and self._text(end + 1) in (")", "]")
+        near = {token.text for token in (*self.tokens[max(0, at - 4) : at], *self.tokens[end + 1 : end + 4])}
         labelled = prefixed and self._kind(at + 1) == "label" and self._kind(end + 1) == "label"
-        ends = (
-            self._text(at - 2) == ","
-            and prefixed
-            and not self.text[self.tokens[end].end :].strip(" ?.\"'”’)")
-        )
+        bracketed = self._text(at - 1) in ("(", "[") and self._text(end + 1) in (")", "]")
+        last = not self.text[self.tokens[end].end :].strip(" ?.\"'”’)")
         low = min(self.tokens[at].value, self.tokens[end].value)
-        return bool((before | after) & SCALE_WORDS) or labelled or ((closes or ends) and low <= 1)
-
-    def _is_time(self, at: int, low: int, high: int) -> bool:
-        """Years that the quantity is about ("the hours worked between 2010 and 2020")."""
-        words = {token.text for token in self.tokens[:at]}
-        return 1900 <= low <= high <= 2100 and bool(
-            words & {"representing", "estimating", "estimated", "for"}
-        )
+        ends = last and prefixed and self._text(at - 2) in (",", "(", ":")
+        return bool(near & SCALE_WORDS) or labelled or ((bracketed or ends) and low <= 1)
 
     def _list(self, at: int, free: bool) -> ParsedScale | None:
         """``1 or 2``, ``1, 2, 3``, ``0/1``; with dots, a range."""
@@ -292,7 +298,8 @@ class Reader:
             end = ahead
         if len(set(values)) < 2:
             return None
-        if dots:
+        interval = len(values) == 2 and self._text(at - 1) in ("[", "(") and self._text(at - 2) in SCALE_WORDS
+        if dots or interval:
             return self._stated("range", min(values), max(values), end)
         return self._with_codes("list", sorted(set(values)), end)
 
@@ -305,7 +312,7 @@ class Reader:
                 break
             if token.kind != "number":
                 continue
-            before = self.text[max(self.start, token.start - 30) : token.start].lower().rstrip(" $€£")
+            before = self.text[max(0, token.start - 30) : token.start].lower().rstrip(" $€£")
             after = " ".join(self._text(here + ahead) for ahead in (1, 2))
             value = token.value
             if BELOW.search(before) or OR_MORE.match(after):
@@ -321,15 +328,15 @@ class Reader:
         if low is None and high is None:
             return None
         if low is None:
-            low = self.sign()
+            low = self._sign(free_until)
         if low is not None and high is not None:
             return self._stated("step" if self.step > 1 else "range", low, high, at) if low < high else None
         return ParsedScale("one_sided", None, low, high)
 
-    def sign(self) -> int | None:
+    def _sign(self, free_until: int) -> int | None:
         """The lowest answer where the instruction asks for a positive or non-negative number."""
-        words = " ".join(token.text for token in self.tokens[:12])
-        if re.search(r"\bnon ?-? ?negative|\bnonnegative", words):
+        words = self.text[:free_until].lower()
+        if re.search(r"\bnon\W?negative\b", words):
             return 0
         return 1 if re.search(r"\bpositive (?:whole |integer|number)", words) else None
 
@@ -386,7 +393,7 @@ class Reader:
         consecutive = core == list(range(core[0], core[-1] + 1))
         joined = len(core) == 2 and self._text(max(named[value] for value in core) - 1) == "and"
         article = bool(words & {"a", "an", "single"}) and bool(words & NOUNS)
-        if not consecutive and (marked or joined or article):
+        if not consecutive and (marked or joined or article or not free):
             return self._stated("anchors", core[0], core[-1], places[0])
         return ParsedScale("labels", Scale(sorted(named)))
 
@@ -418,9 +425,8 @@ class Reader:
             own = opener in ("or", "use", "enter", "return") and (
                 self._kind(at + 1) == "label" or self._kind(at + 2) == "label" or at <= end + 3
             )
-            told = re.search(
-                r"(?:if|when)\b[^.;]{3,60}$", self.text[self.tokens[end].end : self.tokens[at].start]
-            )
+            between = self.text[self.tokens[end].end : self.tokens[at].start]
+            told = re.search(r"\b(?:if|when)\b[^.;]{3,60}$", between, re.IGNORECASE)
             reverse = opener in ("use", "enter", "return", "choose", "select", "answer", "with") and told
             if (self._is_option(at) and (self._no_answer(at) or own)) or (reverse and not self._links(at)):
                 yield at

@@ -6,6 +6,7 @@ instruct; :mod:`socrates.survey.grammar` reads them.
 
 from __future__ import annotations
 
+import functools
 import re
 
 from socrates.survey.grammar import LINK, PAINT, ParsedScale, Reader
@@ -28,8 +29,10 @@ CUE = re.compile(
     re.IGNORECASE,
 )
 IMPERATIVE = re.compile(rf"\W*{VERB}\b", re.IGNORECASE)
+# Not after an initial, an abbreviation, or the number that opens a line of options.
 SENTENCE_END = re.compile(
-    rf"(?<!\b[A-Z])(?<!\b(?:Dr|Mr|Ms|vs|St|No))(?<!\b(?:Mrs|etc|e\.g|i\.e))[.?!]+{CLOSERS}(?=\s+\S)|\n\s*\n"
+    rf"[.?!\n]+(?<![^.?!\n]\n)(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|vs|St|No)\.)(?<!\b(?:Mrs|etc|e\.g|i\.e)\.)(?<!\n\d\.)"
+    rf"(?:(?<=\n)|{CLOSERS}(?=\s+\S))"
 )
 SCALE_SENTENCE = re.compile(
     r"\W*(?:on|using|use|rate|please|options|response options|scale)\b", re.IGNORECASE
@@ -43,7 +46,7 @@ QUOTED = (
 # A bracket after a number holds its label, unless it opens with a code of its own: "5 (1=low; 5=high)".
 CODE_INSIDE = rf"(?:or|use|enter|return|where|with|and)\b|[-−–]?\d[\d,]*\s*(?:{LINK})(?!\w)(?!\s*\d)"
 LABEL = re.compile(
-    rf"(?<![\w.])(?:{NUMBER}|\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten))"
+    rf"(?<![\w.])(?:{NUMBER}|\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten))[\"'”’]?"
     rf"(?:(?P<link>\s*,?\s*\b{LINK}(?!\w)\s*|\s*(?:=|:|→|,\s|\s[-–—]\s)\s*|\s+)(?P<quoted>{QUOTED})"
     rf"|\s*(?P<bracket>\((?!\s*(?:{CODE_INSIDE}))[^()]*\)|\[(?!\s*(?:{CODE_INSIDE}))[^\[\]]*\]))",
     re.IGNORECASE,
@@ -59,16 +62,18 @@ def parse_instruction(stimuli: str) -> ParsedScale | None:
     """
     text = LABEL.sub(_paint, stimuli)
     sentences = _sentences(text)
-    cues = {number: places for number, span in enumerate(sentences) if (places := _cues(text, *span))}
-    first = max(cues, default=len(sentences))
-    while first in cues:
-        for place in reversed(cues[first]):
-            if found := Reader(text, stimuli, place, len(text)).read(sentences[first][1]):
-                return found
-        if first - 1 not in cues or _asks(text, sentences[first - 1]):
+    spans: list[tuple[int, int]] = []  # of the question
+    first = len(sentences)  # of the instruction
+    for number in reversed(range(len(sentences))):
+        start, end = sentences[number]
+        cues = _cues(text, start, end)
+        if spans and (not cues or _asks(text, start, end)):
             break
-        first -= 1
-    spans = [(sentences[first][0], cues[first][0])] if cues else []
+        for cue in reversed(cues):
+            if found := _read(text[cue:], stimuli[cue:], end - cue):
+                return found
+        if cues:
+            first, spans = number, [(start, cues[0])]
     for number in range(first - 1, max(first - 4, -1), -1):
         # the last sentence is the question; what stands before it must itself speak of a scale
         if number == first - 1 or SCALE_SENTENCE.match(text, sentences[number][0]):
@@ -76,9 +81,15 @@ def parse_instruction(stimuli: str) -> ParsedScale | None:
         elif not SCALE_SENTENCE.match(text, sentences[number + 1][0]):
             break
     for start, end in spans:
-        if found := Reader(text, stimuli, start, end).read(start):
+        if found := _read(text[start:end], stimuli[start:end], 0):
             return ParsedScale("question", found.scale, found.low, found.high)
     return None
+
+
+@functools.lru_cache(maxsize=10_000)
+def _read(text: str, original: str, free: int) -> ParsedScale | None:
+    # thousands of scenarios end in the same few instructions
+    return Reader(text, original).read(free)
 
 
 def _paint(match: re.Match[str]) -> str:
@@ -102,5 +113,5 @@ def _cues(text: str, start: int, end: int) -> list[int]:
     return [imperative.start(), *places] if imperative else places
 
 
-def _asks(text: str, sentence: tuple[int, int]) -> bool:
-    return text[slice(*sentence)].rstrip(" \"'”’)]").endswith("?")
+def _asks(text: str, start: int, end: int) -> bool:
+    return text[start:end].rstrip(" \"'”’)]").endswith("?")
