@@ -59,10 +59,11 @@ UNITS = _words("dollars dollar percent percentage points point cents hours minut
 # What may stand before a range or a list that has no "from" or "between".
 BARE = _words(
     "integer integers number numbers digit value rating score scale range either with only return enter"
-    " choose select answer respond reply use using pick give type write , ( : ["
+    " are is be set { choose select answer respond reply use using pick give type write , ( : ["
 )
 OPENS_OPTION = _words(
-    ", ; ( [ . | / or and where with either : use enter return choose select type while then that"
+    ", ; ( [ { . | / number integer or and where with either : use enter return choose select type while then"
+    " that"
 )
 LINKS = _words(
     "= : → > means mean meaning is being for if when represents represent representing indicates indicate"
@@ -76,23 +77,26 @@ NO_ANSWER = re.compile(
     r"|other\b|none\b|neither\b|would\s+rather\s+not|have\s+no\s+opinion|did\s+not\s+answer)(?![^,;.]*\bat\s+all)",
     re.IGNORECASE,
 )
+SIGNS = {"-": -1, " -": -1, "minus": -1, "negative": -1, "+": 1, "plus": 1, "positive": 1}
 ENUMERATED = re.compile(r"(?:(?<=\s)|(?<=\())(\d{1,2})[.)]\s+(?=[A-Za-z\"'“‘])")
-STEP = re.compile(r"(?:multiples?|increments?|steps?|intervals?) of|divisible by|the nearest|units of")
+STEP = re.compile(
+    r"(?:(?P<rise>increments?|steps?|intervals?)|multiples?|units?) of|divisible by|the nearest"
+)
 SCALE_WORDS = _words("scale scales range ranges ranging rating rate rated thermometer slider")
 ANCHOR_WORDS = _words("where with scale such which")
 NOUNS = _words("integer number value rating score digit")
 BELOW = re.compile(
-    r"(?:at least|no less than|no fewer than|no lower than|not less than|minimum(?: of)?|starting (?:at|from)"
-    r"|greater than or equal to|≥|>=)$"
+    r"(?:at least|no less than|no fewer than|no lower than|not less than|min(?:imum)?(?: of|:| =)?"
+    r"|starting (?:at|from)|greater than or equal to|≥|>=)$"
 )
 ABOVE = re.compile(
     r"(?:up to|at most|no more than|no greater than|no higher than|not more than|not exceed(?:ing)?|not over"
-    r"|maximum(?: of)?|less than or equal to|≤|<=)$"
+    r"|max(?:imum)?(?: of|:| =)?|less than or equal to|≤|<=)$"
 )
 OVER = re.compile(r"(?:greater than|more than|higher than|larger than|above|exceeding|>)$")
 UNDER = re.compile(r"(?:less than|fewer than|lower than|smaller than|below|under|<)$")
-OR_MORE = re.compile(r"(?:or|and) (?:more|greater|higher|above|over|larger|up)|upwards?\b")
-OR_LESS = re.compile(r"(?:or|and) (?:less|fewer|lower|below|under|smaller)")
+OR_MORE = re.compile(r"or (?:more|greater|higher|above|over|larger)|(?:or|and) (?:up|above)|upwards?\b")
+OR_LESS = re.compile(r"or (?:less|fewer|lower|below|under|smaller)|and below")
 
 
 @dataclass(frozen=True)
@@ -143,12 +147,13 @@ def tokenise(text: str) -> list[Token]:
             kind, value = "number", TIMES[match["round"].lower()]
         elif kind == "word" and found.lower() in WORDS:
             kind, value = "number", WORDS[found.lower()]
-        if kind == "number" and tokens and tokens[-1].end == match.start():
+        if kind == "number" and tokens and tokens[-1].text in SIGNS:
             sign, before = tokens[-1], tokens[-2].kind if len(tokens) > 1 else ""
-            joined = sign.start > 0 and text[sign.start].isspace() < text[sign.start - 1].isalnum()  # 1-to-7
-            if sign.text in ("-", " -", "+") and before not in ("number", "label") and not joined:
+            glued = sign.text == "-" and text[max(0, sign.start - 1)].isalnum()  # 1-to-7
+            touching = sign.end == match.start() and before not in ("number", "label") and not glued
+            if touching or sign.kind == "word":
                 tokens.pop()
-                value = value if sign.text == "+" else -value
+                value *= SIGNS[sign.text]
         if kind == "dash":
             found = found.replace(found.strip(), "-")
         tokens.append(Token(kind, found.lower(), value, match.start(), match.end()))
@@ -206,15 +211,21 @@ class Reader:
         return self._kind(at) == "number"
 
     def _without_step(self, tokens: list[Token]) -> list[Token]:
-        """Takes "a multiple of 100", "in increments of 5" or "divisible by 3" out of the tokens."""
-        for at in range(len(tokens) - 2):
-            phrase = f"{tokens[at].text} {tokens[at + 1].text}"
-            if tokens[at + 2].kind == "number" and tokens[at + 2].value > 0 and STEP.fullmatch(phrase):
-                self.step, self.from_zero = (
-                    tokens[at + 2].value,
-                    not phrase.startswith(("incr", "step", "inter")),
-                )
-                return tokens[:at] + tokens[at + 3 :]
+        """Takes "a multiple of 100", "in increments of 5", "$10 steps" or "even" out of the tokens."""
+        for at, token in enumerate(tokens):
+            words = " ".join(before.text for before in tokens[max(0, at - 2) : at])
+            if token.text == "even" and at + 1 < len(tokens) and tokens[at + 1].text in NOUNS | {"whole"}:
+                self.step, self.from_zero = 2, True
+                return tokens[:at] + tokens[at + 1 :]
+            if token.kind == "number" and token.value > 0 and (said := STEP.fullmatch(words)):
+                self.step, self.from_zero = token.value, said["rise"] is None
+                return tokens[: at - 2] + tokens[at + 1 :]
+            of = at + 1 < len(tokens) and tokens[at + 1].text == "of"
+            if token.text in ("increments", "steps", "intervals") and not of:
+                numbers = [back for back in range(max(0, at - 3), at) if tokens[back].kind == "number"]
+                if numbers and tokens[numbers[-1]].value > 0:
+                    self.step = tokens[numbers[-1]].value
+                    return tokens[: numbers[-1]] + tokens[at + 1 :]
         return tokens
 
     def _range(self, at: int, free: bool) -> ParsedScale | None:
@@ -224,6 +235,8 @@ class Reader:
         end = self._range_end(at, prefixed)
         if end is None:
             return None
+        while further := self._range_end(end, False):  # -3 (bad) to 0 (neutral) to 3 (good)
+            end = further
         low, high = sorted((self.tokens[at].value, self.tokens[end].value))
         if 1900 <= low <= high <= 2100 and self._text(at - 1 - prefixed) not in BARE | {"year"}:
             return None  # "the hours worked between 2010 and 2020"
@@ -279,7 +292,7 @@ class Reader:
     def _list(self, at: int, free: bool) -> ParsedScale | None:
         """``1 or 2``, ``1, 2, 3``, ``0/1``; with dots, a range."""
         if not free or not (
-            at == 0 or self._text(at - 1) in BARE or self._text(at - 1) in ("of", "following")
+            at == 0 or self._text(at - 1) in BARE or self._text(at - 1) in ("of", "following", "from")
         ):
             return None
         values, end, dots = [self.tokens[at].value], at, False
@@ -364,8 +377,12 @@ class Reader:
             or self._kind(at - 1) == "label"
             or (self._kind(at - 1) == "mark" and opener not in "-+<>$")
             or self._text(at + 1) in ("=", ":", "→")
-            or (opener == "to" and self._text(at - 2) == "up")
+            or self._climbs(at)
         )
+
+    def _climbs(self, at: int) -> bool:
+        """Whether an option is the end of a ladder: ``1 if you accept, up to 4 if you object``."""
+        return self._text(at - 1) in ("to", "through") and not self._is_number(at - 2)
 
     def _labels(self, first: int, free: bool) -> ParsedScale | None:
         """``1 for Yes or 2 for No`` is these options; ``where 1 means low and 7 means high`` a range."""
@@ -377,23 +394,19 @@ class Reader:
             return None
         words = {token.text for token in self.tokens[:first]}
         marked = bool(words & ANCHOR_WORDS)
-        if (
-            not free
-            and not marked
-            and not all(
-                self._text(at + 1) in ("=", ":", "→") or self._kind(at + 1) == "label" for at in places
-            )
-        ):
+        opens = first == 0 and self._text(1) in ("for", "if")
+        plain = all(self._text(at + 1) in ("=", ":", "→") or self._kind(at + 1) == "label" for at in places)
+        if not (free or marked or opens or plain):
             return None
         core = sorted(value for value, at in named.items() if not self._no_answer(at))
         if len(core) < 2:
             core = sorted(named)
-        if any(self._text(at - 1) == "to" and self._text(at - 2) == "up" for at in places):
+        if any(map(self._climbs, places)):
             return self._stated("one_sided", core[0], core[-1], places[0])
         consecutive = core == list(range(core[0], core[-1] + 1))
         joined = len(core) == 2 and self._text(max(named[value] for value in core) - 1) == "and"
         article = bool(words & {"a", "an", "single"}) and bool(words & NOUNS)
-        if not consecutive and (marked or joined or article or not free):
+        if not consecutive and (marked or joined or article or not (free or opens)):
             return self._stated("anchors", core[0], core[-1], places[0])
         return ParsedScale("labels", Scale(sorted(named)))
 

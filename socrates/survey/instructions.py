@@ -24,30 +24,35 @@ CUE = re.compile(
     rf"|\b{VERB}\s+(?:(?:only|just|with|using|as|on|me|back|exactly|single|one|either|an?|the)\s+)*{NOUN}\b"
     rf"|\b{VERB}\s+(?:only\s+)?(?:with|only)\s+(?:only\s+|either\s+)?[-−–+$]?\d"
     r"|\byour\s+(?:answer|response|rating|reply|estimate|choice)\s+(?:should|must|may|can|has|needs|is)\b"
-    r"|\b(?:answers|responses|valid answers)\s+(?:range|should|must|are|run)\b"
+    r"|\b(?:the|valid|possible|allowed|acceptable)\s+(?:answers?|responses?|values)"
+    r"(?:\s+(?:range|run|should|must|are|is)\b|\s*:)"
     rf"|(?<=\D:)\s*[\"“‘']{VERB}\b",
     re.IGNORECASE,
 )
-IMPERATIVE = re.compile(rf"\W*{VERB}\b", re.IGNORECASE)
+IMPERATIVE = re.compile(
+    rf"\W*(?:(?:simply|now|then|next|finally|kindly|always)\s+)?(?:{VERB}\b|(?:answer|response|rating)s?:)",
+    re.IGNORECASE,
+)
 # Not after an initial, an abbreviation, or the number that opens a line of options.
 SENTENCE_END = re.compile(
     rf"[.?!\n]+(?<![^.?!\n]\n)(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|vs|St|No)\.)(?<!\b(?:Mrs|etc|e\.g|i\.e)\.)(?<!\n\d\.)"
     rf"(?:(?<=\n)|{CLOSERS}(?=\s+\S))"
 )
+RATING = re.compile(rf"\b{VERB}\b|\?|=", re.IGNORECASE)
 SCALE_SENTENCE = re.compile(
     r"\W*(?:on|using|use|rate|please|options|response options|scale)\b", re.IGNORECASE
 )
 
 NUMBER = r"[-−–+]?\s?[$€£]?\d[\d,]*%?"
 QUOTED = (
-    r"(?:\"[^\"\s][^\"]{0,400}?\"|“[^”]{1,400}”|‘(?:[^’]|’(?=\w)){1,400}’|'(?:[^'\s]|(?<=\w)'(?=\w))"
+    r"(?![\"'“‘]\s*[-−–+]?\d+\s*[\"'”’])(?:\"[^\"\s][^\"]{0,400}?\"|“[^”]{1,400}”|‘(?:[^’]|’(?=\w)){1,400}’|'(?:[^'\s]|(?<=\w)'(?=\w))"
     r"(?:[^']|'(?=\w)){0,400}')"
 )
 # A bracket after a number holds its label, unless it opens with a code of its own: "5 (1=low; 5=high)".
 CODE_INSIDE = rf"(?:or|use|enter|return|where|with|and)\b|[-−–]?\d[\d,]*\s*(?:{LINK})(?!\w)(?!\s*\d)"
 LABEL = re.compile(
     rf"(?<![\w.])(?:{NUMBER}|\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten))[\"'”’]?"
-    rf"(?:(?P<link>\s*,?\s*\b{LINK}(?!\w)\s*|\s*(?:=|:|→|,\s|\s[-–—]\s)\s*|\s+)(?P<quoted>{QUOTED})"
+    rf"(?:(?P<link>\s*,?\s*\b{LINK}(?!\w)\s*|\s*(?:=|:|→|\s[-–—]\s)\s*|\s+)(?P<quoted>{QUOTED})"
     rf"|\s*(?P<bracket>\((?!\s*(?:{CODE_INSIDE}))[^()]*\)|\[(?!\s*(?:{CODE_INSIDE}))[^\[\]]*\]))",
     re.IGNORECASE,
 )
@@ -74,12 +79,12 @@ def parse_instruction(stimuli: str) -> ParsedScale | None:
                 return found
         if cues:
             first, spans = number, [(start, cues[0])]
+    # the last sentence is the question; one before it must ask for a rating itself
     for number in range(first - 1, max(first - 4, -1), -1):
-        # the last sentence is the question; what stands before it must itself speak of a scale
-        if number == first - 1 or SCALE_SENTENCE.match(text, sentences[number][0]):
-            spans.append(sentences[number])
-        elif not SCALE_SENTENCE.match(text, sentences[number + 1][0]):
+        start, end = sentences[number]
+        if number < first - 1 and not (SCALE_SENTENCE.match(text, start) and RATING.search(text, start, end)):
             break
+        spans.append((start, end))
     for start, end in spans:
         if found := _read(text[start:end], stimuli[start:end], 0):
             return ParsedScale("question", found.scale, found.low, found.high)
