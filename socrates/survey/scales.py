@@ -1,9 +1,12 @@
-"""The scale of a question: which integers answer it, read from the question's own instruction."""
+"""The scale of a question: which integers answer it, how it is written down, how a long one is thinned."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from socrates.errors import DataError
 
@@ -13,10 +16,20 @@ class Scale:
     """The integers that answer a question, ascending and distinct.
 
     Attributes:
-        options: at least two integers.
+        options: at least two integers. Evenly spaced ones are kept as a ``range``, whatever was given:
+            equal scales compare equal, and a scale of sixty million dollars costs nothing.
     """
 
-    options: tuple[int, ...]
+    options: Sequence[int]
+
+    def __post_init__(self) -> None:
+        options = self.options
+        if len(options) < 2:
+            raise DataError(f"a scale needs two options or more, not {list(options)}")
+        if not isinstance(options, range):
+            even = range(options[0], options[-1] + 1, max(1, options[1] - options[0]))
+            same = len(even) == len(options) and all(map(int.__eq__, even, options))
+            object.__setattr__(self, "options", even if same else tuple(options))
 
     @property
     def low(self) -> int:
@@ -31,24 +44,73 @@ class Scale:
     @property
     def notation(self) -> str:
         """``1..7``, ``0..1000/100`` (a step of 100) or ``1,2,98``; :func:`scale` reads it back."""
-        step = self.options[1] - self.options[0]
-        if self.options == tuple(range(self.low, self.high + 1, step)):
-            return f"{self.low}..{self.high}" + ("" if step == 1 else f"/{step}")
-        return ",".join(map(str, self.options))
+        options = self.options
+        if isinstance(options, range) and (options.step == 1 or len(options) > 2):
+            return f"{self.low}..{self.high}" + ("" if options.step == 1 else f"/{options.step}")
+        return ",".join(map(str, options))
 
 
 @functools.cache
 def scale(notation: str) -> Scale:
     """The scale of a notation. Raises :class:`DataError` for text that is none."""
     try:
+        options: Sequence[int]
         if ".." in notation:
             low, rest = notation.split("..")
             high, _, step = rest.partition("/")
-            options = tuple(range(int(low), int(high) + 1, int(step or 1)))
+            options = range(int(low), int(high) + 1, int(step or 1))
         else:
-            options = tuple(sorted({int(part) for part in notation.split(",")}))
-        if len(options) < 2:
-            raise ValueError
-    except ValueError:
+            options = sorted({int(part) for part in notation.split(",")})
+        return Scale(options)
+    except (ValueError, DataError):
         raise DataError(f"scale {notation!r}: expected 1..7, 0..1000/100 or 1,2,98") from None
-    return Scale(options)
+
+
+def grid(whole: Scale, max_options: int) -> Scale:
+    """A scale of at most ``max_options`` options that stands for a longer one.
+
+    Answers to long scales are nearly all sums of money, hours or percentages, and people round those to
+    a few leading digits. So the grid has constant *relative* precision: it keeps both ends, and of each
+    power of ten the multiples of the finest unit u = 1, 2 or 5 times a power of ten, the same share of
+    the decade everywhere, that fits (0..2000 in 1001 options: every integer up to 100, every second one
+    up to 1000, then 1000, 1020, ...). A scale with a step keeps the option nearest to each grid value.
+
+    Args:
+        whole: any scale; returned as it is when it has no more than ``max_options`` options.
+        max_options: 2 or more.
+    """
+    if max_options < 2:
+        raise DataError(f"predict.max_options is {max_options}; a scale needs 2 or more")
+    if len(whole.options) <= max_options:
+        return whole
+    largest = max(abs(whole.low), abs(whole.high))
+    decades = [10**k for k in range(len(str(largest)))]
+    for digits in range(len(decades), -2, -1):
+        for share in (1, 2, 5):
+            values = {whole.low, whole.high} | ({0} if whole.low < 0 < whole.high else set())
+            for decade in decades:
+                unit = max(1, share * decade // 10**digits) if digits >= 0 else share * decade * 10
+                # a finer grid than allowed is not built: it could be as long as the scale itself
+                if 18 * decade // unit > 20 * max_options:
+                    break
+                for low, high in ((decade, 10 * decade - 1), (1 - 10 * decade, -decade)):
+                    first, last = max(low, whole.low), min(high, whole.high)
+                    values.update(range(-(-first // unit) * unit, last + 1, unit))
+            else:
+                options = np.unique(nearest(whole, np.array(sorted(values)))).tolist()
+                if len(options) <= max_options:
+                    return Scale(options)
+    return Scale((whole.low, whole.high))
+
+
+def nearest(on: Scale, responses: np.ndarray) -> np.ndarray:
+    """The option nearest to each response, the lower of two equally near. Shapes: any, the same."""
+    responses = np.asarray(responses, dtype=np.int64)
+    if isinstance(on.options, range):
+        step = on.options.step
+        position = -((2 * on.low + step - 2 * responses) // (2 * step))
+        return on.low + step * np.clip(position, 0, len(on.options) - 1)
+    options = np.array(on.options, dtype=np.int64)
+    above = np.clip(np.searchsorted(options, responses), 1, len(options) - 1)
+    below = above - 1
+    return np.where(responses - options[below] <= options[above] - responses, options[below], options[above])

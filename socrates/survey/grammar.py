@@ -1,0 +1,445 @@
+"""The grammar of answer instructions: numbers and the few words around them, read into a scale.
+
+A :class:`Reader` walks over the numbers of an instruction from left to right and takes the first that
+begins a range (1 to 7), a list (1, 2 or 3), a bound (up to 4) or an option with its label (1 for Yes).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from socrates.survey.scales import Scale
+
+# A wider range than the first is a slip of reading, not a scale; beyond the second, codes are left out.
+WIDEST = 10**9
+WIDEST_WITH_CODES = 10**6
+
+# Paints over the text of a label, so that its numbers are never read.
+PAINT = "\x00"
+
+LINK = (
+    r"(?:=+>?|:|→|means?|meaning|is|being|for|if|when|to|represents?|representing|indicates?|indicating"
+    r"|denotes?|denoting|as|corresponds?\s+to|corresponding\s+to|stands?\s+for|refers?\s+to|equals?"
+    r"|signif(?:ies|ying)|labell?ed|reflects?|would\s+(?:be|mean))"
+)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+WORDS = {
+    **dict(zip(("zero", "one", "two", "three", "four", "five", "six", "seven"), range(8), strict=True)),
+    **dict(
+        zip(
+            ("eight", "nine", "ten", "eleven", "twelve", "twenty", "fifty"),
+            (8, 9, 10, 11, 12, 20, 50),
+            strict=True,
+        )
+    ),
+    "hundred": 100,
+    "thousand": 1000,
+}
+TIMES = {"hundred": 100, "k": 1000, "thousand": 1000, "million": 10**6}
+TOKEN = re.compile(
+    rf"(?P<label>{PAINT}+)"
+    r"|(?P<skip>(?:[$€£]\s?)?\d[\d,]*\.\d+%?|\d+(?!k\b)[A-Za-z]\w*)"
+    r"|[$€£]?(?P<number>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\s*(?P<times>hundred|k|thousand|million)\b)?(?:\s?%)?"
+    r"|(?:one|a)\s+(?P<round>hundred|thousand|million)\b"
+    r"|(?P<word>[A-Za-z]+(?:[’'][a-z]+)?)"
+    r"|(?P<dots>\.{2,}|…)"
+    r"|(?P<dash>\s*[-−–—‐‑]\s*)"
+    r"|(?P<mark>>=|<=|[^\s\w\"'“”‘’])",
+    re.IGNORECASE,
+)
+UNITS = _words("dollars dollar percent percentage points point cents hours minutes days weeks years")
+# What may stand before a range or a list that has no "from" or "between".
+BARE = _words(
+    "integer integers number numbers digit value rating score scale range either with only return enter"
+    " are is be set { choose select answer respond reply use using pick give type write , ( : ["
+)
+OPENS_OPTION = _words(
+    ", ; ( [ { . | / number integer or and where with either : use enter return choose select type while then"
+    " that"
+)
+LINKS = _words(
+    "= : → > means mean meaning is being for if when represents represent representing indicates indicate"
+    " indicating denotes denote as corresponds corresponding stands refers equals signifies labeled labelled"
+    " reflects would to"
+)
+NO_ANSWER = re.compile(
+    r"\W*(?:for|means|if|=|is|to|when|indicates?)?\W*(?:to\s+)?(?:you(?:\s+are|['’]re)?\s+|i(?:\s+am|['’]m)?\s+)?"
+    r"(?:do\s+not\s+know|don['’]?t\s+know|dk\b|not\s+sure|unsure|no\s+opinion|no\s+answer|prefer\s+not|refuse"
+    r"|declin|skip|not\s+applicable|n/?a\b|missing|can(?:not|['’]t)\s+(?:say|choose|decide)|undecided"
+    r"|other\b|none\b|neither\b|would\s+rather\s+not|have\s+no\s+opinion|did\s+not\s+answer)(?![^,;.]*\bat\s+all)",
+    re.IGNORECASE,
+)
+SIGNS = {"-": -1, " -": -1, "minus": -1, "negative": -1, "+": 1, "plus": 1, "positive": 1}
+ENUMERATED = re.compile(r"(?:(?<=\s)|(?<=\())(\d{1,2})[.)]\s+(?=[A-Za-z\"'“‘])")
+STEP = re.compile(
+    r"(?:(?P<rise>increments?|steps?|intervals?)|multiples?|units?) of|divisible by|the nearest"
+)
+SCALE_WORDS = _words("scale scales range ranges ranging rating rate rated thermometer slider")
+ANCHOR_WORDS = _words("where with scale such which")
+NOUNS = _words("integer number value rating score digit")
+BELOW = re.compile(
+    r"(?:at least|no less than|no fewer than|no lower than|not less than|min(?:imum)?(?: of|:| =)?"
+    r"|starting (?:at|from)|greater than or equal to|≥|>=)$"
+)
+ABOVE = re.compile(
+    r"(?:up to|at most|no more than|no greater than|no higher than|not more than|not exceed(?:ing)?|not over"
+    r"|max(?:imum)?(?: of|:| =)?|less than or equal to|≤|<=)$"
+)
+OVER = re.compile(r"(?:greater than|more than|higher than|larger than|above|exceeding|>)$")
+UNDER = re.compile(r"(?:less than|fewer than|lower than|smaller than|below|under|<)$")
+OR_MORE = re.compile(r"or (?:more|greater|higher|above|over|larger)|(?:or|and) (?:up|above)|upwards?\b")
+OR_LESS = re.compile(r"or (?:less|fewer|lower|below|under|smaller)|and below")
+
+
+@dataclass(frozen=True)
+class ParsedScale:
+    """What a text states about the integers that answer it.
+
+    Attributes:
+        rule: how it is stated: ``range`` (1 to 7), ``step`` (a multiple of 100 between ...), ``labels``
+            (1 for Yes or 2 for No), ``list`` (1, 2 or 3), ``anchors`` (1 means never and 7 means always,
+            no range), ``one_sided`` (up to 4), or ``question`` (no range in the instruction, but one in
+            the question: "On a scale from 1 to 5, ...").
+        scale: the allowed integers, codes such as "99 for don't know" included: who may give an answer
+            is asked to give it, so it is a possible response. None where one end is open.
+        low, high: of an open ``one_sided`` statement, the end that is stated.
+    """
+
+    rule: str
+    scale: Scale | None
+    low: int | None = None
+    high: int | None = None
+
+    def allows(self, response: int) -> bool:
+        """Whether the statement allows this answer; an open end allows everything beyond it."""
+        if self.scale is not None:
+            return response in self.scale.options
+        return (self.low is None or response >= self.low) and (self.high is None or response <= self.high)
+
+
+class Token(NamedTuple):
+    """A number, word, label (an option's painted text), dash or mark, with its place in the text."""
+
+    kind: str
+    text: str
+    value: int
+    start: int
+    end: int
+
+
+def tokenise(text: str) -> list[Token]:
+    tokens: list[Token] = []
+    for match in TOKEN.finditer(text):
+        kind, found = match.lastgroup or "", match[0]
+        value = 0
+        if kind in ("number", "times"):
+            kind, value = "number", int(match["number"].replace(",", ""))
+            value *= TIMES.get((match["times"] or "").lower(), 1)
+        elif kind == "round":
+            kind, value = "number", TIMES[match["round"].lower()]
+        elif kind == "word" and found.lower() in WORDS:
+            kind, value = "number", WORDS[found.lower()]
+        if kind == "number" and tokens and tokens[-1].text in SIGNS:
+            sign, before = tokens[-1], tokens[-2].kind if len(tokens) > 1 else ""
+            glued = sign.text == "-" and text[max(0, sign.start - 1)].isalnum()  # 1-to-7
+            touching = sign.end == match.start() and before not in ("number", "label") and not glued
+            if touching or sign.kind == "word":
+                tokens.pop()
+                value *= SIGNS[sign.text]
+        if kind == "dash":
+            found = found.replace(found.strip(), "-")
+        tokens.append(Token(kind, found.lower(), value, match.start(), match.end()))
+    return tokens
+
+
+class Reader:
+    """Reads the scale that a text states.
+
+    Args:
+        text: an instruction or a question, its labels painted over.
+        original: the same, unpainted, for telling "don't know" from other labels.
+    """
+
+    def __init__(self, text: str, original: str) -> None:
+        self.text, self.original = text, original
+        self.step, self.from_zero = 1, False
+        self.tokens = self._without_step(tokenise(text))
+
+    def read(self, free_until: int) -> ParsedScale | None:
+        """The scale, or None.
+
+        Args:
+            free_until: up to here in the text, which is an instruction, any range or bound is the scale;
+                beyond it, only what names itself one ("on a scale from", "1 = low; 5 = high").
+        """
+        for at, token in enumerate(self.tokens):
+            if token.kind != "number":
+                continue
+            free = token.start < free_until
+            found = self._range(at, free) or self._list(at, free)
+            if not found and free:
+                found = self._bounds(at, free_until)
+            if not found and self._is_option(at, first=free):
+                return self._labels(at, free)
+            if found:
+                return found
+        low = self._sign(free_until)
+        return self._enumerated() or (None if low is None else ParsedScale("one_sided", None, low))
+
+    def _enumerated(self) -> ParsedScale | None:
+        """``1. Yes 2. No`` or ``1) Yes 2) No``, when the numbers follow one another."""
+        values = [int(match[1]) for match in ENUMERATED.finditer(self.text)]
+        if len(values) < 2 or values != list(range(values[0], values[-1] + 1)):
+            return None
+        return ParsedScale("labels", Scale(values))
+
+    def _text(self, at: int) -> str:
+        return self.tokens[at].text if 0 <= at < len(self.tokens) else ""
+
+    def _kind(self, at: int) -> str:
+        return self.tokens[at].kind if 0 <= at < len(self.tokens) else ""
+
+    def _is_number(self, at: int) -> bool:
+        return self._kind(at) == "number"
+
+    def _without_step(self, tokens: list[Token]) -> list[Token]:
+        """Takes "a multiple of 100", "in increments of 5", "$10 steps" or "even" out of the tokens."""
+        for at, token in enumerate(tokens):
+            words = " ".join(before.text for before in tokens[max(0, at - 2) : at])
+            if token.text == "even" and at + 1 < len(tokens) and tokens[at + 1].text in NOUNS | {"whole"}:
+                self.step, self.from_zero = 2, True
+                return tokens[:at] + tokens[at + 1 :]
+            if token.kind == "number" and token.value > 0 and (said := STEP.fullmatch(words)):
+                self.step, self.from_zero = token.value, said["rise"] is None
+                return tokens[: at - 2] + tokens[at + 1 :]
+            of = at + 1 < len(tokens) and tokens[at + 1].text == "of"
+            if token.text in ("increments", "steps", "intervals") and not of:
+                numbers = [back for back in range(max(0, at - 3), at) if tokens[back].kind == "number"]
+                if numbers and tokens[numbers[-1]].value > 0:
+                    self.step = tokens[numbers[-1]].value
+                    return tokens[: numbers[-1]] + tokens[at + 1 :]
+        return tokens
+
+    def _range(self, at: int, free: bool) -> ParsedScale | None:
+        """``1 to 7``, ``between 0 and 100``, ``from 1 (low) to 5 (high)``, ``1-7 scale``."""
+        opener = self._text(at - 1)
+        prefixed = opener in ("from", "between") or (opener == "of" and self._text(at - 2) in SCALE_WORDS)
+        end = self._range_end(at, prefixed)
+        if end is None:
+            return None
+        while further := self._range_end(end, False):  # -3 (bad) to 0 (neutral) to 3 (good)
+            end = further
+        low, high = sorted((self.tokens[at].value, self.tokens[end].value))
+        if 1900 <= low <= high <= 2100 and self._text(at - 1 - prefixed) not in BARE | {"year"}:
+            return None  # "the hours worked between 2010 and 2020"
+        if free:
+            # without "from", a range follows a word for the answer or speaks of a scale or ends the sentence
+            closes = (
+                self._text(at + 1) == "-" and self._text(end + 1) in ("", ".", "?", ")") and low in (0, 1)
+            )
+            if not (
+                prefixed or at == 0 or opener in BARE or closes or self._text(end + 1) in SCALE_WORDS | {"-"}
+            ):
+                return None
+        elif not self._names_itself(at, end, prefixed):
+            return None
+        return self._stated("step" if self.step > 1 else "range", low, high, end)
+
+    def _range_end(self, at: int, prefixed: bool) -> int | None:
+        """Where the range's second number stands; labels, and after "from" any words, may come before."""
+        for to in range(at + 1, min(at + (25 if prefixed else 4), len(self.tokens))):
+            end = self._joins(to, self._text(at - 1) == "between")
+            if end is not None:
+                return end
+            between = prefixed or self._text(to) in UNITS or self._kind(to) == "label"
+            if not between or self._is_number(to) or self._text(to) in (".", "?", ";"):
+                return None
+        return None
+
+    def _joins(self, to: int, between: bool) -> int | None:
+        """Where the second number stands if a range's joining word stands at ``to``."""
+        text, ahead = self._text(to), to + 1
+        if text == "up" and self._text(ahead) == "to":
+            ahead += 1
+        elif text.strip() == "-" and self._kind(to) == "dash" and self._text(ahead) == "to":
+            ahead += 2  # 1-to-7
+        elif not (
+            text in ("to", "through", "thru", "until", "till")
+            or (text in ("and", "&") and between)
+            or self._kind(to) in ("dash", "dots")
+        ):
+            return None
+        return ahead if self._is_number(ahead) else None
+
+    def _names_itself(self, at: int, end: int, prefixed: bool) -> bool:
+        """Whether a range outside an instruction says that it is the answers' range."""
+        near = {token.text for token in (*self.tokens[max(0, at - 4) : at], *self.tokens[end + 1 : end + 4])}
+        labelled = prefixed and self._kind(at + 1) == "label" and self._kind(end + 1) == "label"
+        bracketed = self._text(at - 1) in ("(", "[") and self._text(end + 1) in (")", "]")
+        last = not self.text[self.tokens[end].end :].strip(" ?.\"'”’)")
+        low = min(self.tokens[at].value, self.tokens[end].value)
+        ends = last and prefixed and self._text(at - 2) in (",", "(", ":")
+        return bool(near & SCALE_WORDS) or labelled or ((bracketed or ends) and low <= 1)
+
+    def _list(self, at: int, free: bool) -> ParsedScale | None:
+        """``1 or 2``, ``1, 2, 3``, ``0/1``; with dots, a range."""
+        if not free or not (
+            at == 0 or self._text(at - 1) in BARE or self._text(at - 1) in ("of", "following", "from")
+        ):
+            return None
+        values, end, dots = [self.tokens[at].value], at, False
+        while True:
+            ahead = end + 1
+            while self._text(ahead) in (",", "or", "and", "/", "|") or self._kind(ahead) == "dots":
+                dots = dots or self._kind(ahead) == "dots"
+                ahead += 1
+            if (
+                ahead == end + 1
+                or not self._is_number(ahead)
+                or (self._links(ahead) and self._text(ahead + 1) != ":")
+            ):
+                break
+            values.append(self.tokens[ahead].value)
+            end = ahead
+        if len(set(values)) < 2:
+            return None
+        interval = len(values) == 2 and self._text(at - 1) in ("[", "(") and self._text(at - 2) in SCALE_WORDS
+        if dots or interval:
+            return self._stated("range", min(values), max(values), end)
+        return self._with_codes("list", sorted(set(values)), end)
+
+    def _bounds(self, at: int, free_until: int) -> ParsedScale | None:
+        """``at least 0``, ``no more than 20``, ``between`` none; both ends, if both are stated."""
+        low = high = None
+        for here in range(at, len(self.tokens)):
+            token = self.tokens[here]
+            if token.start >= free_until:
+                break
+            if token.kind != "number":
+                continue
+            before = self.text[max(0, token.start - 30) : token.start].lower().rstrip(" $€£")
+            after = " ".join(self._text(here + ahead) for ahead in (1, 2))
+            value = token.value
+            if BELOW.search(before) or OR_MORE.match(after):
+                low = value
+            elif ABOVE.search(before) or OR_LESS.match(after):
+                high = value
+            elif OVER.search(before):
+                low = value + 1
+            elif UNDER.search(before):
+                high = value - 1
+            elif here == at or self._is_option(here):
+                break
+        if low is None and high is None:
+            return None
+        if low is None:
+            low = self._sign(free_until)
+        if low is not None and high is not None:
+            return self._stated("step" if self.step > 1 else "range", low, high, at) if low < high else None
+        return ParsedScale("one_sided", None, low, high)
+
+    def _sign(self, free_until: int) -> int | None:
+        """The lowest answer where the instruction asks for a positive or non-negative number."""
+        words = self.text[:free_until].lower()
+        if re.search(r"\bnon\W?negative\b", words):
+            return 0
+        return 1 if re.search(r"\bpositive (?:whole |integer|number)", words) else None
+
+    def _links(self, at: int) -> bool:
+        """Whether the number is followed by a label."""
+        text, kind = self._text(at + 1), self._kind(at + 1)
+        if kind == "label":
+            return True
+        if text == "," and self._text(at + 2) in ("meaning", "for", "representing", "indicating", "being"):
+            return True
+        if kind == "dash":
+            return len(text) == 3 and self._kind(at + 2) == "word"  # 1 - Yes, but not 7-point
+        if text == "to":
+            return self._kind(at + 2) == "word"
+        return text in LINKS
+
+    def _is_option(self, at: int, first: bool = False) -> bool:
+        if not self._is_number(at) or not self._links(at):
+            return False
+        opener = self._text(at - 1)
+        return (
+            first
+            or at == 0
+            or opener in OPENS_OPTION
+            or self._kind(at - 1) == "label"
+            or (self._kind(at - 1) == "mark" and opener not in "-+<>$")
+            or self._text(at + 1) in ("=", ":", "→")
+            or self._climbs(at)
+        )
+
+    def _climbs(self, at: int) -> bool:
+        """Whether an option is the end of a ladder: ``1 if you accept, up to 4 if you object``."""
+        return self._text(at - 1) in ("to", "through") and not self._is_number(at - 2)
+
+    def _labels(self, first: int, free: bool) -> ParsedScale | None:
+        """``1 for Yes or 2 for No`` is these options; ``where 1 means low and 7 means high`` a range."""
+        places = [first, *(at for at in range(first + 1, len(self.tokens)) if self._is_option(at))]
+        if any(self.tokens[at].text not in WORDS for at in places):
+            places = [at for at in places if self.tokens[at].text not in WORDS]
+        named = {self.tokens[at].value: at for at in reversed(places)}
+        if len(named) < 2:
+            return None
+        words = {token.text for token in self.tokens[:first]}
+        marked = bool(words & ANCHOR_WORDS)
+        opens = first == 0 and self._text(1) in ("for", "if")
+        plain = all(self._text(at + 1) in ("=", ":", "→") or self._kind(at + 1) == "label" for at in places)
+        if not (free or marked or opens or plain):
+            return None
+        core = sorted(value for value, at in named.items() if not self._no_answer(at))
+        if len(core) < 2:
+            core = sorted(named)
+        if any(map(self._climbs, places)):
+            return self._stated("one_sided", core[0], core[-1], places[0])
+        consecutive = core == list(range(core[0], core[-1] + 1))
+        joined = len(core) == 2 and self._text(max(named[value] for value in core) - 1) == "and"
+        article = bool(words & {"a", "an", "single"}) and bool(words & NOUNS)
+        if not consecutive and (marked or joined or article or not (free or opens)):
+            return self._stated("anchors", core[0], core[-1], places[0])
+        return ParsedScale("labels", Scale(sorted(named)))
+
+    def _no_answer(self, at: int) -> bool:
+        """Whether the number's label is "don't know", "refused" or the like."""
+        return bool(NO_ANSWER.match(self.original, self.tokens[at].end))
+
+    def _stated(self, rule: str, low: int, high: int, end: int) -> ParsedScale | None:
+        if not low < high <= low + WIDEST:
+            return None
+        start = -(-low // self.step) * self.step if self.from_zero else low
+        options = range(start, high + 1, self.step)
+        return self._with_codes(rule, options, end) if len(options) > 1 else None
+
+    def _with_codes(self, rule: str, options: Sequence[int], end: int) -> ParsedScale:
+        """The options and the codes outside them: ``or 99 for don't know``."""
+        codes = {self.tokens[at].value for at in self._codes(end)} - set(options[:0])
+        codes = {code for code in codes if not options[0] <= code <= options[-1]}
+        if codes and len(options) <= WIDEST_WITH_CODES:
+            options = sorted({*options, *codes})
+        return ParsedScale(rule, Scale(options))
+
+    def _codes(self, end: int) -> Iterator[int]:
+        """Numbers with a label that are an answer of their own, beside a range that ends at ``end``."""
+        for at in range(end + 1, len(self.tokens)):
+            if not self._is_number(at):
+                continue
+            opener = self._text(at - 1)
+            own = opener in ("or", "use", "enter", "return") and (
+                self._kind(at + 1) == "label" or self._kind(at + 2) == "label" or at <= end + 3
+            )
+            between = self.text[self.tokens[end].end : self.tokens[at].start]
+            told = re.search(r"\b(?:if|when)\b[^.;]{3,60}$", between, re.IGNORECASE)
+            reverse = opener in ("use", "enter", "return", "choose", "select", "answer", "with") and told
+            if (self._is_option(at) and (self._no_answer(at) or own)) or (reverse and not self._links(at)):
+                yield at

@@ -1,0 +1,345 @@
+"""Answer instructions of every form met in the data, and of forms a user may type, in our own words."""
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from socrates.errors import DataError
+from socrates.survey.instructions import parse_instruction
+from socrates.survey.resolution import conforms, resolve_scales
+from socrates.survey.scales import Scale, grid, nearest, scale
+
+SHARED = Path(os.environ.get("SOCRATES_SHARED") or Path(__file__).resolve().parents[1].parent / "shared")
+
+# The rule and scale that each text must give ("one_sided 1..": an open end), and the text.
+LINES = Path(__file__).with_name("instructions.tsv").read_text(encoding="utf-8").splitlines()[1:]
+READ = [(text.replace("\\n", "\n"), expected) for expected, text in (line.split("\t") for line in LINES)]
+
+
+def read(text: str) -> str:
+    found = parse_instruction(text)
+    if found is None:
+        return "nothing"
+    ends = ("" if end is None else str(end) for end in (found.low, found.high))
+    return f"{found.rule} {found.scale.notation if found.scale else '..'.join(ends)}"
+
+
+@pytest.mark.parametrize(("text", "expected"), READ)
+def test_reads_the_instruction(text, expected):
+    assert read(text) == expected
+
+
+INSTRUCTED = [(text, expected) for text, expected in READ if "return" in text.lower()]
+
+
+@pytest.mark.parametrize(("text", "expected"), INSTRUCTED)
+def test_numbers_of_the_scenario_change_nothing(text, expected):
+    scenario = (
+        "You read “Of people aged 18 to 35, 3 in 10 earn $5 to $10 an hour. In 2019, on a scale from 1 to 9, "
+        "the town was given a 4. Only return an integer from 2 to 8. Then 12-15 left.” and then were asked: "
+    )
+    assert read(scenario + "“What do you say?” " + text).split()[1:] == expected.split()[1:]
+
+
+LABELS = st.sampled_from(
+    [
+        "not at all",
+        "very much",
+        "less than 5 times",
+        "more than 10",
+        "$20 up",
+        "Don’t know",
+        "I'd go",
+        "yes",
+        "6-9 days",
+    ]
+)
+QUOTES = st.sampled_from([("'", "'"), ('"', '"'), ("“", "”"), ("‘", "’")])
+INTEGERS = st.one_of(st.integers(-10, 10), st.integers(-100_000, 100_000))
+
+
+@st.composite
+def ends(draw) -> tuple[int, int]:
+    low = draw(INTEGERS)
+    return low, low + draw(st.one_of(st.integers(1, 10), st.integers(1, 50_000)))
+
+
+def spell(value: int, money: bool, commas: bool) -> str:
+    digits = f"{abs(value):,}" if commas else str(abs(value))
+    return ("-" if value < 0 else "") + ("$" if money and value >= 0 else "") + digits
+
+
+OPENINGS = st.sampled_from(
+    [
+        "Only return an integer ",
+        "Please respond with a number ",
+        "Answer with a whole number ",
+        "Your answer should be ",
+    ]
+)
+ENDINGS = st.sampled_from(
+    [".", ", nothing else.", ', nothing else."', ", nothing else.”", "", ".'", " representing dollars."]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    span=ends(),
+    opening=OPENINGS,
+    form=st.sampled_from(
+        ["from {} to {}", "between {} and {}", "from {} through {}", "from {}–{}", "in the range {} to {}"]
+    ),
+    ending=ENDINGS,
+    money=st.booleans(),
+    commas=st.booleans(),
+)
+def test_any_range_reads_back(*, span, opening, form, ending, money, commas):
+    low, high = span
+    text = opening + form.format(spell(low, money, commas), spell(high, money, commas)) + ending
+    assert read("How much is it? " + text) == f"range {low}..{high}"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    span=ends(),
+    a=LABELS,
+    b=LABELS,
+    quotes=QUOTES,
+    form=st.sampled_from(
+        [
+            "from {low} to {high}, where {low} means {a} and {high} means {b}",
+            "from {low} to {high}, where {low} = {a} and {high} = {b}",
+            "from {low} ({a}) to {high} ({b})",
+            "between {low} ({a}) and {high} ({b})",
+            "from {low} to {high} ({low}={a}; {high}={b})",
+            "from {low} to {high}, with {low} being {a} and {high} being {b}",
+        ]
+    ),
+    ending=ENDINGS,
+)
+def test_labels_at_the_ends_leave_the_range_alone(*, span, a, b, quotes, form, ending):
+    low, high = span
+    labels = {"a": f"{quotes[0]}{a}{quotes[1]}", "b": f"{quotes[0]}{b}{quotes[1]}"}
+    text = f"Only return an integer {form.format(low=low, high=high, **labels)}{ending}"
+    assert read(text) == f"range {low}..{high}"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    labels=st.lists(LABELS, min_size=2, max_size=7),
+    first=st.integers(0, 2),
+    quotes=QUOTES,
+    form=st.sampled_from(["{} for {}", "{} if {}", "{} = {}", "{}: {}", "{} ({})"]),
+    joint=st.sampled_from(["; ", ", "]),
+    ending=ENDINGS.filter(lambda ending: "dollars" not in ending),
+)
+def test_any_labelled_options_read_back(*, labels, first, quotes, form, joint, ending):
+    options = [form.format(first + at, quotes[0] + label + quotes[1]) for at, label in enumerate(labels)]
+    text = f"Which is it? Only return {joint.join(options)}{ending}"
+    assert read(text) == f"labels {scale(','.join(map(str, range(first, first + len(labels))))).notation}"
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(0, 3),
+    st.integers(2, 60),
+    st.sampled_from([2, 5, 10, 25, 100, 1000]),
+    st.sampled_from(["a multiple of {2} between {0} and {1}", "a number from {0} to {1} in steps of {2}",
+                     "an integer from {0} to {1} in increments of {2}", "multiples of {2} from {0} to {1}"]),
+)  # fmt: skip
+def test_any_step_reads_back(first, count, step, form):
+    low, high = first * step, (first + count) * step
+    assert read(f"How much? Only return {form.format(low, high, step)}.") == f"step {low}..{high}/{step}"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="Only return an integer from1257 to,.?!;()'\"“”-–$%=\n", max_size=200))
+def test_any_text_gives_a_scale_or_none(text):
+    found = parse_instruction(text)
+    assert found is None or found.scale is None or len(found.scale.options) >= 2
+
+
+def responses(*rows: tuple[str, int, int, str, int]) -> pl.DataFrame:
+    columns = ["study_id", "condition_num", "task_num", "stimuli", "response"]
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+OPEN = "How many euros? Only return an integer."
+STATED = "How good? Only return an integer from 1 to 5, or 99 for no opinion."
+ATLEAST = "How many? Only return an integer of at least 2."
+
+
+def test_an_unstated_scale_is_what_the_whole_question_showed():
+    table = responses(
+        ("a", 0, 1, OPEN, 30), ("a", 1, 1, OPEN, 10), ("a", 1, 2, OPEN, 7), ("b", 0, 1, STATED, 99)
+    )
+    visible = responses(("a", 0, 1, OPEN, 5), ("a", 1, 1, OPEN, 50), ("a", 0, 2, OPEN, 1))
+    resolved = resolve_scales(table, visible)
+    assert resolved["scale"].to_list() == ["5..50", "5..50", None, "1,2,3,4,5,99"]
+    assert resolved["scale_rule"].to_list() == ["observed_visible", "observed_visible", None, "range"]
+    resolved = resolve_scales(table, visible.clear())
+    assert resolved["scale"].to_list() == ["10..30", "10..30", None, "1,2,3,4,5,99"]
+    assert resolved["scale_rule"].to_list() == ["observed_all", "observed_all", None, "range"]
+    assert resolved.columns == [*table.columns, "scale", "scale_rule"]
+
+
+def test_an_open_end_is_what_the_question_showed():
+    table = responses(("a", 0, 1, ATLEAST, 3), ("a", 1, 1, ATLEAST, 9), ("a", 0, 2, ATLEAST, 2))
+    resolved = resolve_scales(table, responses(("a", 0, 1, ATLEAST, 6)))
+    assert resolved["scale"].to_list() == ["2..6", "2..6", None]
+    assert resolved["scale_rule"].to_list() == ["one_sided+observed_visible"] * 2 + [None]
+    assert resolve_scales(table, table.clear())["scale"].to_list() == ["2..9", "2..9", None]
+
+
+def test_the_order_of_rows_is_kept():
+    table = responses(
+        *(("a", 0, at % 3, f"Only return an integer from 1 to {2 + at % 7}.", 1) for at in range(50))
+    )
+    resolved = resolve_scales(table, table)
+    assert resolved.select(table.columns).equals(table)
+    assert resolved["scale"].to_list() == [f"1..{2 + at % 7}" for at in range(50)]
+
+
+def test_answers_outside_the_stated_scale_do_not_conform():
+    table = responses(
+        ("a", 0, 1, STATED, 5), ("a", 0, 1, STATED, 6), ("a", 0, 1, STATED, 99), ("a", 0, 1, OPEN, 10**7),
+        ("a", 0, 1, ATLEAST, 1), ("a", 0, 1, ATLEAST, 10**6),
+    )  # fmt: skip
+    assert conforms(table).to_list() == [True, False, True, True, False, True]
+
+
+@pytest.mark.parametrize("notation", ["1..7", "0..1000/100", "1,2,98", "-3..3", "1,5", "0..60100000"])
+def test_notation_reads_back(notation):
+    assert scale(notation).notation == notation
+
+
+def test_equal_scales_compare_equal():
+    assert Scale((1, 2, 3)) == Scale(range(1, 4)) == scale("1..3") == scale("3,1,2")
+    assert hash(Scale((1, 2, 3))) == hash(scale("1..3"))
+
+
+@pytest.mark.parametrize("notation", ["", "1", "3..1", "1..1", "a..b", "1..7/0", "1.5..3", "1...5"])
+def test_no_scale_is_refused_by_name(notation):
+    with pytest.raises(DataError, match=re.escape(repr(notation))):
+        scale(notation)
+
+
+def test_a_grid_keeps_ends_and_round_numbers():
+    assert grid(scale("0..100"), 101) == scale("0..100")
+    thin = grid(scale("0..2000"), 1001)
+    assert {0, 1, 7, 99, 100, 998, 1000, 1500, 2000} <= set(thin.options)
+    wide = grid(scale("-7..60100000"), 1001)
+    assert {-7, 0, 25, 1500, 250_000, 60_100_000} <= set(wide.options)
+    assert grid(scale("3..5000"), 2) == scale("3,5000")
+    with pytest.raises(DataError, match=r"predict\.max_options"):
+        grid(scale("0..10"), 1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ends(), st.integers(1, 9), st.integers(2, 200))
+def test_a_grid_is_a_part_of_its_scale(span, step, most):
+    low, high = span
+    whole = Scale(range(low, max(high, low + step) + 1, step))
+    thin = grid(whole, most)
+    assert len(thin.options) <= max(most, 2)
+    assert set(thin.options) <= set(whole.options)
+    assert (thin.low, thin.high) == (whole.low, whole.high)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sets(st.integers(-50, 50), min_size=2), st.lists(st.integers(-99, 99), min_size=1))
+def test_nearest_option_is_the_nearest(options, answers):
+    on = Scale(sorted(options))
+    chosen = nearest(on, np.array(answers)).tolist()
+    assert chosen == [
+        min(sorted(options), key=lambda option, answer=answer: abs(option - answer)) for answer in answers
+    ]
+
+
+VALIDATION = SHARED / "data/socsci210/val.jsonl"
+
+
+@pytest.mark.skipif(not VALIDATION.exists(), reason="the data are not beside the project")
+def test_every_instruction_of_the_validation_split():
+    """Each expectation was read by eye; instructions are named by the start of their SHA-256."""
+    rows = [json.loads(line) for line in VALIDATION.read_text().splitlines()]
+    stimuli = [row["input"].split("Scenario: ", 1)[1] for row in rows]
+    found = {}
+    for text in set(stimuli):
+        instruction = text[text.rindex("Only return") :]
+        name = hashlib.sha256(instruction.encode()).hexdigest()[:12]
+        assert found.setdefault(name, read(text)) == read(text)
+    assert found == EXPECTED
+    table = responses(
+        *(
+            (row["study_id"], row["condition_num"], 0, text, int(row["output"].removeprefix("Response: ")))
+            for row, text in zip(rows, stimuli, strict=True)
+        )
+    )
+    rules = Counter(resolve_scales(table, table.clear())["scale_rule"])
+    assert rules == {"range": 2560, "labels": 192, "observed_all": 18, "one_sided": 10}
+    assert conforms(table).all()
+
+
+EXPECTED: dict[str, str] = {
+    "616f08ab3dff": "nothing",
+    "cbf11ac79c50": "nothing",
+    "291ecf319aa9": "labels 1..2",
+    "29a0cdd23197": "labels 1..2",
+    "2a517473c754": "labels 1..2",
+    "cfa0e92b55c1": "labels 1..2",
+    "d04ef83f4cbe": "labels 1..2",
+    "76fb53daf967": "labels 1..3",
+    "ce54cd30cf25": "one_sided 1..4",
+    "1a5090053abf": "range 0..10",
+    "28ecac4437da": "range 0..10",
+    "4fc4403e5d81": "range 0..10",
+    "79585692a042": "range 0..10",
+    "3b81d8b9e8cb": "range 0..100",
+    "5c454624fef2": "range 0..100",
+    "691fb962b07a": "range 0..100",
+    "a5af4f5de18b": "range 0..100",
+    "b4961380850a": "range 0..100",
+    "fc3d3bb323b1": "range 0..100",
+    "26a3bda9d59b": "range 0..1200",
+    "a127babec7e7": "range 0..2000",
+    "1de92f19729e": "range 0..2800",
+    "cac2407d3733": "range 0..6",
+    "1287dc5b947f": "range 1..4",
+    "243fd2e948e2": "range 1..4",
+    "302b71c1acfd": "range 1..4",
+    "a198db0d1996": "range 1..4",
+    "c4873b4c4b44": "range 1..4",
+    "0494d16c4360": "range 1..5",
+    "0a0780af032f": "range 1..5",
+    "5a7a0c29599a": "range 1..5",
+    "6e668d88d64c": "range 1..5",
+    "c46dffbfe9de": "range 1..5",
+    "d15534de7708": "range 1..5",
+    "d6a28bfc30a6": "range 1..5",
+    "f3b08e047e6e": "range 1..5",
+    "a2e6feb72129": "range 1..6",
+    "af3a7e3e7cd9": "range 1..6",
+    "1103a0a27809": "range 1..7",
+    "14e054ec96e8": "range 1..7",
+    "3c20bc2fe440": "range 1..7",
+    "43b7041aeafc": "range 1..7",
+    "46aa3dc052e4": "range 1..7",
+    "478b311d6198": "range 1..7",
+    "4adac59d04d7": "range 1..7",
+    "53c21e9c0da2": "range 1..7",
+    "59ae31cf0622": "range 1..7",
+    "85e7ce3dd55f": "range 1..7",
+    "a6d6611e9ef0": "range 1..7",
+    "adecf3d6ed47": "range 1..7",
+    "e029ffeda02e": "range 1..7",
+}
