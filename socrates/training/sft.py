@@ -1,0 +1,161 @@
+"""Supervised fine-tuning of an NF4 QLoRA adapter with TRL and DeepSpeed.
+
+QLoRA: Dettmers et al. 2023, arXiv 2305.14314. The loss is the cross-entropy of the answer's tokens
+and the end token, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig
+from torch.utils.data import SequentialSampler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from socrates.files import json_text
+from socrates.model.base import compute_dtype
+from socrates.model.encoding import Encoded
+from socrates.model.shared import use_shared_attention
+from socrates.params.deepspeed import Deepspeed
+from socrates.params.lora import Lora
+from socrates.params.train import Train
+from socrates.training.batches import SharedCollator, plain_dataset, shared_dataset
+from socrates.training.plan import Batches
+
+
+class Trainer(SFTTrainer):
+    """TRL's trainer, reading rows in the order of the plan."""
+
+    def _get_train_sampler(self, *_: Any) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+
+
+def deepspeed_config(deepspeed: Deepspeed) -> dict[str, Any]:
+    """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments."""
+    zero: dict[str, Any] = {"stage": deepspeed.zero_stage}
+    if deepspeed.offload:
+        zero["offload_optimizer"] = {"device": "cpu"}
+        if deepspeed.zero_stage == 3:
+            zero["offload_param"] = {"device": "cpu"}
+    return {
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": False,
+        "bf16": {"enabled": compute_dtype() == torch.bfloat16},
+        "gradient_clipping": "auto",
+        "gradient_accumulation_steps": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "train_batch_size": "auto",
+        "steps_per_print": 10**9,  # the trainer prints
+    }
+
+
+def arguments(
+    train: Train, deepspeed: Deepspeed, cut: Batches, folder: Path
+) -> SFTConfig:
+    """The trainer's arguments. In the shared form an item of the dataset is a whole micro batch."""
+    gpu = torch.cuda.is_available()
+    items = 1 if train.share_scenario else cut.micro
+    return SFTConfig(
+        output_dir=str(folder),
+        deepspeed=deepspeed_config(deepspeed),
+        use_cpu=not gpu,
+        bf16=gpu,
+        per_device_train_batch_size=items,
+        per_device_eval_batch_size=items,
+        gradient_accumulation_steps=cut.accumulation,
+        max_steps=cut.steps,
+        optim="adamw_torch",
+        learning_rate=train.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=train.warmup_ratio,  # below 1 it is read as a ratio
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.max_grad_norm,
+        gradient_checkpointing=train.gradient_checkpointing,
+        logging_strategy="steps",
+        logging_steps=train.log_steps,
+        logging_first_step=True,
+        eval_strategy="steps",
+        eval_steps=train.eval_steps,
+        eval_on_start=True,  # the base model's loss, to compare with
+        prediction_loss_only=True,
+        save_strategy="steps",
+        save_steps=train.save_steps,
+        seed=train.seed,
+        data_seed=train.seed,
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        packing=False,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        include_num_input_tokens_seen="no",
+    )
+
+
+def trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: Encoded,
+    order: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    train: Train,
+    lora: Lora,
+    deepspeed: Deepspeed,
+    cut: Batches,
+    folder: Path,
+    callbacks: list[TrainerCallback],
+) -> Trainer:
+    """A trainer ready to run: quantised base, new adapter, rows in their order.
+
+    Args:
+        order: rows of ``data`` to train on, ``[steps * global batch]``.
+        held_out: rows of ``data`` for the validation loss.
+        cut: from :func:`socrates.training.plan.batches`.
+        folder: where checkpoints go.
+    """
+    if train.share_scenario:
+        use_shared_attention(model)
+        datasets = shared_dataset(order, cut.micro), shared_dataset(held_out, cut.micro)
+    else:
+        datasets = plain_dataset(data, order), plain_dataset(data, held_out)
+    result = Trainer(
+        model=model,
+        args=arguments(train, deepspeed, cut, folder),
+        train_dataset=datasets[0],
+        eval_dataset=datasets[1],
+        data_collator=SharedCollator(data) if train.share_scenario else None,
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            r=lora.r,
+            lora_alpha=lora.scaling_alpha,
+            lora_dropout=lora.dropout,
+            target_modules=sorted(lora.target_modules),
+            task_type="CAUSAL_LM",
+        ),
+        callbacks=callbacks,
+    )
+    result.remove_callback(PrinterCallback)
+    if compute_dtype() == torch.float32:
+        # TRL keeps QLoRA adapters in bfloat16; without bfloat16 compute that only loses digits.
+        for parameter in result.model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+    return result
+
+
+def save_adapter(trainer: Trainer, folder: Path) -> None:
+    """Write adapter and tokenizer, with the same bytes for the same weights."""
+    trainer.save_model(str(folder))
+    for name in ("training_args.bin", "README.md"):  # a pickle, and a page about nothing
+        (folder / name).unlink(missing_ok=True)
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config["target_modules"] = sorted(config["target_modules"])  # PEFT writes a set
+    path.write_text(json_text(config))

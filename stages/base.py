@@ -1,0 +1,36 @@
+"""base: make the built-in model, or pin a hub model and fetch it into the hub's cache.
+
+Reads data/splits/train.parquet (built-in only). Writes models/base/.
+Run: ``python -m stages.base``
+"""
+
+from pathlib import Path
+
+import polars as pl
+from tqdm import tqdm
+
+from socrates.errors import run
+from socrates.files import atomic_folder
+from socrates.model.base import build_builtin, pin_hub
+from socrates.params import load
+from socrates.params.model import Model
+from socrates.params.prompt import Prompt
+
+TRAIN = Path("data/splits/train.parquet")
+BASE = Path("models/base")
+
+
+def main() -> None:
+    model, prompt = load(Model), load(Prompt)
+    with atomic_folder(BASE) as folder:
+        if model.builtin:
+            summary = build_builtin(
+                pl.read_parquet(TRAIN), model, prompt.layout, folder, lambda steps: tqdm(steps, desc="pretrain")
+            )
+        else:
+            summary = pin_hub(model, folder)
+    print(f"base: {summary}")
+
+
+if __name__ == "__main__":
+    run(main)

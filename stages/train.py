@@ -1,0 +1,44 @@
+"""train: fine-tune an NF4 QLoRA adapter on the training studies.
+
+Reads data/splits/{train,val}.parquet and models/base/. Writes models/adapter/ (adapter, tokenizer,
+training.json) and metrics/train.csv (the curves). Speed, device and process count go to runs/.
+Run: ``python -m stages.train``; ``SOCRATES_PROCESSES=4`` starts four processes.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from socrates.errors import run
+from socrates.params import load
+from socrates.params.deepspeed import Deepspeed
+from socrates.params.lora import Lora
+from socrates.params.model import Model
+from socrates.params.prompt import Prompt
+from socrates.params.train import Train
+from socrates.training.launch import launch
+
+SPLITS = Path("data/splits")
+BASE = Path("models/base")
+ADAPTER = Path("models/adapter")
+CURVES = Path("metrics/train.csv")
+
+
+def main() -> None:
+    place = launch("stages.train")
+    if place is None:
+        return
+    from socrates.training.run import fine_tune
+
+    summary = fine_tune(
+        pl.read_parquet(SPLITS / "train.parquet"),
+        pl.read_parquet(SPLITS / "val.parquet"),
+        BASE, ADAPTER, CURVES, place,
+        load(Model), load(Prompt), load(Lora), load(Train), load(Deepspeed),
+    )
+    if place.first:
+        print(f"train: {summary}")
+
+
+if __name__ == "__main__":
+    run(main)
