@@ -54,31 +54,31 @@ class Form:
 
 # Effects are large beside the sampling noise of a cell of 40, so that few studies teach them.
 TOPICS = (
-    Topic("make all city buses free", 0.5, 0.65, age=-0.2),
-    Topic("require a permit for every gun", 0.1, 1.0, female=0.25),
-    Topic("put solar panels on public buildings", 0.6, 0.7, education=0.25),
-    Topic("hire more police officers", 0.45, -0.55, age=0.25),
-    Topic("check immigration papers at every workplace", -0.2, -0.8, education=-0.25),
-    Topic("raise the minimum wage", 0.4, 0.8, income=-0.35),
-    Topic("ban phones in all schools", 0.7, 0.2, age=0.55),
-    Topic("charge a toll on downtown traffic", -0.75, 0.55, education=0.25),
-    Topic("give free lunches to all pupils", 0.85, 0.65, female=0.2),
-    Topic("require flu shots for hospital workers", 0.2, 0.8, age=0.25, education=0.25),
-    Topic("open a clinic for drug users", -0.5, 0.8, age=-0.25),
-    Topic("build a sports stadium with public money", -0.85, 0.2, female=-0.25, age=-0.25),
+    Topic("make all city buses free", 0.4, 0.8, age=-0.2),
+    Topic("require a permit for every gun", 0.1, 1.1, female=0.25),
+    Topic("put solar panels on public buildings", 0.4, 0.8, education=0.25),
+    Topic("hire more police officers", 0.3, -0.6, age=0.25),
+    Topic("check immigration papers at every workplace", -0.2, -0.9, education=-0.25),
+    Topic("raise the minimum wage", 0.3, 1.0, income=-0.35),
+    Topic("ban phones in all schools", 0.5, 0.4, age=0.5),
+    Topic("charge a toll on downtown traffic", -0.6, 0.7, education=0.25),
+    Topic("give free lunches to all pupils", 0.7, 0.8, female=0.2),
+    Topic("require flu shots for hospital workers", 0.2, 1.0, age=0.25, education=0.25),
+    Topic("open a clinic for drug users", -0.4, 1.0, age=-0.25),
+    Topic("build a sports stadium with public money", -0.6, 0.4, female=-0.25, age=-0.25),
 )
 
 CONTROL = Framing("The council will decide on it next month.", 0.0)
 FRAMINGS = (
-    Framing("Leading scientists and doctors strongly endorse it.", 0.75),
-    Framing("It would raise taxes for every household.", -0.95),
-    Framing("A local mother says it changed her life.", 0.5),
-    Framing("A similar plan failed badly in a nearby town.", -0.75),
-    Framing("Most people in the area already back it.", 0.4),
-    Framing("It would create hundreds of new jobs.", 0.7),
-    Framing("Critics warn that it threatens personal freedom.", -0.6, liberal=0.35),
-    Framing("Democratic leaders back it and Republican leaders reject it.", 0.0, liberal=0.95),
-    Framing("Republican leaders back it and Democratic leaders reject it.", 0.0, liberal=-0.95),
+    Framing("Leading scientists and doctors strongly endorse it.", 1.0),
+    Framing("It would raise taxes for every household.", -1.2),
+    Framing("A local mother says it changed her life.", 0.6),
+    Framing("A similar plan failed badly in a nearby town.", -1.0),
+    Framing("Most people in the area already back it.", 0.5),
+    Framing("It would create hundreds of new jobs.", 0.8),
+    Framing("Critics warn that it threatens personal freedom.", -0.7, liberal=0.3),
+    Framing("Democratic leaders back it and Republican leaders reject it.", 0.0, liberal=1.0),
+    Framing("Republican leaders back it and Democratic leaders reject it.", 0.0, liberal=-1.0),
 )
 
 RATED = ("4", "5", "7", "0-10", "0-100")
@@ -102,6 +102,9 @@ FORMS = (
         ("options",),
     ),
 )
+
+# Half as many opposing questions as the others: each turns every effect around.
+FORM_DECK = (*FORMS, *(form for form in FORMS if form.sign > 0))
 
 SCALES = {
     "4": Scale(tuple(range(1, 5))),

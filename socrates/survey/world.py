@@ -25,6 +25,7 @@ from socrates.params.data import World
 from socrates.survey.parts import (
     CONTROL,
     ENDPOINTS,
+    FORM_DECK,
     FORMS,
     FRAMINGS,
     PLACES,
@@ -70,7 +71,7 @@ class Study:
         return f"You read about a plan in {self.place} to {self.topic.text}. {framing.text} {task.text}"
 
 
-SHARE_FALLING = 0.15  # of 4-, 5- and 7-point scales, that run from the upper label down
+SHARE_FALLING = 0.1  # of 4-, 5- and 7-point scales, that run from the upper label down
 SHARE_CONTROL = 0.75  # of studies, that have a neutral condition
 SHARE_WITHIN = 0.15  # of studies, that show every condition to everyone
 SHARE_UNANSWERED = 0.02  # of the demographics that were asked
@@ -140,7 +141,7 @@ def design(world: World) -> list[Study]:
     identifiers = _identifiers(world.studies, rng)
     topics, frames, framings = Deck(TOPICS, rng), Deck(FRAMES, rng), Deck(FRAMINGS, rng)
     arms, questions = Deck((2, 3, 3, 4), rng), Deck((1, 2, 2, 3), rng)
-    scales, forms, wordings = Deck(SCALE_DECK, rng), Deck(FORMS, rng), Deck(ENDPOINTS, rng)
+    scales, forms, wordings = Deck(SCALE_DECK, rng), Deck(FORM_DECK, rng), Deck(ENDPOINTS, rng)
     asked, extra = Deck(SOMETIMES_ASKED, rng), Deck((2, 3, 4), rng)
     studies = []
     for identifier, place in zip(identifiers, places, strict=True):
