@@ -33,10 +33,13 @@ DEMOGRAPHICS = {
     "phone_service": "Phone service",
 }
 
+# Column name -> type.
+Schema = dict[str, pl.DataType | type[pl.DataType]]
+
 # A cell is one outcome question under one experimental condition.
 CELL = ["study_id", "condition_num", "task_num"]
 
-RESPONSES = {
+RESPONSES: Schema = {
     "study_id": pl.String,
     "sample_id": pl.Int64,  # (study_id, sample_id) is the only unique row key
     "participant": pl.Int64,  # respondent, numbered within a study
@@ -49,7 +52,7 @@ RESPONSES = {
 
 # The planted answer distribution of each cell, where the data are synthetic. ``scale`` is the
 # notation of a socrates.survey.scales.Scale; ``probabilities`` has one entry per allowed integer.
-TRUTH = {
+TRUTH: Schema = {
     "study_id": pl.String,
     "condition_num": pl.Int64,
     "task_num": pl.Int64,
@@ -61,7 +64,7 @@ TRUTH = {
 # in ascending order, given that the answer is allowed (they sum to 1); ``allowed_mass`` is what the
 # model put on allowed answers in all (its format validity). ``scale_rule`` says how the scale was
 # found. A row that cannot be scored is not here: it is counted in the folder's manifest.json.
-PREDICTIONS = {
+PREDICTIONS: Schema = {
     **{name: kind for name, kind in RESPONSES.items() if name != "stimuli"},
     "scale": pl.String,
     "scale_rule": pl.String,
@@ -70,7 +73,7 @@ PREDICTIONS = {
 }
 
 
-def read_table(path: Path, schema: dict[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:
+def read_table(path: Path, schema: Schema) -> pl.DataFrame:
     """A parquet table with exactly the columns of ``schema``, in its order and types.
 
     Raises:
@@ -85,9 +88,7 @@ def read_table(path: Path, schema: dict[str, pl.DataType | type[pl.DataType]]) -
     return check_table(table, schema, path)
 
 
-def check_table(
-    table: pl.DataFrame, schema: dict[str, pl.DataType | type[pl.DataType]], path: Path
-) -> pl.DataFrame:
+def check_table(table: pl.DataFrame, schema: Schema, path: Path) -> pl.DataFrame:
     """``table`` with the columns of ``schema`` alone; ``path`` is named in the error."""
     missing = [name for name in schema if name not in table.columns]
     if missing:
@@ -99,4 +100,4 @@ def check_table(
     ]
     if wrong:
         raise DataError(f"{path}: {'; '.join(wrong)}")
-    return table.select(schema)
+    return table.select(list(schema))

@@ -3,7 +3,7 @@
 Every study combines parts that other studies use too: a topic, framings (the conditions), question
 forms, a scale for each question, and a sampling frame of respondents. Each part carries one effect
 on a latent attitude, the same in every study, so an unseen study can be predicted by whoever
-learned the parts from other studies. The parts and their effects are the tables below.
+learned the parts from other studies (``parts.py``) and knows the persona (``population.py``).
 
 The answer model is a cumulative logit (McCullagh 1980, "Regression models for ordinal data"): the
 unit interval is cut into one equal piece per option, and an answer falls into a piece with the
@@ -14,73 +14,33 @@ few answers on any scale are careless.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from socrates.params.data import World
+from socrates.survey.parts import (
+    CONTROL,
+    ENDPOINTS,
+    FORM_DECK,
+    FORMS,
+    FRAMINGS,
+    PLACES,
+    SCALE_DECK,
+    SCALES,
+    TOPICS,
+    Form,
+    Framing,
+    Topic,
+)
+from socrates.survey.population import FRAMES, Floats, Frame, persona_scores, population
 from socrates.survey.scales import Scale
 from socrates.survey.tables import CELL, DEMOGRAPHICS, RESPONSES, TRUTH
 
-Floats = NDArray[np.float64]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Topic:
-    """A proposal. ``base`` is its attitude in logits; the rest are slopes on persona scores in [-1, 1]."""
-
-    text: str
-    base: float
-    liberal: float
-    age: float = 0.0
-    education: float = 0.0
-    female: float = 0.0
-    income: float = 0.0
-
-
-@dataclass(frozen=True)
-class Framing:
-    """An experimental condition: its sentence, its shift in logits, and its slope on liberal leaning."""
-
-    text: str
-    effect: float
-    liberal: float = 0.0
-
-
-@dataclass(frozen=True)
-class Form:
-    """An outcome question.
-
-    Attributes:
-        sign: 1 if the upper answer favours the proposal, -1 if it opposes it.
-        shift: logits added after the sign.
-        labels: of the lowest and the highest answer, or of every option in the order it is offered.
-        scales: names of the scales the question may use; ``options`` for labelled options.
-        falling: labelled options are offered from the upper answer down (1 for 'Yes').
-    """
-
-    text: str
-    sign: int
-    shift: float
-    labels: tuple[str, ...]
-    scales: tuple[str, ...]
-    falling: bool = False
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Whom a study samples: mean age in years, and shifts in standard deviations."""
-
-    age: float
-    conservative: float
-    education: float = 0.0
-    income: float = 0.0
-    rural: float = 0.25  # share living outside metropolitan areas
 
 
 @dataclass(frozen=True)
@@ -111,66 +71,8 @@ class Study:
         return f"You read about a plan in {self.place} to {self.topic.text}. {framing.text} {task.text}"
 
 
-# Effects are large beside the sampling noise of a cell of 40, so that few studies teach them.
-TOPICS = (
-    Topic("make all city buses free", 0.7, 0.7, age=-0.2),
-    Topic("require a permit for every gun", 0.1, 1.1, female=0.3),
-    Topic("put solar panels on public buildings", 0.8, 0.8, education=0.3),
-    Topic("hire more police officers", 0.6, -0.6, age=0.3),
-    Topic("check immigration papers at every workplace", -0.3, -0.9, education=-0.3),
-    Topic("raise the minimum wage", 0.5, 0.9, income=-0.4),
-    Topic("ban phones in all schools", 0.9, 0.2, age=0.6),
-    Topic("charge a toll on downtown traffic", -1.0, 0.6, education=0.3),
-    Topic("give free lunches to all pupils", 1.1, 0.7, female=0.2),
-    Topic("require flu shots for hospital workers", 0.3, 0.9, age=0.3, education=0.3),
-    Topic("open a clinic for drug users", -0.7, 0.9, age=-0.3),
-    Topic("build a sports stadium with public money", -1.1, 0.2, female=-0.3, age=-0.3),
-)
-
-CONTROL = Framing("The council will decide on it next month.", 0.0)
-FRAMINGS = (
-    Framing("Leading scientists and doctors strongly endorse it.", 0.9),
-    Framing("It would raise taxes for every household.", -1.1),
-    Framing("A local mother says it changed her life.", 0.6),
-    Framing("A similar plan failed badly in a nearby town.", -0.9),
-    Framing("Most people in the area already back it.", 0.5),
-    Framing("It would create hundreds of new jobs.", 0.8),
-    Framing("Critics warn that it threatens personal freedom.", -0.7, liberal=0.4),
-    Framing("Democratic leaders back it and Republican leaders reject it.", 0.0, liberal=1.1),
-    Framing("Republican leaders back it and Democratic leaders reject it.", 0.0, liberal=-1.1),
-)
-
-RATED = ("4", "5", "7", "0-10", "0-100")
-FORMS = (
-    Form("How much do you support or oppose it?", 1, 0.1, ("Strongly oppose", "Strongly support"), RATED),
-    Form("Do you agree that it should go ahead?", 1, 0.2, ("Strongly disagree", "Strongly agree"), RATED),
-    Form("How likely are you to vote for it?", 1, -0.2, ("Very unlikely", "Very likely"), RATED),
-    Form("How important is it to you?", 1, 0.3, ("Not at all important", "Very important"), RATED),
-    Form("How warm do you feel toward it?", 1, 0.0, ("Very cold", "Very warm"), RATED),
-    Form("How useful would it be?", 1, 0.2, ("Not at all useful", "Very useful"), RATED),
-    Form("How fair would it be?", 1, -0.1, ("Very unfair", "Very fair"), RATED),
-    Form("How concerned are you about it?", -1, 0.2, ("Not at all concerned", "Very concerned"), RATED),
-    Form("How strongly do you oppose it?", -1, -0.2, ("Not at all", "Very strongly"), RATED),
-    Form("Would you vote for it?", 1, 0.1, ("Yes", "No"), ("options",), falling=True),
-    Form("What should happen to it?", 1, 0.0, ("Drop it", "Study it further", "Start it now"), ("options",)),
-    Form(
-        "How much money should it get?",
-        1,
-        -0.1,
-        ("No money", "A little money", "Some money", "A lot of money"),
-        ("options",),
-    ),
-)
-
-SCALES = {
-    "4": Scale(tuple(range(1, 5))),
-    "5": Scale(tuple(range(1, 6))),
-    "7": Scale(tuple(range(1, 8))),
-    "0-10": Scale(tuple(range(11))),
-    "0-100": Scale(tuple(range(101))),
-}
-SCALE_DECK = ("options", "options", "4", "5", "5", "7", "7", "7", "0-10", "0-100")
-SHARE_FALLING = 0.15  # of 4-, 5- and 7-point scales, that run from the upper label down
+SHARE_FALLING = 0.1  # of 4-, 5- and 7-point scales, that run from the upper label down
+SHARE_CONTROL = 0.75  # of studies, that have a neutral condition
 SHARE_WITHIN = 0.15  # of studies, that show every condition to everyone
 SHARE_UNANSWERED = 0.02  # of the demographics that were asked
 
@@ -181,56 +83,13 @@ CARELESS = 0.04  # of answers, that are given without reading: any option is as 
 # Of the answers on a 0-100 scale: exact, rounded to five, rounded to ten.
 HEAPING = {1: 0.25, 5: 0.3, 10: 0.45}
 
-ENDPOINTS = (
-    "{question} Only return an integer from {low} to {high}, where {low} means {first} and {high} means {last},"
-    " nothing else.",
-    "{question} Only return an integer from {low} to {high}, where {low} = '{first}' and {high} = '{last}',"
-    " nothing else.",
-    "{question} Only return an integer from {low} to {high} where {low} means '{first}' and {high} means"
-    " '{last}'.",
-    "{question} The scale runs from {low} ({first}) to {high} ({last}). Only return a number from {low} to"
-    " {high}, nothing else.",
-)
-
-FRAMES = (
-    Frame(age=47, conservative=0.0),
-    Frame(age=24, conservative=-0.8, education=0.2, income=-0.6),
-    Frame(age=70, conservative=0.5, education=-0.2, rural=0.35),
-    Frame(age=44, conservative=-0.9, education=1.4, income=0.7, rural=0.1),
-    Frame(age=52, conservative=1.3, education=-0.6, income=-0.2, rural=0.85),
-    Frame(age=38, conservative=-1.2, education=0.5, rural=0.02),
-    Frame(age=45, conservative=0.6, education=-0.5, income=-0.9, rural=0.4),
-    Frame(age=57, conservative=1.1, education=0.4, income=0.9, rural=0.2),
-)
-
-PLACE_FIRST = ("Alder", "Birch", "Cedar", "Clear", "Eagle", "Fair", "Forest", "Green", "Maple", "North")
-PLACE_FIRST += ("Oak", "Red", "River", "Silver", "Stone", "West")
-PLACE_SECOND = ("Bay", "Bridge", "Creek", "Falls", "Field", "Grove", "Harbor", "Hill", "Lake", "Park")
-PLACE_SECOND += ("Point", "Ridge", "Springs", "Valley", "View", "Wood")
-PLACE_KIND = ("City", "County", "District", "Township")
-
-PARTIES = (
-    "Strong Democrat",
-    "Moderate Democrat",
-    "Lean Democrat",
-    "Don't Lean/Independent/None",
-    "Lean Republican",
-    "Moderate Republican",
-    "Strong Republican",
-)
-IDEOLOGIES = ("Very Liberal", "Somewhat Liberal", "Moderate", "Somewhat Conservative", "Very Conservative")
-EDUCATIONS = (
-    "Less than high school",
-    "High school graduate or equivalent",
-    "Some college",
-    "Bachelor's degree",
-    "Post grad study/professional degree",
-)
-INCOMES = ("Under 20K", "20-29K", "30-49K", "50-74K", "75-99K", "100-149K", "150K+")
 ALWAYS_ASKED = ("age", "gender", "education", "party_id")
-SOMETIMES_ASKED = ("ideology", "ideology", "income", "income", "employment", "ethnicity", "location")
-SOMETIMES_ASKED += ("marital_status", "household_size", "housing_ownership", "housing_type", "metro_status")
-SOMETIMES_ASKED += ("internet_access", "phone_service")
+# Named as often as it is to be asked, beside the others.
+SOMETIMES_ASKED = (
+    *("ideology", "ideology", "ideology", "income", "income", "employment", "ethnicity", "location"),
+    *("marital_status", "household_size", "housing_ownership", "housing_type", "metro_status"),
+    *("internet_access", "phone_service"),
+)
 
 
 @dataclass
@@ -241,13 +100,20 @@ class Deck(Generic[T]):
     rng: np.random.Generator
     cards: list[T] = field(default_factory=list)
 
-    def draw(self, fits: Callable[[T], bool] = lambda _: True) -> T:
-        """The next part that ``fits``; at least one part of the deck must."""
+    def draw(self, fits: Sequence[T] | None = None) -> T:
+        """The next part (of those that fit; at least one part of the deck must)."""
         for index, card in enumerate(self.cards):
-            if fits(card):
+            if fits is None or card in fits:
                 return self.cards.pop(index)
         self.cards += [self.parts[index] for index in self.rng.permutation(len(self.parts))]
         return self.draw(fits)
+
+    def hand(self, count: int) -> list[T]:
+        """``count`` parts, no two the same."""
+        drawn: list[T] = []
+        while len(drawn) < count:
+            drawn.append(self.draw([part for part in self.parts if part not in drawn]))
+        return drawn
 
 
 def generate(world: World) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -266,32 +132,32 @@ def generate(world: World) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def design(world: World) -> list[Study]:
-    """The designs of all studies of a world, each in a place of its own."""
+    """The designs of all studies of a world, each in a place of its own.
+
+    From about 40 studies on, every part of a study occurs in other studies too.
+    """
     rng = np.random.default_rng([world.seed, 0])
-    places = [f"{a} {b} {kind}" for a in PLACE_FIRST for b in PLACE_SECOND for kind in PLACE_KIND]
-    order = rng.permutation(len(places))
+    places = rng.permutation(PLACES)[: world.studies].tolist()
     identifiers = _identifiers(world.studies, rng)
     topics, frames, framings = Deck(TOPICS, rng), Deck(FRAMES, rng), Deck(FRAMINGS, rng)
     arms, questions = Deck((2, 3, 3, 4), rng), Deck((1, 2, 2, 3), rng)
-    scales, forms, wordings = Deck(SCALE_DECK, rng), Deck(FORMS, rng), Deck(ENDPOINTS, rng)
+    scales, forms, wordings = Deck(SCALE_DECK, rng), Deck(FORM_DECK, rng), Deck(ENDPOINTS, rng)
     asked, extra = Deck(SOMETIMES_ASKED, rng), Deck((2, 3, 4), rng)
     studies = []
-    for number in range(world.studies):
-        conditions = [CONTROL] if rng.random() < 0.75 else []
-        for _ in range(arms.draw() - len(conditions)):
-            conditions.append(framings.draw(lambda framing: framing not in conditions))
+    for identifier, place in zip(identifiers, places, strict=True):
+        control = rng.random() < SHARE_CONTROL
+        conditions = ([CONTROL] if control else []) + framings.hand(arms.draw() - control)
         tasks: list[Task] = []
         for _ in range(questions.draw()):
-            name, used = scales.draw(), {task.form for task in tasks}
-            form = forms.draw(lambda form: name in form.scales and form not in used)
-            tasks.append(_task(form, name, wordings, rng))
-        fields = set(ALWAYS_ASKED)
-        for _ in range(extra.draw()):
-            fields.add(asked.draw(lambda name: name not in fields))
+            scale_name = scales.draw()
+            used = [task.form for task in tasks]
+            form = forms.draw([form for form in FORMS if scale_name in form.scales and form not in used])
+            tasks.append(_task(form, scale_name, wordings, rng))
+        fields = {*ALWAYS_ASKED, *asked.hand(extra.draw())}
         studies.append(
             Study(
-                study_id=identifiers[number],
-                place=places[order[number]],
+                study_id=identifier,
+                place=place,
                 topic=topics.draw(),
                 framings=tuple(conditions),
                 tasks=tuple(tasks),
@@ -365,7 +231,8 @@ def answers(study: Study, participants: int, rng: np.random.Generator) -> tuple[
         .with_row_index("sample_id")
         .with_columns(pl.lit(study.study_id).alias("study_id"))
     )
-    return responses.select(list(RESPONSES)).cast(RESPONSES), pl.DataFrame(cells, schema=TRUTH, orient="row")  # type: ignore[arg-type]
+    columns = [pl.col(name).cast(kind) for name, kind in RESPONSES.items()]
+    return responses.select(columns), pl.DataFrame(cells, schema=TRUTH, orient="row")
 
 
 def distributions(topic: Topic, framing: Framing, task: Task, scores: dict[str, Floats]) -> Floats:
@@ -377,7 +244,7 @@ def distributions(topic: Topic, framing: Framing, task: Task, scores: dict[str, 
         "female": topic.female,
         "income": topic.income,
     }
-    persona = sum(slope * scores[name] for name, slope in slopes.items())
+    persona = np.sum([slope * scores[name] for name, slope in slopes.items()], axis=0)
     latent = task.form.sign * (topic.base + framing.effect + persona) + task.form.shift
     count = len(task.scale.options)
     cuts = np.arange(1, count) / count
@@ -398,85 +265,3 @@ def _heaping() -> Floats:
     for step, share in HEAPING.items():
         moved[np.arange(101), (np.arange(101) + step // 2) // step * step] += share
     return moved
-
-
-def population(frame: Frame, count: int, rng: np.random.Generator) -> pl.DataFrame:
-    """Demographics of ``count`` respondents of a sampling frame, correlated as people's are."""
-
-    def normal() -> Floats:
-        return rng.standard_normal(count)
-
-    def chance(share: Floats | float, yes: str, no: str) -> list[str]:
-        return np.where(rng.random(count) < share, yes, no).tolist()
-
-    age = np.clip(np.rint(frame.age + 11 * normal()), 18, 92)
-    rural = rng.random(count) < frame.rural
-    education = frame.education - 0.2 * rural + 0.9 * normal()
-    conservative = (
-        frame.conservative + 0.2 * rural + 0.01 * (age - frame.age) - 0.1 * education + 0.6 * normal()
-    )
-    party = conservative + 0.35 * normal()
-    income = frame.income + 0.5 * education + 0.02 * np.minimum(age - 40, 20) + 0.7 * normal()
-    married = rng.random(count) < np.clip((age - 20) / 30, 0.05, 0.65)
-    work = np.select(
-        [age + 4 * normal() > 65, rng.random(count) < 0.72, rng.random(count) < 0.4],
-        ["Retired", "Employed as paid employee", "Self-employed"],
-        "Looking for work",
-    )
-    owner = income + 0.03 * (age - 40) + 0.7 * normal() > 0
-    ethnicity = rng.choice(4, count, p=[0.4, 0.4, 0.12, 0.08])
-    white = rng.random(count) < 1 / (1 + np.exp(-0.6 - 0.8 * conservative))
-    return pl.DataFrame(
-        {
-            "age": [str(int(years)) for years in age],
-            "gender": chance(0.52, "Female", "Male"),
-            "education": _levels(education, (-1.4, -0.4, 0.4, 1.2), EDUCATIONS),
-            "ethnicity": np.where(
-                white, "White", np.array(["Black", "Hispanic", "Asian", "Other"])[ethnicity]
-            ),
-            "income": _levels(income, (-1.3, -0.8, -0.3, 0.3, 0.8, 1.4), INCOMES),
-            "employment": work,
-            "party_id": _levels(party, (-1.25, -0.75, -0.25, 0.25, 0.75, 1.25), PARTIES),
-            "ideology": _levels(conservative, (-1.1, -0.4, 0.4, 1.1), IDEOLOGIES),
-            "location": np.array(["Northeast", "Midwest", "South", "West"])[
-                rng.choice(4, count, p=[0.18, 0.21, 0.38, 0.23])
-            ],
-            "marital_status": np.where(
-                married, "Married", chance(np.clip((age - 30) / 80, 0, 1), "Divorced", "Never married")
-            ),
-            "household_size": [str(size) for size in 1 + married + rng.poisson(np.where(age < 55, 1.0, 0.2))],
-            "housing_ownership": np.where(owner, "Owned", "Rented"),
-            "housing_type": chance(np.where(owner | rural, 0.85, 0.35), "Detached house", "Apartment"),
-            "metro_status": np.where(rural, "Non-Metro Area", "Metro Area"),
-            "internet_access": chance(
-                np.where(age > 65, 0.85, 0.97), "Internet household", "Non-internet household"
-            ),
-            "phone_service": chance(
-                np.where(age > 60, 0.5, 0.9), "Cell phone only", "Landline and cell phone"
-            ),
-        },
-        schema=dict.fromkeys(DEMOGRAPHICS, pl.String),
-    )
-
-
-def _levels(values: Floats, cuts: tuple[float, ...], labels: tuple[str, ...]) -> NDArray[np.str_]:
-    return np.array(labels)[np.digitize(values, cuts)]
-
-
-def persona_scores(people: pl.DataFrame) -> dict[str, Floats]:
-    """What the answer model knows of people with every field: scores in [-1, 1], shape ``[respondents]``.
-
-    They are functions of the demographic strings alone, so a reader of a full persona can know them.
-    """
-
-    def rank(name: str, labels: tuple[str, ...]) -> Floats:
-        ranks = {label: 2 * index / (len(labels) - 1) - 1 for index, label in enumerate(labels)}
-        return people[name].replace_strict(ranks, return_dtype=pl.Float64).to_numpy()
-
-    return {
-        "liberal": -(rank("party_id", PARTIES) + rank("ideology", IDEOLOGIES)) / 2,
-        "age": np.clip((people["age"].cast(pl.Float64).to_numpy() - 48) / 30, -1, 1),
-        "education": rank("education", EDUCATIONS),
-        "female": rank("gender", ("Male", "Female")),
-        "income": rank("income", INCOMES),
-    }

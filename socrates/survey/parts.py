@@ -1,0 +1,141 @@
+"""The parts that studies of the synthetic world are made of, each with its one planted effect.
+
+Effects are in logits of the latent attitude (see ``world.py``), the same in every study.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from socrates.survey.scales import Scale
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A proposal. ``base`` is its attitude in logits; the rest are slopes on persona scores in [-1, 1]."""
+
+    text: str
+    base: float
+    liberal: float
+    age: float = 0.0
+    education: float = 0.0
+    female: float = 0.0
+    income: float = 0.0
+
+
+@dataclass(frozen=True)
+class Framing:
+    """An experimental condition: its sentence, its shift in logits, and its slope on liberal leaning."""
+
+    text: str
+    effect: float
+    liberal: float = 0.0
+
+
+@dataclass(frozen=True)
+class Form:
+    """An outcome question.
+
+    Attributes:
+        sign: 1 if the upper answer favours the proposal, -1 if it opposes it.
+        shift: logits added after the sign.
+        labels: of the lowest and the highest answer, or of every option in the order it is offered.
+        scales: names of the scales the question may use; ``options`` for labelled options.
+        falling: labelled options are offered from the upper answer down (1 for 'Yes').
+    """
+
+    text: str
+    sign: int
+    shift: float
+    labels: tuple[str, ...]
+    scales: tuple[str, ...]
+    falling: bool = False
+
+
+# Effects are large beside the sampling noise of a cell of 40, so that few studies teach them.
+TOPICS = (
+    Topic("make all city buses free", 0.4, 0.8, age=-0.2),
+    Topic("require a permit for every gun", 0.1, 1.1, female=0.25),
+    Topic("put solar panels on public buildings", 0.4, 0.8, education=0.25),
+    Topic("hire more police officers", 0.3, -0.6, age=0.25),
+    Topic("check immigration papers at every workplace", -0.2, -0.9, education=-0.25),
+    Topic("raise the minimum wage", 0.3, 1.0, income=-0.35),
+    Topic("ban phones in all schools", 0.5, 0.4, age=0.5),
+    Topic("charge a toll on downtown traffic", -0.6, 0.7, education=0.25),
+    Topic("give free lunches to all pupils", 0.7, 0.8, female=0.2),
+    Topic("require flu shots for hospital workers", 0.2, 1.0, age=0.25, education=0.25),
+    Topic("open a clinic for drug users", -0.4, 1.0, age=-0.25),
+    Topic("build a sports stadium with public money", -0.6, 0.4, female=-0.25, age=-0.25),
+)
+
+CONTROL = Framing("The council will decide on it next month.", 0.0)
+FRAMINGS = (
+    Framing("Leading scientists and doctors strongly endorse it.", 1.0),
+    Framing("It would raise taxes for every household.", -1.2),
+    Framing("A local mother says it changed her life.", 0.6),
+    Framing("A similar plan failed badly in a nearby town.", -1.0),
+    Framing("Most people in the area already back it.", 0.5),
+    Framing("It would create hundreds of new jobs.", 0.8),
+    Framing("Critics warn that it threatens personal freedom.", -0.7, liberal=0.3),
+    Framing("Democratic leaders back it and Republican leaders reject it.", 0.0, liberal=1.0),
+    Framing("Republican leaders back it and Democratic leaders reject it.", 0.0, liberal=-1.0),
+)
+
+RATED = ("4", "5", "7", "0-10", "0-100")
+FORMS = (
+    Form("How much do you support or oppose it?", 1, 0.1, ("Strongly oppose", "Strongly support"), RATED),
+    Form("Do you agree that it should go ahead?", 1, 0.2, ("Strongly disagree", "Strongly agree"), RATED),
+    Form("How likely are you to vote for it?", 1, -0.2, ("Very unlikely", "Very likely"), RATED),
+    Form("How important is it to you?", 1, 0.3, ("Not at all important", "Very important"), RATED),
+    Form("How warm do you feel toward it?", 1, 0.0, ("Very cold", "Very warm"), RATED),
+    Form("How useful would it be?", 1, 0.2, ("Not at all useful", "Very useful"), RATED),
+    Form("How fair would it be?", 1, -0.1, ("Very unfair", "Very fair"), RATED),
+    Form("How concerned are you about it?", -1, 0.2, ("Not at all concerned", "Very concerned"), RATED),
+    Form("How strongly do you oppose it?", -1, -0.2, ("Not at all", "Very strongly"), RATED),
+    Form("Would you vote for it?", 1, 0.1, ("Yes", "No"), ("options",), falling=True),
+    Form("What should happen to it?", 1, 0.0, ("Drop it", "Study it further", "Start it now"), ("options",)),
+    Form(
+        "How much money should it get?",
+        1,
+        -0.1,
+        ("No money", "A little money", "Some money", "A lot of money"),
+        ("options",),
+    ),
+)
+
+# Half as many opposing questions as the others: each turns every effect around.
+FORM_DECK = (*FORMS, *(form for form in FORMS if form.sign > 0))
+
+SCALES = {
+    "4": Scale(tuple(range(1, 5))),
+    "5": Scale(tuple(range(1, 6))),
+    "7": Scale(tuple(range(1, 8))),
+    "0-10": Scale(tuple(range(11))),
+    "0-100": Scale(tuple(range(101))),
+}
+SCALE_DECK = ("options", "options", "4", "5", "5", "7", "7", "7", "0-10", "0-100")
+
+ENDPOINTS = (
+    "{question} Only return an integer from {low} to {high}, where {low} means {first} and {high} means"
+    " {last}, nothing else.",
+    "{question} Only return an integer from {low} to {high}, where {low} = '{first}' and {high} = '{last}',"
+    " nothing else.",
+    "{question} Only return an integer from {low} to {high} where {low} means '{first}' and {high} means"
+    " '{last}'.",
+    "{question} The scale runs from {low} ({first}) to {high} ({last}). Only return a number from {low} to"
+    " {high}, nothing else.",
+)
+
+PLACE_FIRST = (
+    *("Alder", "Birch", "Cedar", "Clear", "Eagle", "Fair", "Forest", "Green"),
+    *("Maple", "North", "Oak", "Red", "River", "Silver", "Stone", "West"),
+)
+PLACE_SECOND = (
+    *("Bay", "Bridge", "Creek", "Falls", "Field", "Grove", "Harbor", "Hill"),
+    *("Lake", "Park", "Point", "Ridge", "Springs", "Valley", "View", "Wood"),
+)
+PLACE_KIND = ("City", "County", "District", "Township")
+# Few words, each in several studies, so that a name tells nothing about its study.
+PLACES = tuple(
+    f"{first} {second} {kind}" for first in PLACE_FIRST for second in PLACE_SECOND for kind in PLACE_KIND
+)
