@@ -6,15 +6,16 @@ Run: ``python -m stages.base``
 
 from pathlib import Path
 
-import polars as pl
 from tqdm import tqdm
 
 from socrates.errors import run
 from socrates.files import atomic_folder
-from socrates.model.base import build_builtin, pin_hub
+from socrates.model.base import pin_hub
+from socrates.model.builtin import build_builtin
 from socrates.params import load
 from socrates.params.model import Model
 from socrates.params.prompt import Prompt
+from socrates.survey.tables import RESPONSES, read_table
 
 TRAIN = Path("data/splits/train.parquet")
 BASE = Path("models/base")
@@ -25,7 +26,11 @@ def main() -> None:
     with atomic_folder(BASE) as folder:
         if model.builtin:
             summary = build_builtin(
-                pl.read_parquet(TRAIN), model, prompt.layout, folder, lambda steps: tqdm(steps, desc="pretrain")
+                read_table(TRAIN, RESPONSES),
+                model,
+                prompt.layout,
+                folder,
+                lambda steps: tqdm(steps, desc="pretrain"),
             )
         else:
             summary = pin_hub(model, folder)

@@ -33,7 +33,13 @@ def main() -> None:
     from socrates.prediction.predict import predict_table
 
     predictions, manifest = predict_table(
-        test, train, BASE, ADAPTER if predictor == "adapter" else None, model, prompt, predict,
+        test,
+        train,
+        BASE,
+        ADAPTER if predictor == "adapter" else None,
+        model,
+        prompt,
+        predict,
         lambda batches: tqdm(batches, desc=f"predict {predictor}", unit="batch"),
     )
     with atomic_folder(OUT / predictor) as folder:

@@ -7,8 +7,6 @@ Run: ``python -m stages.train``; ``SOCRATES_PROCESSES=4`` starts four processes.
 
 from pathlib import Path
 
-import polars as pl
-
 from socrates.errors import run
 from socrates.params import load
 from socrates.params.deepspeed import Deepspeed
@@ -16,6 +14,7 @@ from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.prompt import Prompt
 from socrates.params.train import Train
+from socrates.survey.tables import RESPONSES, read_table
 from socrates.training.launch import launch
 
 SPLITS = Path("data/splits")
@@ -31,10 +30,17 @@ def main() -> None:
     from socrates.training.run import fine_tune
 
     summary = fine_tune(
-        pl.read_parquet(SPLITS / "train.parquet"),
-        pl.read_parquet(SPLITS / "val.parquet"),
-        BASE, ADAPTER, CURVES, place,
-        load(Model), load(Prompt), load(Lora), load(Train), load(Deepspeed),
+        read_table(SPLITS / "train.parquet", RESPONSES),
+        read_table(SPLITS / "val.parquet", RESPONSES),
+        BASE,
+        ADAPTER,
+        CURVES,
+        place,
+        load(Model),
+        load(Prompt),
+        load(Lora),
+        load(Train),
+        load(Deepspeed),
     )
     if place.first:
         print(f"train: {summary}")

@@ -61,9 +61,7 @@ class Encoded:
             (self.personas, self.persona_of_row),
             (self.answers, self.answer_of_row),
         ]
-        return sum(
-            np.array([len(ids) for ids in texts], dtype=np.int64)[of_row] for texts, of_row in parts
-        )  # type: ignore[return-value]
+        return sum(np.array([len(ids) for ids in texts], dtype=np.int64)[of_row] for texts, of_row in parts)  # type: ignore[return-value]
 
 
 def end_token(tokenizer: PreTrainedTokenizerBase) -> int:

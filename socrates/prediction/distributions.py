@@ -152,7 +152,9 @@ def _log_probabilities(model: Any, data: Encoded, trie: Trie, rows: list[int]) -
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     hidden = causal.base_model(**inputs, use_cache=False).last_hidden_state[0]
     hidden = hidden[torch.from_numpy(kept.ravel()).to(hidden.device)]
-    edges = edge_log_probabilities(causal.get_output_embeddings(), hidden.view(len(rows), -1, hidden.shape[-1]), trie)
+    edges = edge_log_probabilities(
+        causal.get_output_embeddings(), hidden.view(len(rows), -1, hidden.shape[-1]), trie
+    )
     return edges @ trie.on_path.T
 
 

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 from transformers import set_seed
 
 from socrates.errors import TrainingError
 from socrates.files import atomic_folder, json_text, sha256, write_table
 from socrates.model.base import load_base, load_tokenizer
-from socrates.model.encoding import Encoded, encode
+from socrates.model.encoding import encode
 from socrates.params.deepspeed import Deepspeed
 from socrates.params.lora import Lora
 from socrates.params.model import Model
@@ -74,7 +73,16 @@ def fine_tune(
     scratch = Path(os.environ.get("SOCRATES_SCRATCH", ".scratch")) / "train"
     model = load_base(base, model_params)
     run = trainer(
-        model, tokenizer, data, order, held_out, train, lora, deepspeed, cut, scratch,
+        model,
+        tokenizer,
+        data,
+        order,
+        held_out,
+        train,
+        lora,
+        deepspeed,
+        cut,
+        scratch,
         [Progress(cut.steps)] if place.first else [],
     )
     run.train()

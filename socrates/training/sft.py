@@ -55,9 +55,7 @@ def deepspeed_config(deepspeed: Deepspeed) -> dict[str, Any]:
     }
 
 
-def arguments(
-    train: Train, deepspeed: Deepspeed, cut: Batches, folder: Path
-) -> SFTConfig:
+def arguments(train: Train, deepspeed: Deepspeed, cut: Batches, folder: Path) -> SFTConfig:
     """The trainer's arguments. In the shared form an item of the dataset is a whole micro batch."""
     gpu = torch.cuda.is_available()
     items = 1 if train.share_scenario else cut.micro

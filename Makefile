@@ -1,0 +1,44 @@
+# The two commands: `make repro` runs the pipeline, `make test` the tests. Both make the environment first.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export HF_HUB_DISABLE_TELEMETRY := 1
+# Waiting threads sleep instead of spinning: with more threads than cores spinning is ruinous.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+env: $(VENV)/.ready  ## the environment in .venv
+env-dev: $(VENV)/.ready-dev  ## the environment with the tools to work on the code
+
+$(VENV)/.ready: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+repro: env  ## run the pipeline: survey responses in, a scored adapter out
+	dvc repro
+
+test: env-dev  ## run the tests
+	python -m pytest
+
+check: env-dev  ## lint and types
+	ruff check .
+	ruff format --check .
+	mypy
+
+preset: env  ## write presets/NAME.yaml into params.yaml: make preset NAME=one-percent
+	python -m socrates.params.preset $(NAME)
+
+paper-baseline:  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
+	./docs/paper-baseline.sh
+
+.PHONY: help env env-dev repro test check preset paper-baseline
