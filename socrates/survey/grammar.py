@@ -47,7 +47,7 @@ TIMES = {"hundred": 100, "k": 1000, "thousand": 1000, "million": 10**6}
 TOKEN = re.compile(
     rf"(?P<label>{PAINT}+)"
     r"|(?P<skip>(?:[$€£]\s?)?\d[\d,]*\.\d+%?|\d+(?!k\b)[A-Za-z]\w*)"
-    r"|[$€£]?(?P<number>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\s*(?P<times>hundred|k|thousand|million)\b)?(?:\s?%)?"
+    r"|[$€£]?(?P<number>[1-9]\d{0,2}(?:,\d{3})+(?!\d)|\d+)(?:\s*(?P<times>hundred|k|thousand|million)\b)?(?:\s?%)?"
     r"|(?:one|a)\s+(?P<round>hundred|thousand|million)\b"
     r"|(?P<word>[A-Za-z]+(?:[’'][a-z]+)?)"
     r"|(?P<dots>\.{2,}|…)"
@@ -59,7 +59,7 @@ UNITS = _words("dollars dollar percent percentage points point cents hours minut
 # What may stand before a range or a list that has no "from" or "between".
 BARE = _words(
     "integer integers number numbers digit value rating score scale range either with only return enter"
-    " are is be set { choose select answer respond reply use using pick give type write , ( : ["
+    " are is be set { rate choose select answer respond reply use using pick give type write , ( : ["
 )
 OPENS_OPTION = _words(
     ", ; ( [ { . | / number integer or and where with either : use enter return choose select type while then"
@@ -68,7 +68,7 @@ OPENS_OPTION = _words(
 LINKS = _words(
     "= : → > means mean meaning is being for if when represents represent representing indicates indicate"
     " indicating denotes denote as corresponds corresponding stands refers equals signifies labeled labelled"
-    " reflects would to"
+    " reflects would to otherwise"
 )
 NO_ANSWER = re.compile(
     r"\W*(?:for|means|if|=|is|to|when|indicates?)?\W*(?:to\s+)?(?:you(?:\s+are|['’]re)?\s+|i(?:\s+am|['’]m)?\s+)?"
@@ -240,16 +240,7 @@ class Reader:
         low, high = sorted((self.tokens[at].value, self.tokens[end].value))
         if 1900 <= low <= high <= 2100 and self._text(at - 1 - prefixed) not in BARE | {"year"}:
             return None  # "the hours worked between 2010 and 2020"
-        if free:
-            # without "from", a range follows a word for the answer or speaks of a scale or ends the sentence
-            closes = (
-                self._text(at + 1) == "-" and self._text(end + 1) in ("", ".", "?", ")") and low in (0, 1)
-            )
-            if not (
-                prefixed or at == 0 or opener in BARE or closes or self._text(end + 1) in SCALE_WORDS | {"-"}
-            ):
-                return None
-        elif not self._names_itself(at, end, prefixed):
+        if not (self._belongs(at, end, prefixed) if free else self._names_itself(at, end)):
             return None
         return self._stated("step" if self.step > 1 else "range", low, high, end)
 
@@ -279,15 +270,30 @@ class Reader:
             return None
         return ahead if self._is_number(ahead) else None
 
-    def _names_itself(self, at: int, end: int, prefixed: bool) -> bool:
+    def _belongs(self, at: int, end: int, prefixed: bool) -> bool:
+        """Whether a range inside an instruction is the answers'; without "from" it needs a sign of that."""
+        ahead = {self._text(here) for here in range(end + 1, end + 4)}
+        closes = self._text(at + 1) == "-" and self._text(end + 1) in ("", ".", "?", ")")
+        return (
+            prefixed
+            or at == 0
+            or self._text(at - 1) in BARE
+            or self._text(end + 1) == "-"  # a 1-7-point scale
+            or bool(ahead & SCALE_WORDS)
+            or (closes and self.tokens[at].value in (0, 1))
+        )
+
+    def _names_itself(self, at: int, end: int) -> bool:
         """Whether a range outside an instruction says that it is the answers' range."""
         near = {token.text for token in (*self.tokens[max(0, at - 4) : at], *self.tokens[end + 1 : end + 4])}
-        labelled = prefixed and self._kind(at + 1) == "label" and self._kind(end + 1) == "label"
+        labelled = self._kind(at + 1) == "label" and self._kind(end + 1) == "label"
         bracketed = self._text(at - 1) in ("(", "[") and self._text(end + 1) in (")", "]")
         last = not self.text[self.tokens[end].end :].strip(" ?.\"'”’)")
         low = min(self.tokens[at].value, self.tokens[end].value)
+        prefixed = self._text(at - 1) in ("from", "between")
         ends = last and prefixed and self._text(at - 2) in (",", "(", ":")
-        return bool(near & SCALE_WORDS) or labelled or ((bracketed or ends) and low <= 1)
+        likely = (bracketed or ends or bool(near & SCALE_WORDS)) and low <= 1
+        return likely or labelled or bool(near & {"scale", "thermometer"})
 
     def _list(self, at: int, free: bool) -> ParsedScale | None:
         """``1 or 2``, ``1, 2, 3``, ``0/1``; with dots, a range."""
@@ -311,13 +317,17 @@ class Reader:
             end = ahead
         if len(set(values)) < 2:
             return None
-        interval = len(values) == 2 and self._text(at - 1) in ("[", "(") and self._text(at - 2) in SCALE_WORDS
+        interval = (
+            len(values) == 2
+            and self._text(at - 1) in ("[", "(")
+            and self._text(at - 2) in SCALE_WORDS | {"in"}
+        )
         if dots or interval:
             return self._stated("range", min(values), max(values), end)
         return self._with_codes("list", sorted(set(values)), end)
 
     def _bounds(self, at: int, free_until: int) -> ParsedScale | None:
-        """``at least 0``, ``no more than 20``, ``between`` none; both ends, if both are stated."""
+        """``at least 0``, ``no more than 20``, or both."""
         low = high = None
         for here in range(at, len(self.tokens)):
             token = self.tokens[here]
@@ -423,7 +433,7 @@ class Reader:
 
     def _with_codes(self, rule: str, options: Sequence[int], end: int) -> ParsedScale:
         """The options and the codes outside them: ``or 99 for don't know``."""
-        codes = {self.tokens[at].value for at in self._codes(end)} - set(options[:0])
+        codes = {self.tokens[at].value for at in self._codes(end)}
         codes = {code for code in codes if not options[0] <= code <= options[-1]}
         if codes and len(options) <= WIDEST_WITH_CODES:
             options = sorted({*options, *codes})

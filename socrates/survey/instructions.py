@@ -20,7 +20,7 @@ CLOSERS = r"[\"'”’)\]]*"
 # An instruction begins at "only return", "please answer", "respond with a number", "your answer should",
 # or at one of the verbs when a sentence or a quotation begins with it.
 CUE = re.compile(
-    rf"\b(?:only|please|just)\s+(?:only\s+|just\s+|simply\s+)?{VERB}\b"
+    rf"\b(?:only|please|pls|just)\s+(?:only\s+|just\s+|simply\s+)?{VERB}\b"
     rf"|\b{VERB}\s+(?:(?:only|just|with|using|as|on|me|back|exactly|single|one|either|an?|the)\s+)*{NOUN}\b"
     rf"|\b{VERB}\s+(?:only\s+)?(?:with|only)\s+(?:only\s+|either\s+)?[-−–+$]?\d"
     r"|\byour\s+(?:answer|response|rating|reply|estimate|choice)\s+(?:should|must|may|can|has|needs|is)\b"
@@ -35,12 +35,12 @@ IMPERATIVE = re.compile(
 )
 # Not after an initial, an abbreviation, or the number that opens a line of options.
 SENTENCE_END = re.compile(
-    rf"[.?!\n]+(?<![^.?!\n]\n)(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|vs|St|No)\.)(?<!\b(?:Mrs|etc|e\.g|i\.e)\.)(?<!\n\d\.)"
+    rf"[.?!\n]+(?<![^.?!\n]\n)(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|vs|St|No)\.)(?<!\b(?:Mrs|etc|e\.g|i\.e)\.)(?<!\n\d\.)(?<!\.\.\.)"
     rf"(?:(?<=\n)|{CLOSERS}(?=\s+\S))"
 )
 RATING = re.compile(rf"\b{VERB}\b|\?|=", re.IGNORECASE)
 SCALE_SENTENCE = re.compile(
-    r"\W*(?:on|using|use|rate|please|options|response options|scale)\b", re.IGNORECASE
+    r"\W*(?:(?:on|using|use|rate|please|options|response options|scale)\b|\d+\s*=)", re.IGNORECASE
 )
 
 NUMBER = r"[-−–+]?\s?[$€£]?\d[\d,]*%?"
