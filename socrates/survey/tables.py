@@ -101,3 +101,14 @@ def check_table(table: pl.DataFrame, schema: Schema, path: Path) -> pl.DataFrame
     if wrong:
         raise DataError(f"{path}: {'; '.join(wrong)}")
     return table.select(list(schema))
+
+
+def sort_rows(table: pl.DataFrame) -> pl.DataFrame:
+    """``table`` by study, condition, task, scenario text and sample_id: one order for equal rows.
+
+    Respondents who read the same scenario then lie together, for whoever computes it once. The texts
+    are compared as ranks, since a few distinct long texts stand behind millions of rows.
+    """
+    text = table["stimuli"].cast(pl.Enum(table["stimuli"].unique().sort())).to_physical()
+    keys = table.select(*CELL, text, "sample_id")
+    return table[keys.select(pl.arg_sort_by(*keys.columns)).to_series()]

@@ -1,0 +1,96 @@
+"""Bring survey responses in, from whichever source, as one canonical table.
+
+Reads:   params ``data``; the hub (data.source hub), data.path (local) or nothing (synthetic)
+Writes:  data/raw/responses.parquet    the usable rows
+         data/raw/rejects.csv          the others, each with its reason
+         data/raw/manifest.json        source, file hashes, counts by reason
+         data/raw/truth.parquet        the planted distributions (synthetic)
+         data/raw/*_mapping.json       the dataset's own split files (hub, or local where present)
+Command: python -m stages.download
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from socrates import params
+from socrates.errors import DataError, run
+from socrates.files import atomic_folder, write_json, write_table
+from socrates.params.data import Data
+from socrates.survey import scales
+from socrates.survey.sources import Source
+from socrates.survey.sources.clean import Cleaned, clean
+from socrates.survey.sources.hub import open_hub
+from socrates.survey.sources.local import open_local
+from socrates.survey.splits import counts
+from socrates.survey.world import generate
+
+OUT = Path("data/raw")
+
+
+def main() -> None:
+    data = params.load(Data)
+    truth: pl.DataFrame | None = None
+    if data.source == "synthetic":
+        responses, truth = generate(data.synthetic)
+        source = Source(iter([("synthetic", responses)]), {"world": data.synthetic.model_dump()})
+    elif data.source == "hub":
+        source = open_hub(data.repo, data.revision)
+    else:
+        source = open_local(Path(data.path or ""))
+    cleaned = clean(_shown(source.tables), scales.outside_stated_scale)
+    _check_rejected(cleaned, data.max_rejected)
+
+    with atomic_folder(OUT) as folder:
+        write_table(folder / "responses.parquet", cleaned.responses)
+        write_table(folder / "rejects.csv", cleaned.rejects)
+        if truth is not None:
+            write_table(folder / "truth.parquet", truth)
+        for name, path in sorted(source.mappings.items()):
+            shutil.copyfile(path, folder / name)
+        write_json(
+            folder / "manifest.json",
+            {
+                "source": data.source,
+                **source.about,
+                "rows_read": cleaned.rows,
+                "kept": counts(cleaned.responses),
+                "rejected": cleaned.rejected,
+                "unknown_demographics": dict(sorted(cleaned.unknown_demographics.items())),
+            },
+        )
+    print(f"download: {_summary(cleaned)} -> {OUT}")
+
+
+def _shown(tables: Iterator[tuple[str, pl.DataFrame]]) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Name each file as it is read: a full download takes minutes."""
+    for name, table in tables:
+        print(f"download: {name}: {table.height} rows", flush=True)
+        yield name, table
+
+
+def _check_rejected(cleaned: Cleaned, limit: float) -> None:
+    if not cleaned.rows:
+        raise DataError("the source holds no rows: nothing to use")
+    if cleaned.rejects.height > limit * cleaned.rows or not cleaned.responses.height:
+        first = cleaned.rejects.row(0, named=True)
+        raise DataError(
+            f"{_summary(cleaned)}: more than data.max_rejected {limit} of the rows cannot be used; the first is "
+            f"{first['file']} row {first['row']} ({first['reason']}, answer {first['answer']!r}); "
+            "mend the source or raise the limit"
+        )
+
+
+def _summary(cleaned: Cleaned) -> str:
+    reasons = ", ".join(f"{reason} {count}" for reason, count in cleaned.rejected.items())
+    return f"{cleaned.responses.height} rows kept, {cleaned.rejects.height} rejected" + (
+        f" ({reasons})" if reasons else ""
+    )
+
+
+if __name__ == "__main__":
+    run(main)

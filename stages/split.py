@@ -1,0 +1,57 @@
+"""Divide the responses by study, and prove that test studies and their texts are unseen.
+
+Reads:   params ``split``; data/sample/
+Writes:  data/splits/train.parquet, val.parquet, test.parquet    rows that share a scenario lie together
+         data/splits/manifest.json         study lists, counts, overlap
+         data/splits/near_duplicates.csv   texts shared once case, white space and numbers are folded
+Command: python -m stages.split
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+
+from socrates import params
+from socrates.errors import DataError, run
+from socrates.files import atomic_folder, write_json, write_table
+from socrates.params.split import Split
+from socrates.survey.splits import SPLITS, Studies, check_overlap, manifest, official_split, seeded_split
+from socrates.survey.tables import RESPONSES, read_table, sort_rows
+
+SAMPLE = Path("data/sample")
+OUT = Path("data/splits")
+
+
+def main() -> None:
+    split = params.load(Split)
+    table = sort_rows(read_table(SAMPLE / "responses.parquet", RESPONSES))
+    studies = _studies(split, table["study_id"].unique().to_list())
+    tables = {name: table.filter(pl.col("study_id").is_in(studies[name])) for name in SPLITS}
+    near = check_overlap(tables)
+    with atomic_folder(OUT) as folder:
+        for name in SPLITS:
+            write_table(folder / f"{name}.parquet", tables[name])
+        write_table(folder / "near_duplicates.csv", near)
+        write_json(folder / "manifest.json", {"split": split.model_dump(), **manifest(studies, tables, near)})
+    sizes = ", ".join(f"{name} {tables[name].height} rows of {len(studies[name])} studies" for name in SPLITS)
+    print(f"split: {sizes}; {near.height} near-duplicate texts between train and test -> {OUT}")
+
+
+def _studies(split: Split, present: list[str]) -> Studies:
+    if split.method == "seeded":
+        return seeded_split(present, split.seed)
+    path = SAMPLE / "participant_mapping.json"
+    if not path.is_file():
+        raise DataError(f"{path}: not there; split.method official needs the hub's data, or use seeded")
+    try:
+        mapping = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); run the download stage again") from None
+    return official_split(present, mapping, split.seed)
+
+
+if __name__ == "__main__":
+    run(main)
