@@ -42,7 +42,7 @@ INPUT = re.compile(
 OUTPUT = re.compile(r"\s*(?:Response:)?\s*(?P<answer>.*?)\s*", re.DOTALL | re.IGNORECASE)
 ASKED = re.compile(r"\basked[^:.?!\n]{0,30}:")
 INSTRUCTION = re.compile(r"\b(?:(?:please\s+)?only\s+(?:return|answer|respond)|(?:please\s+)?return\s+only)\b", re.I)
-SENTENCE_END = re.compile(r"[.?!][\"'”’)]*\s+")
+SENTENCE_END = re.compile(r"(?<!\b[A-Z])[.?!][\"'”’)]*\s+")
 
 
 def open_local(path: Path) -> Source:

@@ -1,0 +1,206 @@
+"""Sample and split at the size of the real data, against the seed project's way.
+
+A table with SocSci210's cardinalities is generated (210 studies, 5,998 cells, 400,491 respondents,
+2,901,390 rows, texts of 600 to 700 characters), once with its own rows in the order the download
+stage leaves. The two stages run as their users run them, each in a process of its own; wall seconds
+are medians, memory is the peak resident set of the process.
+
+The seed project's way is one Python loop over the rows of a pandas table that builds an instruction
+record for each and writes it as JSON. It is timed on ``--subset`` rows, and its figure for all rows
+is that time multiplied: the table says so.
+
+Command: python -m benchmarks.data_at_full_size [--runs 3] [--scale 1.0] [--subset 50000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from socrates.files import write_table
+from socrates.survey.splits import counts
+from socrates.survey.tables import DEMOGRAPHICS, RESPONSES, sort_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDIES, CELLS, PEOPLE, ROWS = 210, 5_998, 400_491, 2_901_390
+WORDS = (
+    "city school doctor policy neighbour income vote candidate fair trust news report family letter price wage "
+    "company harvest river council teacher budget visit choice travel energy union program signal record"
+).split()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=3, help="runs of each stage")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the respondents and rows")
+    parser.add_argument("--subset", type=int, default=50_000, help="rows for the seed project's way")
+    parser.add_argument("--generate", type=Path, help=argparse.SUPPRESS)  # the generating process's part
+    arguments = parser.parse_args()
+    if arguments.generate:
+        table = sort_rows(generate(arguments.scale))
+        write_table(arguments.generate, table)
+        print(json.dumps(counts(table)))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "data/raw").mkdir(parents=True)
+        (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+        raw = folder / "data/raw/responses.parquet"
+        made = _run(folder, "benchmarks.data_at_full_size", "--generate", str(raw), "--scale", str(arguments.scale))
+        print(f"generated: {made.output.strip()}, {raw.stat().st_size / 2**20:.0f} MiB, {made.seconds:.0f} s")
+        rows = pl.scan_parquet(raw).select(pl.len()).collect().item()
+        timed: dict[str, list[Run]] = {"sample": [], "split": []}
+        for _ in range(arguments.runs):
+            for stage, runs in timed.items():
+                runs.append(_run(folder, f"stages.{stage}"))
+        print(f"{'':<8}{'median s':>10}{'peak GiB':>10}")
+        total = 0.0
+        for stage, runs in timed.items():
+            seconds = statistics.median(run.seconds for run in runs)
+            total += seconds
+            print(f"{stage:<8}{seconds:>10.1f}{max(run.gibibytes for run in runs):>10.2f}")
+        print(f"{'both':<8}{total:>10.1f}")
+        subset = min(arguments.subset, rows)
+        seed = statistics.median(seed_way(raw, folder / "seed", subset) for _ in range(arguments.runs))
+        scaled = seed / subset * rows
+        print(
+            f"seed project's way: {seed:.1f} s for {subset} rows; multiplied, {scaled:.0f} s for {rows} rows: "
+            f"{scaled / total:.1f} times as long"
+        )
+
+
+class Run:
+    """A finished process: its output, wall ``seconds`` and peak memory in ``gibibytes``."""
+
+    def __init__(self, folder: Path, *command: str) -> None:
+        started = time.perf_counter()
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "POLARS_MAX_THREADS": "2", "OMP_NUM_THREADS": "2"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout
+        self.output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)  # its own peak: RUSAGE_CHILDREN keeps the largest of all
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"{command[0]} failed")
+        self.seconds = time.perf_counter() - started
+        self.gibibytes = usage.ru_maxrss / 2**20
+
+
+_run = Run
+
+
+def generate(scale: float, seed: int = 0) -> pl.DataFrame:
+    """A ``RESPONSES`` table with the real one's cardinalities, in random row order.
+
+    Half of the studies have one text a cell, most others ten, and one in twenty is a conjoint design
+    in which nearly every respondent reads a text of their own.
+    """
+    random = np.random.default_rng(seed)
+    cells_of = _parts(CELLS, STUDIES, random)
+    people_of = np.maximum(_parts(int(PEOPLE * scale), STUDIES, random), 2)
+    rows_of = np.maximum((people_of * (ROWS / PEOPLE)).round().astype(int), cells_of)
+    rows_of[-1] = max(int(ROWS * scale) - rows_of[:-1].sum(), cells_of[-1])
+    filler = " ".join(random.choice(WORDS, 20_000))
+    tables = []
+    for number in range(STUDIES):
+        tasks = max(1, round(cells_of[number] ** 0.5))
+        size = int(rows_of[number])
+        participant = np.arange(size) % people_of[number]
+        cell = np.concatenate([np.arange(cells_of[number]), random.integers(cells_of[number], size=size)])[:size]
+        variants = 1 if number % 2 else 2_000 if number % 20 == 0 else 10
+        code = cell * variants + random.integers(variants, size=size)
+        distinct, text = np.unique(code, return_inverse=True)
+        texts = pl.Series([_text(filler, number, int(c) // variants, int(c) % variants) for c in distinct])
+        tables.append(
+            pl.DataFrame(
+                {
+                    "study_id": pl.repeat(f"s{number:04d}", size, eager=True),
+                    "sample_id": random.permutation(size),
+                    "participant": participant,
+                    "condition_num": cell // tasks,
+                    "task_num": cell % tasks,
+                    "demographic": _demographics(int(people_of[number]), random)[participant],
+                    "stimuli": texts[text],
+                    "response": random.integers(1, 8, size),
+                },
+                schema_overrides={name: kind for name, kind in RESPONSES.items() if kind == pl.Int64},
+            ).select(*RESPONSES)
+        )
+    return pl.concat(tables)
+
+
+def _parts(total: int, parts: int, random: np.random.Generator) -> np.ndarray:
+    """``total`` in ``parts`` unequal positive integers."""
+    share = random.gamma(2.0, size=parts)
+    counted = np.maximum(1, np.floor(share / share.sum() * (total - parts)).astype(int))
+    counted[counted.argmax()] += total - counted.sum()
+    return counted
+
+
+def _text(filler: str, study: int, cell: int, variant: int) -> str:
+    start = (study * 97) % 15_000
+    other = (study * 31 + cell * 17 + variant * 7) % 15_000
+    return (
+        f"In study {study} you read: {filler[start : start + 400]}. Version {cell}, reader {variant}: "
+        f"{filler[other : other + 120 + (variant + cell) % 60]}. How much do you agree? "
+        "Only return an integer from 1 to 7, nothing else."
+    )
+
+
+def _demographics(people: int, random: np.random.Generator) -> pl.Series:
+    """Struct of the persona's fields for ``people`` respondents; about a third of the values null."""
+    fields = [pl.Series("age", random.integers(18, 90, people)).cast(pl.String)]
+    for field in list(DEMOGRAPHICS)[1:]:
+        answers = pl.Series(field, [f"{field.replace('_', ' ')} answer {n}" for n in range(7)] + [None] * 3)
+        fields.append(answers[random.integers(10, size=people)])
+    return pl.DataFrame(fields).to_struct("demographic")
+
+
+def seed_way(raw: Path, out: Path, rows: int) -> float:
+    """Seconds of the seed project's way of working on the first ``rows`` rows, re-created."""
+    import pandas as pd
+
+    out.mkdir(exist_ok=True)
+    pl.scan_parquet(raw).head(rows).sink_parquet(out / "subset.parquet")
+    started = time.perf_counter()
+    table = pd.read_parquet(out / "subset.parquet")
+    table = table.sample(frac=1.0, random_state=42)
+    studies = np.random.default_rng(42).permutation(table["study_id"].unique())
+    held_out = max(1, round(len(studies) * 20 / 210))
+    part_of = dict.fromkeys(studies, "train") | dict.fromkeys(studies[:held_out], "test")
+    part_of |= dict.fromkeys(studies[held_out : 2 * held_out], "val")
+    records: dict[str, list[dict[str, object]]] = {"train": [], "val": [], "test": []}
+    for _, row in table.iterrows():
+        persona = "; ".join(
+            f"{label}: {row['demographic'][field]}" for field, label in DEMOGRAPHICS.items() if row["demographic"][field]
+        )
+        records[part_of[row["study_id"]]].append(
+            {
+                "instruction": "Predict the answer.",
+                "input": f"Demographics: {persona}\n\nScenario: {row['stimuli']}",
+                "output": f"Response: {row['response']}",
+                "study_id": row["study_id"],
+                "condition_num": row["condition_num"],
+            }
+        )
+    for name, part in records.items():
+        with (out / f"{name}.jsonl").open("w") as file:
+            for record in part:
+                file.write(json.dumps(record) + "\n")
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
