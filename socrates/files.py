@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -49,6 +50,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         partial.replace(path)
+    except OSError as error:
+        text = (error.strerror or str(error)).replace(str(partial), str(path))
+        raise OSError(error.errno, text) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -76,7 +80,11 @@ def write_table(path: Path, table: pl.DataFrame) -> None:
     """
     with atomic_path(path) as partial:
         if path.suffix == ".parquet":
-            table.write_parquet(partial, compression="zstd", statistics=False, row_group_size=262_144)
+            try:
+                table.write_parquet(partial, compression="zstd", statistics=False, row_group_size=262_144)
+            except pl.exceptions.ComputeError as error:  # what polars makes of a full disk
+                full = "os error 28" in str(error)
+                raise OSError(errno.ENOSPC if full else errno.EIO, " ".join(str(error).split())) from error
         elif path.suffix == ".csv":
             table.write_csv(partial, float_precision=6)
         else:
