@@ -17,8 +17,8 @@ REASONS = (
     "missing_sample_id",
     "missing_participant",
     "missing_condition",
-    "missing_task",
     "empty_scenario",
+    "missing_task",
     "missing_answer",
     "answer_not_integer",
     "repeated_row",  # an exact copy of a row that is kept
@@ -120,8 +120,8 @@ def _typed(name: str, table: pl.DataFrame, unknown: Counter[str]) -> pl.DataFram
         "missing_sample_id": pl.col("sample_id").is_null(),
         "missing_participant": pl.col("participant").is_null(),
         "missing_condition": pl.col("condition_num").is_null(),
-        "missing_task": pl.col("task_num").is_null(),
         "empty_scenario": pl.col("stimuli").is_null() | ~pl.col("stimuli").str.contains(r"\S"),
+        "missing_task": pl.col("task_num").is_null(),
         "missing_answer": pl.col("answer").is_null() | (pl.col("answer") == ""),
         "answer_not_integer": pl.col("response").is_null(),
     }

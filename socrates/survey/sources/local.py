@@ -81,7 +81,10 @@ def parquet_source(files: dict[str, Path], beside: list[Path]) -> Source:
     }
     return Source(
         tables=((name, read_parquet(path)) for name, path in sorted(files.items())),
-        about={"files": {name: sha256(path) for name, path in sorted((files | mappings).items())}},
+        about={
+            "files": {name: sha256(path) for name, path in sorted(files.items())}
+            | {f"metadata/{name}": sha256(path) for name, path in sorted(mappings.items())}
+        },
         mappings=mappings,
     )
 
