@@ -21,7 +21,7 @@ from socrates import params
 from socrates.errors import DataError, run
 from socrates.files import atomic_folder, write_json, write_table
 from socrates.params.data import Data
-from socrates.survey import scales
+from socrates.survey.resolution import conforms
 from socrates.survey.sources import Source
 from socrates.survey.sources.clean import Cleaned, clean
 from socrates.survey.sources.hub import open_hub
@@ -42,7 +42,7 @@ def main() -> None:
         source = open_hub(data.repo, data.revision)
     else:
         source = open_local(Path(data.path or ""))
-    cleaned = clean(_shown(source.tables), outside_stated_scale)
+    cleaned = clean(_shown(source.tables), conforms)
     _check_rejected(cleaned, data.max_rejected)
 
     with atomic_folder(OUT) as folder:
@@ -66,12 +66,6 @@ def main() -> None:
     print(f"download: {_summary(cleaned)} -> {OUT}")
 
 
-def outside_stated_scale(table: pl.DataFrame) -> pl.Series:
-    """Whether each row's answer lies outside the scale its own question states, ``[rows]``."""
-    check = getattr(scales, "outside_stated_scale", None)  # TODO call it directly once it is there
-    return check(table) if check else pl.repeat(False, table.height, dtype=pl.Boolean, eager=True)
-
-
 def _shown(tables: Iterator[tuple[str, pl.DataFrame]]) -> Iterator[tuple[str, pl.DataFrame]]:
     """Name each file as it is read: a full download takes minutes."""
     for name, table in tables:
@@ -85,8 +79,8 @@ def _check_rejected(cleaned: Cleaned, limit: float) -> None:
     if cleaned.rejects.height > limit * cleaned.rows or not cleaned.responses.height:
         first = cleaned.rejects.row(0, named=True)
         raise DataError(
-            f"{_summary(cleaned)}: more than data.max_rejected {limit} of the rows cannot be used; the first is "
-            f"{first['file']} row {first['row']} ({first['reason']}, answer {first['answer']!r}); "
+            f"{_summary(cleaned)}: more than data.max_rejected {limit} of the rows cannot be used; "
+            f"first: {first['file']} row {first['row']} ({first['reason']}, answer {first['answer']!r}); "
             "mend the source or raise the limit"
         )
 

@@ -35,7 +35,8 @@ def main() -> None:
         for path in sorted(RAW.glob("*_mapping.json")):
             shutil.copyfile(path, folder / path.name)
         write_json(
-            folder / "manifest.json", {"sample": sample.model_dump(), "rows_read": rows, "kept": counts(table)}
+            folder / "manifest.json",
+            {"sample": sample.model_dump(), "rows_read": rows, "kept": counts(table)},
         )
     print(f"sample: {table.height} of {rows} rows kept, by {sample.by} -> {OUT}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import polars as pl
@@ -15,12 +16,12 @@ from socrates.survey.sources.clean import Cleaned, clean
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 
 
-def above_five(rows: pl.DataFrame) -> pl.Series:
-    return rows["response"] > 5
+def up_to_five(rows: pl.DataFrame) -> pl.Series:
+    return rows["response"] <= 5
 
 
 def cleaned(rows: pl.DataFrame) -> Cleaned:
-    return clean([("rows", rows)], above_five)
+    return clean([("rows", rows)], up_to_five)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,10 @@ def test_the_right_rows_are_rejected_by_the_scale() -> None:
     rows = [row(sample=n, response=9 if n % 3 == 0 else 1) for n in range(9)]
     rows[4]["stimuli"] = ""  # the scale is not asked about rows that are already out
     found = cleaned(table(rows))
-    assert found.rejects.rows_by_key("reason", named=False).keys() == {"empty_scenario", "outside_stated_scale"}
+    assert found.rejects.rows_by_key("reason", named=False).keys() == {
+        "empty_scenario",
+        "outside_stated_scale",
+    }
     assert found.rejects.filter(pl.col("reason") == "outside_stated_scale")["row"].to_list() == [1, 4, 7]
     assert set(found.responses["sample_id"]) == {1, 2, 5, 7, 8}
 
@@ -80,7 +84,9 @@ def test_whole_numbers_are_read_from_any_type_and_nothing_else_is(column: str, v
 
 def test_demographics_of_other_types_become_text() -> None:
     rows = survey(1).with_columns(
-        demographic=pl.struct(age=pl.Series([20.0, None, 30.0, 40.0, 50.5, 60.0]), income=pl.lit(7), mood=pl.lit("calm"))
+        demographic=pl.struct(
+            age=pl.Series([20.0, None, 30.0, 40.0, 50.5, 60.0]), income=pl.lit(7), mood=pl.lit("calm")
+        )
     )
     found = cleaned(rows)
     people = found.responses.sort("sample_id")["demographic"].struct
@@ -109,8 +115,8 @@ def test_neither_row_order_nor_file_layout_changes_the_table(seed: int, cuts: li
     rows += [row("s0", 0, response=1), row("s1", 1, response=4), row("s2") | {"sample_id": None}]
     random.Random(seed).shuffle(rows)
     bounds = [0, *sorted(cuts), len(rows)]
-    parts = [(f"f{n}", table(rows[a:b])) for n, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False))]
-    found = clean(parts, above_five)
+    parts = [(f"f{n}", table(rows[a:b])) for n, (a, b) in enumerate(itertools.pairwise(bounds))]
+    found = clean(parts, up_to_five)
     expected = cleaned(table(sorted(rows, key=str)))
     assert found.responses.equals(expected.responses)
     assert found.rejected == expected.rejected

@@ -17,9 +17,8 @@ from stages import download, sample, split
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder; answers above 5 count as outside their scale."""
+    """An empty working folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(download, "outside_stated_scale", lambda rows: rows["response"] > 5)
     return tmp_path
 
 
@@ -70,7 +69,9 @@ def test_bytes_do_not_depend_on_row_order_or_on_the_run(here: Path) -> None:
         local(here, survey(9).sample(fraction=1, shuffle=True, seed=seed), sample={"fraction": 0.5})
         for stage in (download, sample, split):
             stage.main()
-        paths = sorted(path for path in Path("data").rglob("*") if path.is_file() and path.parent.name != "raw")
+        paths = sorted(
+            path for path in Path("data").rglob("*") if path.is_file() and path.parent.name != "raw"
+        )
         written.append({str(path): path.read_bytes() for path in paths})
     assert written[0] == written[1]
 
@@ -86,11 +87,18 @@ def test_rejects_are_written_and_counted(here: Path) -> None:
     ]
 
 
-def test_too_many_rejects_fail_and_leave_the_folder_as_it_was(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_many_rejects_fail_and_leave_the_folder_as_it_was(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     local(here, survey(3))
     download.main()
     before = {path: path.read_bytes() for path in Path("data/raw").iterdir()}
-    local(here, table([row(sample=n, response=(9, 1)[n % 2]) for n in range(10)] + [row(sample=10) | {"stimuli": ""}]))
+    local(
+        here,
+        table(
+            [row(sample=n, response=(9, 1)[n % 2]) for n in range(10)] + [row(sample=10) | {"stimuli": ""}]
+        ),
+    )
     error = fails(download.main, capsys)
     assert "empty_scenario 1, outside_stated_scale 5" in error
     assert "data.max_rejected 0.02" in error and "rows.parquet row 1" in error
@@ -118,7 +126,9 @@ def test_the_official_split_follows_the_mapping(here: Path, capsys: pytest.Captu
     assert "participant_mapping.json: not there" in fails(split.main, capsys)
     (here / "metadata").mkdir()
     seen = [f"s{n:04d}" for n in (0, 1, 3, 5)]
-    (here / "metadata/participant_mapping.json").write_text(json.dumps({"seen": seen, "unseen": ["s0002", "s0004"]}))
+    (here / "metadata/participant_mapping.json").write_text(
+        json.dumps({"seen": seen, "unseen": ["s0002", "s0004"]})
+    )
     for stage in (download, sample, split):
         stage.main()
     told = manifest("splits")["splits"]
@@ -135,7 +145,9 @@ def test_too_few_studies_to_split_are_named(here: Path, capsys: pytest.CaptureFi
 
 
 def test_a_text_on_both_sides_fails_the_split(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    local(here, survey(9).with_columns(stimuli=pl.lit("One text for all. Only return 1 or 2.")))
+    local(
+        here, survey(9).with_columns(stimuli=pl.lit("One text for all. Only return an integer from 1 to 5."))
+    )
     download.main()
     sample.main()
     assert "shared by train and test" in fails(split.main, capsys)
@@ -143,7 +155,9 @@ def test_a_text_on_both_sides_fails_the_split(here: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("fraction", [0, 1.5, -0.1, "half"])
-def test_a_fraction_outside_its_range_is_refused(here: Path, capsys: pytest.CaptureFixture[str], fraction: object) -> None:
+def test_a_fraction_outside_its_range_is_refused(
+    here: Path, capsys: pytest.CaptureFixture[str], fraction: object
+) -> None:
     params_in(here, sample={"fraction": fraction})
     assert "sample.fraction" in fails(sample.main, capsys)
 
@@ -184,5 +198,7 @@ def test_a_full_disk_while_writing_the_manifest_is_one_line(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    assert "data/raw/manifest.json: could not be written (No space left on device)" in fails(download.main, capsys)
+    assert "data/raw/manifest.json: could not be written (No space left on device)" in fails(
+        download.main, capsys
+    )
     assert not list(Path("data").iterdir())

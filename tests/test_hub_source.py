@@ -11,8 +11,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from huggingface_hub import constants
 from hub_server import Hub, serve
+from huggingface_hub import constants
 from survey_rows import params_in, parquet_bytes, survey
 
 from socrates.errors import SourceError
@@ -89,7 +89,9 @@ def test_offline_with_an_empty_cache_says_what_to_do(hub: Hub, monkeypatch: pyte
     assert not hub.asked
 
 
-def test_a_missing_shard_in_the_cache_is_noticed(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_shard_in_the_cache_is_noticed(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read()
     next((tmp_path / "cache").rglob("train-00001-of-00002.parquet")).unlink()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -117,7 +119,9 @@ def test_an_unknown_revision_is_named(hub: Hub) -> None:
         read("b" * 40)
 
 
-def test_mappings_that_differ_from_the_audited_ones_are_refused(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mappings_that_differ_from_the_audited_ones_are_refused(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(hub_source.KNOWN, (REPO, REVISION), {MAPPING: "0" * 64})
     with pytest.raises(SourceError, match=f"{MAPPING} has SHA-256"):
         open_hub(REPO, REVISION)

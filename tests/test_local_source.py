@@ -19,8 +19,8 @@ SHARED = Path(os.environ.get("SOCRATES_SHARED", Path(__file__).resolve().parents
 VAL = SHARED / "data/socsci210/val.jsonl"
 
 
-def none_outside(table: pl.DataFrame) -> pl.Series:
-    return pl.Series([False] * table.height, dtype=pl.Boolean)
+def anything(table: pl.DataFrame) -> pl.Series:
+    return pl.Series([True] * table.height, dtype=pl.Boolean)
 
 
 def line(**changed: Any) -> str:
@@ -44,7 +44,7 @@ def jsonl(folder: Path, *lines: str) -> Path:
 
 
 def responses(path: Path) -> pl.DataFrame:
-    return clean(open_local(path).tables, none_outside).responses
+    return clean(open_local(path).tables, anything).responses
 
 
 def test_an_alpaca_line_becomes_a_response(tmp_path: Path) -> None:
@@ -113,7 +113,11 @@ def test_the_question_is_what_was_asked(scenario: str, expected: str) -> None:
         ("Location: Area: north; Age: 30", {"location": "Area: north", "age": "30"}, []),
         ("Age: 30; Shoe size: 44; wide; Gender: Male", {"age": "30", "gender": "Male"}, ["Shoe size"]),
         ("Income: 40-49K; Age: ", {"income": "40-49K"}, []),
-        ("Education: Other; at 10: 30 school; Age: 9", {"education": "Other; at 10: 30 school", "age": "9"}, []),
+        (
+            "Education: Other; at 10: 30 school; Age: 9",
+            {"education": "Other; at 10: 30 school", "age": "9"},
+            [],
+        ),
         ("", {}, []),
     ],
 )
@@ -123,7 +127,7 @@ def test_personas_are_parsed(persona: str, fields: dict[str, str], unknown: list
 
 def test_unknown_labels_are_counted(tmp_path: Path) -> None:
     odd = "Demographics: Age: 3; Shoe size: 44\n\nScenario: How long? Only return 1 or 2."
-    cleaned = clean(open_local(jsonl(tmp_path, line(input=odd), line(input=odd), line())).tables, none_outside)
+    cleaned = clean(open_local(jsonl(tmp_path, line(input=odd), line(input=odd), line())).tables, anything)
     assert cleaned.unknown_demographics == {"Shoe size": 2}
 
 
@@ -152,7 +156,7 @@ def test_scenario_text_may_hold_the_word_itself() -> None:
 def test_an_unusable_line_is_kept_with_its_reason_and_number(
     tmp_path: Path, changed: dict[str, Any], reason: str
 ) -> None:
-    cleaned = clean(open_local(jsonl(tmp_path, line(), "", line(**changed))).tables, none_outside)
+    cleaned = clean(open_local(jsonl(tmp_path, line(), "", line(**changed))).tables, anything)
     (reject,) = cleaned.rejects.to_dicts()
     assert reject["reason"] == reason
     assert (reject["file"], reject["row"]) == ("rows.jsonl", 3)
@@ -179,7 +183,7 @@ def test_a_folder_of_parquet_is_one_table_without_prompt_and_reasoning(tmp_path:
     rows.tail(17).write_parquet(tmp_path / "deep/a.parquet")
     source = open_local(tmp_path)
     assert list(source.about["files"]) == ["b.parquet", "deep/a.parquet"]
-    assert clean(source.tables, none_outside).responses.equals(responses_of(rows))
+    assert clean(source.tables, anything).responses.equals(responses_of(rows))
 
 
 def test_mappings_beside_the_parquet_are_found(tmp_path: Path) -> None:
@@ -217,7 +221,7 @@ def test_a_path_that_is_no_source_is_named(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.skipif(not VAL.is_file(), reason="the shared data folder is not here")
 def test_every_real_row_of_the_seed_project_is_understood() -> None:
-    cleaned = clean(open_local(VAL).tables, none_outside)
+    cleaned = clean(open_local(VAL).tables, anything)
     assert cleaned.rejected == {}
     assert cleaned.unknown_demographics == {}
     assert cleaned.responses.height == 2_780
@@ -227,4 +231,4 @@ def test_every_real_row_of_the_seed_project_is_understood() -> None:
 
 
 def responses_of(rows: pl.DataFrame) -> pl.DataFrame:
-    return clean([("rows", rows)], none_outside).responses
+    return clean([("rows", rows)], anything).responses

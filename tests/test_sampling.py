@@ -17,7 +17,13 @@ from socrates.survey.tables import CELL
 def within(people: int = 30, tasks: int = 3) -> pl.DataFrame:
     """Two studies; every respondent answers every question of an arm, the first one twice."""
     rows = [
-        row(study, sample=100 * person + 10 * task + again, participant=person, condition_num=person % 2, task_num=task)
+        row(
+            study,
+            sample=100 * person + 10 * task + again,
+            participant=person,
+            condition_num=person % 2,
+            task_num=task,
+        )
         for study in ("aaaaa", "bbbbb")
         for person in range(people)
         for task in range(tasks)
@@ -52,7 +58,9 @@ def test_cells_keep_their_share_of_respondents() -> None:
 
 
 def test_no_cell_vanishes_and_none_is_larger_than_asked() -> None:
-    assert chosen(within(), 0.001, "cell", 42).group_by(CELL).agg(pl.col("participant").n_unique()).height == 12
+    assert (
+        chosen(within(), 0.001, "cell", 42).group_by(CELL).agg(pl.col("participant").n_unique()).height == 12
+    )
     capped = chosen(within(), 1.0, "cell", 42, 4).group_by(CELL).agg(pl.col("participant").n_unique())
     assert capped["participant"].unique().to_list() == [4]
 

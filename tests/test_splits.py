@@ -19,7 +19,8 @@ def sizes(split: dict[str, list[str]]) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize(
-    ("studies", "expected"), [(210, (170, 20, 20)), (60, (48, 6, 6)), (20, (16, 2, 2)), (8, (6, 1, 1)), (3, (1, 1, 1))]
+    ("studies", "expected"),
+    [(210, (170, 20, 20)), (60, (48, 6, 6)), (20, (16, 2, 2)), (8, (6, 1, 1)), (3, (1, 1, 1))],
 )
 def test_the_proportions_are_those_of_170_20_20(studies: int, expected: tuple[int, int, int]) -> None:
     assert sizes(seeded_split(NAMES[:studies], 42)) == expected
@@ -53,7 +54,7 @@ def test_the_official_split_tests_on_the_unseen_studies() -> None:
     ("mapping", "message"),
     [
         ({"seen": NAMES[:5], "unseen": NAMES[4:6]}, "s0004 is both"),
-        ({"seen": NAMES[:3], "unseen": NAMES[3:5]}, "does not name study s0005"),
+        ({"seen": NAMES[:3], "unseen": NAMES[3:5]}, "does not name s0005"),
         ({"seen": NAMES[:6], "unseen": NAMES[10:]}, "6 seen and 0 unseen"),
         ({"seen": NAMES[:1], "unseen": NAMES[1:]}, "1 seen and 5 unseen"),
         ({"train": NAMES}, "expected"),
@@ -67,7 +68,9 @@ def test_a_mapping_that_cannot_split_is_an_error(mapping: dict[str, list[str]], 
 
 def parts(**stimuli: list[str]) -> dict[str, pl.DataFrame]:
     return {
-        name: table([row(name, n, stimuli=text) for n, text in enumerate(stimuli.get(name, [f"{name} reads"]))])
+        name: table(
+            [row(name, n, stimuli=text) for n, text in enumerate(stimuli.get(name, [f"{name} reads"]))]
+        )
         for name in ("train", "val", "test")
     }
 
@@ -79,7 +82,9 @@ def test_a_study_in_two_splits_fails() -> None:
 
 
 def test_a_shared_scenario_text_fails_and_names_the_studies() -> None:
-    with pytest.raises(DataError, match=r"1 scenario texts .* train \(train\) and test \(test\).*The same text"):
+    with pytest.raises(
+        DataError, match=r"1 scenario texts .* train \(train\) and test \(test\).*The same text"
+    ):
         check_overlap(parts(train=["A text", "The same text"], test=["The same text", "Another"]))
 
 

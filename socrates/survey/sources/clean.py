@@ -59,14 +59,14 @@ class Cleaned:
 
 def clean(
     tables: Iterable[tuple[str, pl.DataFrame]],
-    outside_scale: Callable[[pl.DataFrame], pl.Series],
+    conforms: Callable[[pl.DataFrame], pl.Series],
 ) -> Cleaned:
     """The canonical table of raw tables, whatever order their rows and files are in.
 
     Args:
         tables: (file name, raw table); see :class:`socrates.survey.sources.Source`.
-        outside_scale: for a canonical table, whether each row's answer lies outside the scale that
-            the row's own question states.
+        conforms: for a canonical table, whether each row's answer is one that its own text allows:
+            :func:`socrates.survey.resolution.conforms`.
 
     Raises:
         DataError: a column is missing or of a type that cannot hold its values.
@@ -79,8 +79,7 @@ def clean(
     del typed
     rows = _reject_repeated_keys(rows)
     usable = rows["reason"].is_null()
-    outside = outside_scale(rows.filter(usable).select(*RESPONSES))
-    flagged = usable.arg_true().filter(outside)
+    flagged = usable.arg_true().filter(~conforms(rows.filter(usable).select(*RESPONSES)))
     if flagged.len():
         position = pl.int_range(pl.len(), dtype=pl.UInt32)
         rows = rows.with_columns(
@@ -102,7 +101,10 @@ def _typed(name: str, table: pl.DataFrame, unknown: Counter[str]) -> pl.DataFram
         raise DataError(f"{name}: column {', '.join(missing)} missing; found {', '.join(table.columns)}")
     demographic = _demographic(name, table["demographic"], unknown)
     table = table.with_columns(
-        *(_whole(name, table[column]) for column in ("sample_id", "participant", "condition_num", "task_num")),
+        *(
+            _whole(name, table[column])
+            for column in ("sample_id", "participant", "condition_num", "task_num")
+        ),
         _whole(name, table["response"]),
         demographic,
         _text(name, table["study_id"]).str.strip_chars().replace("", None),
@@ -157,7 +159,9 @@ def _demographic(name: str, column: pl.Series, unknown: Counter[str]) -> pl.Seri
     if column.dtype == pl.Null:
         return column.cast(RESPONSES["demographic"])
     if not isinstance(column.dtype, pl.Struct):
-        raise DataError(f"{name}: column demographic is {column.dtype}, not a struct of {', '.join(DEMOGRAPHICS)}")
+        raise DataError(
+            f"{name}: column demographic is {column.dtype}, not a struct of {', '.join(DEMOGRAPHICS)}"
+        )
     given = column.struct.unnest()
     for field in sorted(set(given.columns) - set(DEMOGRAPHICS)):
         unknown[field] += given.height - given[field].null_count()
