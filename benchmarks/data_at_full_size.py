@@ -104,7 +104,7 @@ def main() -> None:
         seed = statistics.median(seed_way(raw, folder / "seed", subset) for _ in range(arguments.runs))
         scaled = seed / subset * rows
         print(
-            f"seed project's way: {seed:.1f} s for {subset} rows; multiplied, {scaled:.0f} s for {rows} rows: "
+            f"seed project's way: {seed:.1f} s for {subset} rows, multiplied {scaled:.0f} s for {rows}: "
             f"{scaled / total:.1f} times as long"
         )
 

@@ -83,8 +83,9 @@ def write_table(path: Path, table: pl.DataFrame) -> None:
             try:
                 table.write_parquet(partial, compression="zstd", statistics=False, row_group_size=262_144)
             except pl.exceptions.ComputeError as error:  # what polars makes of a full disk
-                full = "os error 28" in str(error)
-                raise OSError(errno.ENOSPC if full else errno.EIO, " ".join(str(error).split())) from error
+                if "os error 28" in str(error):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+                raise
         elif path.suffix == ".csv":
             table.write_csv(partial, float_precision=6)
         else:

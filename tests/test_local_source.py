@@ -27,8 +27,8 @@ def line(**changed: Any) -> str:
     return json.dumps(
         {
             "instruction": "Say what this person answers.",
-            "input": "Demographics: Age: 51; Gender: Male\n\nScenario: You tasted two soups and then were asked: "
-            "'Which was warmer?' Only return 1 for 'First' or 2 for 'Second'.",
+            "input": "Demographics: Age: 51; Gender: Male\n\nScenario: You tasted two soups "
+            "and then were asked: 'Which was warmer?' Only return 1 for 'First' or 2 for 'Second'.",
             "output": "Response: 2",
             "study_id": "soups",
             "condition_num": 1,
