@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from bitsandbytes.nn import Linear4bit
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from peft import PeftModel
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -144,13 +145,13 @@ def uniform_answers(table: pl.DataFrame, seed: int) -> pl.DataFrame:
     Rows whose question has no scale are left out.
     """
     rng = np.random.default_rng(seed)
-    scaled = table.with_columns(resolve_scales(table, table)["scale"]).filter(pl.col("scale").is_not_null())
+    scaled = resolve_scales(table, table).filter(pl.col("scale").is_not_null())
     responses = np.zeros(len(scaled), dtype=np.int64)
     notations = scaled["scale"].to_numpy()
     for notation in sorted(set(notations)):
         rows = np.flatnonzero(notations == notation)
-        responses[rows] = rng.choice(scale(notation).options, len(rows))
-    return scaled.drop("scale").with_columns(response=pl.Series(responses))
+        responses[rows] = rng.choice(np.asarray(scale(notation).options), len(rows))
+    return scaled.select(table.columns).with_columns(response=pl.Series(responses))
 
 
 def build_builtin(
@@ -259,6 +260,18 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
             # first evaluation; training cannot go on from there, and float32 is what we compute in.
             module.support_avx512bf16_for_cpu = False
     return model
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """``model`` with the adapter of a folder, for inference.
+
+    Raises:
+        ModelError: the folder holds no adapter that fits the model.
+    """
+    try:
+        return PeftModel.from_pretrained(model, str(folder))
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{folder}: not an adapter of this base model ({str(error)[:200]})") from None
 
 
 def device() -> torch.device:

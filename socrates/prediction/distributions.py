@@ -46,7 +46,7 @@ def distributions(
     data: Encoded,
     scales: list[str],
     tokens_per_batch: int,
-    progress: Callable[[Iterable[Work], int], Iterable[Work]] = lambda work, _: work,
+    progress: Callable[[Iterable[Work]], Iterable[Work]] = iter,
 ) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
     """Answer distributions of all rows.
 
@@ -67,7 +67,7 @@ def distributions(
     probabilities: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(data)
     mass = np.zeros(len(data), dtype=np.float32)
     plan = list(batches(data, scales, tries, first, tokens_per_batch))
-    for work in progress(plan, len(first)):
+    for work in progress(plan):
         for part, log_probability in _halving(model, data, tries[work.scale], work):
             total = np.logaddexp.reduce(log_probability, axis=1)
             given = np.exp(log_probability - total[:, None]).astype(np.float32)

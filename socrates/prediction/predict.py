@@ -1,0 +1,93 @@
+"""A table of responses in, a table of answer distributions out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from socrates.model.base import load_adapter, load_base, load_tokenizer
+from socrates.model.encoding import encode
+from socrates.params.model import Model
+from socrates.params.predict import Predict
+from socrates.params.prompt import Prompt
+from socrates.prediction.distributions import Work, distributions
+from socrates.survey.resolution import resolve_scales
+from socrates.survey.scales import grid, scale
+from socrates.survey.tables import PREDICTIONS
+
+
+def predict_table(
+    table: pl.DataFrame,
+    visible: pl.DataFrame,
+    base: Path,
+    adapter: Path | None,
+    model_params: Model,
+    prompt: Prompt,
+    params: Predict,
+    progress: Callable[[Iterable[Work]], Iterable[Work]] = iter,
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Answer distributions of all rows of a responses table that can have one.
+
+    Args:
+        table: the rows to predict (``RESPONSES``); their answers are carried along, never read by
+            the model.
+        visible: what training may see, for the scales of questions that state none.
+        adapter: an adapter folder, or None for the base model alone.
+
+    Returns:
+        The predictions (``PREDICTIONS``) and a manifest with the rows excluded by reason and the
+        rows by scale rule.
+    """
+    scaled, excluded = scaled_rows(table, visible, params)
+    tokenizer = load_tokenizer(base)
+    data = encode(scaled, tokenizer, prompt.layout)
+    fits = data.lengths() <= prompt.max_length
+    if not fits.all():
+        scaled = scaled.filter(pl.Series(fits))
+        data = encode(scaled, tokenizer, prompt.layout)
+    excluded["longer than prompt.max_length"] = int((~fits).sum())
+    model = load_base(base, model_params)
+    if adapter is not None:
+        model = load_adapter(model, adapter)
+    probabilities, mass = distributions(
+        model, tokenizer, data, scaled["scale"].to_list(), params.tokens_per_batch, progress
+    )
+    predictions = scaled.with_columns(
+        probabilities=pl.Series(probabilities, dtype=pl.List(pl.Float32)),
+        allowed_mass=pl.Series(mass, dtype=pl.Float32),
+    ).select(*PREDICTIONS)
+    rules = predictions["scale_rule"].value_counts().sort("scale_rule")
+    manifest = {
+        "rows": len(predictions),
+        "excluded": excluded,
+        "scale_rules": dict(rules.iter_rows()),
+        "format_validity": float(np.mean(mass)) if len(mass) else None,
+    }
+    return predictions, manifest
+
+
+def scaled_rows(
+    table: pl.DataFrame, visible: pl.DataFrame, params: Predict
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Rows with their scale, large scales thinned or excluded, and the rows excluded by reason."""
+    rows = resolve_scales(table, visible)
+    unknown = rows["scale"].is_null()
+    rows = rows.filter(~unknown)
+    large = {
+        notation: grid(scale(notation), params.max_options)
+        for notation in rows["scale"].unique().to_list()
+        if len(scale(notation).options) > params.max_options
+    }
+    is_large = rows["scale"].is_in(list(large))
+    excluded = {"no scale known": int(unknown.sum()), "more than predict.max_options options": 0}
+    if params.large_scales == "exclude":
+        excluded["more than predict.max_options options"] = int(is_large.sum())
+        return rows.filter(~is_large), excluded
+    return rows.with_columns(
+        scale=pl.col("scale").replace({name: thinned.notation for name, thinned in large.items()}),
+        scale_rule=pl.when(is_large).then(pl.col("scale_rule") + "+grid").otherwise("scale_rule"),
+    ), excluded
