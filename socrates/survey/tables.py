@@ -88,9 +88,7 @@ def read_table(path: Path, schema: Schema) -> pl.DataFrame:
     return check_table(table, schema, path)
 
 
-def check_table(
-    table: pl.DataFrame, schema: Schema, path: Path
-) -> pl.DataFrame:
+def check_table(table: pl.DataFrame, schema: Schema, path: Path) -> pl.DataFrame:
     """``table`` with the columns of ``schema`` alone; ``path`` is named in the error."""
     missing = [name for name in schema if name not in table.columns]
     if missing:
