@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from survey_rows import params_in, row, survey, table
 
 from socrates.errors import run
-from socrates.survey.tables import RESPONSES, read_table, sort_rows
+from socrates.survey.tables import RESPONSES, read_table, sort_rows, whole_studies
 from stages import download, sample, split
 
 
@@ -74,6 +75,15 @@ def test_bytes_do_not_depend_on_row_order_or_on_the_run(here: Path) -> None:
         )
         written.append({str(path): path.read_bytes() for path in paths})
     assert written[0] == written[1]
+
+
+def test_parts_of_whole_studies_make_up_the_sorted_table(here: Path) -> None:
+    rows = survey(7).sample(fraction=1, shuffle=True, seed=3)
+    rows.write_parquet("rows.parquet")
+    parts = list(whole_studies(Path("rows.parquet"), rows_per_part=15))
+    assert len(parts) > 2
+    assert pl.concat(parts).equals(sort_rows(rows))
+    assert sum(part["study_id"].n_unique() for part in parts) == 7
 
 
 def test_rejects_are_written_and_counted(here: Path) -> None:
@@ -183,7 +193,11 @@ def test_a_full_disk_leaves_nothing_half_written(
     def full(*_: object, **__: object) -> None:
         raise pl.exceptions.ComputeError("parquet: No space left on device (os error 28)")
 
+    def full_too(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full_too)
     error = fails(stage.main, capsys)  # type: ignore[attr-defined]
     assert "No space left" in error and "data/" in error and ".partial" not in error
     assert sorted(Path("data").rglob("*")) == before

@@ -5,7 +5,7 @@ The paper's claim is about studies nobody trained on, so whole studies are divid
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -140,20 +140,23 @@ def fold(text: pl.Expr) -> pl.Expr:
 
 
 def counts(table: pl.DataFrame) -> dict[str, int]:
-    """Rows, studies, cells, (study, participant) pairs and distinct scenario texts of a table."""
+    """Rows, studies, cells, (study, participant) pairs and (study, scenario text) pairs of a table.
+
+    The counts of tables that share no study add up.
+    """
     return {
         "rows": table.height,
         "studies": table["study_id"].n_unique(),
         "cells": table.select(CELL).n_unique(),
         "participants": table.select("study_id", "participant").n_unique(),
-        "scenarios": table["stimuli"].n_unique(),
+        "scenarios": table.select("study_id", "stimuli").n_unique(),
     }
 
 
-def manifest(studies: Studies, tables: dict[str, pl.DataFrame], near: pl.DataFrame) -> dict[str, Any]:
+def manifest(studies: Studies, kept: Mapping[str, Mapping[str, int]], near: pl.DataFrame) -> dict[str, Any]:
     """What ``data/splits/manifest.json`` says of the splits and their overlap."""
     return {
-        "splits": {name: counts(tables[name]) | {"study_ids": studies[name]} for name in SPLITS},
+        "splits": {name: {**kept[name], "study_ids": studies[name]} for name in SPLITS},
         "overlap": {
             "shared_studies": 0,
             "shared_scenarios": 0,

@@ -6,6 +6,7 @@ SocSci210 without the authors' ``prompt`` and ``reasoning`` (facts: the dataset'
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -73,19 +74,23 @@ PREDICTIONS: Schema = {
 }
 
 
-def read_table(path: Path, schema: Schema) -> pl.DataFrame:
+def read_table(path: Path, schema: Schema, where: pl.Expr | None = None) -> pl.DataFrame:
     """A parquet table with exactly the columns of ``schema``, in its order and types.
+
+    Other columns, and rows that are not ``where``, are not read.
 
     Raises:
         DataError: the file is missing or damaged, a column is missing or of another type.
     """
     try:
-        table = pl.read_parquet(path)
+        frame = pl.scan_parquet(path)
+        check_table(frame.collect_schema().to_frame(), schema, path)
+        frame = frame.select(*schema) if where is None else frame.filter(where).select(*schema)
+        return frame.collect()
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run dvc repro") from None
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path}: not a readable parquet file ({' '.join(str(error).split())})") from None
-    return check_table(table, schema, path)
 
 
 def check_table(table: pl.DataFrame, schema: Schema, path: Path) -> pl.DataFrame:
@@ -101,6 +106,31 @@ def check_table(table: pl.DataFrame, schema: Schema, path: Path) -> pl.DataFrame
     if wrong:
         raise DataError(f"{path}: {'; '.join(wrong)}")
     return table.select(list(schema))
+
+
+def whole_studies(
+    path: Path, keep: pl.DataFrame | None = None, rows_per_part: int = 250_000
+) -> Iterator[pl.DataFrame]:
+    """The responses in ``path`` as tables of whole studies, sorted as by :func:`sort_rows` throughout.
+
+    Memory is that of one part, about ``rows_per_part`` rows or the largest study, whatever the size of
+    the file. A file that lies sorted by study is decoded once.
+
+    Args:
+        keep: the (study_id, sample_id) to keep; None keeps all.
+
+    Raises:
+        DataError: as :func:`read_table`.
+    """
+    sizes = read_table(path, {"study_id": pl.String}).group_by("study_id").len().sort("study_id")
+    part = sizes["len"].cum_sum() // rows_per_part
+    for (_,), studies in sizes.group_by(part, maintain_order=True):
+        here = pl.col("study_id").is_in(studies["study_id"].implode())
+        table = read_table(path, RESPONSES, here)
+        if keep is not None:
+            table = table.join(keep.filter(here), on=["study_id", "sample_id"], how="semi")
+        if table.height:
+            yield sort_rows(table)
 
 
 def sort_rows(table: pl.DataFrame) -> pl.DataFrame:
