@@ -74,7 +74,7 @@ PREDICTIONS: Schema = {
 }
 
 
-def read_table(path: Path, schema: Schema, where: pl.Expr | None = None) -> pl.DataFrame:
+def read_table(path: Path, schema: Schema, where: pl.Expr | slice | None = None) -> pl.DataFrame:
     """A parquet table with exactly the columns of ``schema``, in its order and types.
 
     Other columns, and rows that are not ``where``, are not read.
@@ -85,8 +85,11 @@ def read_table(path: Path, schema: Schema, where: pl.Expr | None = None) -> pl.D
     try:
         frame = pl.scan_parquet(path)
         check_table(frame.collect_schema().to_frame(), schema, path)
-        frame = frame.select(*schema) if where is None else frame.filter(where).select(*schema)
-        return frame.collect()
+        if isinstance(where, slice):
+            frame = frame.slice(where.start, where.stop - where.start)
+        elif where is not None:
+            frame = frame.filter(where)
+        return frame.select(*schema).collect()
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run dvc repro") from None
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -122,11 +125,14 @@ def whole_studies(
     Raises:
         DataError: as :func:`read_table`.
     """
-    sizes = read_table(path, {"study_id": pl.String}).group_by("study_id").len().sort("study_id")
-    part = sizes["len"].cum_sum() // rows_per_part
+    column = read_table(path, {"study_id": pl.String})
+    lies_sorted = column["study_id"].is_sorted()
+    sizes = column.group_by("study_id").len().sort("study_id").with_columns(end=pl.col("len").cum_sum())
+    part = sizes["end"] // rows_per_part
     for (_,), studies in sizes.group_by(part, maintain_order=True):
         here = pl.col("study_id").is_in(studies["study_id"].implode())
-        table = read_table(path, RESPONSES, here)
+        run = slice(studies["end"][0] - studies["len"][0], studies["end"][-1])
+        table = read_table(path, RESPONSES, run if lies_sorted else here)
         if keep is not None:
             table = table.join(keep.filter(here), on=["study_id", "sample_id"], how="semi")
         if table.height:
