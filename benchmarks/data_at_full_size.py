@@ -33,10 +33,38 @@ from socrates.survey.tables import DEMOGRAPHICS, RESPONSES, sort_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES, CELLS, PEOPLE, ROWS = 210, 5_998, 400_491, 2_901_390
-WORDS = (
-    "city school doctor policy neighbour income vote candidate fair trust news report family letter price wage "
-    "company harvest river council teacher budget visit choice travel energy union program signal record"
-).split()
+WORDS = [
+    "city",
+    "school",
+    "doctor",
+    "policy",
+    "neighbour",
+    "income",
+    "vote",
+    "candidate",
+    "fair",
+    "trust",
+    "news",
+    "report",
+    "family",
+    "letter",
+    "price",
+    "wage",
+    "company",
+    "harvest",
+    "river",
+    "council",
+    "teacher",
+    "budget",
+    "visit",
+    "choice",
+    "travel",
+    "energy",
+    "union",
+    "program",
+    "signal",
+    "record",
+]
 
 
 def main() -> None:
@@ -56,7 +84,9 @@ def main() -> None:
         (folder / "data/raw").mkdir(parents=True)
         (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
         raw = folder / "data/raw/responses.parquet"
-        made = _run(folder, "benchmarks.data_at_full_size", "--generate", str(raw), "--scale", str(arguments.scale))
+        made = _run(
+            folder, "benchmarks.data_at_full_size", "--generate", str(raw), "--scale", str(arguments.scale)
+        )
         print(f"generated: {made.output.strip()}, {raw.stat().st_size / 2**20:.0f} MiB, {made.seconds:.0f} s")
         rows = pl.scan_parquet(raw).select(pl.len()).collect().item()
         timed: dict[str, list[Run]] = {"sample": [], "split": []}
@@ -74,7 +104,7 @@ def main() -> None:
         seed = statistics.median(seed_way(raw, folder / "seed", subset) for _ in range(arguments.runs))
         scaled = seed / subset * rows
         print(
-            f"seed project's way: {seed:.1f} s for {subset} rows; multiplied, {scaled:.0f} s for {rows} rows: "
+            f"seed project's way: {seed:.1f} s for {subset} rows, multiplied {scaled:.0f} s for {rows}: "
             f"{scaled / total:.1f} times as long"
         )
 
@@ -84,7 +114,11 @@ class Run:
 
     def __init__(self, folder: Path, *command: str) -> None:
         started = time.perf_counter()
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "POLARS_MAX_THREADS": "2", "OMP_NUM_THREADS": "2"}
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "POLARS_MAX_THREADS": "2",
+            "OMP_NUM_THREADS": "2",
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", *command], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
         )
@@ -118,7 +152,9 @@ def generate(scale: float, seed: int = 0) -> pl.DataFrame:
         tasks = max(1, round(cells_of[number] ** 0.5))
         size = int(rows_of[number])
         participant = np.arange(size) % people_of[number]
-        cell = np.concatenate([np.arange(cells_of[number]), random.integers(cells_of[number], size=size)])[:size]
+        cell = np.concatenate([np.arange(cells_of[number]), random.integers(cells_of[number], size=size)])[
+            :size
+        ]
         variants = 1 if number % 2 else 2_000 if number % 20 == 0 else 10
         code = cell * variants + random.integers(variants, size=size)
         distinct, text = np.unique(code, return_inverse=True)
@@ -184,7 +220,9 @@ def seed_way(raw: Path, out: Path, rows: int) -> float:
     records: dict[str, list[dict[str, object]]] = {"train": [], "val": [], "test": []}
     for _, row in table.iterrows():
         persona = "; ".join(
-            f"{label}: {row['demographic'][field]}" for field, label in DEMOGRAPHICS.items() if row["demographic"][field]
+            f"{label}: {row['demographic'][field]}"
+            for field, label in DEMOGRAPHICS.items()
+            if row["demographic"][field]
         )
         records[part_of[row["study_id"]]].append(
             {

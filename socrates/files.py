@@ -9,11 +9,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
 
 @contextlib.contextmanager
@@ -83,12 +84,39 @@ def write_table(path: Path, table: pl.DataFrame) -> None:
             try:
                 table.write_parquet(partial, compression="zstd", statistics=False, row_group_size=262_144)
             except pl.exceptions.ComputeError as error:  # what polars makes of a full disk
-                full = "os error 28" in str(error)
-                raise OSError(errno.ENOSPC if full else errno.EIO, " ".join(str(error).split())) from error
+                if "os error 28" in str(error):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+                raise
         elif path.suffix == ".csv":
             table.write_csv(partial, float_precision=6)
         else:
             raise ValueError(f"{path}: a table is written as .parquet or .csv")
+
+
+@contextlib.contextmanager
+def parquet_parts(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Yield a function that appends a table to the parquet file ``path``, which appears when all is written.
+
+    For tables that are too large to hold: each part becomes row groups of its own and is let go.
+    Equal parts in equal order give equal bytes.
+    """
+    with atomic_path(path) as partial, contextlib.ExitStack() as stack:
+        writers: list[pq.ParquetWriter] = []
+
+        def write(table: pl.DataFrame) -> None:
+            part = table.to_arrow(compat_level=pl.CompatLevel.oldest())
+            if not writers:
+                writer = pq.ParquetWriter(
+                    partial,
+                    part.schema,
+                    compression="zstd",
+                    write_statistics=False,
+                    dictionary_pagesize_limit=64 * 2**20,  # long texts repeat: keep them as a dictionary
+                )
+                writers.append(stack.enter_context(writer))
+            writers[0].write_table(part)
+
+        yield write
 
 
 def sha256(path: Path) -> str:

@@ -42,7 +42,7 @@ def main() -> None:
         source = open_hub(data.repo, data.revision)
     else:
         source = open_local(Path(data.path or ""))
-    cleaned = clean(_shown(source.tables), lambda table: ~conforms(table))
+    cleaned = clean(_shown(source.tables), conforms)
     _check_rejected(cleaned, data.max_rejected)
 
     with atomic_folder(OUT) as folder:
@@ -79,8 +79,8 @@ def _check_rejected(cleaned: Cleaned, limit: float) -> None:
     if cleaned.rejects.height > limit * cleaned.rows or not cleaned.responses.height:
         first = cleaned.rejects.row(0, named=True)
         raise DataError(
-            f"{_summary(cleaned)}: more than data.max_rejected {limit} of the rows cannot be used; the first is "
-            f"{first['file']} row {first['row']} ({first['reason']}, answer {first['answer']!r}); "
+            f"{_summary(cleaned)}: more than data.max_rejected {limit} of the rows cannot be used; "
+            f"first: {first['file']} row {first['row']} ({first['reason']}, answer {first['answer']!r}); "
             "mend the source or raise the limit"
         )
 

@@ -8,15 +8,16 @@ Command: python -m stages.sample
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from socrates import params
 from socrates.errors import run
-from socrates.files import atomic_folder, write_json, write_table
+from socrates.files import atomic_folder, parquet_parts, write_json
 from socrates.params.sample import Sample
 from socrates.survey.sampling import KEYS, choose
 from socrates.survey.splits import counts
-from socrates.survey.tables import RESPONSES, read_table, sort_rows
+from socrates.survey.tables import RESPONSES, read_table, whole_studies
 
 RAW = Path("data/raw")
 OUT = Path("data/sample")
@@ -24,20 +25,23 @@ OUT = Path("data/sample")
 
 def main() -> None:
     sample = params.load(Sample)
-    table = read_table(RAW / "responses.parquet", RESPONSES)
-    rows = table.height
-    if sample.fraction < 1 or sample.max_per_cell is not None:
-        chosen = choose(table.select(KEYS), sample.fraction, sample.by, sample.seed, sample.max_per_cell)
-        table = table.filter(chosen)
-    table = sort_rows(table)
+    raw = RAW / "responses.parquet"
+    keys = read_table(raw, {name: RESPONSES[name] for name in KEYS})
+    chosen = choose(keys, sample.fraction, sample.by, sample.seed, sample.max_per_cell)
+    keep = keys.filter(chosen).select("study_id", "sample_id")
+    kept: Counter[str] = Counter()
     with atomic_folder(OUT) as folder:
-        write_table(folder / "responses.parquet", table)
+        with parquet_parts(folder / "responses.parquet") as write:
+            for part in whole_studies(raw, None if chosen.all() else keep):
+                write(part)
+                kept.update(counts(part))
         for path in sorted(RAW.glob("*_mapping.json")):
             shutil.copyfile(path, folder / path.name)
         write_json(
-            folder / "manifest.json", {"sample": sample.model_dump(), "rows_read": rows, "kept": counts(table)}
+            folder / "manifest.json",
+            {"sample": sample.model_dump(), "rows_read": keys.height, "kept": dict(kept)},
         )
-    print(f"sample: {table.height} of {rows} rows kept, by {sample.by} -> {OUT}")
+    print(f"sample: {keep.height} of {keys.height} rows kept, by {sample.by} -> {OUT}")
 
 
 if __name__ == "__main__":

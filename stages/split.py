@@ -10,16 +10,26 @@ Command: python -m stages.split
 from __future__ import annotations
 
 import json
+from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import polars as pl
 
 from socrates import params
 from socrates.errors import DataError, run
-from socrates.files import atomic_folder, write_json, write_table
+from socrates.files import atomic_folder, parquet_parts, write_json, write_table
 from socrates.params.split import Split
-from socrates.survey.splits import SPLITS, Studies, check_overlap, manifest, official_split, seeded_split
-from socrates.survey.tables import RESPONSES, read_table, sort_rows
+from socrates.survey.splits import (
+    SPLITS,
+    Studies,
+    check_overlap,
+    counts,
+    manifest,
+    official_split,
+    seeded_split,
+)
+from socrates.survey.tables import read_table, whole_studies
 
 SAMPLE = Path("data/sample")
 OUT = Path("data/splits")
@@ -27,16 +37,24 @@ OUT = Path("data/splits")
 
 def main() -> None:
     split = params.load(Split)
-    table = sort_rows(read_table(SAMPLE / "responses.parquet", RESPONSES))
-    studies = _studies(split, table["study_id"].unique().to_list())
-    tables = {name: table.filter(pl.col("study_id").is_in(studies[name])) for name in SPLITS}
-    near = check_overlap(tables)
+    path = SAMPLE / "responses.parquet"
+    studies = _studies(split, read_table(path, {"study_id": pl.String})["study_id"].unique().to_list())
+    kept: dict[str, Counter[str]] = {name: Counter() for name in SPLITS}
+    texts: dict[str, list[pl.DataFrame]] = {name: [] for name in SPLITS}
     with atomic_folder(OUT) as folder:
-        for name in SPLITS:
-            write_table(folder / f"{name}.parquet", tables[name])
+        with ExitStack() as files:
+            write = {name: files.enter_context(parquet_parts(folder / f"{name}.parquet")) for name in SPLITS}
+            for table in whole_studies(path):
+                for name in SPLITS:
+                    part = table.filter(pl.col("study_id").is_in(studies[name]))
+                    if part.height:
+                        write[name](part)
+                        kept[name].update(counts(part))
+                        texts[name].append(part.select("study_id", "stimuli").unique(maintain_order=True))
+        near = check_overlap({name: pl.concat(parts) for name, parts in texts.items()})
         write_table(folder / "near_duplicates.csv", near)
-        write_json(folder / "manifest.json", {"split": split.model_dump(), **manifest(studies, tables, near)})
-    sizes = ", ".join(f"{name} {tables[name].height} rows of {len(studies[name])} studies" for name in SPLITS)
+        write_json(folder / "manifest.json", {"split": split.model_dump(), **manifest(studies, kept, near)})
+    sizes = ", ".join(f"{name} {kept[name]['rows']} rows of {len(studies[name])} studies" for name in SPLITS)
     print(f"split: {sizes}; {near.height} near-duplicate texts between train and test -> {OUT}")
 
 

@@ -46,7 +46,9 @@ def choose(
         unique = table[first]
         number = scatter(seed, unique["study_id"], unique["participant"])
         if by == "participants":
-            keep = _smallest(number, unique.select("study_id", "participant"), round(fraction * unique.height))
+            keep = _smallest(
+                number, unique.select("study_id", "participant"), round(fraction * unique.height)
+            )
         else:
             keep = _smallest_per_cell(number, unique, fraction, max_per_cell)
         chosen = keep[people]

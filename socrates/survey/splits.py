@@ -5,7 +5,7 @@ The paper's claim is about studies nobody trained on, so whole studies are divid
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -62,19 +62,23 @@ def official_split(studies: Iterable[str], mapping: dict[str, list[str]], seed: 
         DataError: the mapping is of another form, contradicts itself or does not name a study, or
             a split would be empty.
     """
-    if not isinstance(mapping, dict) or not all(isinstance(mapping.get(key), list) for key in ("seen", "unseen")):
+    if not isinstance(mapping, dict) or not all(
+        isinstance(mapping.get(key), list) for key in ("seen", "unseen")
+    ):
         raise DataError('participant_mapping.json: expected {"seen": [studies], "unseen": [studies]}')
     present, seen, unseen = set(studies), set(mapping["seen"]), set(mapping["unseen"])
     if both := sorted(seen & unseen):
         raise DataError(f"participant_mapping.json: {', '.join(both[:5])} is both seen and unseen")
     if strange := sorted(present - seen - unseen):
-        raise DataError(f"participant_mapping.json does not name study {', '.join(strange[:5])}; use split.method seeded")
+        raise DataError(
+            f"participant_mapping.json does not name {', '.join(strange[:5])}; use split.method seeded"
+        )
     ordered = _shuffled(present & seen, seed)
     validation = max(1, round(len(ordered) * 20 / 190))
     test = sorted(present & unseen)
     if len(ordered) < 2 or not test:
         raise DataError(
-            f"{len(ordered)} seen and {len(test)} unseen studies: the official split needs 2 and 1; use more data"
+            f"{len(ordered)} seen and {len(test)} unseen studies: the official split needs 2 and 1"
         )
     return {"train": sorted(ordered[validation:]), "val": sorted(ordered[:validation]), "test": test}
 
@@ -95,14 +99,20 @@ def check_overlap(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
     studies = {name: set(table["study_id"]) for name, table in texts.items()}
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         if shared := sorted(studies[one] & studies[other]):
-            raise DataError(f"study {', '.join(shared[:5])} is in both {one} and {other}; choose another split")
-    same = texts["train"].join(texts["test"], on="stimuli", suffix="_test").sort("study_id", "study_id_test", "stimuli")
+            raise DataError(
+                f"study {', '.join(shared[:5])} is in both {one} and {other}; choose another split"
+            )
+    same = (
+        texts["train"]
+        .join(texts["test"], on="stimuli", suffix="_test")
+        .sort("study_id", "study_id_test", "stimuli")
+    )
     if same.height:
         pairs = same.select("study_id", "study_id_test").unique(maintain_order=True).rows()
         named = ", ".join(f"{train} (train) and {test} (test)" for train, test in pairs[:5])
         raise DataError(
             f"{same['stimuli'].n_unique()} scenario texts are shared by train and test, in studies {named}: "
-            f"{same['stimuli'][0][:80]!r}; choose another split.seed, or remove one of the studies from the source"
+            f"{same['stimuli'][0][:80]!r}; choose another split.seed, or take one of the studies out"
         )
     folded = {name: texts[name].with_columns(text=fold(pl.col("stimuli"))) for name in ("train", "test")}
     common = folded["train"].select("text").unique().join(folded["test"].select("text").unique(), on="text")
@@ -130,20 +140,23 @@ def fold(text: pl.Expr) -> pl.Expr:
 
 
 def counts(table: pl.DataFrame) -> dict[str, int]:
-    """Rows, studies, cells, (study, participant) pairs and distinct scenario texts of a table."""
+    """Rows, studies, cells, (study, participant) pairs and (study, scenario text) pairs of a table.
+
+    The counts of tables that share no study add up.
+    """
     return {
         "rows": table.height,
         "studies": table["study_id"].n_unique(),
         "cells": table.select(CELL).n_unique(),
         "participants": table.select("study_id", "participant").n_unique(),
-        "scenarios": table["stimuli"].n_unique(),
+        "scenarios": table.select("study_id", "stimuli").n_unique(),
     }
 
 
-def manifest(studies: Studies, tables: dict[str, pl.DataFrame], near: pl.DataFrame) -> dict[str, Any]:
+def manifest(studies: Studies, kept: Mapping[str, Mapping[str, int]], near: pl.DataFrame) -> dict[str, Any]:
     """What ``data/splits/manifest.json`` says of the splits and their overlap."""
     return {
-        "splits": {name: counts(tables[name]) | {"study_ids": studies[name]} for name in SPLITS},
+        "splits": {name: {**kept[name], "study_ids": studies[name]} for name in SPLITS},
         "overlap": {
             "shared_studies": 0,
             "shared_scenarios": 0,

@@ -6,6 +6,7 @@ SocSci210 without the authors' ``prompt`` and ``reasoning`` (facts: the dataset'
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -73,24 +74,29 @@ PREDICTIONS: Schema = {
 }
 
 
-def read_table(path: Path, schema: Schema) -> pl.DataFrame:
+def read_table(path: Path, schema: Schema, where: pl.Expr | slice | None = None) -> pl.DataFrame:
     """A parquet table with exactly the columns of ``schema``, in its order and types.
+
+    Other columns, and rows that are not ``where``, are not read.
 
     Raises:
         DataError: the file is missing or damaged, a column is missing or of another type.
     """
     try:
-        table = pl.read_parquet(path)
+        frame = pl.scan_parquet(path)
+        check_table(frame.collect_schema().to_frame(), schema, path)
+        if isinstance(where, slice):
+            frame = frame.slice(where.start, where.stop - where.start)
+        elif where is not None:
+            frame = frame.filter(where)
+        return frame.select(*schema).collect()
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run dvc repro") from None
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path}: not a readable parquet file ({' '.join(str(error).split())})") from None
-    return check_table(table, schema, path)
 
 
-def check_table(
-    table: pl.DataFrame, schema: Schema, path: Path
-) -> pl.DataFrame:
+def check_table(table: pl.DataFrame, schema: Schema, path: Path) -> pl.DataFrame:
     """``table`` with the columns of ``schema`` alone; ``path`` is named in the error."""
     missing = [name for name in schema if name not in table.columns]
     if missing:
@@ -102,7 +108,35 @@ def check_table(
     ]
     if wrong:
         raise DataError(f"{path}: {'; '.join(wrong)}")
-    return table.select(*schema)
+    return table.select(list(schema))
+
+
+def whole_studies(
+    path: Path, keep: pl.DataFrame | None = None, rows_per_part: int = 250_000
+) -> Iterator[pl.DataFrame]:
+    """The responses in ``path`` as tables of whole studies, sorted as by :func:`sort_rows` throughout.
+
+    Memory is that of one part, about ``rows_per_part`` rows or the largest study, whatever the size of
+    the file. A file that lies sorted by study is decoded once.
+
+    Args:
+        keep: the (study_id, sample_id) to keep; None keeps all.
+
+    Raises:
+        DataError: as :func:`read_table`.
+    """
+    column = read_table(path, {"study_id": pl.String})
+    lies_sorted = column["study_id"].is_sorted()
+    sizes = column.group_by("study_id").len().sort("study_id").with_columns(end=pl.col("len").cum_sum())
+    part = sizes["end"] // rows_per_part
+    for (_,), studies in sizes.group_by(part, maintain_order=True):
+        here = pl.col("study_id").is_in(studies["study_id"].implode())
+        run = slice(studies["end"][0] - studies["len"][0], studies["end"][-1])
+        table = read_table(path, RESPONSES, run if lies_sorted else here)
+        if keep is not None:
+            table = table.join(keep.filter(here), on=["study_id", "sample_id"], how="semi")
+        if table.height:
+            yield sort_rows(table)
 
 
 def sort_rows(table: pl.DataFrame) -> pl.DataFrame:

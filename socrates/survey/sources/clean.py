@@ -17,8 +17,8 @@ REASONS = (
     "missing_sample_id",
     "missing_participant",
     "missing_condition",
-    "missing_task",
     "empty_scenario",
+    "missing_task",
     "missing_answer",
     "answer_not_integer",
     "repeated_row",  # an exact copy of a row that is kept
@@ -59,14 +59,14 @@ class Cleaned:
 
 def clean(
     tables: Iterable[tuple[str, pl.DataFrame]],
-    outside_scale: Callable[[pl.DataFrame], pl.Series],
+    conforms: Callable[[pl.DataFrame], pl.Series],
 ) -> Cleaned:
     """The canonical table of raw tables, whatever order their rows and files are in.
 
     Args:
         tables: (file name, raw table); see :class:`socrates.survey.sources.Source`.
-        outside_scale: for a canonical table, whether each row's answer lies outside the scale that
-            the row's own question states.
+        conforms: for a canonical table, whether each row's answer is one that its own text allows:
+            :func:`socrates.survey.resolution.conforms`.
 
     Raises:
         DataError: a column is missing or of a type that cannot hold its values.
@@ -79,8 +79,7 @@ def clean(
     del typed
     rows = _reject_repeated_keys(rows)
     usable = rows["reason"].is_null()
-    outside = outside_scale(rows.filter(usable).select(*RESPONSES))
-    flagged = usable.arg_true().filter(outside)
+    flagged = usable.arg_true().filter(~conforms(rows.filter(usable).select(*RESPONSES)))
     if flagged.len():
         position = pl.int_range(pl.len(), dtype=pl.UInt32)
         rows = rows.with_columns(
@@ -102,7 +101,10 @@ def _typed(name: str, table: pl.DataFrame, unknown: Counter[str]) -> pl.DataFram
         raise DataError(f"{name}: column {', '.join(missing)} missing; found {', '.join(table.columns)}")
     demographic = _demographic(name, table["demographic"], unknown)
     table = table.with_columns(
-        *(_whole(name, table[column]) for column in ("sample_id", "participant", "condition_num", "task_num")),
+        *(
+            _whole(name, table[column])
+            for column in ("sample_id", "participant", "condition_num", "task_num")
+        ),
         _whole(name, table["response"]),
         demographic,
         _text(name, table["study_id"]).str.strip_chars().replace("", None),
@@ -120,8 +122,8 @@ def _typed(name: str, table: pl.DataFrame, unknown: Counter[str]) -> pl.DataFram
         "missing_sample_id": pl.col("sample_id").is_null(),
         "missing_participant": pl.col("participant").is_null(),
         "missing_condition": pl.col("condition_num").is_null(),
-        "missing_task": pl.col("task_num").is_null(),
         "empty_scenario": pl.col("stimuli").is_null() | ~pl.col("stimuli").str.contains(r"\S"),
+        "missing_task": pl.col("task_num").is_null(),
         "missing_answer": pl.col("answer").is_null() | (pl.col("answer") == ""),
         "answer_not_integer": pl.col("response").is_null(),
     }
@@ -157,7 +159,9 @@ def _demographic(name: str, column: pl.Series, unknown: Counter[str]) -> pl.Seri
     if column.dtype == pl.Null:
         return column.cast(RESPONSES["demographic"])
     if not isinstance(column.dtype, pl.Struct):
-        raise DataError(f"{name}: column demographic is {column.dtype}, not a struct of {', '.join(DEMOGRAPHICS)}")
+        raise DataError(
+            f"{name}: column demographic is {column.dtype}, not a struct of {', '.join(DEMOGRAPHICS)}"
+        )
     given = column.struct.unnest()
     for field in sorted(set(given.columns) - set(DEMOGRAPHICS)):
         unknown[field] += given.height - given[field].null_count()

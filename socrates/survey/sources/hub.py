@@ -23,9 +23,12 @@ SHARD = re.compile(r"data/train-(\d{5})-of-(\d{5})\.parquet")
 # Split files that were audited by others at this commit; a hub that serves other bytes is not the hub.
 KNOWN = {
     ("socratesft/SocSci210", "048481111a4425ed83dc0eacf15f8431f252b21a"): {
-        "metadata/participant_mapping.json": "b436801983a6c31dd408bab65d5b2b79fb5515db129df2ff07acb781549ecbee",
-        "metadata/condition_mapping.json": "ea0a2b7ffdac8cb128e7d3dc599148e711ebb72a0297f40473925ddf6870347d",
-        "metadata/task_mapping.json": "b38799df03c844089e772b5768cef21affdc6c22af21f91be936ac2a09c3c40e",
+        f"metadata/{name}_mapping.json": digest
+        for name, digest in (
+            ("participant", "b436801983a6c31dd408bab65d5b2b79fb5515db129df2ff07acb781549ecbee"),
+            ("condition", "ea0a2b7ffdac8cb128e7d3dc599148e711ebb72a0297f40473925ddf6870347d"),
+            ("task", "b38799df03c844089e772b5768cef21affdc6c22af21f91be936ac2a09c3c40e"),
+        )
     }
 }
 
@@ -42,17 +45,23 @@ def open_hub(repo: str, revision: str) -> Source:
     shards = {name: path for name, path in files.items() if SHARD.fullmatch(name)}
     where = f"{repo}@{revision}"
     if not shards:
-        raise SourceError(f"{where}: no shard named data/train-NNNNN-of-NNNNN.parquet; is it the right data.repo?")
+        raise SourceError(
+            f"{where}: no shard named data/train-NNNNN-of-NNNNN.parquet; is it the right data.repo?"
+        )
     expected = {int(SHARD.fullmatch(name)[2]) for name in shards}  # type: ignore[index]
     if expected != {len(shards)}:
-        raise SourceError(f"{where}: {len(shards)} of {max(expected)} shards are there; run again while online")
+        raise SourceError(
+            f"{where}: {len(shards)} of {max(expected)} shards are there; run again while online"
+        )
     for name, path in sorted(files.items()):
         _check_announced(where, name, path)
     source = parquet_source(shards, [folder])
     for name, known in KNOWN.get((repo, revision), {}).items():
         found = sha256(files[name]) if name in files else "no file"
         if found != known:
-            raise SourceError(f"{where}: {name} has SHA-256 {found}, not the audited {known}; do not use this copy")
+            raise SourceError(
+                f"{where}: {name} has SHA-256 {found}, not the audited {known}; do not use this copy"
+            )
     source.about.update(repo=repo, revision=revision)
     return source
 
@@ -74,7 +83,9 @@ def _download(repo: str, revision: str) -> Path:
         return Path(snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=PATTERNS))
     except LocalEntryNotFoundError as error:
         if constants.HF_HUB_OFFLINE:
-            problem = f"HF_HUB_OFFLINE is set and {constants.HF_HUB_CACHE} does not hold all of it; unset it once"
+            problem = (
+                f"HF_HUB_OFFLINE is set and {constants.HF_HUB_CACHE} does not hold all of it; unset it once"
+            )
         else:
             problem = f"cannot be reached ({error}); check the network and run again, what arrived is kept"
     except HFValidationError as error:
@@ -109,4 +120,6 @@ def _check_announced(where: str, name: str, path: Path) -> None:
     if found != announced:
         path.unlink()
         blob.unlink()
-        raise SourceError(f"{where}: {name} has digest {found}, the hub announced {announced}; removed, run again")
+        raise SourceError(
+            f"{where}: {name} has digest {found}, the hub announced {announced}; removed, run again"
+        )

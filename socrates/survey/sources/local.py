@@ -36,12 +36,12 @@ LABELS = {
     for spelling in (label, field, field.replace("_", " "))
 }
 LABELLED = re.compile(r"(?P<label>[A-Z][A-Za-z_/ -]{0,30}): ?(?P<value>.*)", re.DOTALL)
-INPUT = re.compile(
-    r"\s*(?:Demographics:(?P<persona>.*?)\n\s*)?Scenario:\s*(?P<scenario>.*)", re.DOTALL
-)
+INPUT = re.compile(r"\s*(?:Demographics:(?P<persona>.*?)\n\s*)?Scenario:\s*(?P<scenario>.*)", re.DOTALL)
 OUTPUT = re.compile(r"\s*(?:Response:)?\s*(?P<answer>.*?)\s*", re.DOTALL | re.IGNORECASE)
 ASKED = re.compile(r"\basked[^:.?!\n]{0,30}:")
-INSTRUCTION = re.compile(r"\b(?:(?:please\s+)?only\s+(?:return|answer|respond)|(?:please\s+)?return\s+only)\b", re.I)
+INSTRUCTION = re.compile(
+    r"\b(?:(?:please\s+)?only\s+(?:return|answer|respond)|(?:please\s+)?return\s+only)\b", re.I
+)
 SENTENCE_END = re.compile(r"(?<!\b[A-Z])[.?!][\"'”’)]*\s+")
 
 
@@ -58,7 +58,9 @@ def open_local(path: Path) -> Source:
         files = sorted(path.rglob("*.parquet"), key=lambda file: file.relative_to(path).as_posix())
         if not files:
             raise SourceError(f"{path}: no .parquet file in this folder (data.path)")
-        return parquet_source({file.relative_to(path).as_posix(): file for file in files}, [path, path.parent])
+        return parquet_source(
+            {file.relative_to(path).as_posix(): file for file in files}, [path, path.parent]
+        )
     if not path.is_file():
         raise SourceError(f"{path}: not found (data.path)")
     if path.suffix == ".parquet":
@@ -81,7 +83,10 @@ def parquet_source(files: dict[str, Path], beside: list[Path]) -> Source:
     }
     return Source(
         tables=((name, read_parquet(path)) for name, path in sorted(files.items())),
-        about={"files": {name: sha256(path) for name, path in sorted((files | mappings).items())}},
+        about={
+            "files": {name: sha256(path) for name, path in sorted(files.items())}
+            | {f"metadata/{name}": sha256(path) for name, path in sorted(mappings.items())}
+        },
         mappings=mappings,
     )
 

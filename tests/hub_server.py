@@ -1,0 +1,117 @@
+"""A dataset hub on this machine: as much of the Hugging Face hub's API as a download needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+
+class Hub:
+    """The files of one dataset at one commit, what was asked for, and what shall go wrong.
+
+    Attributes:
+        break_once: a file whose first transfer stops after half of its bytes.
+        corrupt: files whose bytes differ from what their digest announces.
+        asked: (method, path in the repository or of the API, Range header or None) of each request.
+    """
+
+    def __init__(self, repo: str, revision: str, files: dict[str, bytes]) -> None:
+        self.repo, self.revision, self.files = repo, revision, files
+        self.break_once: str | None = None
+        self.corrupt: set[str] = set()
+        self.asked: list[tuple[str, str, str | None]] = []
+        self.endpoint = ""
+
+    def etag(self, name: str) -> str:
+        """SHA-256 of a parquet file (kept as a large file), Git's blob SHA-1 of any other."""
+        content = self.files[name]
+        if name.endswith(".parquet"):
+            return hashlib.sha256(content).hexdigest()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+    def tree(self) -> list[dict[str, object]]:
+        entries = []
+        for name, content in self.files.items():
+            entry: dict[str, object] = {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
+            if name.endswith(".parquet"):
+                entry["lfs"] = {"oid": self.etag(name), "size": len(content), "pointerSize": 130}
+            else:
+                entry["oid"] = self.etag(name)
+            entries.append(entry)
+        return entries
+
+    def transfers(self) -> list[tuple[str, str | None]]:
+        """(file, Range header) of every transfer asked for."""
+        return [(name, span) for method, name, span in self.asked if method == "GET" and name in self.files]
+
+
+@contextmanager
+def serve(hub: Hub) -> Iterator[Hub]:
+    """Serve ``hub`` on a free port; ``hub.endpoint`` is its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self.answer()
+
+        def do_GET(self) -> None:
+            self.answer()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def answer(self) -> None:
+            path = unquote(urlsplit(self.path).path)
+            api, resolve = f"/api/datasets/{hub.repo}", f"/datasets/{hub.repo}/resolve/{hub.revision}/"
+            name = path.removeprefix(resolve) if path.startswith(resolve) else path
+            hub.asked.append((self.command, name, self.headers.get("Range")))
+            if path == f"{api}/tree/{hub.revision}":
+                self.send(200, json.dumps(hub.tree()).encode(), {"Content-Type": "application/json"})
+            elif path == f"{api}/revision/{hub.revision}":
+                self.send(200, json.dumps({"id": hub.repo, "sha": hub.revision}).encode(), {})
+            elif path.startswith(resolve) and name in hub.files:
+                self.send_file(name)
+            else:
+                missing = "RevisionNotFound" if path.startswith(api) else "EntryNotFound"
+                self.send(404, b"{}", {"X-Error-Code": missing})
+
+        def send_file(self, name: str) -> None:
+            content = hub.files[name]
+            if name in hub.corrupt:
+                content = content[:-1] + bytes([content[-1] ^ 1])
+            headers = {"ETag": f'"{hub.etag(name)}"', "X-Repo-Commit": hub.revision, "Accept-Ranges": "bytes"}
+            span = self.headers.get("Range")
+            status, start = 200, 0
+            if span:
+                start = int(span.removeprefix("bytes=").split("-")[0])
+                status = 206
+                headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            stop = None
+            if self.command == "GET" and hub.break_once == name:
+                hub.break_once, stop = None, len(content) // 2
+            self.send(status, content[start:], headers, stop)
+
+        def send(self, status: int, body: bytes, headers: dict[str, str], stop: int | None = None) -> None:
+            self.send_response(status)
+            for key, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body[:stop])
+            if stop is not None:
+                self.close_connection = True
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,61 @@
+"""Small response tables for tests, in sentences of our own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
+
+SHARED_PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
+
+
+def row(study: str = "aaaaa", sample: int = 0, **changed: Any) -> dict[str, Any]:
+    """One usable row of the canonical table, with ``changed`` fields."""
+    return {
+        "study_id": study,
+        "sample_id": sample,
+        "participant": sample,
+        "condition_num": sample % 2,
+        "task_num": 0,
+        "demographic": {"age": str(20 + sample % 60), "gender": ("Female", "Male")[sample % 2]},
+        "stimuli": f"A {('short', 'long')[sample % 2]} note on {study} lay on the table. How useful was it? "
+        "Only return an integer from 1 to 5, nothing else.",
+        "response": 1 + sample % 5,
+    } | changed
+
+
+def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """``rows`` as a canonical table."""
+    return pl.DataFrame(
+        [entry | {"demographic": dict.fromkeys(DEMOGRAPHICS) | entry["demographic"]} for entry in rows],
+        schema=RESPONSES,
+    )
+
+
+def survey(studies: int, respondents: int = 6) -> pl.DataFrame:
+    """``studies`` studies of ``respondents`` rows each."""
+    return table([row(f"s{study:04d}", sample) for study in range(studies) for sample in range(respondents)])
+
+
+def parquet_bytes(frame: pl.DataFrame) -> bytes:
+    """``frame`` as the bytes of a parquet file."""
+    import io
+
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def params_in(folder: Path, **sections: dict[str, Any]) -> None:
+    """The project's params.yaml in ``folder`` with some keys of some sections changed."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    raw = yaml.load(SHARED_PARAMS.read_text())
+    for section, changes in sections.items():
+        raw[section].update(changes)
+    with (folder / "params.yaml").open("w") as file:
+        yaml.dump(raw, file)

@@ -1,0 +1,122 @@
+"""Cleaning: every row is either in the canonical table or among the rejects with its reason."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from survey_rows import row, survey, table
+
+from socrates.errors import DataError
+from socrates.survey.sources.clean import Cleaned, clean
+from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
+
+
+def up_to_five(rows: pl.DataFrame) -> pl.Series:
+    return rows["response"] <= 5
+
+
+def cleaned(rows: pl.DataFrame) -> Cleaned:
+    return clean([("rows", rows)], up_to_five)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"study_id": None}, "missing_study"),
+        ({"sample_id": None}, "missing_sample_id"),
+        ({"participant": None}, "missing_participant"),
+        ({"condition_num": None}, "missing_condition"),
+        ({"task_num": None}, "missing_task"),
+        ({"stimuli": " \n "}, "empty_scenario"),
+        ({"stimuli": None}, "empty_scenario"),
+        ({"response": None}, "missing_answer"),
+        ({"response": 6}, "outside_stated_scale"),
+    ],
+)
+def test_each_defect_has_its_reason(changed: dict[str, object], reason: str) -> None:
+    found = cleaned(table([row(sample=1), row(sample=2) | changed, row(sample=3)]))
+    assert found.rejected == {reason: 1}
+    assert found.rejects["row"].to_list() == [2]
+    assert found.responses.height == 2
+    assert found.rows == 3
+
+
+def test_the_right_rows_are_rejected_by_the_scale() -> None:
+    rows = [row(sample=n, response=9 if n % 3 == 0 else 1) for n in range(9)]
+    rows[4]["stimuli"] = ""  # the scale is not asked about rows that are already out
+    found = cleaned(table(rows))
+    assert found.rejects.rows_by_key("reason", named=False).keys() == {
+        "empty_scenario",
+        "outside_stated_scale",
+    }
+    assert found.rejects.filter(pl.col("reason") == "outside_stated_scale")["row"].to_list() == [1, 4, 7]
+    assert set(found.responses["sample_id"]) == {1, 2, 5, 7, 8}
+
+
+def test_one_of_identical_rows_is_kept_and_none_of_contradicting_ones() -> None:
+    same, other = row(sample=1), row(sample=2)
+    found = cleaned(table([same, other, same, same, other | {"response": 1}, row("bbbbb", sample=1)]))
+    assert found.rejected == {"repeated_row": 2, "conflicting_key": 2}
+    assert found.responses.select("study_id", "sample_id").rows() == [("aaaaa", 1), ("bbbbb", 1)]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("response", [2.0, float("nan"), 2.5, 2e99, None]),
+        ("response", ["+2", "x", "2.5", "2e3", None]),
+        ("response", [" 2. ", "", "1 2", "12345678901234567890", None]),
+        ("sample_id", [2.0, None, 2.5, float("inf"), float("nan")]),
+    ],
+)
+def test_whole_numbers_are_read_from_any_type_and_nothing_else_is(column: str, values: list[object]) -> None:
+    rows = table([row(sample=n) for n in range(5)]).with_columns(pl.Series(column, values))
+    found = cleaned(rows)
+    assert found.responses[column].to_list() == [2]
+    assert found.responses.schema == RESPONSES
+    assert found.rejects["row"].to_list() == [2, 3, 4, 5]
+
+
+def test_demographics_of_other_types_become_text() -> None:
+    rows = survey(1).with_columns(
+        demographic=pl.struct(
+            age=pl.Series([20.0, None, 30.0, 40.0, 50.5, 60.0]), income=pl.lit(7), mood=pl.lit("calm")
+        )
+    )
+    found = cleaned(rows)
+    people = found.responses.sort("sample_id")["demographic"].struct
+    assert people.field("age").to_list() == ["20", None, "30", "40", "50.5", "60"]
+    assert people.field("income").to_list() == ["7"] * 6
+    assert people.field("gender").null_count() == 6
+    assert people.fields == list(DEMOGRAPHICS)
+    assert found.unknown_demographics == {"mood": 6}
+
+
+def test_a_survey_without_demographics_is_usable() -> None:
+    found = cleaned(survey(1).with_columns(demographic=pl.lit(None)))
+    assert found.responses["demographic"].struct.field("age").null_count() == 6
+    assert found.responses.schema == RESPONSES
+
+
+def test_a_column_that_cannot_hold_numbers_is_named() -> None:
+    with pytest.raises(DataError, match="rows: column response is List"):
+        cleaned(survey(1).with_columns(response=pl.concat_list("response")))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), cuts=st.lists(st.integers(0, 40), max_size=4))
+def test_neither_row_order_nor_file_layout_changes_the_table(seed: int, cuts: list[int]) -> None:
+    rows = [row(f"s{n % 4}", n, response=1 + n % 6) for n in range(36)]
+    rows += [row("s0", 0, response=1), row("s1", 1, response=4), row("s2") | {"sample_id": None}]
+    random.Random(seed).shuffle(rows)
+    bounds = [0, *sorted(cuts), len(rows)]
+    parts = [(f"f{n}", table(rows[a:b])) for n, (a, b) in enumerate(itertools.pairwise(bounds))]
+    found = clean(parts, up_to_five)
+    expected = cleaned(table(sorted(rows, key=str)))
+    assert found.responses.equals(expected.responses)
+    assert found.rejected == expected.rejected

@@ -1,0 +1,219 @@
+"""Download, sample and split as their user runs them: what they write, and how they end."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from survey_rows import params_in, row, survey, table
+
+from socrates.errors import run
+from socrates.survey.tables import RESPONSES, read_table, sort_rows, whole_studies
+from stages import download, sample, split
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def local(here: Path, rows: pl.DataFrame, **sections: dict[str, object]) -> None:
+    rows.write_parquet(here / "rows.parquet")
+    params_in(here, data={"source": "local", "path": "rows.parquet"}, **sections)
+
+
+def fails(main: object, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that ``main`` ends in."""
+    with pytest.raises(SystemExit) as ended:
+        run(main)  # type: ignore[arg-type]
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and len(error.splitlines()) == 1
+    return error
+
+
+def manifest(folder: str) -> dict[str, object]:
+    return json.loads((Path("data") / folder / "manifest.json").read_text())
+
+
+def test_the_three_stages_hand_over_every_row(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = survey(21)
+    local(here, rows.sample(fraction=1, shuffle=True, seed=1))
+    for stage in (download, sample, split):
+        stage.main()
+    assert "126 rows kept, 0 rejected" in capsys.readouterr().out
+    parts = [read_table(Path(f"data/splits/{name}.parquet"), RESPONSES) for name in ("train", "val", "test")]
+    assert [part["study_id"].n_unique() for part in parts] == [17, 2, 2]
+    assert sort_rows(pl.concat(parts)).equals(sort_rows(rows))
+    told = manifest("splits")["splits"]
+    assert told["test"]["rows"] == 12 and told["test"]["participants"] == 12  # type: ignore[index]
+    assert told["train"]["study_ids"] == parts[0]["study_id"].unique().sort().to_list()  # type: ignore[index]
+
+
+def test_rows_that_share_a_scenario_lie_together(here: Path) -> None:
+    local(here, survey(6, 10))
+    for stage in (download, sample, split):
+        stage.main()
+    texts = read_table(Path("data/splits/train.parquet"), RESPONSES)["stimuli"]
+    assert texts.rle_id().n_unique() == texts.n_unique()
+
+
+def test_bytes_do_not_depend_on_row_order_or_on_the_run(here: Path) -> None:
+    written = []
+    for seed in (1, 2):
+        local(here, survey(9).sample(fraction=1, shuffle=True, seed=seed), sample={"fraction": 0.5})
+        for stage in (download, sample, split):
+            stage.main()
+        paths = sorted(
+            path for path in Path("data").rglob("*") if path.is_file() and path.parent.name != "raw"
+        )
+        written.append({str(path): path.read_bytes() for path in paths})
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("lies_sorted", [True, False])
+def test_parts_of_whole_studies_make_up_the_sorted_table(here: Path, lies_sorted: bool) -> None:
+    rows = survey(7) if lies_sorted else survey(7).sample(fraction=1, shuffle=True, seed=3)
+    rows.write_parquet("rows.parquet")
+    parts = list(whole_studies(Path("rows.parquet"), rows_per_part=15))
+    assert len(parts) > 2
+    assert pl.concat(parts).equals(sort_rows(rows))
+    assert sum(part["study_id"].n_unique() for part in parts) == 7
+
+
+def test_rejects_are_written_and_counted(here: Path) -> None:
+    rows = table([row(f"s{n % 5}", n, response=6 if n == 7 else 1) for n in range(60)])
+    local(here, rows)
+    download.main()
+    assert manifest("raw")["rejected"] == {"outside_stated_scale": 1}
+    assert Path("data/raw/rejects.csv").read_text().splitlines() == [
+        "file,row,study_id,sample_id,answer,reason",
+        "rows.parquet,8,s2,7,6,outside_stated_scale",
+    ]
+
+
+def test_too_many_rejects_fail_and_leave_the_folder_as_it_was(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local(here, survey(3))
+    download.main()
+    before = {path: path.read_bytes() for path in Path("data/raw").iterdir()}
+    local(
+        here,
+        table(
+            [row(sample=n, response=(9, 1)[n % 2]) for n in range(10)] + [row(sample=10) | {"stimuli": ""}]
+        ),
+    )
+    error = fails(download.main, capsys)
+    assert "empty_scenario 1, outside_stated_scale 5" in error
+    assert "data.max_rejected 0.02" in error and "rows.parquet row 1" in error
+    assert {path: path.read_bytes() for path in Path("data/raw").iterdir()} == before
+
+
+def test_an_empty_source_fails(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    local(here, survey(1).head(0))
+    assert "no rows" in fails(download.main, capsys)
+
+
+def test_the_synthetic_world_comes_with_its_truth(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = pl.DataFrame({"study_id": ["s0000"], "probabilities": [[0.5, 0.5]]})
+    monkeypatch.setattr(download, "generate", lambda world: (survey(world.studies), truth))
+    params_in(here, data={"source": "synthetic"})
+    download.main()
+    assert pl.read_parquet("data/raw/truth.parquet").equals(truth)
+    assert manifest("raw")["world"]["studies"] == manifest("raw")["kept"]["studies"]  # type: ignore[index]
+
+
+def test_the_official_split_follows_the_mapping(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    local(here, survey(6), split={"method": "official"})
+    download.main()
+    sample.main()
+    assert "participant_mapping.json: not there" in fails(split.main, capsys)
+    (here / "metadata").mkdir()
+    seen = [f"s{n:04d}" for n in (0, 1, 3, 5)]
+    (here / "metadata/participant_mapping.json").write_text(
+        json.dumps({"seen": seen, "unseen": ["s0002", "s0004"]})
+    )
+    for stage in (download, sample, split):
+        stage.main()
+    told = manifest("splits")["splits"]
+    assert told["test"]["study_ids"] == ["s0002", "s0004"]  # type: ignore[index]
+    assert len(told["val"]["study_ids"]) == 1  # type: ignore[index]
+
+
+def test_too_few_studies_to_split_are_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    local(here, survey(2))
+    download.main()
+    sample.main()
+    assert "s0000, s0001" in fails(split.main, capsys)
+    assert not Path("data/splits").exists()
+
+
+def test_a_text_on_both_sides_fails_the_split(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    local(
+        here, survey(9).with_columns(stimuli=pl.lit("One text for all. Only return an integer from 1 to 5."))
+    )
+    download.main()
+    sample.main()
+    assert "shared by train and test" in fails(split.main, capsys)
+    assert not Path("data/splits").exists()
+
+
+@pytest.mark.parametrize("fraction", [0, 1.5, -0.1, "half"])
+def test_a_fraction_outside_its_range_is_refused(
+    here: Path, capsys: pytest.CaptureFixture[str], fraction: object
+) -> None:
+    params_in(here, sample={"fraction": fraction})
+    assert "sample.fraction" in fails(sample.main, capsys)
+
+
+def test_a_floating_revision_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params_in(here, data={"source": "hub", "revision": "main"})
+    assert "revision must be a full 40-digit commit hash" in fails(download.main, capsys)
+
+
+@pytest.mark.parametrize("stage", [download, sample, split])
+def test_a_full_disk_leaves_nothing_half_written(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stage: object
+) -> None:
+    local(here, survey(9))
+    ran = []
+    for earlier in (download, sample, split):
+        if earlier is stage:
+            break
+        earlier.main()
+        ran.append(earlier)
+    before = sorted(Path("data").rglob("*")) if ran else []
+
+    def full(*_: object, **__: object) -> None:
+        raise pl.exceptions.ComputeError("parquet: No space left on device (os error 28)")
+
+    def full_too(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full_too)
+    error = fails(stage.main, capsys)  # type: ignore[attr-defined]
+    assert "No space left" in error and "data/" in error and ".partial" not in error
+    assert sorted(Path("data").rglob("*")) == before
+
+
+def test_a_full_disk_while_writing_the_manifest_is_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local(here, survey(9))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert "data/raw/manifest.json: could not be written (No space left on device)" in fails(
+        download.main, capsys
+    )
+    assert not list(Path("data").iterdir())

@@ -1,0 +1,169 @@
+"""The hub source against a hub of our own: what arrives is whole, checked and fetched once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hub_server import Hub, serve
+from huggingface_hub import constants
+from survey_rows import params_in, parquet_bytes, survey
+
+from socrates.errors import SourceError
+from socrates.survey.sources import hub as hub_source
+from socrates.survey.sources.hub import open_hub
+
+ROOT = Path(__file__).resolve().parents[1]
+REPO, REVISION = "lab/answers", "a" * 40
+SHARDS = ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"]
+MAPPING = "metadata/participant_mapping.json"
+
+
+def files() -> dict[str, bytes]:
+    rows = survey(4).with_columns(prompt=pl.lit("Answer as this person."), reasoning=pl.lit("Because."))
+    return {
+        SHARDS[0]: parquet_bytes(rows.head(12)),
+        SHARDS[1]: parquet_bytes(rows.tail(12)),
+        MAPPING: json.dumps({"seen": ["s0000", "s0001", "s0002"], "unseen": ["s0003"]}).encode(),
+        "README.md": b"not asked for",
+    }
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serve(Hub(REPO, REVISION, files())) as running:
+        monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
+        template = running.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield running
+
+
+def read(revision: str = REVISION) -> pl.DataFrame:
+    return pl.concat(frame for _, frame in open_hub(REPO, revision).tables)
+
+
+def test_all_shards_and_the_mapping_arrive_and_nothing_else(hub: Hub) -> None:
+    source = open_hub(REPO, REVISION)
+    assert pl.concat(frame for _, frame in source.tables).equals(survey(4))
+    assert list(source.about["files"]) == [*SHARDS, MAPPING]
+    assert source.about["revision"] == REVISION
+    assert list(source.mappings) == ["participant_mapping.json"]
+    assert {name for name, _ in hub.transfers()} == {*SHARDS, MAPPING}
+
+
+def test_a_second_run_transfers_nothing(hub: Hub) -> None:
+    read()
+    before = len(hub.transfers())
+    read()
+    assert len(hub.transfers()) == before
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 256)
+    hub.break_once = SHARDS[0]
+    assert read().equals(survey(4))
+    resumed = [span for name, span in hub.transfers() if name == SHARDS[0]]
+    assert resumed[0] is None
+    assert resumed[1] is not None and int(resumed[1].removeprefix("bytes=").rstrip("-")) >= 256
+
+
+def test_offline_reads_the_filled_cache(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    read()
+    asked = len(hub.asked)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert read().equals(survey(4))
+    assert len(hub.asked) == asked
+
+
+def test_offline_with_an_empty_cache_says_what_to_do(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(SourceError, match="HF_HUB_OFFLINE"):
+        read()
+    assert not hub.asked
+
+
+def test_a_missing_shard_in_the_cache_is_noticed(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read()
+    next((tmp_path / "cache").rglob("train-00001-of-00002.parquet")).unlink()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(SourceError, match="HF_HUB_OFFLINE"):
+        read()
+
+
+def test_a_revision_with_a_shard_too_few_is_refused(hub: Hub) -> None:
+    del hub.files[SHARDS[1]]
+    with pytest.raises(SourceError, match="1 of 2 shards"):
+        read()
+
+
+@pytest.mark.parametrize("name", [SHARDS[1], MAPPING])
+def test_bytes_other_than_announced_are_removed_and_fetched_again(hub: Hub, name: str) -> None:
+    hub.corrupt = {name}
+    with pytest.raises(SourceError, match=f"{name} has digest"):
+        read()
+    hub.corrupt = set()
+    assert read().equals(survey(4))
+
+
+def test_an_unknown_revision_is_named(hub: Hub) -> None:
+    with pytest.raises(SourceError, match="b" * 40):
+        read("b" * 40)
+
+
+def test_mappings_that_differ_from_the_audited_ones_are_refused(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(hub_source.KNOWN, (REPO, REVISION), {MAPPING: "0" * 64})
+    with pytest.raises(SourceError, match=f"{MAPPING} has SHA-256"):
+        open_hub(REPO, REVISION)
+
+
+def test_an_unreachable_hub_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # the discard port: nobody listens
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    with pytest.raises(SourceError, match=f"{REPO}@{REVISION} at http://127.0.0.1:9: cannot be reached"):
+        read()
+
+
+def test_a_stage_without_data_ends_in_one_line_and_writes_nothing(tmp_path: Path) -> None:
+    finished = stage(tmp_path, HF_HUB_OFFLINE="1")
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(f"error: {REPO}@{REVISION}")
+    assert len(finished.stderr.splitlines()) == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_stage_obeys_the_environment_and_writes_the_raw_folder(hub: Hub, tmp_path: Path) -> None:
+    finished = stage(tmp_path, HF_ENDPOINT=hub.endpoint)
+    assert finished.returncode == 0, finished.stderr
+    raw = tmp_path / "data/raw"
+    manifest = json.loads((raw / "manifest.json").read_text())
+    assert manifest["source"] == "hub" and manifest["revision"] == REVISION
+    assert manifest["kept"]["rows"] == 24
+    assert json.loads((raw / "participant_mapping.json").read_text())["unseen"] == ["s0003"]
+    first = (raw / "responses.parquet").read_bytes()
+    again = stage(tmp_path, HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="1")
+    assert again.returncode == 0, again.stderr
+    assert (raw / "responses.parquet").read_bytes() == first
+
+
+def stage(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the download stage in ``folder`` as its user does."""
+    params_in(folder, data={"source": "hub", "repo": REPO, "revision": REVISION})
+    return subprocess.run(
+        [sys.executable, "-m", "stages.download"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HOME": str(folder / "home")} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

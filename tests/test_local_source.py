@@ -1,0 +1,234 @@
+"""Local sources: the Alpaca form is understood as a person would, and bad files are named."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from survey_rows import survey
+
+from socrates.errors import DataError, SourceError
+from socrates.survey.sources.clean import clean
+from socrates.survey.sources.local import open_local, parse_persona, question, read_alpaca, split_input
+
+SHARED = Path(os.environ.get("SOCRATES_SHARED", Path(__file__).resolve().parents[1].parent / "shared"))
+VAL = SHARED / "data/socsci210/val.jsonl"
+
+
+def anything(table: pl.DataFrame) -> pl.Series:
+    return pl.Series([True] * table.height, dtype=pl.Boolean)
+
+
+def line(**changed: Any) -> str:
+    return json.dumps(
+        {
+            "instruction": "Say what this person answers.",
+            "input": "Demographics: Age: 51; Gender: Male\n\nScenario: You tasted two soups "
+            "and then were asked: 'Which was warmer?' Only return 1 for 'First' or 2 for 'Second'.",
+            "output": "Response: 2",
+            "study_id": "soups",
+            "condition_num": 1,
+        }
+        | changed
+    )
+
+
+def jsonl(folder: Path, *lines: str) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def responses(path: Path) -> pl.DataFrame:
+    return clean(open_local(path).tables, anything).responses
+
+
+def test_an_alpaca_line_becomes_a_response(tmp_path: Path) -> None:
+    (found,) = responses(jsonl(tmp_path, line())).to_dicts()
+    persona = {field: value for field, value in found.pop("demographic").items() if value is not None}
+    assert persona == {"age": "51", "gender": "Male"}
+    assert found == {
+        "study_id": "soups",
+        "sample_id": 0,
+        "participant": 0,
+        "condition_num": 1,
+        "task_num": 0,
+        "stimuli": "You tasted two soups and then were asked: 'Which was warmer?' "
+        "Only return 1 for 'First' or 2 for 'Second'.",
+        "response": 2,
+    }
+
+
+def test_respondents_are_numbered_within_their_study(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, line(), line(study_id="roads"), line(), line(study_id="roads"), line())
+    found = responses(path).sort("study_id", "sample_id")
+    assert found["study_id"].to_list() == ["roads"] * 2 + ["soups"] * 3
+    assert found["sample_id"].to_list() == [0, 1, 0, 1, 2]
+
+
+def test_tasks_are_the_distinct_questions_of_a_study(tmp_path: Path) -> None:
+    def scenario(read: str, asked: str) -> str:
+        return f"Demographics: Age: 40\n\nScenario: You read '{read}' and then were asked: {asked}"
+
+    warm, safe = "'How warm is it?' Only return 1 or 2.", "'Is it safe?' Only return 1 for Yes or 2 for No."
+    path = jsonl(
+        tmp_path,
+        line(input=scenario("a note", safe)),
+        line(input=scenario("a letter", warm), condition_num=0),
+        line(input=scenario("a letter", safe), condition_num=0),
+        line(input=scenario("a note", warm.replace(" ", "\n", 1))),
+    )
+    found = responses(path).sort("sample_id")
+    assert found["task_num"].to_list() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "expected"),
+    [
+        (
+            "Someone asked a friend. You then were asked: \u201cIs tea better? Only return 1 or 2.\u201d",
+            "\u201cIs tea better? Only return 1 or 2.\u201d",
+        ),
+        (
+            "A mayor of the U.S. city of Elm spoke. He left! How long was the speech of the U.S. mayor? "
+            "Only return an integer from 1 to 4.",
+            "How long was the speech of the U.S. mayor? Only return an integer from 1 to 4.",
+        ),
+        ("Only one sentence", "Only one sentence"),
+    ],
+)
+def test_the_question_is_what_was_asked(scenario: str, expected: str) -> None:
+    assert question(scenario) == expected
+
+
+@pytest.mark.parametrize(
+    ("persona", "fields", "unknown"),
+    [
+        ("Age: 30; Political affiliation: Lean left", {"age": "30", "party_id": "Lean left"}, []),
+        ("Employment: Works; part time; Age: 30", {"employment": "Works; part time", "age": "30"}, []),
+        ("Location: Area: north; Age: 30", {"location": "Area: north", "age": "30"}, []),
+        ("Age: 30; Shoe size: 44; wide; Gender: Male", {"age": "30", "gender": "Male"}, ["Shoe size"]),
+        ("Income: 40-49K; Age: ", {"income": "40-49K"}, []),
+        (
+            "Education: Other; at 10: 30 school; Age: 9",
+            {"education": "Other; at 10: 30 school", "age": "9"},
+            [],
+        ),
+        ("", {}, []),
+    ],
+)
+def test_personas_are_parsed(persona: str, fields: dict[str, str], unknown: list[str]) -> None:
+    assert parse_persona(persona) == (fields, unknown)
+
+
+def test_unknown_labels_are_counted(tmp_path: Path) -> None:
+    odd = "Demographics: Age: 3; Shoe size: 44\n\nScenario: How long? Only return 1 or 2."
+    cleaned = clean(open_local(jsonl(tmp_path, line(input=odd), line(input=odd), line())).tables, anything)
+    assert cleaned.unknown_demographics == {"Shoe size": 2}
+
+
+def test_scenario_text_may_hold_the_word_itself() -> None:
+    text = "Demographics: Age: 3\n\nScenario: First.\n\nScenario: second. Why?"
+    assert split_input(text) == (" Age: 3", "First.\n\nScenario: second. Why?")
+    assert split_input("Scenario: alone") == ("", "alone")
+    assert split_input("no mark at all") == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"output": "Response: maybe"}, "answer_not_integer"),
+        ({"output": "Response: 2.5"}, "answer_not_integer"),
+        ({"output": "Response: 3\n\n### Instruction: go on"}, "answer_not_integer"),
+        ({"output": ""}, "missing_answer"),
+        ({"output": None}, "missing_answer"),
+        ({"study_id": None}, "missing_study"),
+        ({"study_id": "  "}, "missing_study"),
+        ({"condition_num": None}, "missing_condition"),
+        ({"condition_num": "control"}, "missing_condition"),
+        ({"input": "Demographics: Age: 3"}, "empty_scenario"),
+    ],
+)
+def test_an_unusable_line_is_kept_with_its_reason_and_number(
+    tmp_path: Path, changed: dict[str, Any], reason: str
+) -> None:
+    cleaned = clean(open_local(jsonl(tmp_path, line(), "", line(**changed))).tables, anything)
+    (reject,) = cleaned.rejects.to_dicts()
+    assert reject["reason"] == reason
+    assert (reject["file"], reject["row"]) == ("rows.jsonl", 3)
+    assert cleaned.responses.height == 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (line()[:-9], "line 2 is not JSON"),
+        ("[1, 2]", "line 2 is not a JSON object"),
+        (json.dumps({"input": "x", "study_id": "s", "condition_num": 0}), "line 2 has no 'output'"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path: Path, broken: str, message: str) -> None:
+    with pytest.raises(DataError, match=f"rows.jsonl: {message}"):
+        read_alpaca(jsonl(tmp_path, line(), broken))
+
+
+def test_a_folder_of_parquet_is_one_table_without_prompt_and_reasoning(tmp_path: Path) -> None:
+    rows = survey(4)
+    (tmp_path / "deep").mkdir()
+    rows.head(7).with_columns(prompt=pl.lit("p"), reasoning=pl.lit("r")).write_parquet(tmp_path / "b.parquet")
+    rows.tail(17).write_parquet(tmp_path / "deep/a.parquet")
+    source = open_local(tmp_path)
+    assert list(source.about["files"]) == ["b.parquet", "deep/a.parquet"]
+    assert clean(source.tables, anything).responses.equals(responses_of(rows))
+
+
+def test_mappings_beside_the_parquet_are_found(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "metadata").mkdir()
+    survey(3).write_parquet(tmp_path / "data/train-0.parquet")
+    (tmp_path / "metadata/participant_mapping.json").write_text("{}")
+    for path in (tmp_path, tmp_path / "data", tmp_path / "data/train-0.parquet"):
+        assert list(open_local(path).mappings) == ["participant_mapping.json"]
+
+
+def test_a_missing_column_names_the_file_and_the_column(tmp_path: Path) -> None:
+    survey(2).drop("task_num").write_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r"rows.parquet: column task_num missing"):
+        responses(tmp_path / "rows.parquet")
+
+
+@pytest.mark.parametrize("keep", [0, 3, 0.5, 0.99])
+def test_parquet_cut_short_is_named(tmp_path: Path, keep: float) -> None:
+    path = tmp_path / "rows.parquet"
+    survey(3).write_parquet(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(keep if keep > 1 else keep * len(content))])
+    with pytest.raises(DataError, match=r"rows.parquet: not a readable parquet file"):
+        responses(path)
+
+
+@pytest.mark.parametrize("name", ["nowhere.parquet", "rows.xlsx", "empty"])
+def test_a_path_that_is_no_source_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "rows.xlsx").write_text("x")
+    with pytest.raises(SourceError, match=rf"{name}.*data\.path"):
+        open_local(tmp_path / name)
+
+
+@pytest.mark.skipif(not VAL.is_file(), reason="the shared data folder is not here")
+def test_every_real_row_of_the_seed_project_is_understood() -> None:
+    cleaned = clean(open_local(VAL).tables, anything)
+    assert cleaned.rejected == {}
+    assert cleaned.unknown_demographics == {}
+    assert cleaned.responses.height == 2_780
+    assert cleaned.responses["study_id"].n_unique() == 20
+    assert cleaned.responses["demographic"].struct.field("age").null_count() == 0
+    assert cleaned.responses.group_by("study_id").agg(pl.col("task_num").n_unique())["task_num"].median() < 10
+
+
+def responses_of(rows: pl.DataFrame) -> pl.DataFrame:
+    return clean([("rows", rows)], anything).responses

@@ -1,0 +1,111 @@
+"""Sampling: exact counts, and a choice that depends on the rows alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from survey_rows import row, survey, table
+
+from socrates.errors import DataError
+from socrates.survey.sampling import choose, scatter
+from socrates.survey.tables import CELL
+
+
+def within(people: int = 30, tasks: int = 3) -> pl.DataFrame:
+    """Two studies; every respondent answers every question of an arm, the first one twice."""
+    rows = [
+        row(
+            study,
+            sample=100 * person + 10 * task + again,
+            participant=person,
+            condition_num=person % 2,
+            task_num=task,
+        )
+        for study in ("aaaaa", "bbbbb")
+        for person in range(people)
+        for task in range(tasks)
+        for again in range(2 if task == 0 else 1)
+    ]
+    return table(rows)
+
+
+def chosen(rows: pl.DataFrame, *arguments: object) -> pl.DataFrame:
+    return rows.filter(choose(rows, *arguments))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 1 / 3, 0.5, 0.999, 1.0])
+def test_rows_are_counted_exactly(fraction: float) -> None:
+    rows = survey(20, 10)
+    assert chosen(rows, fraction, "rows", 42).height == round(fraction * 200)
+
+
+def test_a_respondent_is_taken_whole() -> None:
+    rows = within()
+    taken = chosen(rows, 0.25, "participants", 42)
+    assert taken.select("study_id", "participant").n_unique() == round(0.25 * 60)
+    assert taken.height == 4 * round(0.25 * 60)
+
+
+def test_cells_keep_their_share_of_respondents() -> None:
+    taken = chosen(within(), 0.4, "cell", 42)
+    people = taken.group_by(CELL).agg(pl.col("participant").n_unique(), pl.len().alias("rows"))
+    assert people.height == 12
+    assert people["participant"].unique().to_list() == [6]
+    assert people.filter(pl.col("task_num") == 0)["rows"].unique().to_list() == [12]
+
+
+def test_no_cell_vanishes_and_none_is_larger_than_asked() -> None:
+    assert (
+        chosen(within(), 0.001, "cell", 42).group_by(CELL).agg(pl.col("participant").n_unique()).height == 12
+    )
+    capped = chosen(within(), 1.0, "cell", 42, 4).group_by(CELL).agg(pl.col("participant").n_unique())
+    assert capped["participant"].unique().to_list() == [4]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    order=st.randoms(use_true_random=False),
+    fraction=st.floats(0.05, 1),
+    by=st.sampled_from(["rows", "participants", "cell"]),
+    seed=st.integers(-(2**70), 2**70),
+)
+def test_row_order_does_not_change_the_choice(order: object, fraction: float, by: str, seed: int) -> None:
+    rows = within(8)
+    positions = list(range(rows.height))
+    order.shuffle(positions)  # type: ignore[attr-defined]
+    one, other = chosen(rows, fraction, by, seed), chosen(rows[positions], fraction, by, seed)
+    assert one.sort("study_id", "sample_id").equals(other.sort("study_id", "sample_id"))
+
+
+@pytest.mark.parametrize("by", ["rows", "participants", "cell"])
+def test_a_smaller_fraction_is_a_subset_and_another_seed_another_choice(by: str) -> None:
+    rows = within()
+    small, large = chosen(rows, 0.2, by, 1), chosen(rows, 0.5, by, 1)
+    assert small.join(large, on=["study_id", "sample_id"], how="anti").is_empty()
+    assert not small.equals(chosen(rows, 0.2, by, 2))
+
+
+def test_nothing_left_is_an_error() -> None:
+    with pytest.raises(DataError, match=r"sample.fraction 0.001"):
+        choose(survey(2), 0.001, "rows", 42)
+
+
+def test_the_numbers_never_change() -> None:
+    """Written down once: another value would silently change every sample that was ever drawn."""
+    numbers = scatter(42, pl.Series(["aaaaa", "aaaaa", "bbbbb"]), pl.Series([0, 1, -1]))
+    assert numbers.dtype == np.uint64
+    assert numbers.tolist() == [
+        7629497564886594342,
+        5356909964717518260,
+        10417418320363033621,
+    ]
+
+
+def test_the_numbers_are_uniform() -> None:
+    numbers = scatter(7, pl.Series(["aaaaa"] * 20_000), pl.Series(range(20_000))).astype(float) / 2.0**64
+    counted, _ = np.histogram(numbers, bins=20, range=(0, 1))
+    assert ((counted - 1000) ** 2 / 1000).sum() < 45.3  # chi-square, 19 degrees of freedom, p = 0.0006
+    assert len(np.unique(numbers)) == 20_000
