@@ -1,0 +1,108 @@
+"""How far a predicted answer distribution lies from that of people, cell by cell.
+
+Every function takes arrays over cells, [C, K] with padding as in ``cells``, and gives [C].
+A value that is not defined (no range, no entropy) is NaN: callers count it, none is averaged away.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import rel_entr, xlogy
+
+from socrates.evaluation.cells import Floats
+
+Convention = Literal["paper", "paper_clipped", "stated"]
+CONVENTIONS: tuple[Convention, ...] = ("paper", "paper_clipped", "stated")
+
+
+def observed_range(human: Floats, grid: Floats) -> tuple[Floats, Floats]:
+    """[C] the smallest and the largest option that anyone of the cell chose."""
+    chosen = human > 0
+    low = np.where(chosen, grid, np.inf).min(axis=1)
+    high = np.where(chosen, grid, -np.inf).max(axis=1)
+    return low, high
+
+
+def gaps(
+    human: Floats,
+    grid: Floats,
+    convention: Convention,
+    constant_cells: Literal["exclude", "one_level"] = "exclude",
+) -> Floats:
+    """[C, K-1] distance between neighbouring options, as shares of the convention's range.
+
+    ``paper`` divides by the range people used in the cell; a prediction outside of it counts in
+    full. ``paper_clipped`` first moves predictions to the nearest end of that range. ``stated``
+    divides by the range the question allows, so W cannot exceed 1.
+
+    Where everyone agreed the observed range is 0: ``exclude`` makes the cell's gaps NaN,
+    ``one_level`` divides by the cell's smallest step between options instead.
+    """
+    if convention == "stated":
+        return np.diff(grid) / (grid[:, -1] - grid[:, 0])[:, None]
+    low, high = observed_range(human, grid)
+    divisor = high - low
+    step = np.where(np.diff(grid) > 0, np.diff(grid), np.inf).min(axis=1)
+    divisor = np.where(divisor > 0, divisor, step if constant_cells == "one_level" else np.nan)
+    shown = np.clip(grid, low[:, None], high[:, None]) if convention == "paper_clipped" else grid
+    return np.diff(shown) / divisor[:, None]
+
+
+def wasserstein(p: Floats, q: Floats, gap: Floats) -> Floats:
+    """[...] Wasserstein-1 distance of distributions over ordered options.
+
+    In one dimension it is the area between the two cumulative distributions (Vallender 1974):
+    sum over k of |P(k) - Q(k)| * gap(k). With options 1..5, p all on 1 and q all on 5, W is 1 on
+    the stated scale.
+
+    Args:
+        p, q: [..., K] probabilities.
+        gap: [..., K-1] as from :func:`gaps`.
+    """
+    difference = np.cumsum(p - q, axis=-1)[..., :-1]
+    return np.sum(np.abs(difference) * gap, axis=-1)
+
+
+def total_variation(p: Floats, q: Floats) -> Floats:
+    """[...] half the sum of absolute differences: the share of answers that would have to change."""
+    return 0.5 * np.abs(p - q).sum(axis=-1)
+
+
+def jensen_shannon(p: Floats, q: Floats) -> Floats:
+    """[...] Jensen-Shannon divergence in bits (Lin 1991), 0 if equal and 1 if disjoint.
+
+    The divergence, not its square root (which SciPy calls the distance).
+    """
+    middle = (p + q) / 2
+    return np.maximum((rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=-1) / (2 * np.log(2)), 0)
+
+
+def entropy(p: Floats) -> Floats:
+    """[...] Shannon entropy in bits."""
+    return -xlogy(p, p).sum(axis=-1) / np.log(2)
+
+
+def mean(p: Floats, grid: Floats) -> Floats:
+    """[...] expected option."""
+    return (p * grid).sum(axis=-1)
+
+
+def deviation(p: Floats, grid: Floats) -> Floats:
+    """[...] standard deviation of the option, in points of the scale."""
+    return np.sqrt(np.maximum((p * (grid - mean(p, grid)[..., None]) ** 2).sum(axis=-1), 0))
+
+
+def ratio(top: Floats, bottom: Floats) -> Floats:
+    """[...] top over bottom; NaN where bottom is 0."""
+    return np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 1e-12)
+
+
+def study_means(values: Floats, study: NDArray[np.int64], studies: int) -> Floats:
+    """[S] mean over the scored (not NaN) cells of each study; NaN for a study without any."""
+    scored = ~np.isnan(values)
+    total = np.bincount(study[scored], values[scored], studies)
+    count = np.bincount(study[scored], minlength=studies)
+    return ratio(total, count.astype(np.float64))

@@ -1,0 +1,157 @@
+"""How well each respondent's own answer is predicted.
+
+An answer's place is its share of the question's own range (0 at the low end, 1 at the high end), so
+that a slip on a 0-100 question and on a yes/no question weigh the same and no error exceeds 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socrates.evaluation.cells import Floats, Predictor, Survey
+
+PROBABILITY_FLOOR = 1e-6  # an answer held impossible would otherwise make the mean infinite
+
+
+@dataclass(frozen=True)
+class Individual:
+    """One value per row, each [N] float32.
+
+    Attributes:
+        truth: place of the human answer on its scale, 0 to 1.
+        mean: predicted mean place.
+        accuracy: 1 - |drawn - answer| / range, the expectation over a draw from the prediction.
+        accuracy_median: 1 - |median - answer| / range, for the prediction's (lower) median.
+        squared_error: (mean - truth)^2.
+        exact_match: probability on the human answer.
+        within_one: probability on it and its neighbours on the scale.
+        log_likelihood: natural log of ``exact_match``, which is floored at 1e-6.
+        brier: sum over options of (probability - 1 if chosen)^2 (Brier 1950), 0 to 2.
+        confidence: the largest probability.
+        correct: 1 where the option of that probability is the human answer.
+    """
+
+    truth: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    accuracy: NDArray[np.float32]
+    accuracy_median: NDArray[np.float32]
+    squared_error: NDArray[np.float32]
+    exact_match: NDArray[np.float32]
+    within_one: NDArray[np.float32]
+    log_likelihood: NDArray[np.float32]
+    brier: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    correct: NDArray[np.float32]
+
+
+def individual(survey: Survey, predictor: Predictor) -> Individual:
+    """Every row's scores. A block with one shared distribution costs as much as a row of it."""
+    out = {field.name: np.empty(len(survey.rows), dtype=np.float32) for field in fields(Individual)}
+    for block, p in zip(survey.blocks, predictor.blocks, strict=True):
+        rows, answers, place = block.rows, block.answers, block.positions.astype(p.dtype)
+        which = np.arange(len(answers)) if len(p) == len(answers) else np.zeros(len(answers), dtype=np.int64)
+        # distance[i, j]: between options, so one small product serves all respondents of the block
+        distance = np.abs(place[:, None] - place[None, :])
+        padded = np.pad(p, ((0, 0), (1, 1)))
+        median = np.argmax(np.cumsum(p, axis=1) >= 0.5 - 1e-6, axis=1)
+        mode = p.argmax(axis=1)
+        match = p[which, answers]
+        out["truth"][rows] = place[answers]
+        out["mean"][rows] = (p @ place)[which]
+        out["accuracy"][rows] = 1 - (p @ distance)[which, answers]
+        out["accuracy_median"][rows] = 1 - distance[median[which], answers]
+        out["exact_match"][rows] = match
+        out["within_one"][rows] = sum(padded[which, answers + step] for step in (0, 1, 2))
+        out["brier"][rows] = np.einsum("nk,nk->n", p, p)[which] - 2 * match + 1
+        out["confidence"][rows] = p[which, mode[which]]
+        out["correct"][rows] = mode[which] == answers
+    out["squared_error"] = (out["mean"] - out["truth"]) ** 2
+    out["log_likelihood"] = np.log(np.maximum(out["exact_match"], PROBABILITY_FLOOR))
+    return Individual(**out)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Ten equal bins of confidence: respondents, mean confidence and share correct in each."""
+
+    count: NDArray[np.int64]
+    confidence: Floats
+    correct: Floats
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error (Guo et al. 2017): |confidence - correct|, weighted by count."""
+        used = self.count > 0
+        difference = np.abs(self.confidence - self.correct)[used]
+        return float((difference * self.count[used]).sum() / self.count.sum())
+
+
+def reliability(scores: Individual, bins: int = 10) -> Reliability:
+    """How often the option held likeliest is the human answer, by how likely it was held."""
+    index = np.minimum((scores.confidence.astype(np.float64) * bins).astype(np.int64), bins - 1)
+    count = np.bincount(index, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        confidence = np.bincount(index, scores.confidence, bins) / count
+        correct = np.bincount(index, scores.correct, bins) / count
+    return Reliability(count, confidence, correct)
+
+
+def temper(p: NDArray, temperature: float, top_p: float) -> NDArray:
+    """[n, k] probabilities sharpened and cut as a sampler does.
+
+    Probabilities are raised to 1 / temperature and renormalised; then the likeliest options are
+    kept until their sum reaches ``top_p`` (Holtzman et al. 2020), and renormalised again. This is
+    done on whole answers, which for one-token answers is what a token sampler does.
+    """
+    sharp = (p / p.max(axis=1, keepdims=True)) ** (1 / temperature)
+    sharp /= sharp.sum(axis=1, keepdims=True)
+    if top_p >= 1:
+        return sharp
+    order = np.argsort(-sharp, axis=1, kind="stable")
+    ranked = np.take_along_axis(sharp, order, axis=1)
+    ranked[np.cumsum(ranked, axis=1) - ranked >= top_p] = 0
+    np.put_along_axis(sharp, order, ranked, axis=1)
+    return sharp / sharp.sum(axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Repeated drawn answers of one predictor.
+
+    Attributes:
+        cells: one [C, K] per repetition, the shares of drawn answers.
+        accuracy: [draws, C] mean 1 - |drawn - answer| / range.
+        exact_match: [draws, C] share of drawn answers that equal the human answer.
+    """
+
+    cells: list[Floats]
+    accuracy: Floats
+    exact_match: Floats
+
+
+def drawn(
+    survey: Survey,
+    predictor: Predictor,
+    draws: int,
+    temperature: float,
+    top_p: float,
+    rng: np.random.Generator,
+) -> Drawn:
+    """One answer per respondent, ``draws`` times over, as the paper measured its models."""
+    cells = [np.zeros_like(survey.human) for _ in range(draws)]
+    close = np.zeros((draws, len(survey.cells)))
+    match = np.zeros((draws, len(survey.cells)))
+    for block, p in zip(survey.blocks, predictor.blocks, strict=True):
+        cumulative = np.cumsum(temper(p, temperature, top_p) if predictor.sampled else p, axis=1)[:, :-1]
+        k, place = len(block.options), block.positions
+        for draw in range(draws):
+            u = rng.random((len(block.answers), 1), dtype=np.float32)
+            chosen = (u >= cumulative).sum(axis=1)
+            cells[draw][block.cell, block.columns] += np.bincount(chosen, minlength=k)
+            close[draw, block.cell] += (1 - np.abs(place[chosen] - place[block.answers])).sum()
+            match[draw, block.cell] += (chosen == block.answers).sum()
+    n = survey.respondents
+    return Drawn([counts / n[:, None] for counts in cells], close / n, match / n)

@@ -1,0 +1,64 @@
+"""Compare the predictions of both models with the people they predict, and with baselines.
+
+Reads   data/predictions/{base,adapter}/predictions.parquet and manifest.json,
+        data/splits/train.parquet, data/raw/truth.parquet if there is one
+Writes  metrics/evaluate.json, metrics/paper.json, metrics/tables/*.csv
+Run     python -m stages.evaluate
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from socrates import errors, files
+from socrates.errors import DataError
+from socrates.evaluation.evaluate import evaluate
+from socrates.params import load
+from socrates.params.evaluate import Evaluate
+from socrates.survey import scales, tables
+
+PREDICTIONS = Path("data/predictions")
+TRAIN = Path("data/splits/train.parquet")
+TRUTH = Path("data/raw/truth.parquet")
+METRICS = Path("metrics")
+
+
+def main() -> None:
+    """Run the stage in the current folder."""
+    params = load(Evaluate)
+    paths = {name: PREDICTIONS / name / "predictions.parquet" for name in ("base", "adapter")}
+    predictions = {name: tables.read_table(path, tables.PREDICTIONS) for name, path in paths.items()}
+    excluded = {name: read_excluded(path.with_name("manifest.json")) for name, path in paths.items()}
+    train = tables.read_table(TRAIN, tables.RESPONSES)
+    resolved = train.with_columns(scales.resolve_scales(train, train))
+    truth = tables.read_table(TRUTH, tables.TRUTH) if TRUTH.exists() else None
+
+    result = evaluate(predictions, paths, resolved, truth, excluded, params)
+
+    with files.atomic_folder(METRICS / "tables") as folder:
+        for name, table in result.tables.items():
+            files.write_table(folder / f"{name}.csv", table)
+    files.write_json(METRICS / "evaluate.json", result.metrics)
+    print(result.summary)
+
+
+def read_excluded(path: Path) -> dict[str, int]:
+    """The rows that a predictor could not score, by reason, from its manifest.
+
+    Raises:
+        DataError: the manifest is missing or has no counts under ``excluded``.
+    """
+    try:
+        excluded = json.loads(path.read_text(encoding="utf-8"))["excluded"]
+        return {str(reason): int(count) for reason, count in sorted(excluded.items())}
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run predict") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(
+            f"{path}: expected a count of rows per reason under 'excluded'; run predict again"
+        ) from None
+
+
+if __name__ == "__main__":
+    errors.run(main)
