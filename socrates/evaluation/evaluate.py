@@ -7,11 +7,13 @@ from pathlib import Path
 
 import polars as pl
 
-from socrates.evaluation import predictors, scores
+from socrates.evaluation import groups, predictors, scores
 from socrates.evaluation.cells import check_same, read_predictions
+from socrates.evaluation.seed import seed_table
 from socrates.params.evaluate import Evaluate
 
 MODELS = ("adapter", "base")
+GAPS = ("accuracy_gap", "wasserstein_gap")
 DIFFERENCES = (
     ("adapter", "base"),
     ("adapter", "uniform"),
@@ -65,20 +67,48 @@ def evaluate(
         scored.append(predictors.planted(survey, truth))
     found = {p.name: scores.score(survey, p, params) for p in scored}
     found["empirical_best"] = scores.empirical_best(survey, params)
+    scores.add_respondent_errors(survey, [(found[p.name], p) for p in scored], params)
     scores.add_simbench(found.values(), found["uniform"])
 
     counts = scores.counts(survey, params, excluded)
     counts["cells_without_train_scale"] = without_train
+    served = groups.group_table(
+        survey,
+        scored,
+        {p.name: found[p.name].rows.accuracy for p in scored},  # type: ignore[union-attr]
+        params.min_group_size,
+        params.min_cell_size,
+    )
+    gaps = groups.gaps(served)
+    for row in (
+        gaps.group_by("predictor")
+        .agg(
+            *(pl.col(key).mean().alias(key) for key in GAPS),
+            *(pl.col(key).max().alias(f"{key}_max") for key in GAPS),
+        )
+        .sort("predictor")
+        .iter_rows(named=True)
+    ):
+        name = row.pop("predictor")
+        found[name].figures |= {f"groups.{key}": scores.plain(value) for key, value in row.items()}
     metrics: scores.Tree = {name: scores.tree(part.figures) for name, part in found.items()}
     for first, second in DIFFERENCES:
-        metrics[f"{first}_minus_{second}"] = scores.tree(
-            scores.difference(found[first], found[second], params), signed=True
-        )
+        change = scores.difference(found[first], found[second], params)
+        metrics[f"{first}_minus_{second}"] = scores.tree(change, signed=True)
     metrics["counts"] = counts
+    everyone = list(found.values())
     tables = {
         "cells": scores.cell_table(survey),
-        "cell_scores": scores.cell_scores(survey, found.values()),
-        "studies": scores.study_table(survey, found.values()),
+        "cell_scores": scores.cell_scores(survey, everyone),
+        "studies": scores.study_table(survey, everyone),
+        "distributions": scores.distributions(
+            survey, everyone, scores.typical_cells(found["adapter"], params.plot_cells)
+        ),
+        "reliability": scores.reliability_table(everyone),
+        "effects": scores.effects_table(survey, everyone),
+        "groups": served,
+        "group_gaps": gaps,
+        "seed_convention": seed_table(survey, {f.name: f.drawn for f in everyone if f.drawn is not None}),
     }
     return Evaluation(metrics, tables, _summary(found, counts))
 

@@ -50,6 +50,22 @@ METRICS: dict[str, Metric] = {
         False,
         "the same, mean over cells whatever their study",
     ),
+    "wasserstein_respondents_se": Metric(
+        "standard error of W from respondents",
+        "share of the cell's human range",
+        0,
+        None,
+        False,
+        "what other respondents of the same studies would move it: the smaller part of the interval",
+    ),
+    "stated.wasserstein_respondents_se": Metric(
+        "standard error of stated W from respondents",
+        "share of the stated scale",
+        0,
+        None,
+        False,
+        "the same, on the stated scale",
+    ),
     "clipped.wasserstein": Metric(
         "W, clipped",
         "share of the cell's human range",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from socrates.evaluation import distance, effects, individual
+from socrates.evaluation import distance, effects, individual, respondents
 from socrates.evaluation.cells import Floats, Predictor, Survey
 from socrates.evaluation.intervals import (
     Interval,
@@ -29,7 +29,7 @@ ROW_METRICS = ("accuracy", "accuracy_median", "exact_match", "within_one", "log_
 DECIMALS = 6
 QUARTILES = {"_q1": 25, "": 50, "_q3": 75}
 
-Tree = dict[str, "float | int | None | Tree"]
+Tree = dict[str, "float | int | Tree | None"]
 
 
 @dataclass
@@ -44,6 +44,8 @@ class Scores:
         figures: metric -> figure with its interval, in the registry's keys.
         rows: individual scores; None for people against people.
         effects: condition effects; None for people against people.
+        drawn: [C, K] shares of one drawn answer per respondent; None for people against people.
+        errors: metric -> [S] standard error from the respondents of each study.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Scores:
     figures: dict[str, Interval] = field(default_factory=dict)
     rows: individual.Individual | None = None
     effects: effects.Effects | None = None
+    drawn: Floats | None = None
+    errors: dict[str, Floats] = field(default_factory=dict)
 
 
 def cell_distances(survey: Survey, pmf: Floats, params: Evaluate) -> dict[str, Floats]:
@@ -88,6 +92,7 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
     drawn = individual.drawn(survey, predictor, params.draws, params.temperature, params.top_p, rng)
     per_draw = np.stack([cell_distances(survey, pmf, params)["wasserstein"] for pmf in drawn.cells])
     cells["drawn.wasserstein"] = per_draw.mean(axis=0)
+    found.drawn = drawn.cells[0]
 
     s = len(survey.studies)
     for key, values in cells.items():
@@ -105,13 +110,13 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
     _means(found, params)
     _quartiles(found)
     w = cells["wasserstein"][~np.isnan(cells["wasserstein"])]
-    found.figures["drawn.wasserstein_sd"] = _plain(
+    found.figures["drawn.wasserstein_sd"] = plain(
         np.std([np.nanmean(distance.study_means(v, survey.study, s)) for v in per_draw], ddof=1)
         if params.draws > 1 and len(w)
         else None
     )
     for key, limit in (("cells_w_zero", 1e-9), ("cells_w_below_0_1", 0.1), ("cells_w_below_0_3", 0.3)):
-        found.figures[key] = _plain((w < limit).mean() if len(w) else None)
+        found.figures[key] = plain((w < limit).mean() if len(w) else None)
     x, y = rows.mean.astype(np.float64), rows.truth.astype(np.float64)
     found.figures["pearson"] = jackknife_interval(
         correlation, moments(x, y, study_of_row, s), fisher, np.tanh
@@ -120,12 +125,12 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
     found.figures["rmse"] = jackknife_interval(
         lambda t: float(np.sqrt(t[0] / t[1])), np.stack([squared, np.ones(s)], axis=1)
     )
-    found.figures["calibration_error"] = _plain(individual.reliability(rows).error)
+    found.figures["calibration_error"] = plain(individual.reliability(rows).error)
     found.effects = effects.effects(survey, pmf, params.min_cell_size)
     outcome = effects.score(found.effects, params.permutations, generator(params.seed, "effects"))
     found.figures["effects.r"] = outcome.r
     for key in ("slope", "sign_accuracy", "size_ratio", "p"):
-        found.figures[f"effects.{key}"] = _plain(getattr(outcome, key))
+        found.figures[f"effects.{key}"] = plain(getattr(outcome, key))
     return found
 
 
@@ -153,14 +158,14 @@ def _means(found: Scores, params: Evaluate) -> None:
         found.figures[key] = mean_interval(values, params.bootstrap, generator(params.seed, key))
     for key in W_KEYS.values():
         values = found.cells[key][~np.isnan(found.cells[key])]
-        found.figures[f"{key}_cells"] = _plain(values.mean() if len(values) else None)
+        found.figures[f"{key}_cells"] = plain(values.mean() if len(values) else None)
 
 
 def _quartiles(found: Scores) -> None:
     for key in ("entropy_ratio", "spread_ratio"):
         values = found.cells[key][~np.isnan(found.cells[key])]
         for part, percent in QUARTILES.items():
-            found.figures[key + part] = _plain(np.percentile(values, percent) if len(values) else None)
+            found.figures[key + part] = plain(np.percentile(values, percent) if len(values) else None)
 
 
 def add_simbench(scores: Iterable[Scores], uniform: Scores) -> None:
@@ -175,9 +180,31 @@ def add_simbench(scores: Iterable[Scores], uniform: Scores) -> None:
         found.figures["simbench"] = jackknife_interval(points, pair[~np.isnan(pair).any(axis=1)])
 
 
+def add_respondent_errors(
+    survey: Survey, scores: Iterable[tuple[Scores, Predictor]], params: Evaluate
+) -> None:
+    """Each study's standard error from its respondents, and what they add to the headline's."""
+    if params.bootstrap < 2:
+        return
+    pairs = list(scores)
+    small = (survey.respondents < params.min_cell_size)[:, None]
+    gaps = {
+        W_KEYS[c]: np.where(small, np.nan, distance.gaps(survey.human, survey.grid, c, params.constant_cells))
+        for c in ("paper", "stated")
+    }
+    rng = generator(params.seed, "respondents")
+    found = respondents.study_errors(survey, [p for _, p in pairs], gaps, params.bootstrap, rng)
+    for part, predictor in pairs:
+        part.errors = found[predictor.name]
+        for key, values in part.errors.items():
+            known = values[~np.isnan(values)]
+            error = np.sqrt((known**2).sum()) / len(known) if len(known) else None
+            part.figures[f"{key}_respondents_se"] = plain(error)
+
+
 def difference(first: Scores, second: Scores, params: Evaluate) -> dict[str, Interval]:
     """metric -> first minus second, paired by study (and so by cell), with its own interval."""
-    found = {
+    return {
         key: mean_interval(
             first.studies[key] - second.studies[key],
             params.bootstrap,
@@ -186,7 +213,6 @@ def difference(first: Scores, second: Scores, params: Evaluate) -> dict[str, Int
         for key in first.studies
         if key in second.studies and key not in ("entropy_ratio", "spread_ratio")
     }
-    return found
 
 
 def tree(figures: dict[str, Interval], signed: bool = False) -> Tree:
@@ -223,7 +249,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, DECIMALS) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
-def _plain(value: float | None) -> Interval:
+def plain(value: float | None) -> Interval:
     """A figure that is reported without an interval."""
     return Interval(None if value is None else float(value), None, None, None, None, 0)
 
@@ -278,16 +304,83 @@ def cell_scores(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
 
 
 def study_table(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
-    """One row per study and predictor with every study metric."""
+    """One row per study and predictor with every study metric.
+
+    ``wasserstein_low`` and ``_high`` say how far other respondents of the same study would move it.
+    """
     scores = list(scores)
     keys = list(dict.fromkeys(key for found in scores for key in found.studies))
+    nothing = np.full(len(survey.studies), np.nan)
     cells = np.bincount(survey.study, minlength=len(survey.studies))
     answers = np.bincount(survey.study, survey.respondents, len(survey.studies)).astype(np.int64)
     parts = [
         pl.DataFrame({"study_id": survey.studies, "cells": cells, "answers": answers}).with_columns(
             pl.lit(found.name).alias("predictor"),
-            *(pl.Series(key, found.studies.get(key, np.full(len(survey.studies), np.nan))) for key in keys),
+            *(pl.Series(key, found.studies.get(key, nothing)) for key in keys),
+            *(
+                pl.Series(
+                    f"{key}_{end}",
+                    np.maximum(found.studies[key] + sign * 1.96 * found.errors.get(key, nothing), 0),
+                )
+                for key in ("wasserstein", "stated.wasserstein")
+                for end, sign in (("low", -1), ("high", 1))
+            ),
         )
         for found in scores
     ]
     return pl.concat(parts).fill_nan(None)
+
+
+def distributions(survey: Survey, scores: Iterable[Scores], cells: Iterable[int]) -> pl.DataFrame:
+    """Long form for plots: cell, predictor (and ``human``), option, probability."""
+    sides = [("human", survey.human), *((found.name, found.pmf) for found in scores if found.pmf is not None)]
+    rows = [
+        (*key, name, int(survey.grid[cell, option]), float(pmf[cell, option]))
+        for cell in cells
+        for key in [survey.cells.select("study_id", "condition_num", "task_num").row(cell)]
+        for name, pmf in sides
+        for option in range(survey.options[cell])
+    ]
+    columns = ["study_id", "condition_num", "task_num", "predictor", "option", "probability"]
+    return pl.DataFrame(rows, columns, orient="row")
+
+
+def typical_cells(found: Scores, wanted: int) -> list[int]:
+    """Cells from the best to the worst W, evenly spaced by rank: the extremes and the median are in."""
+    w = found.cells["wasserstein"]
+    ranked = [int(cell) for cell in np.argsort(w, kind="stable") if not np.isnan(w[cell])]
+    picks = (
+        np.unique(np.rint(np.linspace(0, len(ranked) - 1, min(wanted, len(ranked)))).astype(int))
+        if ranked
+        else []
+    )
+    return [ranked[pick] for pick in picks]
+
+
+def reliability_table(scores: Iterable[Scores]) -> pl.DataFrame:
+    """Ten bins of confidence per predictor; empty bins are left out."""
+    rows = []
+    for found in scores:
+        if found.rows is None:
+            continue
+        bins = individual.reliability(found.rows)
+        rows += [
+            (found.name, i / 10, (i + 1) / 10, int(n), float(bins.confidence[i]), float(bins.correct[i]))
+            for i, n in enumerate(bins.count)
+            if n
+        ]
+    columns = ["predictor", "low", "high", "answers", "confidence", "correct"]
+    return pl.DataFrame(rows, columns, orient="row")
+
+
+def effects_table(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
+    """One row per compared cell: the effect of its condition in people and in each predictor."""
+    known = {found.name: found.effects for found in scores if found.effects is not None}
+    first = next(iter(known.values()))
+    return survey.cells.select("study_id", "condition_num", "task_num", "respondents")[
+        first.cell.tolist()
+    ].with_columns(
+        pl.Series("human", first.human),
+        pl.Series("human_se", first.error),
+        *(pl.Series(name, part.predicted) for name, part in known.items()),
+    )

@@ -18,4 +18,5 @@ class Evaluate(Section):
     bootstrap: Annotated[int, Field(ge=0)]  # resamples behind each interval
     permutations: Annotated[int, Field(ge=0)]  # behind each p-value
     min_group_size: Annotated[int, Field(ge=2)]  # respondents in a demographic group
+    plot_cells: Annotated[int, Field(ge=1)]  # cells whose whole distributions are written for plots
     seed: int
