@@ -1,9 +1,10 @@
 """Compare the predictions of both models with the people they predict, and with baselines.
 
-Reads   data/predictions/{base,adapter}/predictions.parquet and manifest.json,
-        data/splits/train.parquet, data/raw/truth.parquet if there is one
-Writes  metrics/evaluate.json, metrics/paper.json, metrics/tables/*.csv
-Run     python -m stages.evaluate
+Reads:   params ``evaluate``; data/predictions/{base,adapter}/predictions.parquet and manifest.json;
+         data/splits/train.parquet (for the training-study average); data/raw/truth.parquet if there is one
+Writes:  metrics/evaluate.json       every figure with its interval, one scalar per key
+         metrics/tables/*.csv        by cell, study, condition effect, group; distributions of a few cells
+Command: python -m stages.evaluate
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from socrates.errors import DataError
 from socrates.evaluation.evaluate import evaluate
 from socrates.params import load
 from socrates.params.evaluate import Evaluate
-from socrates.survey import scales, tables
+from socrates.survey import tables
+from socrates.survey.resolution import resolve_scales
 
 PREDICTIONS = Path("data/predictions")
 TRAIN = Path("data/splits/train.parquet")
@@ -30,11 +32,13 @@ def main() -> None:
     paths = {name: PREDICTIONS / name / "predictions.parquet" for name in ("base", "adapter")}
     predictions = {name: tables.read_table(path, tables.PREDICTIONS) for name, path in paths.items()}
     excluded = {name: read_excluded(path.with_name("manifest.json")) for name, path in paths.items()}
-    train = tables.read_table(TRAIN, tables.RESPONSES)
-    resolved = train.with_columns(scales.resolve_scales(train, train))
+    asked = tables.read_table(
+        TRAIN, {name: tables.RESPONSES[name] for name in (*tables.CELL, "stimuli", "response")}
+    )
+    train = resolve_scales(asked, asked).drop_nulls("scale").select("study_id", "scale", "response")
     truth = tables.read_table(TRUTH, tables.TRUTH) if TRUTH.exists() else None
 
-    result = evaluate(predictions, paths, resolved, truth, excluded, params)
+    result = evaluate(predictions, paths, train, truth, excluded, params)
 
     with files.atomic_folder(METRICS / "tables") as folder:
         for name, table in result.tables.items():

@@ -101,7 +101,7 @@ class Predictor:
     """
 
     name: str
-    blocks: list[NDArray[np.float32] | Floats]
+    blocks: list[NDArray[np.floating]]
     sampled: bool = False
     allowed_mass: NDArray[np.float32] | None = None
 
@@ -184,19 +184,22 @@ def check_same(first: Survey, first_path: Path, second: Survey, second_path: Pat
         missing = left.cells.join(right.cells, on=CELL, how="anti", maintain_order="left")
         if not missing.is_empty():
             raise DataError(
-                f"{path}: {_cell_name(missing.row(0, named=True))} is missing; predict both models on the same test split"
+                f"{path}: {_cell_name(missing.row(0, named=True))} is missing; "
+                "predict both models on the same test split"
             )
         absent = left.rows.join(right.rows, on=KEY, how="anti", maintain_order="left")
         if not absent.is_empty():
             raise DataError(
-                f"{path}: {_row_name(absent.row(0, named=True))} is missing; predict both models on the same test split"
+                f"{path}: {_row_name(absent.row(0, named=True))} is missing; "
+                "predict both models on the same test split"
             )
     for column in ("scale", "response"):
         differs = (first.rows[column] != second.rows[column]).arg_true()
         if len(differs):
             row = second.rows.row(differs[0], named=True)
             raise DataError(
-                f"{second_path}: {_row_name(row)} has {column} {row[column]}, but {first.rows[column][differs[0]]} in {first_path}"
+                f"{second_path}: {_row_name(row)} has {column} {row[column]}, "
+                f"but {first.rows[column][differs[0]]} in {first_path}; predict both models on the same test split"
             )
 
 
@@ -207,7 +210,7 @@ def constant_predictor(name: str, survey: Survey, pmf: Floats) -> Predictor:
         pmf: [C, K] over each cell's grid. In a cell of several scales each block gets the part on
             its own options, renormalised (uniform where nothing is left).
     """
-    blocks: list[NDArray[np.float32] | Floats] = []
+    blocks: list[NDArray[np.floating]] = []
     for block in survey.blocks:
         part = pmf[block.cell, block.columns]
         total = part.sum()

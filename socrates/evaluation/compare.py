@@ -134,11 +134,13 @@ def markdown(table: pl.DataFrame, first: str, second: str) -> str:
         interval = "needs two studies" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
         p = "" if row["p"] is None else f"{row['p']:.3f}"
         lines.append(
-            f"| {METRICS[row['metric']].label} | {row['a']:.4f} | {row['b']:.4f} | {row['difference']:+.4f} | {interval} | {p} | {verdict} |"
+            f"| {METRICS[row['metric']].label} | {row['a']:.4f} | {row['b']:.4f} | {row['difference']:+.4f} "
+            f"| {interval} | {p} | {verdict} |"
         )
     paired = table.row(0, named=True)
     lines.append(
-        f"\n{paired['cells']} cells of {paired['studies']} studies are in both; {paired['cells_unpaired']} are in one alone."
+        f"\n{paired['cells']} cells of {paired['studies']} studies are in both; "
+        f"{paired['cells_unpaired']} are in one alone."
     )
     return "\n".join(lines)
 

@@ -105,4 +105,4 @@ def study_means(values: Floats, study: NDArray[np.int64], studies: int) -> Float
     scored = ~np.isnan(values)
     total = np.bincount(study[scored], values[scored], studies)
     count = np.bincount(study[scored], minlength=studies)
-    return ratio(total, count.astype(np.float64))
+    return ratio(total.astype(np.float64), count.astype(np.float64))

@@ -120,6 +120,7 @@ def _summary(found: dict[str, scores.Scores], counts: scores.Tree) -> str:
 
     return (
         f"evaluate: W {', '.join(map(shown, ('adapter', 'base', 'uniform', 'empirical_best')))} over "
-        f"{counts['cells_scored']} of {counts['cells']} cells, {counts['studies_scored']} of {counts['studies']} studies, "
+        f"{counts['cells_scored']} of {counts['cells']} cells, "
+        f"{counts['studies_scored']} of {counts['studies']} studies, "
         f"{counts['answers']} answers"
     )

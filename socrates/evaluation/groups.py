@@ -45,11 +45,10 @@ def codes(survey: Survey, min_group_size: int) -> dict[str, tuple[list[str], Int
 def _brackets(ages: pl.Series) -> pl.Series:
     """Age brackets of ages in years; other texts stay as they are."""
     years = ages.str.strip_chars().cast(pl.Float64, strict=False)
-    bracket = pl.when(pl.col("years") < AGES[0][0]).then(pl.lit(AGES[0][1]))
-    for limit, name in AGES[1:]:
-        bracket = bracket.when(pl.col("years") < limit).then(pl.lit(name))
-    frame = pl.DataFrame({"years": years, "ages": ages})
-    return frame.select(bracket.otherwise(pl.col("ages")).alias("age"))["age"]
+    named: pl.Expr = pl.col("age")
+    for limit, name in reversed(AGES):
+        named = pl.when(pl.col("years") < limit).then(pl.lit(name)).otherwise(named)
+    return pl.DataFrame({"years": years, "age": ages}).select(named.alias("age"))["age"]
 
 
 def group_table(

@@ -51,7 +51,7 @@ def individual(survey: Survey, predictor: Predictor) -> Individual:
     """Every row's scores. A block with one shared distribution costs as much as a row of it."""
     out = {field.name: np.empty(len(survey.rows), dtype=np.float32) for field in fields(Individual)}
     for block, p in zip(survey.blocks, predictor.blocks, strict=True):
-        rows, answers, place = block.rows, block.answers, block.positions.astype(p.dtype)
+        rows, answers, place = block.rows, block.answers, block.positions.astype(np.float32)
         which = np.arange(len(answers)) if len(p) == len(answers) else np.zeros(len(answers), dtype=np.int64)
         # distance[i, j]: between options, so one small product serves all respondents of the block
         distance = np.abs(place[:, None] - place[None, :])
@@ -99,7 +99,7 @@ def reliability(scores: Individual, bins: int = 10) -> Reliability:
     return Reliability(count, confidence, correct)
 
 
-def temper(p: NDArray, temperature: float, top_p: float) -> NDArray:
+def temper(p: NDArray[np.floating], temperature: float, top_p: float) -> NDArray[np.floating]:
     """[n, k] probabilities sharpened and cut as a sampler does.
 
     Probabilities are raised to 1 / temperature and renormalised; then the likeliest options are

@@ -31,7 +31,8 @@ def train_marginal(survey: Survey, train: pl.DataFrame) -> tuple[Predictor, int]
         get a uniform distribution.
     """
     tables: dict[int, list[Floats]] = {}
-    for (_, length), counts in _training_counts(train):
+    longest = max(len(block.options) for block in survey.blocks)
+    for (_, length), counts in _training_counts(train, longest):
         tables.setdefault(length, []).append(counts / counts.sum())
     mean = {length: np.mean(parts, axis=0) for length, parts in tables.items()}
     blocks, unknown = [], set()
@@ -43,11 +44,16 @@ def train_marginal(survey: Survey, train: pl.DataFrame) -> tuple[Predictor, int]
     return Predictor("train_marginal", blocks), len(unknown)
 
 
-def _training_counts(train: pl.DataFrame) -> list[tuple[tuple[str, int], Floats]]:
-    """((study, scale length), answer counts by option) of the training rows, sorted."""
+def _training_counts(train: pl.DataFrame, longest: int) -> list[tuple[tuple[str, int], Floats]]:
+    """((study, scale length), answer counts by option) of the training rows, sorted.
+
+    Scales longer than ``longest`` are passed over: an open question may allow sixty million integers.
+    """
     counted = train.group_by("study_id", "scale", "response").len().sort("study_id", "scale", "response")
     found: dict[tuple[str, int], Floats] = {}
     for (study, notation), part in counted.group_by(["study_id", "scale"], maintain_order=True):
+        if len(parse_scale(str(notation)).options) > longest:
+            continue
         options = np.array(parse_scale(str(notation)).options, dtype=np.float64)
         inside = part.filter(pl.col("response").is_between(int(options[0]), int(options[-1])))
         index = nearest(options, inside["response"].to_numpy().astype(np.float64))

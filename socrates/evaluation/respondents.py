@@ -55,10 +55,10 @@ def study_errors(
         for start in range(0, draws, CHUNK):
             weights = poisson_weights(int(person.max()) + 1, min(CHUNK, draws - start), rng)
             w = _study_w(survey, predictors, gaps, members, person, first, weights)
-            for pair, values in w.items():
-                parts[pair].append(values)
-        for (name, key), values in parts.items():
-            found[name][key][study] = np.concatenate(values).std(ddof=1)
+            for pair, drawn in w.items():
+                parts[pair].append(drawn)
+        for (name, key), chunks in parts.items():
+            found[name][key][study] = np.concatenate(chunks).std(ddof=1)
     return found
 
 
@@ -91,7 +91,7 @@ def _study_w(
             # one product for everything that differs between respondents
             sides = np.hstack([chosen, *(predictors[i].blocks[index].astype(np.float32) for i in own)])
             summed = (sides.T @ w).reshape(-1, len(block.options), draws)
-            sums[np.ix_([0, *(1 + i for i in own)], block.columns)] += summed
+            sums[np.ix_(np.array([0, *(1 + i for i in own)]), block.columns)] += summed
             for i, p in enumerate(predictors):
                 if i not in own:
                     sums[1 + i, block.columns] += p.blocks[index][0][:, None].astype(np.float32) * total

@@ -24,8 +24,13 @@ from socrates.evaluation.registry import metric
 from socrates.params.evaluate import Evaluate
 
 # Keys of metrics/evaluate.json for each convention of W.
-W_KEYS = {"paper": "wasserstein", "paper_clipped": "clipped.wasserstein", "stated": "stated.wasserstein"}
+W_KEYS: dict[distance.Convention, str] = {
+    "paper": "wasserstein",
+    "paper_clipped": "clipped.wasserstein",
+    "stated": "stated.wasserstein",
+}
 ROW_METRICS = ("accuracy", "accuracy_median", "exact_match", "within_one", "log_likelihood", "brier")
+RESPONDENT_CONVENTIONS: tuple[distance.Convention, ...] = ("paper", "stated")
 DECIMALS = 6
 QUARTILES = {"_q1": 25, "": 50, "_q3": 75}
 
@@ -190,7 +195,7 @@ def add_respondent_errors(
     small = (survey.respondents < params.min_cell_size)[:, None]
     gaps = {
         W_KEYS[c]: np.where(small, np.nan, distance.gaps(survey.human, survey.grid, c, params.constant_cells))
-        for c in ("paper", "stated")
+        for c in RESPONDENT_CONVENTIONS
     }
     rng = generator(params.seed, "respondents")
     found = respondents.study_errors(survey, [p for _, p in pairs], gaps, params.bootstrap, rng)
@@ -349,12 +354,8 @@ def typical_cells(found: Scores, wanted: int) -> list[int]:
     """Cells from the best to the worst W, evenly spaced by rank: the extremes and the median are in."""
     w = found.cells["wasserstein"]
     ranked = [int(cell) for cell in np.argsort(w, kind="stable") if not np.isnan(w[cell])]
-    picks = (
-        np.unique(np.rint(np.linspace(0, len(ranked) - 1, min(wanted, len(ranked)))).astype(int))
-        if ranked
-        else []
-    )
-    return [ranked[pick] for pick in picks]
+    picks = np.rint(np.linspace(0, len(ranked) - 1, min(wanted, len(ranked)))).astype(int)
+    return [ranked[pick] for pick in sorted(set(picks.tolist()))]
 
 
 def reliability_table(scores: Iterable[Scores]) -> pl.DataFrame:
