@@ -229,6 +229,9 @@ METRICS: dict[str, Metric] = {
         False,
         "accuracy of the best served demographic group minus that of the worst, mean over attributes",
     ),
+    "groups.accuracy_gap_max": Metric(
+        "largest accuracy gap", "share", 0, 1, False, "the same for the attribute where it is largest"
+    ),
     "groups.wasserstein_gap": Metric(
         "W gap",
         "share of the stated scale",
@@ -236,6 +239,14 @@ METRICS: dict[str, Metric] = {
         1,
         False,
         "stated W of the worst served group minus that of the best, mean over attributes",
+    ),
+    "groups.wasserstein_gap_max": Metric(
+        "largest W gap",
+        "share of the stated scale",
+        0,
+        1,
+        False,
+        "the same for the attribute where it is largest",
     ),
 }
 

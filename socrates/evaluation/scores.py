@@ -128,7 +128,7 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
     )
     squared = np.bincount(study_of_row, rows.squared_error, s) / weight
     found.figures["rmse"] = jackknife_interval(
-        lambda t: float(np.sqrt(t[0] / t[1])), np.stack([squared, np.ones(s)], axis=1)
+        lambda t: float(np.sqrt(t[0] / t[1])) if t[1] else np.nan, np.stack([squared, np.ones(s)], axis=1)
     )
     found.figures["calibration_error"] = plain(individual.reliability(rows).error)
     found.effects = effects.effects(survey, pmf, params.min_cell_size)
@@ -279,7 +279,7 @@ def counts(survey: Survey, params: Evaluate, excluded: dict[str, dict[str, int]]
         "respondents": survey.rows.select("study_id", "participant").n_unique(),
         "respondents_per_cell_median": float(np.median(survey.respondents)),
         "answers_moved_to_grid": survey.off_grid,
-        "answers_excluded": {model: sum(reasons.values()) for model, reasons in excluded.items()},
+        "answers_excluded": {model: dict(reasons) for model, reasons in sorted(excluded.items())},
     }
 
 

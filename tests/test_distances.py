@@ -1,0 +1,125 @@
+"""Distances between answer distributions: by hand, by property, and against other implementations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import wasserstein_distance
+
+from socrates.evaluation import distance
+
+GRID = np.arange(1.0, 6.0)
+
+
+def share(*counts: float) -> np.ndarray:
+    return np.array(counts, dtype=float)[None] / sum(counts)
+
+
+def pmf(size: int = 5) -> st.SearchStrategy[np.ndarray]:
+    weights = arrays(np.int64, size, elements=st.integers(0, 20)).filter(lambda w: w.sum() > 0)
+    return weights.map(lambda w: w[None] / w.sum())
+
+
+def w(p: np.ndarray, h: np.ndarray, convention: distance.Convention, **how: str) -> float:
+    gap = distance.gaps(h, GRID[None], convention, **how)  # type: ignore[arg-type]
+    return float(distance.wasserstein(p, h, gap)[0])
+
+
+@pytest.mark.parametrize(
+    ("convention", "expected"), [("paper", 3.5), ("paper_clipped", 0.5), ("stated", 3.5 / 4)]
+)
+def test_a_model_far_from_people(convention: distance.Convention, expected: float) -> None:
+    # People answer 4 or 5, the model always 1: it is 3.5 points away, on a range of 1 used and 4 allowed.
+    # Clipped, it answers 4: wrong by 1 for half of the people.
+    assert w(share(1, 0, 0, 0, 0), share(0, 0, 0, 1, 1), convention) == pytest.approx(expected)
+
+
+def test_opposite_ends_are_one_apart_on_the_stated_scale() -> None:
+    assert w(share(1, 0, 0, 0, 0), share(0, 0, 0, 0, 1), "stated") == pytest.approx(1)
+
+
+def test_a_cell_where_all_agree_follows_the_parameter() -> None:
+    people, model = share(0, 0, 1, 0, 0), share(0, 0, 0, 0, 1)
+    assert np.isnan(w(model, people, "paper"))
+    assert w(model, people, "paper", constant_cells="one_level") == pytest.approx(2)
+    assert w(model, people, "stated") == pytest.approx(0.5)
+
+
+@given(pmf(), pmf())
+def test_w_is_scipys(p: np.ndarray, h: np.ndarray) -> None:
+    expected = wasserstein_distance(GRID, GRID, p[0], h[0]) / 4
+    assert w(p, h, "stated") == pytest.approx(expected, abs=1e-12)
+    low, high = GRID[h[0] > 0].min(), GRID[h[0] > 0].max()
+    if high > low:
+        assert w(p, h, "paper") == pytest.approx(expected * 4 / (high - low), abs=1e-12)
+        clipped = wasserstein_distance(GRID.clip(low, high), GRID, p[0], h[0]) / (high - low)
+        assert w(p, h, "paper_clipped") == pytest.approx(clipped, abs=1e-12)
+
+
+@given(pmf(), pmf())
+def test_stated_w_is_a_bounded_metric(p: np.ndarray, h: np.ndarray) -> None:
+    there, back = w(p, h, "stated"), w(h, p, "stated")
+    assert there == pytest.approx(back)
+    assert 0 <= there <= 1 + 1e-12
+    assert (there < 1e-12) == np.allclose(p, h)
+
+
+@given(pmf(), pmf(), pmf())
+def test_triangle(p: np.ndarray, q: np.ndarray, h: np.ndarray) -> None:
+    assert w(p, h, "stated") <= w(p, q, "stated") + w(q, h, "stated") + 1e-12
+
+
+@given(pmf(), st.integers(0, 4))
+def test_a_constant_predictor_never_scores_zero_on_varied_people(h: np.ndarray, option: int) -> None:
+    constant = np.zeros((1, 5))
+    constant[0, option] = 1
+    if (h > 0).sum() > 1:
+        for convention in distance.CONVENTIONS:
+            assert w(constant, h, convention) > 0
+
+
+@given(pmf(3))
+def test_shifting_all_predictions_changes_w(h: np.ndarray) -> None:
+    people = np.pad(h, ((0, 0), (0, 2)))
+    shifted = np.pad(h, ((0, 0), (2, 0)))
+    assert w(people, people, "stated") == 0
+    assert w(shifted, people, "stated") == pytest.approx(0.5)
+
+
+@given(pmf(), pmf())
+def test_other_distances_are_those_of_scipy(p: np.ndarray, h: np.ndarray) -> None:
+    js = distance.jensen_shannon(p, h)[0]
+    assert js == pytest.approx(jensenshannon(p[0], h[0], base=2) ** 2, abs=1e-9)
+    tvd = distance.total_variation(p, h)[0]
+    assert 0 <= tvd <= 1 + 1e-12
+    assert (tvd < 1e-12) == np.allclose(p, h)
+    assert js <= tvd + 1e-9  # Lin 1991
+
+
+def test_entropy_and_spread_by_hand() -> None:
+    assert distance.entropy(share(1, 1, 1, 1))[0] == pytest.approx(2)
+    assert distance.entropy(share(0, 1, 0, 0))[0] == 0
+    assert distance.deviation(share(1, 0, 0, 0, 1), GRID[None])[0] == pytest.approx(2)
+    assert np.isnan(distance.ratio(np.array([1.0]), np.array([0.0])))[0]
+
+
+def test_padding_changes_nothing() -> None:
+    p, h = share(1, 2, 1), share(2, 1, 1)
+    grid = np.array([[1.0, 2.0, 3.0]])
+    padded = np.pad(grid, ((0, 0), (0, 4)), mode="edge")
+    wide = [np.pad(x, ((0, 0), (0, 4))) for x in (p, h)]
+    for convention in distance.CONVENTIONS:
+        narrow = distance.wasserstein(p, h, distance.gaps(h, grid, convention))
+        assert distance.wasserstein(*wide, distance.gaps(wide[1], padded, convention)) == pytest.approx(
+            narrow
+        )
+
+
+def test_study_means_count_only_scored_cells() -> None:
+    means = distance.study_means(np.array([0.1, 0.3, np.nan, np.nan]), np.array([0, 0, 0, 1]), 2)
+    assert means[0] == pytest.approx(0.2)
+    assert np.isnan(means[1])

@@ -1,0 +1,454 @@
+"""Predictions in, figures out: hand-computed cases, invariances, and predictions that must be refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error
+
+from benchmarks.prediction_world import world
+from socrates.errors import DataError
+from socrates.evaluation import compare, effects, groups, individual, intervals, predictors, scores
+from socrates.evaluation.cells import Predictor, Survey, check_same, read_predictions
+from socrates.evaluation.evaluate import Evaluation, evaluate
+from socrates.evaluation.registry import PREDICTORS, metric
+from socrates.files import json_text, write_json, write_table
+from socrates.params.evaluate import Evaluate
+from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
+from stages import evaluate as stage
+
+PARAMS = Evaluate(
+    min_cell_size=2, constant_cells="exclude", draws=4, temperature=0.6, top_p=0.9, bootstrap=100,
+    permutations=200, min_group_size=10, plot_cells=5, seed=1,
+)  # fmt: skip
+PATH = Path("predictions.parquet")
+NOBODY = dict.fromkeys(DEMOGRAPHICS)
+
+
+def table(cells: dict[tuple[str, int, int], tuple[str, list[int], list[list[float]]]]) -> pl.DataFrame:
+    """Cells as (scale, answers, probabilities of each respondent)."""
+    rows = [
+        {"study_id": study, "condition_num": condition, "task_num": task, "scale": scale, "response": answer,
+         "probabilities": [float(x) for x in p], "scale_rule": "range", "allowed_mass": 1.0, "participant": i, "demographic": NOBODY}
+        for (study, condition, task), (scale, answers, ps) in cells.items()
+        for i, (answer, p) in enumerate(zip(answers, ps, strict=True))
+    ]  # fmt: skip
+    return pl.DataFrame(
+        [row | {"sample_id": i} for i, row in enumerate(rows)],
+        PREDICTIONS,
+        orient="row",
+    )
+
+
+def small() -> pl.DataFrame:
+    return table(
+        {
+            ("a", 0, 0): ("1..3", [1, 3], [[1, 0, 0], [0, 0.5, 0.5]]),
+            ("a", 1, 0): ("1..3", [3, 3, 2], [[0, 0, 1]] * 3),
+            ("b", 0, 0): ("0..10/5", [0, 10], [[0, 1, 0], [0, 1, 0]]),
+        }
+    )
+
+
+def run(
+    predictions: dict[str, pl.DataFrame], truth: pl.DataFrame | None = None, params: Evaluate = PARAMS
+) -> Evaluation:
+    train = predictions["base"].select("study_id", "scale", "response")
+    paths = {name: Path(name) for name in predictions}
+    return evaluate(predictions, paths, train, truth, {name: {} for name in predictions}, params)
+
+
+def test_cell_distances_by_hand() -> None:
+    survey, model = read_predictions(small(), PATH, "base")
+    found = scores.cell_distances(survey, model.cells(survey), PARAMS)
+    # a0: people 1/2, 0, 1/2 and prediction 1/2, 1/4, 1/4: the middle gap differs by 1/4 of a point... of 2.
+    # a1: people 2 once and 3 twice, range 1; prediction all 3. b0: 5 away from everyone on a range of 10.
+    np.testing.assert_allclose(found["wasserstein"], [0.125, 1 / 3, 0.5], atol=1e-7)
+    np.testing.assert_allclose(found["stated.wasserstein"], [0.125, 1 / 6, 0.5], atol=1e-7)
+    result = run({"base": small(), "adapter": small()}).metrics
+    assert result["base"]["wasserstein"] == pytest.approx(((0.125 + 1 / 3) / 2 + 0.5) / 2, abs=1e-6)
+    assert result["base"]["wasserstein_cells"] == pytest.approx((0.125 + 1 / 3 + 0.5) / 3, abs=1e-6)
+    assert result["adapter_minus_base"]["wasserstein"] == 0
+
+
+def test_individual_scores_by_hand() -> None:
+    survey, model = read_predictions(small(), PATH, "base")
+    found = individual.individual(survey, model)
+    np.testing.assert_allclose(found.accuracy, [1, 0.75, 1, 1, 0.5, 0.5, 0.5], atol=1e-6)
+    np.testing.assert_allclose(found.accuracy_median, [1, 0.5, 1, 1, 0.5, 0.5, 0.5], atol=1e-6)
+    np.testing.assert_allclose(found.exact_match, [1, 0.5, 1, 1, 0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(found.within_one, [1, 1, 1, 1, 1, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(found.brier, [0, 0.5, 0, 0, 2, 2, 2], atol=1e-6)
+    assert found.log_likelihood[1] == pytest.approx(np.log(0.5))
+    assert found.log_likelihood[4] == pytest.approx(np.log(1e-6))
+
+
+def one_scale(seed: int = 0, n: int = 200) -> tuple[Survey, Predictor, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.ones(5), n)
+    answers = (rng.random((n, 1)) > p.cumsum(axis=1)[:, :-1]).sum(axis=1) + 1
+    survey, model = read_predictions(
+        table({("a", 0, 0): ("1..5", answers.tolist(), p.tolist())}), PATH, "base"
+    )
+    return survey, model, answers
+
+
+def test_individual_scores_are_scikit_learns() -> None:
+    survey, model, answers = one_scale()
+    found = individual.individual(survey, model)
+    p = model.blocks[0]
+    assert -found.log_likelihood.mean() == pytest.approx(log_loss(answers, p, labels=range(1, 6)), abs=1e-5)
+    assert found.correct.mean() == pytest.approx(accuracy_score(answers, p.argmax(axis=1) + 1))
+    median = (p.cumsum(axis=1) >= 0.5).argmax(axis=1)
+    assert 1 - found.accuracy_median.mean() == pytest.approx(
+        mean_absolute_error((answers - 1) / 4, median / 4), abs=1e-6
+    )
+
+
+def test_drawn_answers_agree_with_their_expectation() -> None:
+    survey, model, _ = one_scale(n=2000)
+    plain = individual.drawn(survey, model, 50, 1.0, 1.0, np.random.default_rng(0))
+    expected = individual.individual(survey, model)
+    assert plain.accuracy.mean() == pytest.approx(expected.accuracy.mean(), abs=0.003)
+    assert plain.exact_match.mean() == pytest.approx(expected.exact_match.mean(), abs=0.004)
+    np.testing.assert_allclose(np.mean(plain.cells, axis=0), model.cells(survey), atol=0.004)
+
+
+def test_temper_sharpens_and_cuts() -> None:
+    p = np.array([[0.5, 0.3, 0.15, 0.05]])
+    np.testing.assert_allclose(individual.temper(p, 1.0, 1.0), p)
+    np.testing.assert_allclose(individual.temper(p, 1.0, 0.9), [[0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0]])
+    np.testing.assert_allclose(individual.temper(p, 0.5, 1.0), p**2 / (p**2).sum())
+    np.testing.assert_allclose(individual.temper(p, 1.0, 0.4), [[1, 0, 0, 0]])
+
+
+def test_calibrated_predictions_have_little_calibration_error() -> None:
+    survey, model, _ = one_scale(n=5000)
+    assert individual.reliability(individual.individual(survey, model)).error < 0.03
+    flat = predictors.uniform(survey)
+    bins = individual.reliability(individual.individual(survey, flat))
+    assert bins.count.sum() == 5000
+    assert (bins.count > 0).sum() == 1
+
+
+def test_answers_between_the_options_go_to_the_nearest_and_are_counted() -> None:
+    rows = table({("a", 0, 0): ("0..100/10", [14, 16, 15], [[1.0, *[0.0] * 10]] * 3)})
+    survey, _ = read_predictions(rows, PATH, "base")
+    assert survey.off_grid == 3
+    np.testing.assert_allclose(survey.human[0, :3], [0, 2 / 3, 1 / 3])
+
+
+def test_a_cell_with_two_scales_is_scored_on_their_union() -> None:
+    rows = pl.concat(
+        [table({("a", 0, 0): ("1..2", [1, 2], [[0.5, 0.5]] * 2)}),
+         table({("a", 0, 0): ("1..5", [5, 5], [[0, 0, 0, 0, 1]] * 2)}).with_columns(pl.col("sample_id") + 10)]
+    )  # fmt: skip
+    survey, model = read_predictions(rows, PATH, "base")
+    assert len(survey.cells) == 1
+    assert len(survey.blocks) == 2
+    np.testing.assert_allclose(model.cells(survey), survey.human)
+    np.testing.assert_allclose(predictors.uniform(survey).cells(survey)[0], [0.35, 0.35, 0.1, 0.1, 0.1])
+    assert scores.counts(survey, PARAMS, {})["cells_mixed_scale"] == 1
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+    return world(6, 3, 2, 40, {"adapter": 0.03, "base": 0.25}, seed=2)
+
+
+@pytest.fixture(scope="module")
+def result(planted: tuple[dict[str, pl.DataFrame], pl.DataFrame]) -> Evaluation:
+    return run(*planted)
+
+
+def leaves(node: dict, path: tuple[str, ...] = ()) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in node.items():
+        found |= leaves(value, (*path, key)) if isinstance(value, dict) else {".".join((*path, key)): value}
+    return found
+
+
+def test_the_order_of_predictors_is_as_planted(result: Evaluation) -> None:
+    w = {name: result.metrics[name]["wasserstein"] for name in PREDICTORS}
+    assert w["empirical_best"] < w["adapter"] < w["base"]
+    assert w["planted"] < w["adapter"] < w["train_marginal"]
+    assert w["pooled"] < w["uniform"]
+    assert result.metrics["adapter_minus_base"]["wasserstein_sign"] == -1
+
+
+def test_every_figure_is_registered_and_inside_its_range(result: Evaluation) -> None:
+    for name in PREDICTORS:
+        for key, value in leaves(result.metrics[name]).items():
+            known = metric(key)
+            if value is not None:
+                assert known.low is None or value >= known.low - 1e-9, (name, key, value)
+                assert known.high is None or value <= known.high + 1e-9, (name, key, value)
+
+
+def test_row_order_and_a_second_run_change_no_byte(
+    planted: tuple[dict[str, pl.DataFrame], pl.DataFrame], result: Evaluation
+) -> None:
+    predictions, truth = planted
+    shuffled = {
+        name: t.sample(fraction=1, shuffle=True, seed=i) for i, (name, t) in enumerate(predictions.items())
+    }
+    again = run(shuffled, truth)
+    assert json_text(again.metrics) == json_text(result.metrics)
+    for name, part in result.tables.items():
+        assert part.write_csv(float_precision=6) == again.tables[name].write_csv(float_precision=6), name
+
+
+def test_a_predictor_that_does_not_move_reports_no_effects(result: Evaluation) -> None:
+    assert set(result.metrics["uniform"]["effects"].values()) == {None}
+    assert result.metrics["adapter"]["effects"]["r"] > 0
+
+
+def test_effects_by_hand() -> None:
+    cells = {
+        ("a", c, 0): ("1..3", a * 20, [p] * 20 * len(a))
+        for c, a, p in ((0, [1], [1, 0, 0]), (1, [3], [0, 1, 0]))
+    }
+    survey, model = read_predictions(table(cells), PATH, "base")
+    found = effects.effects(survey, model.cells(survey), 2)
+    np.testing.assert_allclose(found.human, [-0.5, 0.5])
+    np.testing.assert_allclose(found.predicted, [-0.25, 0.25])
+    outcome = effects.score(found, 50, np.random.default_rng(0))
+    assert outcome.r.value == pytest.approx(1)
+    assert outcome.slope == pytest.approx(2)
+    assert outcome.size_ratio == pytest.approx(0.5)
+    assert (outcome.sign_accuracy, outcome.pairs) == (1, 1)
+
+
+def test_permutation_p_is_uniform_without_an_effect() -> None:
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(20), 4)
+    values = []
+    for _ in range(100):
+        x, y = rng.normal(size=(2, 80))
+        found = effects.Effects(group, group, group, np.arange(80), y, x, np.ones(80))
+        values.append(effects.permutation_p(found, 99, rng))
+    assert 0.35 < np.mean(values) < 0.65
+    assert np.mean(np.array(values) <= 0.1) < 0.2
+
+
+def test_planted_truth_must_cover_the_cells(planted: tuple[dict[str, pl.DataFrame], pl.DataFrame]) -> None:
+    predictions, truth = planted
+    with pytest.raises(DataError, match="truth of study s0000, condition 0, task 0 is missing"):
+        run(predictions, truth.filter(pl.col("study_id") != "s0000"))
+
+
+def test_train_marginal_knows_the_length_and_counts_what_it_does_not_know() -> None:
+    survey, _ = read_predictions(small(), PATH, "base")
+    train = pl.DataFrame({"study_id": ["x", "x", "y"], "scale": ["5..7"] * 3, "response": [5, 7, 7]})
+    marginal, unknown = predictors.train_marginal(survey, train.with_columns(pl.col("scale")))
+    np.testing.assert_allclose(marginal.blocks[0], [[0.25, 0, 0.75]])
+    assert unknown == 0
+    longer = train.with_columns(pl.lit("1..60000000").alias("scale"))
+    assert predictors.train_marginal(survey, longer)[1] == 3
+
+
+def test_pooled_merges_conditions() -> None:
+    survey, _ = read_predictions(small(), PATH, "base")
+    np.testing.assert_allclose(predictors.pooled(survey).cells(survey)[0, :3], [0.2, 0.2, 0.6])
+
+
+def test_empirical_best_falls_with_the_root_of_the_sample() -> None:
+    floors = []
+    for n in (100, 400):
+        survey, _, _ = one_scale(n=n)
+        found = scores.empirical_best(survey, PARAMS.model_copy(update={"draws": 200}))
+        floors.append(found.figures["wasserstein"].value)
+        halves = found.figures["split_half.wasserstein"].value
+        assert halves / floors[-1] == pytest.approx(np.sqrt(2), rel=0.15)
+    assert floors[0] / floors[1] == pytest.approx(2, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"probabilities": [0.5, 0.2, 0.2]}, r"sample_id 0: its probabilities do not sum to 1 \(0\.9\)"),
+        ({"probabilities": [float("nan"), 0.5, 0.5]}, "sample_id 0: a probability is NaN or infinite"),
+        ({"probabilities": [1.5, -0.5, 0.0]}, "sample_id 0: a probability is negative"),
+        ({"probabilities": [0.5, 0.5]}, "sample_id 0: as many probabilities as its scale has options"),
+        ({"response": 4}, r"sample_id 0: its response is outside its scale \(4 on 1\.\.3\)"),
+        ({"scale": None}, "sample_id 0: scale is null"),
+        ({"scale": "often"}, "scale 'often'"),
+        ({"sample_id": 1}, "sample_id 1: appears more than once"),
+        ({"allowed_mass": 1.5}, "allowed_mass is not between 0 and 1"),
+        ({"allowed_mass": float("nan")}, "allowed_mass is not between 0 and 1"),
+    ],
+)
+def test_bad_rows_stop_with_their_name(change: dict, message: str) -> None:
+    rows = small().to_dicts()
+    rows[0] |= change
+    with pytest.raises(DataError, match=message):
+        read_predictions(pl.DataFrame(rows, PREDICTIONS, orient="row"), PATH, "base")
+
+
+def test_an_empty_table_stops() -> None:
+    with pytest.raises(DataError, match="no rows"):
+        read_predictions(small().clear(), PATH, "base")
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (pl.col("study_id") == "a", r"second: cell \(study b, condition 0, task 0\) is missing"),
+        (pl.col("sample_id") != 3, "second: row study a, sample_id 3 is missing"),
+    ],
+)
+def test_models_must_have_predicted_the_same(keep: pl.Expr, message: str) -> None:
+    first, _ = read_predictions(small(), PATH, "base")
+    second, _ = read_predictions(small().filter(keep), PATH, "adapter")
+    with pytest.raises(DataError, match=message):
+        check_same(first, Path("first"), second, Path("second"))
+
+
+def test_small_and_constant_cells_are_counted_not_scored() -> None:
+    rows = table(
+        {
+            ("a", 0, 0): ("1..3", [1, 3], [[0.5, 0, 0.5]] * 2),
+            ("a", 1, 0): ("1..3", [2, 2], [[0, 0, 1]] * 2),
+            ("a", 2, 0): ("1..3", [2], [[0, 0, 1]]),
+        }
+    )
+    found = run({"base": rows, "adapter": rows})
+    assert found.metrics["counts"]["cells_excluded"] == {"too_small": 1, "constant": 1}
+    assert found.metrics["base"]["wasserstein"] == pytest.approx(0)
+    level = run(
+        {"base": rows, "adapter": rows}, params=PARAMS.model_copy(update={"constant_cells": "one_level"})
+    )
+    assert level.metrics["base"]["wasserstein"] == pytest.approx(0.5)
+    assert found.metrics["base"]["stated"]["wasserstein"] == pytest.approx(0.25)
+
+
+def test_groups_find_the_badly_served() -> None:
+    n = 40
+    people = [
+        NOBODY | {"gender": "Female" if i % 2 else "Male", "age": "25" if i < 20 else "70"} for i in range(n)
+    ]
+    right = [[0, 0, 1] if i % 2 else [1, 0, 0] for i in range(n)]  # everyone answers 3: right for women only
+    rows = table({("a", 0, 0): ("1..3", [3] * n, right)}).with_columns(
+        pl.Series("demographic", people, PREDICTIONS["demographic"])
+    )
+    survey, model = read_predictions(rows, PATH, "base")
+    accuracy = {"base": individual.individual(survey, model).accuracy}
+    served = groups.group_table(survey, [model], accuracy, 10, 5)
+    women = served.filter((pl.col("attribute") == "gender") & (pl.col("group") == "Female")).row(
+        0, named=True
+    )
+    assert (women["respondents"], women["accuracy"], women["stated.wasserstein"]) == (20, 1, 0)
+    gap = {row["attribute"]: row for row in groups.gaps(served).iter_rows(named=True)}
+    assert gap["gender"]["accuracy_gap"] == pytest.approx(1)
+    assert gap["age"]["accuracy_gap"] == pytest.approx(0)
+    assert set(served["group"]) == {"Female", "Male", "18-29", "60 and over"}
+    assert groups.group_table(survey, [model], accuracy, 30, 5).is_empty()
+
+
+def test_equal_studies_have_an_interval_of_no_width() -> None:
+    found = intervals.mean_interval(np.full(5, 0.2), 100, np.random.default_rng(0))
+    assert (found.low, found.high, found.sign) == (found.value, found.value, 1)
+    assert intervals.mean_interval(np.array([0.2, np.nan]), 100, np.random.default_rng(0)).low is None
+    assert intervals.mean_interval(np.array([np.nan]), 100, np.random.default_rng(0)).value is None
+
+
+def test_intervals_cover_about_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        found = intervals.mean_interval(rng.gamma(4, 0.04, 20), 300, rng)
+        covered += found.low <= 0.16 <= found.high  # type: ignore[operator]
+    assert 0.91 <= covered / 300 <= 0.99
+
+
+def test_jackknife_of_a_mean_is_students_t() -> None:
+    x = np.random.default_rng(0).normal(size=12)
+    sums = np.stack([x, np.ones(12)], axis=1)
+    found = intervals.jackknife_interval(lambda t: t[0] / t[1], sums)
+    plain = intervals.mean_interval(x, 0, np.random.default_rng(0))
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high))
+
+
+def test_compare_pairs_two_revisions(result: Evaluation, tmp_path: Path) -> None:
+    table = tmp_path / compare.TABLE
+    table.parent.mkdir(parents=True)
+    result.tables["cell_scores"].write_csv(table)
+
+    def git(*words: str) -> None:
+        subprocess.run(
+            ["git", "-C", tmp_path, "-c", "user.name=n", "-c", "user.email=e", *words],
+            check=True,
+            capture_output=True,
+        )
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "run")
+    worse = result.tables["cell_scores"].with_columns(pl.col("wasserstein") + 0.1)
+    worse.write_csv(table)
+    old, new = compare.read_scores("HEAD", tmp_path), compare.read_scores("workspace", tmp_path)
+    found = {row["metric"]: row for row in compare.compare(old, new, "adapter").iter_rows(named=True)}
+    assert found["wasserstein"]["difference"] == pytest.approx(0.1)
+    assert found["wasserstein"]["sign"] == 1
+    assert found["tvd"]["sign"] == 0
+    assert "| worse |" in compare.markdown(compare.compare(old, new, "adapter"), "HEAD", "workspace")
+    with pytest.raises(DataError, match="at revision nowhere"):
+        compare.read_scores("nowhere", tmp_path)
+
+
+def test_the_papers_figures_use_the_same_keys() -> None:
+    paper = json.loads(
+        (Path(__file__).resolve().parents[1] / "metrics" / "paper.json").read_text(encoding="utf-8")
+    )
+    for name in ("adapter", "base", "uniform", "empirical_best"):
+        assert all(metric(key) for key in leaves(paper[name]))
+
+
+def test_the_stage_writes_its_files_and_prints_one_line(
+    planted: tuple[dict[str, pl.DataFrame], pl.DataFrame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    predictions, truth = planted
+    monkeypatch.chdir(tmp_path)
+    root = Path(__file__).resolve().parents[1]
+    Path("params.yaml").write_text(
+        (root / "params.yaml").read_text().replace("bootstrap: 1000", "bootstrap: 50")
+    )
+    for name, rows in predictions.items():
+        folder = tmp_path / "data" / "predictions" / name
+        write_table(folder / "predictions.parquet", rows)
+        write_json(folder / "manifest.json", {"rows": len(rows), "excluded": {"too_long": 3}})
+    write_table(tmp_path / "data" / "raw" / "truth.parquet", truth)
+    train = predictions["base"].with_columns(
+        pl.lit("How warm is it? Only return an integer from 1 to 7, nothing else.").alias("stimuli"),
+        pl.col("response").clip(1, 7),
+    )
+    write_table(tmp_path / "data" / "splits" / "train.parquet", train.select(list(RESPONSES)))
+    stage.main()
+    printed = capsys.readouterr().out
+    assert printed.startswith("evaluate: W adapter 0.")
+    assert printed.count("\n") == 1
+    metrics = json.loads(Path("metrics/evaluate.json").read_text())
+    assert metrics["counts"]["answers_excluded"] == {"adapter": {"too_long": 3}, "base": {"too_long": 3}}
+    assert (
+        metrics["adapter"]["wasserstein_low"]
+        < metrics["adapter"]["wasserstein"]
+        < metrics["adapter"]["wasserstein_high"]
+    )
+    assert {path.stem for path in Path("metrics/tables").iterdir()} == {
+        "cells", "cell_scores", "studies", "distributions", "reliability", "effects", "groups", "group_gaps",
+        "seed_convention",
+    }  # fmt: skip
+
+    before = Path("metrics/evaluate.json").read_bytes()
+    write_json(Path("data/predictions/base/manifest.json"), {"rows": 1})
+    with pytest.raises(DataError, match="expected a count of rows per reason"):
+        stage.main()
+    assert Path("metrics/evaluate.json").read_bytes() == before
