@@ -38,7 +38,10 @@ check: env-dev  ## lint and types
 preset: env  ## write presets/NAME.yaml into params.yaml: make preset NAME=one-percent
 	python -m socrates.params.preset $(NAME)
 
+compare: env  ## two runs, paired by cell: make compare A=rev B=rev (or workspace)
+	python -m socrates.evaluation.compare $(A) $(B)
+
 paper-baseline:  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
 	./docs/paper-baseline.sh
 
-.PHONY: help env env-dev repro test check preset paper-baseline
+.PHONY: help env env-dev repro test check preset compare paper-baseline

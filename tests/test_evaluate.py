@@ -34,7 +34,8 @@ def table(cells: dict[tuple[str, int, int], tuple[str, list[int], list[list[floa
     """Cells as (scale, answers, probabilities of each respondent)."""
     rows = [
         {"study_id": study, "condition_num": condition, "task_num": task, "scale": scale, "response": answer,
-         "probabilities": [float(x) for x in p], "scale_rule": "range", "allowed_mass": 1.0, "participant": i, "demographic": NOBODY}
+         "probabilities": [float(x) for x in p], "scale_rule": "range", "allowed_mass": 1.0, "participant": i,
+         "demographic": NOBODY}
         for (study, condition, task), (scale, answers, ps) in cells.items()
         for i, (answer, p) in enumerate(zip(answers, ps, strict=True))
     ]  # fmt: skip
@@ -178,7 +179,11 @@ def test_the_order_of_predictors_is_as_planted(result: Evaluation) -> None:
     assert w["empirical_best"] < w["adapter"] < w["base"]
     assert w["planted"] < w["adapter"] < w["train_marginal"]
     assert w["pooled"] < w["uniform"]
-    assert result.metrics["adapter_minus_base"]["wasserstein_sign"] == -1
+    change = result.metrics["adapter_minus_base"]
+    assert change["wasserstein"] < 0
+    assert change["wasserstein_low"] < change["wasserstein"] < change["wasserstein_high"]
+    assert change["effects"]["r"] > 0
+    assert change["pearson"] > 0
 
 
 def test_every_figure_is_registered_and_inside_its_range(result: Evaluation) -> None:

@@ -51,6 +51,7 @@ class Scores:
         effects: condition effects; None for people against people.
         drawn: [C, K] shares of one drawn answer per respondent; None for people against people.
         errors: metric -> [S] standard error from the respondents of each study.
+        sums: correlation -> [S, 6] its moments by study.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Scores:
     effects: effects.Effects | None = None
     drawn: Floats | None = None
     errors: dict[str, Floats] = field(default_factory=dict)
+    sums: dict[str, Floats] = field(default_factory=dict)
 
 
 def cell_distances(survey: Survey, pmf: Floats, params: Evaluate) -> dict[str, Floats]:
@@ -123,15 +125,17 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
     for key, limit in (("cells_w_zero", 1e-9), ("cells_w_below_0_1", 0.1), ("cells_w_below_0_3", 0.3)):
         found.figures[key] = plain((w < limit).mean() if len(w) else None)
     x, y = rows.mean.astype(np.float64), rows.truth.astype(np.float64)
-    found.figures["pearson"] = jackknife_interval(
-        correlation, moments(x, y, study_of_row, s), fisher, np.tanh
-    )
+    found.sums["pearson"] = moments(x, y, study_of_row, s)
+    found.figures["pearson"] = jackknife_interval(correlation, found.sums["pearson"], fisher, np.tanh)
     squared = np.bincount(study_of_row, rows.squared_error, s) / weight
     found.figures["rmse"] = jackknife_interval(
         lambda t: float(np.sqrt(t[0] / t[1])) if t[1] else np.nan, np.stack([squared, np.ones(s)], axis=1)
     )
     found.figures["calibration_error"] = plain(individual.reliability(rows).error)
     found.effects = effects.effects(survey, pmf, params.min_cell_size)
+    if found.effects.moves:
+        pair = found.effects.predicted, found.effects.human
+        found.sums["effects.r"] = moments(*pair, found.effects.study, s)
     outcome = effects.score(found.effects, params.permutations, generator(params.seed, "effects"))
     found.figures["effects.r"] = outcome.r
     for key in ("slope", "sign_accuracy", "size_ratio", "p"):
@@ -208,8 +212,11 @@ def add_respondent_errors(
 
 
 def difference(first: Scores, second: Scores, params: Evaluate) -> dict[str, Interval]:
-    """metric -> first minus second, paired by study (and so by cell), with its own interval."""
-    return {
+    """metric -> first minus second, paired by study (and so by cell), with its own interval.
+
+    Correlations are functions of sums over studies; theirs leaves out one study at a time.
+    """
+    found = {
         key: mean_interval(
             first.studies[key] - second.studies[key],
             params.bootstrap,
@@ -218,6 +225,12 @@ def difference(first: Scores, second: Scores, params: Evaluate) -> dict[str, Int
         for key in first.studies
         if key in second.studies and key not in ("entropy_ratio", "spread_ratio")
     }
+    for key in first.sums:
+        if key in second.sums:
+            pair = np.hstack([first.sums[key], second.sums[key]])
+            pair = pair[pair[:, 0] > 0]
+            found[key] = jackknife_interval(lambda t: correlation(t[:6]) - correlation(t[6:]), pair)
+    return found
 
 
 def tree(figures: dict[str, Interval], signed: bool = False) -> Tree:
