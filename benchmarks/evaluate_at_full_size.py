@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from scipy.stats import wasserstein_distance
+from threadpoolctl import threadpool_limits
 
 from benchmarks.prediction_world import world
 from socrates.evaluation.evaluate import evaluate
@@ -60,7 +61,8 @@ def main() -> None:
     started = time.perf_counter()
     train = predictions["base"].select("study_id", "scale", "response")
     paths = {name: Path(name) for name in predictions}
-    result = evaluate(predictions, paths, train, truth, {"adapter": {}, "base": {}}, params)
+    with threadpool_limits(1, "blas"):  # as the stage does
+        result = evaluate(predictions, paths, train, truth, {"adapter": {}, "base": {}}, params)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     loop = 2 * loop_seconds(predictions["adapter"], params.bootstrap, np.random.default_rng(0))
