@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -292,7 +293,11 @@ def counts(survey: Survey, params: Evaluate, excluded: dict[str, dict[str, int]]
         "respondents": survey.rows.select("study_id", "participant").n_unique(),
         "respondents_per_cell_median": float(np.median(survey.respondents)),
         "answers_moved_to_grid": survey.off_grid,
-        "answers_excluded": {model: dict(reasons) for model, reasons in sorted(excluded.items())},
+        "answers_excluded": {
+            # a reason may name a parameter; a dot would read as one more level of keys
+            model: {re.sub(r"\W+", "_", reason): number for reason, number in reasons.items()}
+            for model, reasons in sorted(excluded.items())
+        },
     }
 
 
