@@ -27,6 +27,9 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 repro: env  ## run the pipeline: survey responses in, a scored adapter out
 	dvc repro
 
+watch: env  ## a live view of a running training, from another shell
+	python -m socrates.training.watch
+
 test: env-dev  ## run the tests
 	python -m pytest
 
@@ -41,4 +44,4 @@ preset: env  ## write presets/NAME.yaml into params.yaml: make preset NAME=one-p
 paper-baseline:  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
 	./docs/paper-baseline.sh
 
-.PHONY: help env env-dev repro test check preset paper-baseline
+.PHONY: help env env-dev repro watch test check preset paper-baseline
