@@ -25,8 +25,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=600)
     arguments = parser.parse_args()
     os.environ |= {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     seconds: dict[bool, list[float]] = {False: [], True: []}
@@ -49,9 +49,9 @@ def _train(root: Path, steps: int, server: S3Server, on: bool) -> float:
     durability = Durability(tiny_trainer.MARK, keep=2, observers=[measured.append])
     backup = None
     if on:
-        backup = Backup(
-            open_store(f"s3://{BUCKET}/{root.name}", "train", tiny_trainer.MARK, server.endpoint), keep=2
-        )
+        store = open_store(f"s3://{BUCKET}/{root.name}", "train", tiny_trainer.MARK, server.endpoint)
+        store.complete()  # a run looks for a checkpoint to resume from before it trains
+        backup = Backup(store, keep=2)
         durability.on_checkpoint = [backup.submit]
     trainer = tiny_trainer.build(
         root,
