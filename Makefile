@@ -27,6 +27,9 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 repro: env  ## run the pipeline: survey responses in, a scored adapter out
 	dvc repro
 
+watch: env  ## a live view of a running training, from another shell
+	python -m socrates.training.watch
+
 test: env-dev  ## run the tests
 	python -m pytest
 
@@ -44,4 +47,4 @@ compare: env  ## two runs, paired by cell: make compare A=rev B=rev (or workspac
 paper-baseline:  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
 	./docs/paper-baseline.sh
 
-.PHONY: help env env-dev repro test check preset compare paper-baseline
+.PHONY: help env env-dev repro watch test check preset compare paper-baseline

@@ -102,9 +102,10 @@ def pretrain(
         for _ in progress(range(tiny.pretrain_steps)):
             chosen = rng.choice(scenarios, min(per_step, len(scenarios)), replace=False)
             rows = [int(row) for s in chosen for row in rng.choice(by_scenario[int(s)], 4)]
-            inputs, labels = _all_tokens(data, rows)
-            logits = model(**inputs, use_cache=False).logits[0]
-            loss = F.cross_entropy(logits[:-1], labels[1:], ignore_index=IGNORED)
+            inputs, text, answers = _labels(data, rows)
+            logits = model(**inputs, use_cache=False).logits[0, :-1]
+            # Answers are few among the tokens; weighed apart, the format is learned as fast as the text.
+            loss = sum(F.cross_entropy(logits, labels[1:], ignore_index=IGNORED) for labels in (text, answers))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -115,15 +116,23 @@ def pretrain(
     return losses
 
 
-def _all_tokens(data: Encoded, rows: list[int]) -> tuple[dict[str, Any], torch.Tensor]:
-    """Packed inputs of rows, and labels ``[T]`` of every token but the first of each sequence."""
+def _labels(data: Encoded, rows: list[int]) -> tuple[dict[str, Any], torch.Tensor, torch.Tensor]:
+    """Packed inputs of rows, and two sets of labels ``[T]``: of the prompts' tokens and of the answers'.
+
+    The first token of a sequence has none: where it follows a stem, it does so in several branches.
+    """
     shared, of_branch = stems(data, rows)
     branches = [np.concatenate([data.own(row), data.answer(row)]) for row in rows]
     inputs = pack(shared, branches, of_branch)
-    labels = inputs["input_ids"][0].clone()
-    starts = np.cumsum([0, *(len(ids) for ids in [*shared, *branches])])[:-1]
-    labels[torch.from_numpy(starts)] = IGNORED
-    return inputs, labels
+    text = inputs["input_ids"][0].clone()
+    answers = torch.full_like(text, IGNORED)
+    ends = np.cumsum([len(ids) for ids in [*shared, *branches]])
+    text[torch.from_numpy(np.concatenate([[0], ends[:-1]]))] = IGNORED
+    for row, end in zip(rows, ends[len(shared) :], strict=True):
+        span = slice(end - len(data.answer(row)), end)
+        answers[span] = inputs["input_ids"][0, span]
+        text[span] = IGNORED
+    return inputs, text, answers
 
 
 def uniform_answers(table: pl.DataFrame, seed: int) -> pl.DataFrame:

@@ -1,0 +1,83 @@
+"""SIGKILL at an exact place of a training, for tests that a run survives it.
+
+In a process of one's own, ``arm("7:sealing")`` before training. For a module run as a program, alone or
+under a launcher: ``python tests/killing.py 7:sealing stages.train``.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Where a run can die, in the order in which one step passes them.
+MOMENTS = (
+    "training",  # the step is done, nothing of it is written
+    "writing",  # weights and optimiser are written, random states and trainer state are not
+    "written",  # every file is written, none is sealed
+    "sealing",  # the manifest is written, the folder has not got its name
+    "committed",  # the checkpoint exists, the oldest is not deleted yet
+    "deleting",  # the oldest is being deleted
+)
+
+
+def arm(place: str) -> None:
+    """Make this process kill itself at ``<step>:<moment>``."""
+    from transformers import Trainer
+
+    from socrates.training import checkpoints
+    from socrates.training.durable import Durable
+
+    step_text, moment = place.split(":")
+    step = int(step_text)
+
+    def die(now: int | None) -> None:
+        if now == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def before(owner: Any, name: str, step_now: Callable[..., int | None]) -> None:
+        original = getattr(owner, name)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            die(step_now(*args))
+            return original(*args, **kwargs)
+
+        setattr(owner, name, wrapped)
+
+    def newest(root: Path, *_: Any) -> int | None:
+        return checkpoints.step_of(checkpoints.sealed(root)[-1])
+
+    if moment == "training":
+        before(Durable, "_measure", lambda trainer, *_: trainer.state.global_step)
+    elif moment == "writing":
+        before(Trainer, "_save_rng_state", lambda trainer, *_: trainer.state.global_step)
+    elif moment == "written":
+        before(checkpoints, "seal", lambda folder, *_: checkpoints.step_of(folder))
+    elif moment == "sealing":
+        before(checkpoints, "commit", lambda staged, *_: checkpoints.step_of(staged))
+    elif moment == "committed":
+        before(checkpoints, "rotate", newest)
+    elif moment == "deleting":
+        real = checkpoints.shutil.rmtree
+
+        def half(path: Any, *args: Any, **kwargs: Any) -> None:
+            folder = Path(path)
+            if folder.name.startswith(checkpoints.DISCARDED) and folder.is_dir():
+                min(folder.iterdir()).unlink()
+                die(newest(folder.parent))
+            real(path, *args, **kwargs)
+
+        checkpoints.shutil.rmtree = half  # type: ignore[assignment]
+    else:
+        raise ValueError(f"{moment}: not one of {', '.join(MOMENTS)}")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path.cwd()))
+    arm(sys.argv[1])
+    sys.argv = sys.argv[2:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

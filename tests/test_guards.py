@@ -1,0 +1,133 @@
+"""What stops a run, and what does not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from socrates.errors import TrainingError
+from socrates.training import guards
+from socrates.training.guards import LossGuard, Step, Stop, Termination, Watchdog, check_gate
+
+STEP = Step(
+    step=1, steps=100, epoch=0.1, loss=1.0, grad_norm=0.5, learning_rate=1e-3, tokens=512, seconds=0.5,
+    memory_bytes=2**30,
+)  # fmt: skip
+
+
+def feed(guard: LossGuard, losses: list[float]) -> None:
+    for number, loss in enumerate(losses, start=1):
+        guard(replace(STEP, step=number, loss=loss))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_loss_or_gradient_that_is_not_finite_stops_at_once(bad: float) -> None:
+    with pytest.raises(Stop, match="step 1: the loss is"):
+        LossGuard(None, 1)(replace(STEP, loss=bad))
+    with pytest.raises(Stop, match="step 1: the gradient norm is"):
+        LossGuard(None, 1)(replace(STEP, grad_norm=bad))
+
+
+def test_a_gradient_norm_nobody_tells_is_no_reason_to_stop() -> None:
+    LossGuard(3.0, 1)(replace(STEP, grad_norm=None))
+
+
+def test_a_loss_far_above_its_median_stops_after_so_many_steps() -> None:
+    guard = LossGuard(multiple=3.0, steps=4)
+    with pytest.raises(
+        Stop, match=r"step 34: the loss \(3.1\) .* for 4 steps; the checkpoints before step 31"
+    ):
+        feed(guard, [1.0] * 30 + [3.1] * 10)
+
+
+def test_a_short_spike_passes_and_is_suspicious_while_it_lasts() -> None:
+    guard = LossGuard(multiple=3.0, steps=4)
+    feed(guard, [1.0] * 30 + [9.0] * 3)
+    assert guard.suspicious
+    feed(guard, [1.0])
+    assert not guard.suspicious
+    feed(guard, [9.0] * 3)
+
+
+def test_a_long_plateau_and_a_falling_loss_pass() -> None:
+    feed(LossGuard(multiple=1.5, steps=2), [5.0 / (1 + number / 10) for number in range(300)])
+
+
+def test_nothing_is_judged_before_the_median_means_something() -> None:
+    feed(LossGuard(multiple=1.1, steps=1), [1.0, 100.0] * (guards.WARM_UP // 2))
+
+
+def history(*losses: tuple[int, float]) -> list[dict[str, float]]:
+    return [{"step": 3, "loss": 9.0}, *({"step": step, "eval_loss": loss} for step, loss in losses)]
+
+
+def test_the_gate_opens_for_a_model_that_beats_the_base() -> None:
+    check_gate(history((0, 2.0), (50, 1.9)), 50, 0.05)
+
+
+def test_the_gate_stops_a_model_that_does_not() -> None:
+    with pytest.raises(
+        Stop, match=r"no-go at step 50: validation loss 1.9100 .* base model's 2.0000 .* 4.5%"
+    ):
+        check_gate(history((0, 2.0), (50, 1.91), (100, 0.1)), 50, 0.05)
+
+
+def test_a_nan_validation_loss_does_not_pass_the_gate() -> None:
+    with pytest.raises(Stop, match="no-go"):
+        check_gate(history((0, 2.0), (50, float("nan"))), 50, 0.0)
+
+
+def test_the_gate_waits_for_its_step_and_can_be_turned_off() -> None:
+    check_gate(history((0, 2.0), (50, 9.0)), 51, 0.05)
+    check_gate(history((0, 2.0), (50, 9.0)), None, 0.05)
+
+
+def test_a_gate_without_the_base_models_loss_says_so() -> None:
+    with pytest.raises(Stop, match="was not measured"):
+        check_gate(history((50, 1.0)), 50, 0.05)
+
+
+def test_a_stall_wakes_the_main_thread_with_the_reason() -> None:
+    with pytest.raises(TrainingError, match="no progress for"), Watchdog(0.2):
+        time.sleep(30)
+
+
+def test_progress_keeps_the_watchdog_quiet() -> None:
+    with Watchdog(0.5) as watchdog:
+        for _ in range(12):
+            time.sleep(0.1)
+            watchdog.beat()
+
+
+STUCK = """
+import signal, time
+from socrates.training.guards import Watchdog
+with Watchdog(0.2, last_words=lambda: print("drained", flush=True), grace=0.3):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # as a thread that hangs in a driver
+    time.sleep(60)
+"""
+
+
+def test_a_process_that_cannot_be_woken_says_its_last_words_and_ends() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == guards.STALLED
+    assert ended.stdout == "drained\n"
+    assert "error: no progress for" in ended.stderr
+
+
+def test_sigterm_is_remembered_and_the_former_handler_comes_back() -> None:
+    former = signal.getsignal(signal.SIGTERM)
+    with Termination() as termination:
+        assert not termination.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert termination.requested
+    assert signal.getsignal(signal.SIGTERM) is former

@@ -1,0 +1,156 @@
+"""The run's log, and the two views of it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from socrates.training import runlog, watch
+from socrates.training.guards import Step
+from socrates.training.meter import Meter, duration
+from socrates.training.runlog import RunLog, curves, read_lines
+
+STEP = Step(
+    step=1, steps=100, epoch=0.1, loss=1.0, grad_norm=0.5, learning_rate=1e-3, tokens=512, seconds=0.5,
+    memory_bytes=2**30,
+)  # fmt: skip
+
+
+def start(path: Path, resumed_from: int = 0, mark: str = "a" * 64) -> RunLog:
+    return RunLog(path, usd_per_hour=3600.0, fingerprint=mark, resumed_from=resumed_from, steps=100)
+
+
+def test_each_step_is_one_line_that_is_there_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "train.jsonl"
+    log = start(path)
+    log.step(STEP, {"done": None, "waiting": [], "failures": 0, "error": None})
+    line = read_lines(path)[-1]
+    assert line["event"] == "step"
+    assert line["tokens_per_second"] == 1024.0
+    assert line["backup"]["failures"] == 0
+
+
+def test_a_number_that_json_does_not_have_becomes_null(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    start(path).step(replace(STEP, loss=float("nan")))
+    assert read_lines(path)[-1]["loss"] is None
+
+
+def test_the_cost_of_lost_steps_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(runlog.time, "monotonic", lambda: clock[0])
+    first = start(tmp_path / "train.jsonl")
+    clock[0] = 7.0
+    first.step(STEP)
+    clock[0] = 100.0  # the machine was off
+    second = start(tmp_path / "train.jsonl", resumed_from=0)
+    clock[0] = 103.0
+    assert second.usd == pytest.approx(7.0 + 3.0)
+    assert start(tmp_path / "train.jsonl", mark="b" * 64).usd == 0.0
+
+
+def test_the_curve_leaves_out_what_a_resume_went_back_behind(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    log = start(path)
+    for number in range(1, 8):
+        log.step(replace(STEP, step=number, loss=float(number)))
+    log.write("evaluate", step=6, eval_loss=1.0)
+    log = start(path, resumed_from=4)
+    log.step(replace(STEP, step=5, loss=50.0))
+    run = curves(read_lines(path))
+    assert [line["loss"] for line in run.steps] == [1.0, 2.0, 3.0, 4.0, 50.0]
+    assert run.evaluations == []
+    assert run.attempts == 2
+
+
+def test_a_line_torn_by_a_kill_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    log = start(path)
+    log.step(STEP)
+    with path.open("a") as file:
+        file.write('{"event": "step", "usd": 1.0, "lo')
+    start(path, resumed_from=1).step(replace(STEP, step=2))
+    assert [line["event"] for line in read_lines(path)] == ["start", "step", "start", "step"]
+
+
+def test_no_log_yet_is_an_empty_run(tmp_path: Path) -> None:
+    run = curves(read_lines(tmp_path / "none.jsonl"))
+    assert run.attempts == 0
+    assert "no run yet" in shown(run)
+
+
+def shown(run: runlog.Curves, now: float = 0.0) -> str:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(watch.view(run, now))
+    return console.export_text()
+
+
+def test_the_view_shows_the_numbers_the_curves_and_a_failing_backup(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    log = start(path)
+    for number in range(1, 41):
+        log.step(
+            replace(STEP, step=number, loss=4.0 - number / 20),
+            {"done": 10, "waiting": [20, 30], "error": "refused"},
+        )
+    log.write("evaluate", step=40, eval_loss=2.5)
+    run = curves(read_lines(path))
+    text = shown(run, now=run.last["time"])
+    for part in (
+        "step 40/100",
+        "30 s left",
+        "2.0000",
+        "2.5000",
+        "1,024",
+        "backup failing, 2 behind",
+        "█",
+        "▁",
+    ):
+        assert part in text
+    assert "silent" not in text
+    assert "silent for 10 min" in shown(run, now=run.last["time"] + 601)
+    log.write("stop", reason="SIGTERM")
+    assert "stopped: SIGTERM" in shown(curves(read_lines(path)), now=run.last["time"] + 601)
+
+
+def test_a_sparkline_is_as_wide_as_asked_and_monotone_where_the_values_are() -> None:
+    assert watch.sparkline([1, 2, 3, 4, 5, 6, 7, 8], 8) == watch.BARS
+    assert len(watch.sparkline(list(range(1000)), 60)) == 60
+    assert watch.sparkline([2.0, 2.0], 8) == "▁▁"
+    assert watch.sparkline([1.0, None, 2.0], 8) == "▁ █"
+    assert watch.sparkline([None, None], 8) == "  "
+    assert watch.sparkline([], 8) == ""
+
+
+def test_watching_does_not_import_torch(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    start(path).step(STEP)
+    code = "import sys, socrates.training.watch as w; w.main(); assert 'torch' not in sys.modules"
+    command = [sys.executable, "-c", code, str(path), "--once"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "step 1/100" in ended.stdout
+
+
+def test_the_progress_line_says_what_is_left_and_what_it_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    meter = Meter(usd=lambda: 2.2, backup=lambda: "backed up to step 50", every=2)
+    meter(STEP)
+    assert capsys.readouterr().err == ""
+    meter(replace(STEP, step=2, loss=1.6661))
+    text = capsys.readouterr().err
+    assert (
+        text == "2/100 steps, 49 s left, 1,024 tokens/s, loss 1.6661, 1.0 GiB, $2.20, backed up to step 50\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(59, "59 s"), (60, "1 min"), (3600, "1 h 0 min"), (90061, "1 d 1 h")],
+)
+def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
