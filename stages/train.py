@@ -9,12 +9,12 @@ from pathlib import Path
 
 from socrates.errors import run
 from socrates.params import load
+from socrates.params.backup import Backup
 from socrates.params.deepspeed import Deepspeed
 from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.prompt import Prompt
 from socrates.params.train import Train
-from socrates.survey.tables import RESPONSES, read_table
 from socrates.training.launch import launch
 
 SPLITS = Path("data/splits")
@@ -30,8 +30,7 @@ def main() -> None:
     from socrates.training.run import fine_tune
 
     summary = fine_tune(
-        read_table(SPLITS / "train.parquet", RESPONSES),
-        read_table(SPLITS / "val.parquet", RESPONSES),
+        (SPLITS / "train.parquet", SPLITS / "val.parquet"),
         BASE,
         ADAPTER,
         CURVES,
@@ -41,6 +40,7 @@ def main() -> None:
         load(Lora),
         load(Train),
         load(Deepspeed),
+        load(Backup),
     )
     if place.first:
         print(f"train: {summary}")

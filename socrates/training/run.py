@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,26 @@ from socrates.errors import TrainingError
 from socrates.files import atomic_folder, json_text, sha256, write_table
 from socrates.model.base import load_base, load_tokenizer
 from socrates.model.encoding import encode
+from socrates.params.backup import Backup
 from socrates.params.deepspeed import Deepspeed
 from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.prompt import Prompt
 from socrates.params.train import Train
+from socrates.survey.tables import RESPONSES, read_table
+from socrates.training.fingerprint import of_code, of_files, of_packages, of_sections
 from socrates.training.launch import Place
 from socrates.training.plan import batches, row_order
-from socrates.training.progress import Progress
-from socrates.training.sft import save_adapter, trainer
+from socrates.training.safety import kept_safe
+from socrates.training.sft import arguments, save_adapter, trainer
 
+RUN_LOG = Path("runs/train.jsonl")
+# The code that shapes the weights: a run resumes only under the same.
+CODE = [
+    *(f"socrates.model.{name}" for name in ("base", "encoding", "shared")),
+    *(f"socrates.training.{name}" for name in ("batches", "plan", "run", "sft")),
+    "socrates.survey.prompts",
+]
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "deepspeed", "accelerate"]
 # Curves: the trainer's names -> ours.
 CURVES = {
@@ -39,8 +48,7 @@ CURVES = {
 
 
 def fine_tune(
-    train_table: pl.DataFrame,
-    validation_table: pl.DataFrame,
+    data_files: tuple[Path, Path],
     base: Path,
     adapter: Path,
     curves: Path,
@@ -50,8 +58,17 @@ def fine_tune(
     lora: Lora,
     train: Train,
     deepspeed: Deepspeed,
+    backup: Backup,
 ) -> str:
-    """Fine-tune and write the adapter folder and the curves; returns one line about the run."""
+    """Fine-tune and write the adapter folder and the curves; returns one line about the run.
+
+    Args:
+        data_files: the training and the validation table (``RESPONSES``).
+
+    Raises:
+        TrainingError: the params cannot be run, or a guard stopped the run.
+    """
+    train_table, validation_table = (read_table(path, RESPONSES) for path in data_files)
     if train.share_scenario and prompt.layout != "scenario_first":
         raise TrainingError(
             "train.share_scenario: needs prompt.layout scenario_first (with the persona first no text is "
@@ -70,22 +87,22 @@ def fine_tune(
     held_out = row_order(
         held_out, data.scenario_of_row, min(train.eval_rows, len(held_out)), group, train.seed
     )
-    scratch = Path(os.environ.get("SOCRATES_SCRATCH", ".scratch")) / "train"
-    model = load_base(base, model_params)
-    run = trainer(
-        model,
-        tokenizer,
-        data,
-        order,
-        held_out,
-        train,
-        lora,
-        deepspeed,
-        cut,
-        scratch,
-        [Progress(cut.steps)] if place.first else [],
+    facts = (
+        of_sections(
+            {"model": model_params, "prompt": prompt, "lora": lora, "train": train, "deepspeed": deepspeed}
+        )
+        | of_files([*data_files, base / "manifest.json"])
+        | of_code(CODE)
+        | of_packages()
     )
-    run.train()
+    args = arguments(train, deepspeed, cut)
+    with kept_safe("train", place, facts, train, backup, cut.steps, RUN_LOG) as safety:
+        model = load_base(base, model_params)
+        run = trainer(model, tokenizer, data, order, held_out, train, lora, cut, args, safety)
+        run.train(resume_from_checkpoint=None if safety.resume is None else str(safety.resume))
+        safety.finish(run.terminated, backup.finish_minutes)
+        if safety.log is not None:
+            safety.log.write("end", step=run.state.global_step)
     history = run.state.log_history
     if not place.first:
         return ""

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from peft import LoraConfig
 from torch.utils.data import SequentialSampler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from socrates.files import json_text
@@ -26,11 +26,13 @@ from socrates.params.deepspeed import Deepspeed
 from socrates.params.lora import Lora
 from socrates.params.train import Train
 from socrates.training.batches import SharedCollator, plain_dataset, shared_dataset
+from socrates.training.durable import Durable
 from socrates.training.plan import Batches
+from socrates.training.safety import Records, Safety
 
 
-class Trainer(SFTTrainer):
-    """TRL's trainer, reading rows in the order of the plan."""
+class Trainer(Durable, SFTTrainer):
+    """TRL's trainer, reading rows in the order of the plan, with checkpoints that are whole."""
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
@@ -55,12 +57,15 @@ def deepspeed_config(deepspeed: Deepspeed) -> dict[str, Any]:
     }
 
 
-def arguments(train: Train, deepspeed: Deepspeed, cut: Batches, folder: Path) -> SFTConfig:
-    """The trainer's arguments. In the shared form an item of the dataset is a whole micro batch."""
+def arguments(train: Train, deepspeed: Deepspeed, cut: Batches) -> SFTConfig:
+    """The trainer's arguments; making them lets the processes find each other.
+
+    In the shared form an item of the dataset is a whole micro batch.
+    """
     gpu = torch.cuda.is_available()
     items = 1 if train.share_scenario else cut.micro
     return SFTConfig(
-        output_dir=str(folder),
+        output_dir=".scratch",  # set once the run's folder is known
         deepspeed=deepspeed_config(deepspeed),
         use_cpu=not gpu,
         bf16=gpu,
@@ -80,7 +85,8 @@ def arguments(train: Train, deepspeed: Deepspeed, cut: Batches, folder: Path) ->
         logging_first_step=True,
         eval_strategy="steps",
         eval_steps=train.eval_steps,
-        eval_on_start=True,  # the base model's loss, to compare with
+        eval_on_start=True,  # the base model's loss, to compare with; off when resuming
+        logging_nan_inf_filter=False,  # a NaN is to be seen
         prediction_loss_only=True,
         save_strategy="steps",
         save_steps=train.save_steps,
@@ -105,10 +111,9 @@ def trainer(
     held_out: NDArray[np.int64],
     train: Train,
     lora: Lora,
-    deepspeed: Deepspeed,
     cut: Batches,
-    folder: Path,
-    callbacks: list[TrainerCallback],
+    args: SFTConfig,
+    safety: Safety,
 ) -> Trainer:
     """A trainer ready to run: quantised base, new adapter, rows in their order.
 
@@ -116,8 +121,10 @@ def trainer(
         order: rows of ``data`` to train on, ``[steps * global batch]``.
         held_out: rows of ``data`` for the validation loss.
         cut: from :func:`socrates.training.plan.batches`.
-        folder: where checkpoints go.
+        args: from :func:`arguments`.
     """
+    args.output_dir = str(safety.folder)
+    args.eval_on_start = safety.resume is None
     if train.share_scenario:
         use_shared_attention(model)
         datasets = shared_dataset(order, cut.micro), shared_dataset(held_out, cut.micro)
@@ -125,7 +132,7 @@ def trainer(
         datasets = plain_dataset(data, order), plain_dataset(data, held_out)
     result = Trainer(
         model=model,
-        args=arguments(train, deepspeed, cut, folder),
+        args=args,
         train_dataset=datasets[0],
         eval_dataset=datasets[1],
         data_collator=SharedCollator(data) if train.share_scenario else None,
@@ -137,9 +144,10 @@ def trainer(
             target_modules=sorted(lora.target_modules),
             task_type="CAUSAL_LM",
         ),
-        callbacks=callbacks,
+        callbacks=[Records(safety.log)] if safety.log is not None else [],
     )
     result.remove_callback(PrinterCallback)
+    result.durability = safety.durability
     if compute_dtype() == torch.float32:
         # TRL keeps QLoRA adapters in bfloat16; without bfloat16 compute that only loses digits.
         for parameter in result.model.parameters():

@@ -1,0 +1,155 @@
+"""One training run kept safe: its folder and lock, where it resumes, its backup, guards and log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from socrates.params.backup import Backup as BackupParams
+from socrates.params.train import Train
+from socrates.training.backup import Backup, open_store, resume_point
+from socrates.training.checkpoints import sealed, sweep
+from socrates.training.durable import Durability
+from socrates.training.fingerprint import Facts, explain_fresh_start, fingerprint, hold
+from socrates.training.guards import TERMINATED, LossGuard, Step, Stop, Termination, Watchdog
+from socrates.training.launch import Place
+from socrates.training.meter import Meter
+from socrates.training.runlog import RunLog
+
+
+@dataclass
+class Safety:
+    """What a trainer gets to run safely.
+
+    Attributes:
+        folder: where checkpoints lie.
+        resume: the checkpoint to go on from, or None.
+        durability: for :class:`socrates.training.durable.Durable`.
+        log: the run's log, on process 0 only.
+        backup: None without a store, and on other processes.
+    """
+
+    folder: Path
+    resume: Path | None
+    durability: Durability
+    log: RunLog | None
+    backup: Backup | None
+    stop_seconds: float
+
+    def finish(self, terminated: bool, finish_minutes: float) -> None:
+        """Wait for the backlog, and leave with the exit status of a spot notice if there was one.
+
+        Raises:
+            TrainingError: with the checkpoints that are not backed up.
+        """
+        if self.backup is not None:
+            self.backup.drain(self.stop_seconds if terminated else finish_minutes * 60)
+        if terminated:
+            raise SystemExit(TERMINATED)
+
+
+class Records(TrainerCallback):
+    """Writes validation losses to the run's log."""
+
+    def __init__(self, log: RunLog) -> None:
+        self.log = log
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+        self.log.write("evaluate", step=state.global_step, eval_loss=float(metrics["eval_loss"]))
+
+
+@contextlib.contextmanager
+def kept_safe(
+    stage: str, place: Place, facts: Facts, train: Train, params: BackupParams, steps: int, log_path: Path
+) -> Iterator[Safety]:
+    """Own the run of a fingerprint for the block; the processes must have found each other already.
+
+    Process 0 holds the lock, fetches from the store and tells the others where to resume.
+
+    Raises:
+        TrainingError: another process runs this fingerprint, the scratch cannot be written, the store's
+            URL cannot be used, a checkpoint is of another number of processes.
+    """
+    mark = fingerprint(facts)
+    with contextlib.ExitStack() as stack:
+        store = open_store(params.url, stage, mark, params.endpoint_url) if params.url else None
+        log, backup, watchdog = None, None, None
+        told: list[Any] = [None, None]
+        if place.first:
+            folder = stack.enter_context(hold(stage, facts))
+            sweep(folder)
+            resume = resume_point(folder, mark, place.processes, store)
+            if resume is None and (reason := explain_fresh_start(folder, facts)):
+                print(f"{stage}: {reason}", flush=True)
+            if resume is not None:
+                print(f"{stage}: resuming from {resume}", flush=True)
+            told = [str(folder), None if resume is None else str(resume)]
+        if place.processes > 1:
+            torch.distributed.broadcast_object_list(told, src=0)
+        folder, resume = Path(told[0]), None if told[1] is None else Path(told[1])
+        observers: list[Any] = []
+        on_checkpoint: list[Any] = []
+        if place.first:
+            start = 0 if resume is None else int(resume.name.rpartition("-")[2])
+            log = RunLog(
+                log_path, usd_per_hour=train.usd_per_hour, fingerprint=mark, resumed_from=start, steps=steps
+            )
+            stack.callback(log.close)
+            log.write("machine", **machine(place))
+            if store is not None:
+                backup = Backup(store, train.keep_checkpoints)
+                stack.callback(backup.close)
+                for folder_ in sealed(folder):  # one that an earlier attempt could not get away
+                    backup.submit(folder_)
+                on_checkpoint.append(backup.submit)
+            write_step, state = log.step, (lambda: backup.state.as_dict() if backup else None)
+            meter = Meter(lambda: log.usd, lambda: str(backup.state) if backup else "", train.log_steps)
+            stack.callback(meter.close)
+
+            def record(step: Step) -> None:
+                write_step(step, state())
+
+            observers = [record, meter]
+            on_checkpoint.append(lambda path: log.write("checkpoint", path=path.name))
+            watchdog = stack.enter_context(
+                Watchdog(train.stall_minutes * 60, lambda: backup and backup.drain(params.stop_seconds))
+            )
+        durability = Durability(
+            fingerprint=mark,
+            keep=train.keep_checkpoints,
+            loss_guard=LossGuard(train.spike_multiple, train.spike_steps),
+            termination=stack.enter_context(Termination()),
+            watchdog=watchdog,
+            gate_step=train.gate_step,
+            gate_improvement=train.gate_improvement,
+            observers=observers,
+            on_checkpoint=on_checkpoint,
+        )
+        try:
+            yield Safety(folder, resume, durability, log, backup, params.stop_seconds)
+        except Stop as stop:
+            if log is not None:
+                log.write("stop", reason=str(stop))
+            if backup is not None:
+                backup.drain(params.finish_minutes * 60)
+            raise
+
+
+def machine(place: Place) -> dict[str, Any]:
+    """The hardware a run is on; never part of the experiment."""
+    gpu = torch.cuda.is_available()
+    return {
+        "processes": place.processes,
+        "device": torch.cuda.get_device_name() if gpu else f"CPU ({platform.machine()})",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+    }
