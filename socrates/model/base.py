@@ -94,16 +94,19 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
     return model
 
 
-def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
-    """``model`` with the adapter of a folder, for inference.
+def load_model(base: Path, adapter: Path | None, params: Model) -> PreTrainedModel | PeftModel:
+    """The base model of a folder, with the adapter of another if one is given, for inference.
 
     Raises:
         ModelError: the folder holds no adapter that fits the model.
     """
+    model = load_base(base, params)
+    if adapter is None:
+        return model
     try:
-        return PeftModel.from_pretrained(model, str(folder))
+        return PeftModel.from_pretrained(model, str(adapter))
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"{folder}: not an adapter of this base model ({str(error)[:200]})") from None
+        raise ModelError(f"{adapter}: not an adapter of the model in {base} ({str(error)[:200]})") from None
 
 
 def device() -> torch.device:

@@ -105,9 +105,8 @@ def pretrain(
             inputs, text, answers = _labels(data, rows)
             logits = model(**inputs, use_cache=False).logits[0, :-1]
             # Answers are few among the tokens; weighed apart, the format is learned as fast as the text.
-            loss = sum(
-                F.cross_entropy(logits, labels[1:], ignore_index=IGNORED) for labels in (text, answers)
-            )
+            losses_of = [F.cross_entropy(logits, t[1:], ignore_index=IGNORED) for t in (text, answers)]
+            loss = torch.stack(losses_of).sum()
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from socrates.model.encoding import Encoded, Ids, end_token, stems, token_ids
@@ -41,7 +42,7 @@ def answer_trie(tokenizer: PreTrainedTokenizerBase, notation: str) -> Trie:
 
 
 def distributions(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     data: Encoded,
     scales: list[str],
@@ -59,7 +60,7 @@ def distributions(
         For each row the probabilities of its scale's options, given that the answer is allowed, and
         the total probability of allowed answers ``[rows]``.
     """
-    use_shared_attention(model.get_base_model() if hasattr(model, "get_base_model") else model)
+    use_shared_attention(causal_model(model))
     model.eval()
     tries = {notation: answer_trie(tokenizer, notation) for notation in sorted(set(scales))}
     twins = _twins(data, scales)
@@ -125,7 +126,7 @@ def _twins(data: Encoded, scales: list[str]) -> NDArray[np.int64]:
 
 
 def _halving(
-    model: PreTrainedModel, data: Encoded, trie: Trie, work: Work
+    model: PreTrainedModel | PeftModel, data: Encoded, trie: Trie, work: Work
 ) -> Iterator[tuple[Work, NDArray[np.float32]]]:
     """Log-probabilities of a batch; a batch too large for the memory is done in halves."""
     try:
@@ -140,6 +141,11 @@ def _halving(
         yield from _halving(model, data, trie, Work(work.scale, rows))
 
 
+def causal_model(model: Any) -> Any:
+    """The language model itself, with any adapter's layers in it, without PEFT's wrapper."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
 @torch.inference_mode()
 def _log_probabilities(model: Any, data: Encoded, trie: Trie, rows: list[int]) -> NDArray[np.float32]:
     """Log-probability of each option, end token included, ``[rows, options]``, in float32."""
@@ -149,7 +155,7 @@ def _log_probabilities(model: Any, data: Encoded, trie: Trie, rows: list[int]) -
     ends = branch_offsets(shared, branches) + [len(branch) for branch in branches]
     # Position 0 of a row is its last prompt token, position i + 1 its trie node i.
     kept = ends[:, None] - trie.nodes - 1 + np.arange(trie.nodes + 1)[None, :]
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = causal_model(model)
     hidden = causal.base_model(**inputs, use_cache=False).last_hidden_state[0]
     hidden = hidden[torch.from_numpy(kept.ravel()).to(hidden.device)]
     edges = edge_log_probabilities(

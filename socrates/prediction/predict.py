@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from socrates.model.base import load_adapter, load_base, load_tokenizer
+from socrates.model.base import load_model, load_tokenizer
 from socrates.model.encoding import encode
 from socrates.params.model import Model
 from socrates.params.predict import Predict
@@ -50,9 +50,7 @@ def predict_table(
         scaled = scaled.filter(pl.Series(fits))
         data = encode(scaled, tokenizer, prompt.layout)
     excluded["longer than prompt.max_length"] = int((~fits).sum())
-    model = load_base(base, model_params)
-    if adapter is not None:
-        model = load_adapter(model, adapter)
+    model = load_model(base, adapter, model_params)
     probabilities, mass = distributions(
         model, tokenizer, data, scaled["scale"].to_list(), params.tokens_per_batch, progress
     )

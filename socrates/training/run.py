@@ -99,6 +99,7 @@ def fine_tune(
     with kept_safe("train", place, facts, train, backup, cut.steps, RUN_LOG) as safety:
         model = load_base(base, model_params)
         run = trainer(model, tokenizer, data, order, held_out, train, lora, cut, args, safety)
+        trainable = run.get_num_trainable_parameters()
         run.train(resume_from_checkpoint=None if safety.resume is None else str(safety.resume))
         safety.finish(run.terminated, backup.finish_minutes)
         if safety.log is not None:
@@ -125,7 +126,7 @@ def fine_tune(
             "train": int(len(train_table) - len(rows)),
             "validation": int((~fits[len(train_table) :]).sum()),
         },
-        "trainable_parameters": sum(p.numel() for p in run.model.parameters() if p.requires_grad),
+        "trainable_parameters": trainable,
         "loss": last.get("loss"),
         "validation_loss": last.get("eval_loss"),
     }

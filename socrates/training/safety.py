@@ -62,8 +62,8 @@ class Records(TrainerCallback):
     def __init__(self, log: RunLog) -> None:
         self.log = log
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-        self.log.write("evaluate", step=state.global_step, eval_loss=float(metrics["eval_loss"]))
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.log.write("evaluate", step=state.global_step, eval_loss=float(kwargs["metrics"]["eval_loss"]))
 
 
 @contextlib.contextmanager
@@ -119,9 +119,13 @@ def kept_safe(
 
             observers = [record, meter]
             on_checkpoint.append(lambda path: log.write("checkpoint", path=path.name))
-            watchdog = stack.enter_context(
-                Watchdog(train.stall_minutes * 60, lambda: backup and backup.drain(params.stop_seconds))
-            )
+            if train.stall_minutes is not None:
+
+                def last_words() -> None:
+                    if backup is not None:
+                        backup.drain(params.stop_seconds)
+
+                watchdog = stack.enter_context(Watchdog(train.stall_minutes * 60, last_words))
         durability = Durability(
             fingerprint=mark,
             keep=train.keep_checkpoints,

@@ -150,7 +150,7 @@ def trainer(
     result.durability = safety.durability
     if compute_dtype() == torch.float32:
         # TRL keeps QLoRA adapters in bfloat16; without bfloat16 compute that only loses digits.
-        for parameter in result.model.parameters():
+        for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
     return result
