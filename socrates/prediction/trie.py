@@ -49,7 +49,8 @@ def build(answers: Sequence[Ids]) -> Trie:
     parents: list[int] = []
     paths = []
     for answer in answers:
-        path, prefix = [], ()
+        path: list[int] = []
+        prefix: tuple[int, ...] = ()
         for place, token in enumerate(map(int, answer)):
             position = node_of_prefix[prefix] + 1
             path.append(edges.setdefault((position, token), len(edges)))

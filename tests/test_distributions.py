@@ -1,0 +1,105 @@
+"""The trie walk gives the probability of each answer with its end token, exactly."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from socrates.errors import ModelError
+from socrates.model.encoding import encode, end_token
+from socrates.prediction.distributions import answer_trie, distributions
+from socrates.prediction.trie import build
+from socrates.survey.resolution import resolve_scales
+from socrates.survey.scales import scale
+
+
+def brute_force(model, data, row, notation, tokenizer):
+    """Log-probability of each option by one forward pass an option."""
+    prompt = np.concatenate([data.shared(row), data.own(row)])
+    result = []
+    for option in scale(notation).options:
+        answer = [*tokenizer(str(option), add_special_tokens=False)["input_ids"], end_token(tokenizer)]
+        ids = torch.tensor([*prompt, *answer])[None]
+        with torch.no_grad():
+            logp = model(input_ids=ids, use_cache=False).logits[0].log_softmax(-1)
+        at = len(prompt) - 1
+        result.append(sum(logp[at + i, token].item() for i, token in enumerate(answer)))
+    return np.array(result)
+
+
+@pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
+@pytest.mark.parametrize("tokens_per_batch", [64, 4096])
+def test_every_option_of_every_scale_equals_brute_force(layout, tokens_per_batch):
+    model, tokenizer = tiny.model(), tiny.tokenizer()
+    table = resolve_scales(tiny.rows(), tiny.rows())
+    data, scales = encode(table, tokenizer, layout), table["scale"].to_list()
+    expected = [brute_force(model, data, row, scales[row], tokenizer) for row in range(6)]
+    probabilities, mass = distributions(model, tokenizer, data, scales, tokens_per_batch)
+    for row, log_probability in enumerate(expected):
+        total = np.exp(log_probability).sum()
+        np.testing.assert_allclose(mass[row], total, rtol=1e-4)
+        np.testing.assert_allclose(probabilities[row], np.exp(log_probability) / total, rtol=1e-3, atol=1e-6)
+        assert len(probabilities[row]) == len(scale(scales[row]).options)
+
+
+def test_one_ten_and_a_hundred_are_told_apart():
+    trie = answer_trie(tiny.tokenizer(), "1,10,100")
+    assert trie.nodes == 3  # 1, 1-0, 1-0-0
+    assert trie.depth.tolist() == [1, 2, 3]
+    assert trie.on_path.sum(axis=1).tolist() == [2, 3, 4]  # digits and the end token
+    assert len({tuple(path) for path in trie.on_path.tolist()}) == 3
+
+
+def test_probabilities_of_a_complete_tree_sum_to_one():
+    """With two digits, an end token and nothing else, all answers of length two exhaust the model."""
+    end, answers = 2, [np.array([a, b, 2], dtype=np.int32) for a in (0, 1) for b in (0, 1)]
+    trie = build(answers)
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(trie.nodes + 1, 3))
+    logits[0, end] = -np.inf  # answers have two digits
+    logits[1:][trie.depth == 1, end] = -np.inf
+    logits[1:][trie.depth == 2, :2] = -np.inf  # and then end
+    logp = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    edges = logp[trie.edge_parent, trie.edge_token]
+    assert np.exp(trie.on_path @ edges).sum() == pytest.approx(1)
+
+
+def test_identical_prompts_get_identical_distributions():
+    model, tokenizer = tiny.model(), tiny.tokenizer()
+    table = tiny.rows(2)
+    table = resolve_scales(table, table)
+    doubled = table.vstack(table)
+    data = encode(doubled, tokenizer, "scenario_first")
+    probabilities, mass = distributions(model, tokenizer, data, doubled["scale"].to_list(), 4096)
+    for row in range(len(table)):
+        np.testing.assert_array_equal(probabilities[row], probabilities[row + len(table)])
+        assert mass[row] == mass[row + len(table)]
+
+
+def test_out_of_memory_halves_the_batch(monkeypatch):
+    from socrates.prediction import distributions as module
+
+    model, tokenizer = tiny.model(), tiny.tokenizer()
+    table = resolve_scales(tiny.rows(), tiny.rows())
+    data, scales = encode(table, tokenizer, "scenario_first"), table["scale"].to_list()
+    expected, _ = distributions(model, tokenizer, data, scales, 10**6)
+    compute, sizes = module._log_probabilities, []
+
+    def small(model, data, trie, rows):
+        sizes.append(len(rows))
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError
+        return compute(model, data, trie, rows)
+
+    monkeypatch.setattr(module, "_log_probabilities", small)
+    halved, _ = distributions(model, tokenizer, data, scales, 10**6)
+    assert max(sizes) > 2
+    for one, other in zip(expected, halved, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_tokenizer_without_an_end_token_is_refused():
+    tokenizer = tiny.tokenizer()
+    tokenizer.eos_token = None
+    with pytest.raises(ModelError, match="no end token"):
+        encode(tiny.rows(), tokenizer, "scenario_first")

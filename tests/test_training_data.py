@@ -1,0 +1,92 @@
+"""What a training step sees: the plan of rows, and a loss on the answer and its end token alone."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from transformers import AutoTokenizer
+
+from socrates.errors import TrainingError
+from socrates.model.encoding import encode, end_token
+from socrates.model.shared import IGNORED
+from socrates.params import load
+from socrates.params.train import Train
+from socrates.training.batches import SharedCollator, plain_dataset
+from socrates.training.plan import batches, row_order
+
+SHARED = Path(os.environ.get("SOCRATES_SHARED", tiny.ROOT.parent / "shared"))
+TRAIN = load(Train, tiny.ROOT / "params.yaml")
+
+
+def tokenizers():
+    yield tiny.tokenizer()
+    folder = SHARED / "tokenizers/qwen2.5"
+    if folder.exists():
+        yield AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
+def test_loss_covers_the_answer_and_its_end_token_only(layout):
+    table = tiny.rows()
+    for tokenizer in tokenizers():
+        data = encode(table, tokenizer, layout)
+        for row, item in enumerate(plain_dataset(data, np.arange(len(data)))):
+            supervised = [label for label in item["labels"] if label != IGNORED]
+            assert supervised[-1] == end_token(tokenizer)
+            assert tokenizer.decode(supervised[:-1]) == str(table["response"][row])
+            assert item["labels"][-len(supervised) :] == supervised  # nothing before, nothing after
+            assert item["input_ids"][-len(supervised) :] == supervised
+        batch = SharedCollator(data)([{"rows": list(range(len(data)))}])
+        packed = [label for label in batch["labels"][0].tolist() if label != IGNORED]
+        assert packed == [int(token) for row in range(len(data)) for token in data.answer(row)]
+
+
+@pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
+def test_tokens_of_the_parts_are_the_tokens_of_the_whole(layout):
+    """Training, scoring and a user's own prompt all see the same tokens at the boundary."""
+    from socrates.survey.prompts import persona_expression, prompt
+
+    table = tiny.rows()
+    personas = table.select(persona_expression())["persona"]
+    for tokenizer in tokenizers():
+        data = encode(table, tokenizer, layout)
+        for row in range(len(table)):
+            text = prompt(table["stimuli"][row], personas[row], layout) + str(table["response"][row])
+            whole = tokenizer(text, add_special_tokens=False)["input_ids"]
+            parts = [*data.shared(row), *data.own(row), *data.answer(row)[:-1]]
+            assert parts == whole
+
+
+def test_no_supervised_token_sits_on_the_branch_point():
+    data = encode(tiny.rows(), tiny.tokenizer(), "scenario_first")
+    for row in range(len(data)):
+        assert len(data.own(row)) > 0
+
+
+def test_the_global_batch_is_kept_on_any_number_of_processes():
+    train = TRAIN.model_copy(update={"global_batch": 64, "micro_batch": 24, "max_steps": None, "epochs": 1.0})
+    for processes in (1, 2, 4, 8):
+        cut = batches(train, 640, processes)
+        assert cut.micro * cut.accumulation * processes == 64
+        assert cut.micro <= 24
+        assert cut.steps == 10
+    with pytest.raises(TrainingError, match="2, 4"):
+        batches(train, 640, 3)
+    with pytest.raises(TrainingError, match="no rows"):
+        batches(train, 0, 1)
+
+
+def test_an_epoch_sees_every_row_once_and_groups_lie_together():
+    rng = np.random.default_rng(0)
+    scenario = rng.integers(0, 7, 100)
+    rows = np.arange(20, 100)
+    order = row_order(rows, scenario, 160, 8, seed=1)
+    assert sorted(order[:80]) == sorted(order[80:]) == rows.tolist()
+    assert (order[:80] != order[80:]).any()
+    runs = np.flatnonzero(np.diff(scenario[order[:80]]) != 0)
+    assert np.diff(runs).max() >= 7  # groups stay whole
+    assert len(set(scenario[order[:16]])) > 1  # and a batch mixes scenarios
+    np.testing.assert_array_equal(order, row_order(rows, scenario, 160, 8, seed=1))
+    assert (order != row_order(rows, scenario, 160, 8, seed=2)).any()

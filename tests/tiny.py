@@ -1,0 +1,66 @@
+"""A two-layer model, a small tokenizer and a few survey rows, for tests."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from socrates.model.builtin import new_model, train_tokenizer
+from socrates.params.model import Tiny
+from socrates.survey.prompts import HEAD, RESPONSE
+from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = Tiny(
+    vocab_size=320,
+    hidden_size=32,
+    intermediate_size=64,
+    layers=2,
+    heads=4,
+    kv_heads=2,
+    pretrain_steps=2,
+    pretrain_batch=8,
+    pretrain_learning_rate=1e-3,
+    seed=3,
+)
+SCENARIOS = {
+    1: "A town wants a new tram line. Is that a good idea? Only return an integer from 1 to 7, nothing else.",
+    2: "How warm do you feel toward trams? Only return an integer from 0 to 100, nothing else.",
+    3: "Would you ride it? Only return 1 for 'Yes' or 2 for 'No', nothing else.",
+}
+
+
+def tokenizer() -> PreTrainedTokenizerBase:
+    """A byte-level tokenizer that has seen the prompts' wording."""
+    return train_tokenizer(
+        [HEAD, RESPONSE, *SCENARIOS.values(), "Demographics: Age: 30; Gender: Female"], 320
+    )
+
+
+def model() -> PreTrainedModel:
+    """A random two-layer model with visible differences between tokens."""
+    made = new_model(TINY, tokenizer())
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return made.eval()
+
+
+def rows(people: int = 5, seed: int = 0) -> pl.DataFrame:
+    """Respondents of one study who each answer all three questions."""
+    rng = np.random.default_rng(seed)
+    answers = {
+        1: lambda: rng.integers(1, 8),
+        2: lambda: rng.choice([0, 7, 10, 55, 100]),
+        3: lambda: rng.integers(1, 3),
+    }
+    records = []
+    for person in range(people):
+        fields = {**dict.fromkeys(DEMOGRAPHICS), "age": str(18 + 9 * person)}
+        fields["gender"] = ["Female", "Male", None][person % 3]
+        for task, stimuli in SCENARIOS.items():
+            records.append(("tram1", len(records), person, 1, task, fields, stimuli, int(answers[task]())))
+    return pl.DataFrame(records, schema=RESPONSES, orient="row")
