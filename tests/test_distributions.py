@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
 from socrates.errors import ModelError
@@ -11,6 +10,7 @@ from socrates.prediction.distributions import answer_trie, distributions
 from socrates.prediction.trie import build
 from socrates.survey.resolution import resolve_scales
 from socrates.survey.scales import scale
+from tests import tiny
 
 
 def brute_force(model, data, row, notation, tokenizer):

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
 
 from socrates.model.encoding import encode
 from socrates.model.shared import IGNORED, branch_offsets, pack, shared_attention
 from socrates.training.batches import SharedCollator, plain_dataset
+from tests import tiny
 
 LAYOUTS = ["scenario_first", "persona_first"]
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from transformers import AutoTokenizer
 
 from socrates.errors import TrainingError
@@ -15,6 +14,7 @@ from socrates.params import load
 from socrates.params.train import Train
 from socrates.training.batches import SharedCollator, plain_dataset
 from socrates.training.plan import batches, row_order
+from tests import tiny
 
 SHARED = Path(os.environ.get("SOCRATES_SHARED", tiny.ROOT.parent / "shared"))
 TRAIN = load(Train, tiny.ROOT / "params.yaml")

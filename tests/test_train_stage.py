@@ -1,0 +1,180 @@
+"""The real train stage on a two-layer model: files, resume, processes, refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from peft import PeftModel
+from ruamel.yaml import YAML
+from safetensors.numpy import load_file
+
+from socrates.model.base import load_base
+from socrates.model.builtin import build_builtin
+from socrates.params import parse, read_yaml
+from socrates.params.data import World
+from socrates.params.model import Model
+from socrates.survey.world import generate
+from tests import tiny
+
+STEPS = 8
+
+
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which everything before train has run."""
+    folder = tmp_path_factory.mktemp("ready")
+    raw = read_yaml(tiny.ROOT / "params.yaml")
+    raw["model"]["tiny"] |= tiny.TINY.model_dump()
+    raw["prompt"]["max_length"] = 400
+    raw["lora"]["r"] = 4
+    raw["train"] |= {
+        "global_batch": 8,
+        "micro_batch": 4,
+        "group_size": 4,
+        "max_steps": STEPS,
+        "log_steps": 1,
+        "eval_steps": 4,
+        "eval_rows": 8,
+        "save_steps": 3,
+    }
+    model = parse(raw)["model"]
+    assert isinstance(model, Model)
+    YAML().dump(raw, folder / "params.yaml")
+    responses, _ = generate(World(studies=8, participants=6, seed=1))
+    studies = sorted(responses["study_id"].unique())
+    (folder / "data/splits").mkdir(parents=True)
+    for name, chosen in {"train": studies[:6], "val": studies[6:]}.items():
+        rows = responses.filter(pl.col("study_id").is_in(chosen))
+        rows.write_parquet(folder / f"data/splits/{name}.parquet")
+        if name == "train":
+            (folder / "models/base").mkdir(parents=True)
+            build_builtin(rows, model, "scenario_first", folder / "models/base")
+    return folder
+
+
+def copy(ready: Path, folder: Path, **train: object) -> Path:
+    """A run folder of its own on the same inputs, with some train params changed."""
+    raw = read_yaml(ready / "params.yaml")
+    raw["train"] |= train
+    folder.mkdir()
+    YAML().dump(raw, folder / "params.yaml")
+    (folder / "data").symlink_to(ready / "data")
+    (folder / "models").mkdir()
+    (folder / "models/base").symlink_to(ready / "models/base")
+    return folder
+
+
+def run(folder: Path, *command: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tiny.ROOT),
+        "OMP_NUM_THREADS": "1",
+        "SOCRATES_PROCESSES": str(processes),
+        "SOCRATES_SCRATCH": str(folder / "scratch"),
+    }
+    return subprocess.run(
+        [sys.executable, *(command or ("-m", "stages.train"))],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def adapter(folder: Path) -> bytes:
+    return (folder / "models/adapter/adapter_model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def done(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy(ready, tmp_path_factory.mktemp("done") / "run")
+    result = run(folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_the_adapter_folder_is_complete_and_loads(done: Path) -> None:
+    names = {path.name for path in (done / "models/adapter").iterdir()}
+    expected = {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "training.json"}
+    assert expected <= names
+    assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in names)
+    record = json.loads((done / "models/adapter/training.json").read_text())
+    assert record["steps"] == STEPS and record["rows"] == 8 * STEPS and record["loss"] > 0
+    model = parse(read_yaml(done / "params.yaml"))["model"]
+    assert isinstance(model, Model)
+    PeftModel.from_pretrained(load_base(done / "models/base", model), done / "models/adapter")
+
+
+def test_curves_have_every_column_at_its_steps(done: Path) -> None:
+    curves = pl.read_csv(done / "metrics/train.csv")
+    assert curves["step"].to_list() == list(range(STEPS + 1))
+    trained = curves.filter(pl.col("step") > 0)
+    for name in ("loss", "answer_token_accuracy", "entropy", "gradient_norm", "learning_rate"):
+        assert trained[name].null_count() == 0, name
+    assert curves.filter(pl.col("validation_loss").is_not_null())["step"].to_list() == [0, 4, 8]
+
+
+@pytest.mark.parametrize("place", ["2:training", "3:sealing", "6:committed"])
+def test_killed_anywhere_it_ends_bit_for_bit_the_same(
+    place: str, ready: Path, done: Path, tmp_path: Path
+) -> None:
+    folder = copy(ready, tmp_path / "run")
+    killed = run(folder, str(tiny.ROOT / "tests/killing.py"), place, "stages.train")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (folder / "models/adapter").exists()
+    assert run(folder).returncode == 0
+    assert adapter(folder) == adapter(done)
+    assert (folder / "metrics/train.csv").read_bytes() == (done / "metrics/train.csv").read_bytes()
+
+
+def test_two_processes_train_the_same_adapter(ready: Path, done: Path, tmp_path: Path) -> None:
+    one = copy(ready, tmp_path / "one")
+    no_dropout(one)
+    assert run(one).returncode == 0
+    two = copy(ready, tmp_path / "two")
+    no_dropout(two)
+    result = run(two, processes=2)
+    assert result.returncode == 0, result.stderr
+    losses = [pl.read_csv(folder / "metrics/train.csv")["loss"].drop_nulls() for folder in (one, two)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=2e-3)
+    weights = [load_file(folder / "models/adapter/adapter_model.safetensors") for folder in (one, two)]
+    for name, values in weights[0].items():
+        np.testing.assert_allclose(weights[1][name], values, atol=2e-3)
+
+
+def test_the_shared_and_the_plain_path_train_the_same_adapter(ready: Path, tmp_path: Path) -> None:
+    losses = []
+    for shared in (True, False):
+        # Groups of one: the plain path shuffles rows, and both must see the same ones.
+        folder = copy(ready, tmp_path / str(shared), share_scenario=shared, group_size=1)
+        no_dropout(folder)
+        result = run(folder)
+        assert result.returncode == 0, result.stderr
+        losses.append(pl.read_csv(folder / "metrics/train.csv")["loss"].drop_nulls().to_numpy())
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def no_dropout(folder: Path) -> None:
+    raw = read_yaml(folder / "params.yaml")
+    raw["lora"]["dropout"] = 0.0
+    YAML().dump(raw, folder / "params.yaml")
+
+
+def test_sharing_with_the_persona_first_is_refused_in_one_line(ready: Path, tmp_path: Path) -> None:
+    folder = copy(ready, tmp_path / "run")
+    raw = read_yaml(folder / "params.yaml")
+    raw["prompt"]["layout"] = "persona_first"
+    YAML().dump(raw, folder / "params.yaml")
+    result = run(folder)
+    assert result.returncode == 1
+    assert [line for line in result.stderr.splitlines() if "share_scenario" in line][-1].startswith("error:")
+    assert "Traceback" not in result.stderr
+    assert not (folder / "models/adapter").exists()
