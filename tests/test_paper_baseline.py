@@ -52,7 +52,9 @@ def commit_all(folder: Path) -> None:
 
 
 def git(folder: Path, *command: str) -> str:
-    return subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", *command], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_dvc_shows_the_run_against_the_paper(repo: Path) -> None:
