@@ -44,7 +44,7 @@ preset: env  ## write presets/NAME.yaml into params.yaml: make preset NAME=one-p
 compare: env  ## two runs, paired by cell: make compare A=rev B=rev (or workspace)
 	python -m socrates.evaluation.compare $(A) $(B)
 
-paper-baseline:  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
-	./docs/paper-baseline.sh
+paper-baseline: env  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
+	python -m socrates.evaluation.paper_baseline
 
 .PHONY: help env env-dev repro watch test check preset compare paper-baseline

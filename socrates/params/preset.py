@@ -1,0 +1,151 @@
+"""A preset written into ``params.yaml``: ``make preset NAME=one-percent``.
+
+Reads presets/NAME.yaml, an overlay: the keys it names get its values, all others stay, so presets
+and edits by hand combine. ``extends: OTHER`` in an overlay applies that preset first. Comments, order
+and layout of params.yaml are kept, and nothing is written unless the whole result is valid.
+Run: ``python -m socrates.params.preset NAME``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from socrates.errors import ParamsError, run
+from socrates.files import write_text
+from socrates.params import PATH, parse
+
+FOLDER = Path("presets")
+EXTENDS = "extends"
+TRAILING_COMMENT = re.compile(r"^ *\w+: .*? (?=# )")
+
+
+def apply(name: str, path: Path = PATH, folder: Path = FOLDER) -> list[str]:
+    """Write preset ``name`` of ``folder`` into the parameter file ``path``, atomically.
+
+    Returns:
+        The changes, one ``section.key: old -> new`` each, in the order of the file. Without a change
+        the file is not touched.
+
+    Raises:
+        ParamsError: no such preset, a file that is not YAML, or a result that the typed parameters
+            refuse (unknown key, wrong type or range). All problems stand in the one message.
+    """
+    text, params = _read(path)
+    before = dict(_flat(params))
+    comment_column = _comment_column(text)
+    for layer in layers(name, folder):
+        _overlay(params, layer, comment_column)
+    written = _text(params)
+    try:
+        parse(YAML(typ="safe").load(written), path)
+    except ParamsError as error:
+        raise ParamsError(f"{folder / name}.yaml: cannot be applied to {error}") from None
+    changes = [
+        f"{key}: {json.dumps(before.get(key))} -> {json.dumps(value)}"
+        for key, value in _flat(params)
+        if key not in before or before[key] != value
+    ]
+    if changes:
+        write_text(path, written)
+    return changes
+
+
+def layers(name: str, folder: Path = FOLDER, extended_by: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """The overlays that make up preset ``name``, in the order in which they are applied.
+
+    Raises:
+        ParamsError: no such preset, a file that is not YAML, or presets that extend each other.
+    """
+    known = sorted(file.stem for file in folder.glob("*.yaml"))
+    if name not in known:
+        raise ParamsError(f"{folder}: no preset {name!r}; there are {', '.join(known) or 'none'}")
+    if name in extended_by:
+        raise ParamsError(f"{folder / name}.yaml: {EXTENDS}: {' -> '.join([*extended_by, name])} is a circle")
+    overlay = _read(folder / f"{name}.yaml")[1]
+    below = overlay.pop(EXTENDS, None)
+    return [*(layers(str(below), folder, (*extended_by, name)) if below else []), overlay]
+
+
+def _overlay(target: Any, overlay: Mapping[str, Any], comment_column: int) -> None:
+    """Set the values of ``overlay`` in a round-trip mapping; an unknown key is set too, for the check to name."""
+    for key, value in overlay.items():
+        old = target.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            _overlay(old, value, comment_column)
+        elif key not in target or old != value:
+            target[key] = value
+            comment = target.ca.items.get(key, [None] * 3)[2]
+            if comment:  # a long value may have pushed it to the right: back into line
+                comment.column = comment_column
+
+
+def _comment_column(text: str) -> int:
+    """The column at which most comments behind a value start."""
+    found = Counter(match.end() for line in text.splitlines() if (match := TRAILING_COMMENT.match(line)))
+    return found.most_common(1)[0][0] if found else 0
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.width = 4096  # no line is folded
+    yaml.preserve_quotes = True
+    # By default null would be written as nothing.
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
+def _read(path: Path) -> tuple[str, Any]:
+    """Text and round-trip mapping of a YAML file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = _yaml().load(text)
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: not found; run from the folder that holds it") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, Mapping):
+        raise ParamsError(f"{path}: expected sections such as 'data:' and 'train:'")
+    return text, content
+
+
+def _text(content: Any) -> str:
+    stream = io.StringIO()
+    _yaml().dump(content, stream)
+    return stream.getvalue()
+
+
+def main() -> None:
+    """Apply the named preset and print what changed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", nargs="?", default="", help="a file of presets/, without .yaml")
+    name = parser.parse_args().name
+    changes = apply(name)
+    for change in changes:
+        print(f"  {change}")
+    print(f"preset {name}: {len(changes)} values changed in {PATH}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,373 @@
+"""The parameter file: what is refused, with which one line, and what a preset may do to it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from socrates import params
+from socrates.errors import ParamsError
+from socrates.params.lora import Lora
+from socrates.params.preset import FOLDER, apply, layers
+from socrates.params.train import Train
+
+ROOT = Path(__file__).resolve().parents[1]
+PRESETS = sorted(path.stem for path in (ROOT / FOLDER).glob("*.yaml"))
+BRANCH = "main"
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+def demo_text() -> str:
+    """params.yaml with the demo preset: what ships, also where somebody's experiment stands in the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "params.yaml")
+        shutil.copyfile(ROOT / "params.yaml", file)
+        apply("demo", file, ROOT / FOLDER)
+        return file.read_text(encoding="utf-8")
+
+
+SHIPPED = demo_text()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "params.yaml"
+    file.write_text(SHIPPED, encoding="utf-8")
+    return file
+
+
+def read(text: str = SHIPPED) -> dict[str, Any]:
+    return YAML(typ="safe").load(text)
+
+
+def with_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The shipped parameters with values at dotted keys."""
+    raw = read()
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        inner = raw
+        for section in sections:
+            inner = inner[section]
+        inner[last] = value
+    return raw
+
+
+def flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def refusal(raw: dict[str, Any]) -> str:
+    with pytest.raises(ParamsError) as refused:
+        params.parse(raw)
+    text = str(refused.value)
+    assert "\n" not in text
+    assert text.startswith("params.yaml: ")
+    return text
+
+
+def test_the_file_is_valid_and_names_every_section_in_order() -> None:
+    sections = params.parse(read())
+    assert list(read()) == list(params.SECTIONS)
+    for name, section in sections.items():
+        assert section.model_dump() == read()[name]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("trian", {}, "trian: unknown key (did you mean train?)"),
+        ("train.learning_rte", 1e-5, "train.learning_rte: unknown key (did you mean learning_rate?)"),
+        ("model.tiny.layer", 2, "model.tiny.layer: unknown key (did you mean layers?)"),
+        ("data.synthetic.zzz", 1, "data.synthetic.zzz: unknown key"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(key: str, value: Any, says: str) -> None:
+    assert refusal(with_values({key: value})) == f"params.yaml: {says}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.max_steps", "150"),
+        ("train.max_steps", 1.5),
+        ("train.max_steps", True),
+        ("train.learning_rate", "1e-5"),
+        ("train.learning_rate", None),
+        ("train.share_scenario", 1),
+        ("train.share_scenario", "yes"),
+        ("lora.target_modules", "q_proj"),
+        ("lora.target_modules", [1]),
+        ("model.name", 14),
+        ("data.path", 3),
+        ("model.tiny", None),
+    ],
+)
+def test_a_mistyped_value_is_refused_not_converted(key: str, value: Any) -> None:
+    text = refusal(with_values({key: value}))
+    assert f"params.yaml: {key}" in text
+    assert ";" not in text  # one problem, said once
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sample.fraction", 0.0),
+        ("sample.fraction", -0.1),
+        ("sample.fraction", 1.01),
+        ("sample.fraction", float("nan")),
+        ("data.max_rejected", 1.5),
+        ("data.synthetic.studies", 7),
+        ("lora.r", 0),
+        ("lora.alpha", 0),
+        ("lora.dropout", 1.0),
+        ("lora.target_modules", []),
+        ("train.global_batch", 0),
+        ("train.learning_rate", 0.0),
+        ("train.learning_rate", float("inf")),
+        ("train.epochs", -1.0),
+        ("train.warmup_ratio", 1.0),
+        ("train.max_steps", 0),
+        ("prompt.max_length", 1),
+        ("deepspeed.zero_stage", 4),
+        ("evaluate.top_p", 0.0),
+        ("evaluate.temperature", 0.0),
+        ("predict.max_options", 1),
+        ("backup.stop_seconds", -1.0),
+    ],
+)
+def test_a_value_outside_its_range_is_refused(key: str, value: Any) -> None:
+    text = refusal(with_values({key: value}))
+    assert f"{key}: " in text
+    assert f"(got {value!r})" in text
+
+
+@pytest.mark.parametrize("fraction", [1.0, 1, 0.01, 1e-9])
+def test_a_fraction_may_be_anything_above_zero_up_to_one(fraction: float) -> None:
+    params.parse(with_values({"sample.fraction": fraction}))
+
+
+@pytest.mark.parametrize("section", list(params.SECTIONS))
+def test_a_missing_section_or_key_is_named(section: str) -> None:
+    raw = read()
+    key = next(iter(raw[section]))
+    del raw[section][key]
+    assert refusal(raw) == f"params.yaml: {section}.{key}: is missing"
+    del raw[section]
+    assert refusal(raw) == f"params.yaml: {section}: section is missing"
+
+
+@pytest.mark.parametrize("floating", [BRANCH, "v1.0", COMMIT[:12], COMMIT.upper().replace("0", "G"), ""])
+def test_a_floating_hub_revision_is_refused_for_data_and_model(floating: str) -> None:
+    hub = {"data.source": "hub", "model.name": "someone/a-model"}
+    text = refusal(with_values({**hub, "data.revision": floating, "model.revision": floating}))
+    assert text.count("full 40-digit commit hash") == 2
+    params.parse(with_values({**hub, "data.revision": COMMIT, "model.revision": COMMIT}))
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"model.name": "someone/a-model"}, "revision must be a full 40-digit commit hash"),
+        ({"model.name": "builtin/large"}, "only built-in model is builtin/tiny-qwen2"),
+        (
+            {"model.name": "someone/a-model", "model.revision": COMMIT, "model.tokenizer": "folder"},
+            "tokenizer is for the built-in model",
+        ),
+        ({"data.source": "local"}, "source 'local' needs a path"),
+        ({"sample.max_per_cell": 5}, "max_per_cell is used only with by: cell"),
+    ],
+)
+def test_keys_that_contradict_each_other_are_refused(values: dict[str, Any], says: str) -> None:
+    assert says in refusal(with_values(values))
+
+
+def test_all_problems_stand_in_one_line() -> None:
+    raw = with_values({"sample.fraction": 2.0, "train.learning_rte": 1e-5, "lora.r": "16", "extra": 1})
+    del raw["evaluate"]["draws"], raw["deepspeed"]
+    text = refusal(raw)
+    for problem in (
+        "extra: unknown key",
+        "sample.fraction: ",
+        "train.learning_rte: unknown key",
+        "lora.r: ",
+        "deepspeed: section is missing",
+        "evaluate.draws: is missing",
+    ):
+        assert problem in text
+    assert text.count(";") == 5
+
+
+def test_a_problem_in_another_section_stops_a_stage_too(path: Path) -> None:
+    path.write_text(SHIPPED.replace("draws: 20", "draws: 0"))
+    with pytest.raises(ParamsError, match=r"evaluate\.draws"):
+        params.load(Train, path)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "not found"),
+        ("train: [", "not valid YAML"),
+        ("train: {a: 1, a: 2}", "not valid YAML"),
+        ("- train", "expected sections"),
+        ("", "expected sections"),
+        ("train: 3", "train: "),
+    ],
+)
+def test_a_file_that_is_not_a_mapping_of_sections_is_one_line(
+    path: Path, content: str | None, says: str
+) -> None:
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(ParamsError) as refused:
+        params.load(Lora, path)
+    assert says in str(refused.value)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_exponent_without_a_point_is_a_number(path: Path) -> None:
+    path.write_text(SHIPPED.replace("learning_rate: 2.0e-3\n  epochs", "learning_rate: 1e-5\n  epochs"))
+    assert params.load(Train, path).learning_rate == 1e-5
+
+
+def test_a_section_cannot_be_changed_after_it_was_read() -> None:
+    lora = params.parse(read())["lora"]
+    with pytest.raises(ValidationError):
+        lora.r = 32  # type: ignore[attr-defined]
+
+
+def test_alpha_left_out_is_twice_r() -> None:
+    lora = Lora.model_validate({**read()["lora"], "r": 24, "alpha": None})
+    assert lora.scaling_alpha == 48
+    assert lora.model_copy(update={"alpha": 7}).scaling_alpha == 7
+
+
+def test_the_presets_that_the_readme_promises_are_there() -> None:
+    assert {"demo", "smoke", "one-percent", "full", "local-jsonl"} <= set(PRESETS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_loads_through_the_typed_parameters(name: str, path: Path) -> None:
+    apply(name, path, ROOT / FOLDER)
+    loaded = params.read_yaml(path)
+    params.parse(loaded, path)
+    written = dict(flat(loaded))
+    for key, value in flat(layers(name, ROOT / FOLDER)[-1]):
+        assert written[key] == value
+
+
+def test_the_file_at_hand_is_the_demo() -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert text == SHIPPED, "a new default belongs in presets/demo.yaml too; `make preset NAME=demo` undoes"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_demo_brings_back_the_shipped_file_byte_for_byte(name: str, path: Path) -> None:
+    apply(name, path, ROOT / FOLDER)
+    apply("demo", path, ROOT / FOLDER)
+    assert path.read_text(encoding="utf-8") == SHIPPED
+
+
+def test_demo_names_every_key_that_another_preset_sets() -> None:
+    demo = dict(flat(layers("demo", ROOT / FOLDER)[0]))
+    for name in PRESETS:
+        assert {key for key, _ in flat(layers(name, ROOT / FOLDER)[-1])} <= set(demo), name
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "smoke"])
+def test_what_was_applied_before_leaves_no_trace(name: str, path: Path) -> None:
+    apply(name, path, ROOT / FOLDER)
+    alone = path.read_text(encoding="utf-8")
+    for other in PRESETS:
+        apply(other, path, ROOT / FOLDER)
+        apply(name, path, ROOT / FOLDER)
+        assert path.read_text(encoding="utf-8") == alone
+
+
+def test_smoke_shortens_the_experiment_that_stands_there(path: Path) -> None:
+    apply("one-percent", path, ROOT / FOLDER)
+    before = dict(flat(params.read_yaml(path)))
+    apply("smoke", path, ROOT / FOLDER)
+    after = dict(flat(params.read_yaml(path)))
+    assert after["model.name"] == before["model.name"] == "Qwen/Qwen2.5-14B-Instruct"
+    assert (after["train.max_steps"], after["lora.r"], after["lora.alpha"]) == (10, 32, 64)
+
+
+def test_comments_and_lines_stay_where_they_are(path: Path) -> None:
+    apply("full", path, ROOT / FOLDER)
+    old, new = SHIPPED.splitlines(), path.read_text(encoding="utf-8").splitlines()
+    assert len(old) == len(new)
+    for before, after in zip(old, new, strict=True):
+        assert before.partition(" # ")[2] == after.partition(" # ")[2]
+        assert before.partition(":")[0] == after.partition(":")[0]
+
+
+def test_only_changes_are_reported_and_none_touches_the_file(path: Path) -> None:
+    assert "lora.r: 16 -> 32" in apply("smoke", path, ROOT / FOLDER)
+    untouched = path.stat().st_mtime_ns
+    assert apply("smoke", path, ROOT / FOLDER) == []
+    assert path.stat().st_mtime_ns == untouched
+
+
+@pytest.mark.parametrize(
+    ("overlay", "says"),
+    [
+        ("train: {max_stepz: 10}", "train.max_stepz: unknown key (did you mean max_steps?)"),
+        ("nothing: {a: 1}", "nothing: unknown key"),
+        ("lora: {r: '16'}", "lora.r: "),
+        ("lora: 3", "lora: "),
+        ("lora: {r: {x: 1}}", "lora.r: "),
+        ("sample: {fraction: 0}", "sample.fraction: "),
+        ("lora: [", "not valid YAML"),
+        ("- lora", "expected sections"),
+        ("extends: mine", "circle"),
+        ("extends: nobody", "no preset 'nobody'"),
+        ("train: {max_stepz: 1}\nlora: {r: 0}", "; "),
+    ],
+)
+def test_a_preset_that_does_not_fit_is_one_line_and_writes_nothing(
+    overlay: str, says: str, path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(overlay)
+    with pytest.raises(ParamsError) as refused:
+        apply("mine", path, folder)
+    text = str(refused.value)
+    assert says in text
+    assert "presets" in text
+    assert "\n" not in text
+    assert path.read_text(encoding="utf-8") == SHIPPED
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["params.yaml", "presets"]
+
+
+@pytest.mark.parametrize("name", ["nosuch", "", "../presets/demo", "demo.yaml"])
+def test_an_unknown_preset_lists_the_known_ones(name: str, path: Path) -> None:
+    with pytest.raises(ParamsError, match="there are demo, full"):
+        apply(name, path, ROOT / FOLDER)
+
+
+def test_the_command_ends_with_one_line_and_status_1(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "socrates.params.preset", "demo"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == "error: params.yaml: not found; run from the folder that holds it\n"
