@@ -1,1 +1,1 @@
-"""What a person reads: tables, figures, the HTML page, the model card."""
+"""Floor 4: the page that a person reads, its figures and its warnings."""

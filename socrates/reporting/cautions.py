@@ -1,0 +1,149 @@
+"""What a reader must know before the headline: reasons why these data cannot carry it, in words."""
+
+from __future__ import annotations
+
+from socrates.reporting.read import Report
+
+# Below 20 studies a difference as large as the paper's is found less than four times in five (the table of
+# docs/measurement.md, "Differences of two predictors").
+FEW_STUDIES = 20
+# The paper's 40 studies have 798 cells. Below 50 a handful of odd questions decides the mean.
+FEW_CELLS = 50
+# A sample of 30 from a five-point scale that is answered evenly lies W = 0.065 from its source on average.
+FEW_RESPONDENTS = 30
+FEW_VALID = 0.9
+MANY_LOST = 0.1
+SMALL_MODEL = 100_000_000  # parameters
+
+
+def cautions(report: Report) -> list[str]:
+    """One sentence or two per reason; empty where the headline can stand."""
+    found = [*_data(report), *_sizes(report), *_comparisons(report), *_answers(report)]
+    return [text for text in found if text]
+
+
+def comparable(report: Report) -> bool:
+    """Whether the studies are those of the paper's table: its data, its unseen studies, all rows."""
+    params = report.params
+    return bool(
+        report.raw.get("source") == "hub"
+        and report.splits.get("split", {}).get("method") == "official"
+        and params.get("sample", {}).get("fraction") == 1.0
+    )
+
+
+def _data(report: Report) -> list[str]:
+    texts = []
+    if report.synthetic:
+        texts.append(
+            "The data are synthetic. The respondents were made by a program, so that no figure here says "
+            "anything about people; the page shows that the pipeline and its measurement work."
+        )
+    if not comparable(report):
+        texts.append(
+            "The studies are not the ones of the paper's table. Its figures show the order of magnitude; "
+            "being below or above them is no result."
+        )
+    size = report.base.get("parameters")
+    if size and size < SMALL_MODEL:
+        texts.append(
+            f"The base model is a small one made here ({size:,} parameters) that has read nothing but the "
+            "training studies. It stands in for a language model."
+        )
+    near = report.splits.get("overlap", {}).get("near_duplicate_scenarios", 0)
+    if near:
+        texts.append(
+            f"{near:,} test scenarios are nearly the same as a training scenario (after case, white space and "
+            "numbers are folded). The studies are unseen, these texts are not."
+        )
+    return texts
+
+
+def _sizes(report: Report) -> list[str]:
+    texts = []
+    studies, cells = int(report.count("studies_scored")), int(report.count("cells_scored"))
+    people = report.count("respondents_per_cell_median")
+    if studies < FEW_STUDIES:
+        texts.append(
+            f"Only {studies} test studies were scored. The intervals allow for that by being wide: with fewer than "
+            f"{FEW_STUDIES} studies, a difference as large as the paper's (0.205 against 0.151) is often missed, and "
+            "one odd study moves the mean."
+        )
+    if cells < FEW_CELLS:
+        texts.append(
+            f"Only {cells} cells were scored; under {FEW_CELLS}, a few odd questions decide the mean."
+        )
+    if people < FEW_RESPONDENTS:
+        floor = report.estimate("empirical_best").value
+        least = f" Even people against themselves have W = {floor:.3f} here." if floor is not None else ""
+        texts.append(
+            f"Half of the cells have {people:g} respondents or fewer (under {FEW_RESPONDENTS}): the human "
+            f"distributions are blurred by chance.{least}"
+        )
+    total = report.count("cells")
+    if total and (total - cells) / total > MANY_LOST:
+        texts.append(f"{total - cells:,.0f} of {total:,} cells could not be scored; see what was left out.")
+    for model, manifest in sorted(report.predictions.items()):
+        lost = sum(manifest.get("excluded", {}).values())
+        if lost > MANY_LOST * (lost + manifest.get("rows", 0)):
+            texts.append(f"{lost:,} test answers got no prediction from {model}; see what was left out.")
+    return texts
+
+
+def _comparisons(report: Report) -> list[str]:
+    adapter, uniform = report.estimate("adapter"), report.estimate("uniform")
+    if adapter.value is None:
+        return ["No cell could be scored, so that there is no headline."]
+    if not adapter.bounded:
+        return ["The figures have no intervals (evaluate.bootstrap is 0 or there is one study only)."]
+    texts = []
+    sign = report.metrics.get("adapter_minus_uniform", {}).get("wasserstein_sign", 0)
+    if sign > 0:
+        texts.append("The fine-tuned model is worse than a uniform guess.")
+    elif sign == 0:
+        texts.append(
+            "The fine-tuned model cannot be told apart from a uniform guess: the interval of their "
+            "difference, paired by cell, contains zero."
+        )
+    elif uniform.bounded and adapter.high >= uniform.low:  # type: ignore[operator]
+        texts.append(
+            "The interval of the fine-tuned model overlaps that of a uniform guess, although the difference "
+            "paired by cell is below zero: better than guessing on these studies, by an uncertain amount."
+        )
+    texts += [
+        _against(report, "train_marginal", "the average of the training studies, which reads no question"),
+        _against(report, "base", "the base model"),
+    ]
+    return texts
+
+
+def _against(report: Report, other: str, words: str) -> str:
+    adapter, rival = report.estimate("adapter").value, report.estimate(other).value
+    sign = report.metrics.get(f"adapter_minus_{other}", {}).get("wasserstein_sign", 0)
+    if adapter is None or rival is None or sign < 0:
+        return ""
+    if adapter > rival:
+        sure = "and the interval of the difference excludes zero" if sign > 0 else "if not significantly"
+        return f"The fine-tuned model is worse than {words}: W = {adapter:.3f} against {rival:.3f}, {sure}."
+    return f"An advantage over {words} is not established: the interval of the difference contains zero."
+
+
+def _answers(report: Report) -> list[str]:
+    texts = []
+    effects = report.estimate("adapter", "effects.r")
+    if effects.value is None:
+        texts.append(
+            "Effects of conditions could not be compared, or the model does not react to conditions."
+        )
+    elif effects.bounded and effects.low <= 0:  # type: ignore[operator]
+        texts.append(
+            "The model's differences between conditions do not track those of people credibly (the interval of "
+            "their correlation reaches zero or below). It is of no use for comparing conditions."
+        )
+    valid = report.estimate("adapter", "format_validity").value
+    if valid is not None and valid < FEW_VALID:
+        texts.append(
+            f"The fine-tuned model puts only {valid:.0%} of its probability on answers that the question allows; "
+            "its distributions are those of that part."
+        )
+    return texts

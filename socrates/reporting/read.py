@@ -1,0 +1,190 @@
+"""Everything a report is made from, read once and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from socrates.errors import DataError
+from socrates.params import read_yaml
+from socrates.survey import tables as survey_tables
+from socrates.survey.tables import CELL
+from socrates.training.runlog import curves, read_lines
+
+TABLES = (
+    "cells",
+    "cell_scores",
+    "studies",
+    "distributions",
+    "effects",
+    "reliability",
+    "groups",
+    "group_gaps",
+    "seed_convention",
+)
+MODELS = ("adapter", "base")
+TEXT = {"study_id": pl.String, "group": pl.String, "attribute": pl.String, "predictor": pl.String}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval; None where it is not defined or has no interval."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def bounded(self) -> bool:
+        return self.low is not None and self.high is not None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The inputs of a report.
+
+    Attributes:
+        metrics: figure by dotted key below each part of metrics/evaluate.json (``adapter``, ``counts`` ...).
+        paper: the same of metrics/paper.json; ``source`` and ``reported`` hold words and further models.
+        tables: metrics/tables/, by name.
+        curves: metrics/train.csv.
+        questions: columns of CELL, ``text`` (the commonest wording) and ``wordings`` (how many there are).
+        raw, splits, training, base: the manifests of the stages of those names.
+        predictions: the manifests of ``adapter`` and ``base``.
+        params: params.yaml as it stands.
+        records: what the machine's run records say, by title; empty where there are none.
+    """
+
+    metrics: dict[str, dict[str, Any]]
+    paper: dict[str, dict[str, Any]]
+    tables: dict[str, pl.DataFrame]
+    curves: pl.DataFrame
+    questions: pl.DataFrame
+    raw: dict[str, Any]
+    splits: dict[str, Any]
+    predictions: dict[str, dict[str, Any]]
+    training: dict[str, Any]
+    base: dict[str, Any]
+    params: dict[str, Any]
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def estimate(self, part: str, key: str = "wasserstein") -> Estimate:
+        """A figure of ``adapter``, ``adapter_minus_base`` ... with its interval."""
+        found = self.metrics.get(part, {})
+        return Estimate(found.get(key), found.get(f"{key}_low"), found.get(f"{key}_high"))
+
+    def count(self, key: str) -> float:
+        """A count of the evaluation; 0 where it is not given."""
+        return self.metrics.get("counts", {}).get(key) or 0
+
+    @property
+    def synthetic(self) -> bool:
+        return bool(self.raw.get("source") == "synthetic")
+
+
+def read_report(folder: Path) -> Report:
+    """Read a report's inputs from a project folder.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+    """
+    metrics = folder / "metrics"
+    data = folder / "data"
+    return Report(
+        metrics=_parts(read_json(metrics / "evaluate.json")),
+        paper=_parts(read_json(metrics / "paper.json")),
+        tables={name: read_csv(metrics / "tables" / f"{name}.csv") for name in TABLES},
+        curves=read_csv(metrics / "train.csv"),
+        questions=read_questions(data / "splits" / "test.parquet"),
+        raw=read_json(data / "raw" / "manifest.json"),
+        splits=read_json(data / "splits" / "manifest.json"),
+        predictions={m: read_json(data / "predictions" / m / "manifest.json") for m in MODELS},
+        training=read_json(folder / "models" / "adapter" / "training.json"),
+        base=read_json(folder / "models" / "base" / "manifest.json"),
+        params=read_yaml(folder / "params.yaml"),
+        records=read_records(folder / "runs"),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises :class:`DataError` where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run dvc repro") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); run dvc repro") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected an object; run dvc repro")
+    return found
+
+
+def read_csv(path: Path) -> pl.DataFrame:
+    """A table that the pipeline wrote as CSV. Raises :class:`DataError` where there is none."""
+    try:
+        # study ids may look like numbers
+        return pl.read_csv(path, schema_overrides=TEXT, infer_schema_length=None)
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run dvc repro") from None
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: not a readable CSV ({' '.join(str(error).split())})") from None
+
+
+def read_questions(path: Path) -> pl.DataFrame:
+    """The commonest text of every cell (the first in the alphabet of equally common ones)."""
+    columns = (*CELL, "stimuli")
+    rows = survey_tables.read_table(path, {name: survey_tables.RESPONSES[name] for name in columns})
+    return (
+        rows.group_by(*CELL, "stimuli")
+        .len()
+        .sort(*CELL, "len", "stimuli", descending=[False, False, False, True, False])
+        .group_by(CELL, maintain_order=True)
+        .agg(pl.col("stimuli").first().alias("text"), pl.len().alias("wordings"))
+    )
+
+
+def read_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the records of this machine say, by title; they are not part of the experiment and may be absent.
+
+    ``train.jsonl`` is summed up; of any ``*.json`` the plain values are taken.
+    """
+    records: dict[str, dict[str, Any]] = {}
+    log = curves(read_lines(folder / "train.jsonl"))
+    if log.last:
+        seconds = sum(line.get("seconds") or 0.0 for line in log.steps)
+        tokens = sum(line.get("tokens") or 0 for line in log.steps)
+        records["train, from its log"] = {
+            "optimiser steps": len(log.steps),
+            "seconds in steps": round(seconds, 1),
+            "tokens per second": round(tokens / seconds, 1) if seconds else None,
+            "starts": log.attempts,
+            "US dollars": log.last.get("usd"),
+        }
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue  # a record torn by a crash is no reason to have no report
+        if isinstance(found, dict):
+            records[path.stem] = {k: v for k, v in flatten(found).items() if not isinstance(v, list)}
+    return records
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _parts(tree: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {part: flatten(inner) for part, inner in tree.items() if isinstance(inner, Mapping)}

@@ -1,0 +1,37 @@
+"""report: the page that a person reads.
+
+Reads:   metrics/evaluate.json, metrics/tables/, metrics/paper.json, metrics/train.csv, params.yaml,
+         data/{raw,splits}/manifest.json, data/splits/test.parquet (question texts),
+         data/predictions/{base,adapter}/manifest.json, models/adapter/training.json,
+         models/base/manifest.json; runs/ where it exists (hardware and seconds of this machine)
+Writes:  metrics/report.html   one self-contained page
+         metrics/report.md     the same in words and tables, without figures, hardware and seconds
+Command: python -m stages.report
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from socrates import errors, files
+from socrates.reporting.cautions import cautions
+from socrates.reporting.page import render_html, render_markdown
+from socrates.reporting.read import read_report
+
+METRICS = Path("metrics")
+
+
+def main() -> None:
+    """Run the stage in the current folder."""
+    report = read_report(Path())
+    html, markdown = render_html(report), render_markdown(report)
+    files.write_text(METRICS / "report.html", html)
+    files.write_text(METRICS / "report.md", markdown)
+    print(
+        f"report: {METRICS / 'report.html'} ({len(html) // 1024} KiB) and report.md, "
+        f"{len(cautions(report))} warnings, {len(report.records)} run records"
+    )
+
+
+if __name__ == "__main__":
+    errors.run(main)
