@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Callable, Sequence
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import polars as pl
 from matplotlib import rc_context
@@ -18,7 +18,7 @@ P = ParamSpec("P")
 
 WIDTH = 4.0  # inches, 384 CSS pixels
 ROW = 0.19  # inches per row of a forest plot
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "socrates",  # otherwise the ids in the file are random
     "svg.fonttype": "path",  # the same on a machine without the font
     "font.family": "DejaVu Sans",  # comes with matplotlib
@@ -43,6 +43,7 @@ COLOURS = {
     "train_marginal": "#009e73",
 }
 MARKERS = {"adapter": "o", "base": "s", "uniform": "|", "train_marginal": "D"}
+_ROUND = [step * 10**power for power in range(10) for step in (1, 2, 5)]
 NAMES = {"human": "people", "adapter": "fine-tuned", "base": "base", "uniform": "uniform guess"}
 
 
@@ -69,8 +70,8 @@ def _interval(
 ) -> None:
     if estimate.value is None:
         return
-    if estimate.bounded:
-        axes.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=1.4)  # type: ignore[list-item]
+    if estimate.low is not None and estimate.high is not None:
+        axes.plot([estimate.low, estimate.high], [y, y], color=colour, linewidth=1.4)
     axes.plot(
         estimate.value, y, marker, color=colour, markersize=5, markerfacecolor=colour if filled else "white"
     )
@@ -133,14 +134,15 @@ def forest(studies: Sequence[tuple[str, dict[str, Estimate]]]) -> Figure:
 def distribution(options: Sequence[int], sides: dict[str, Sequence[float]]) -> Figure:
     """Share of each option among people (bars) and as predicted (points).
 
-    Long scales are merged into at most twenty neighbouring groups, named by their first option.
+    Long scales are merged into at most 21 groups of 2, 5, 10, 20 ... neighbouring options, each named by its
+    first: people prefer round numbers, and a group of six would hold two of those or one.
 
     Args:
         options: the allowed integers, ascending.
         sides: ``human``, ``adapter`` and ``base`` -> one probability per option.
     """
     figure, axes = _axes(1.9)
-    size = -(-len(options) // 20)
+    size = next(size for size in _ROUND if size * 21 >= len(options))
     starts = range(0, len(options), size)
     place = range(len(starts))
     for name, values in sides.items():

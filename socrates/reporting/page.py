@@ -25,6 +25,7 @@ DIFFERENCES = (
 )
 STUDIES_PER_FIGURE = 40  # so that a figure fits on a printed page
 LONG = 600  # characters of a question that are shown before one unfolds it
+SHORT = {"train_marginal": "training-study average", "pooled": "pooled people (oracle)"}
 PAPER_MODELS = {
     "qwen_14b_dpo": "Qwen 14B, DPO",
     "llama_8b": "Llama 8B, base",
@@ -211,16 +212,12 @@ def _paper(report: Report) -> list[tuple[str, Any, Any]]:
         )
         for name, label in PAPER_MODELS.items()
     ]
-    found = [(label, row.get("wasserstein"), row.get("drawn.accuracy")) for label, row in rows]
-    return sorted((row for row in found if row[1] is not None), key=lambda row: row[1])
+    figures_of = [(label, row.get("wasserstein"), row.get("drawn.accuracy")) for label, row in rows]
+    return sorted((row for row in figures_of if row[1] is not None), key=lambda row: row[1])
 
 
 def _headline_picture(report: Report, present: Iterable[str]) -> Picture:
-    run = [
-        (name, PREDICTORS[name].replace("training-study average", "training average"), report.estimate(name))
-        for name in present
-    ]
-    run = [(name, label.split(" for the")[0].split(", conditions")[0], found) for name, label, found in run]
+    run = [(name, SHORT.get(name, PREDICTORS[name]), report.estimate(name)) for name in present]
     paper = [
         (label, Estimate(report.paper[name].get("wasserstein")))
         for name, label in (
@@ -244,13 +241,16 @@ def _differences(report: Report) -> list[tuple[str, Estimate, Any, str]]:
         if found is None or found.get("wasserstein") is None:
             continue
         sign = found.get("wasserstein_sign", 0)
-        words = {-1: f"{first} is closer to people", 1: f"{second} is closer to people"}.get(
-            sign, "not established: the interval contains zero"
+        closer = {-1: first, 1: second}.get(sign)
+        names = {name: SHORT.get(name, PREDICTORS[name]) for name in (first, second)}
+        words = (
+            f"{names[closer]} is closer to people"
+            if closer
+            else "not established: the interval contains zero"
         )
-        for name in (first, second):
-            words = words.replace(name, PREDICTORS[name].split(" for the")[0])
-        label = f"{PREDICTORS[first]} − {PREDICTORS[second].split(' for the')[0]}"
-        rows.append((label, report.estimate(part), found.get("wasserstein_p"), words))
+        rows.append(
+            (f"{names[first]} − {names[second]}", report.estimate(part), found.get("wasserstein_p"), words)
+        )
     return rows
 
 

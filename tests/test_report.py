@@ -1,0 +1,418 @@
+"""The report as its reader gets it: what it warns of, what it shows, and that it asks nobody for anything."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from socrates.errors import DataError
+from socrates.evaluation.evaluate import evaluate
+from socrates.params import read_yaml
+from socrates.params.evaluate import Evaluate
+from socrates.reporting import figures
+from socrates.reporting.cautions import cautions
+from socrates.reporting.page import content, markdown_cell, number, render_html, render_markdown
+from socrates.reporting.read import Report, flatten, read_report
+from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
+from stages import report as stage
+
+ROOT = Path(__file__).resolve().parents[1]
+QUESTION = "How likely are you to repair a <broken> kettle & keep it | {{ 7 * 7 }}? Answer from 1 to 5."
+STUDIES, CONDITIONS, PEOPLE = 4, 2, 12
+
+
+def predictions(shift: float, rng: np.random.Generator) -> pl.DataFrame:
+    """People who answer around a mean that depends on the study, and a model that is off by ``shift``."""
+    rows: dict[str, list[Any]] = {name: [] for name in PREDICTIONS}
+    options = np.arange(1, 6)
+    people = np.random.default_rng(3)
+    sample = 0
+    for study in range(STUDIES):
+        for condition in range(1, CONDITIONS + 1):
+            for person in range(PEOPLE):
+                mean = 2 + 0.5 * study + 0.4 * (condition - 1)
+                weight = np.exp(-((options - mean - shift) ** 2)) + 0.01 * rng.random(5)
+                sample += 1
+                rows["study_id"].append(f"0{study}")  # looks like a number, is a name
+                rows["sample_id"].append(sample)
+                rows["participant"].append(person + PEOPLE * condition)
+                rows["condition_num"].append(condition)
+                rows["task_num"].append(1)
+                asked = {"gender": "Woman" if person % 2 else "Man"}
+                rows["demographic"].append({name: asked.get(name) for name in DEMOGRAPHICS})
+                rows["response"].append(int(np.clip(np.rint(people.normal(mean, 0.8)), 1, 5)))
+                rows["scale"].append("1..5")
+                rows["scale_rule"].append("range")
+                rows["probabilities"].append((weight / weight.sum()).tolist())
+                rows["allowed_mass"].append(0.99)
+    return pl.DataFrame(rows, schema=PREDICTIONS)
+
+
+@cache
+def made() -> str:
+    """A project folder as the stages before the report leave it, made once."""
+    import tempfile
+
+    return tempfile.mkdtemp(prefix="report-")
+
+
+@pytest.fixture(scope="module")
+def project() -> Iterator[Path]:
+    folder = Path(made())
+    rng = np.random.default_rng(5)
+    both = {"adapter": predictions(0.2, rng), "base": predictions(1.5, rng)}
+    params = Evaluate(
+        min_cell_size=5,
+        constant_cells="exclude",
+        draws=2,
+        temperature=0.6,
+        top_p=0.9,
+        bootstrap=50,
+        permutations=20,
+        min_group_size=5,
+        plot_cells=3,
+        seed=1,
+    )
+    train = pl.DataFrame({"study_id": ["t"] * 6, "scale": ["1..5"] * 6, "response": [1, 2, 2, 3, 3, 4]})
+    paths = {name: folder / f"{name}.parquet" for name in both}
+    result = evaluate(both, paths, train, None, {"adapter": {"no scale known": 3}, "base": {}}, params)
+
+    tables = folder / "metrics" / "tables"
+    tables.mkdir(parents=True)
+    for name, table in result.tables.items():
+        table.write_csv(tables / f"{name}.csv", float_precision=6)
+    write(folder / "metrics/evaluate.json", result.metrics)
+    shutil.copy(ROOT / "metrics" / "paper.json", folder / "metrics" / "paper.json")
+    (folder / "metrics" / "train.csv").write_text(
+        "step,loss,validation_loss,answer_token_accuracy\n0,,1.7,\n1,1.6,,0.3\n2,1.2,1.3,0.4\n"
+    )
+    shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
+    rejected = {"answer outside the stated scale": 17}
+    write(
+        folder / "data/raw/manifest.json",
+        {"source": "local", "rows_read": 113, "kept": {"rows": 96}, "rejected": rejected},
+    )
+    write(
+        folder / "data/splits/manifest.json",
+        {"split": {"method": "seeded"}, "overlap": {"shared_studies": 0}},
+    )
+    asked = both["adapter"].with_columns(stimuli=pl.lit(QUESTION)).select(list(RESPONSES))
+    asked.write_parquet(folder / "data/splits/test.parquet")
+    for name in both:
+        manifest = {"rows": 96, "excluded": {"no scale known": 3}, "scale_rules": {"range": 96}}
+        write(folder / f"data/predictions/{name}/manifest.json", manifest)
+    training = {"base": "ab" * 32, "versions": {"torch": "2.13.0"}, "steps": 2, "rows": 9, "tokens": 99}
+    write(folder / "models/adapter/training.json", training)
+    write(folder / "models/base/manifest.json", {"kind": "hub", "name": "some/model", "revision": "c" * 40})
+    yield folder
+    shutil.rmtree(folder)
+
+
+def write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+@pytest.fixture(scope="module")
+def report(project: Path) -> Report:
+    return read_report(project)
+
+
+@pytest.fixture(scope="module")
+def html(report: Report) -> str:
+    return render_html(report)
+
+
+class Page(HTMLParser):
+    """Collects what a browser would fetch, and the words it would show."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.tags: list[str] = []
+        self.words = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.fetched += [
+            value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")
+        ]
+        if tag == "img":
+            self.images.append(dict(attrs))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_page_fetches_nothing_and_runs_nothing(html: str) -> None:
+    page = Page(html)
+    assert page.fetched and all(address.startswith("data:") for address in page.fetched)
+    assert not {"script", "iframe", "object", "embed"} & set(page.tags)
+    assert "@import" not in html and "url(" not in html.split("<body>")[0]
+
+
+def test_every_figure_is_inline_and_described(html: str) -> None:
+    images = Page(html).images
+    assert len(images) >= 9  # headline, studies, three cells, two effects, reliability, group, curves
+    assert all((image["src"] or "").startswith("data:image/svg+xml,") and image["alt"] for image in images)
+
+
+def test_question_text_is_shown_as_text(html: str, report: Report) -> None:
+    assert QUESTION in Page(html).words  # escaped in the page, and no template within the template
+    assert "broken" not in Page(html).tags
+    assert "&lt;broken> kettle & keep it \\|" in render_markdown(report)
+
+
+def test_equal_input_gives_equal_bytes(project: Path, html: str, report: Report) -> None:
+    again = read_report(project)
+    assert render_html(again) == html
+    assert render_markdown(again) == render_markdown(report)
+
+
+def test_best_median_and_worst_cell_are_named_in_order(report: Report) -> None:
+    cells = content(report)["cells"]
+    assert [cell.place.split(",")[0].split(" of")[0] for cell in cells] == ["best", "median", "worst"]
+    assert [cell.adapter for cell in cells] == sorted(cell.adapter for cell in cells)
+    scores = report.tables["cell_scores"].filter(pl.col("predictor") == "adapter")["wasserstein"]
+    assert cells[0].adapter == scores.min() and cells[-1].adapter == scores.max()
+
+
+def test_headline_stands_beside_baselines_intervals_and_paper(html: str, report: Report) -> None:
+    words = Page(html).words
+    for part in ("adapter", "base", "uniform", "train_marginal", "empirical_best"):
+        found = report.estimate(part)
+        assert found.bounded and number(found.value) in words and number(found.low) in words
+    assert "0.151" in words and "0.205" in words and "Kolluri" in words
+
+
+def test_simulated_answers_are_never_offered_as_people(html: str, report: Report) -> None:
+    for text in (Page(html).words, render_markdown(report)):
+        assert "Simulated answers are no substitute for people." in text
+        assert "never a headline" in " ".join(text.split())
+
+
+def test_rejects_are_counted_with_their_reason(html: str, report: Report) -> None:
+    for text in (html, render_markdown(report)):
+        assert re.search(r"answer outside the stated scale \(rows\)(</td><td>| \| )17", text)
+
+
+def test_run_record_is_shown_in_the_page_alone_and_may_be_missing(
+    project: Path, report: Report, html: str
+) -> None:
+    assert "No run record was found" in html
+    lines = [
+        {"event": "start", "usd": 0.0, "fingerprint": "f", "step": 0},
+        {"event": "step", "usd": 1.5, "fingerprint": "f", "step": 1, "seconds": 2.0, "tokens": 700},
+    ]
+    runs = project / "runs"
+    runs.mkdir()
+    try:
+        (runs / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"torn')
+        write(runs / "machine.json", {"device": {"name": "an accelerator"}})
+        (runs / "torn.json").write_text("{")
+        recorded = read_report(project)
+    finally:
+        shutil.rmtree(runs)
+    assert recorded.records["train, from its log"]["tokens per second"] == 350
+    page = render_html(recorded)
+    assert "an accelerator" in page and "350" in page and "No run record" not in page
+    assert render_markdown(recorded) == render_markdown(report)
+
+
+@contextmanager
+def without(path: Path) -> Iterator[None]:
+    aside = path.with_name(path.name + ".aside")
+    path.rename(aside)
+    try:
+        yield
+    finally:
+        aside.rename(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics/evaluate.json", "metrics/tables/effects.csv", "models/base/manifest.json"]
+)
+def test_missing_input_is_named(project: Path, name: str) -> None:
+    with without(project / name), pytest.raises(DataError, match=re.escape(name)):
+        read_report(project)
+
+
+def test_stage_writes_both_files(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    stage.main()
+    assert (
+        (project / "metrics/report.html").stat().st_size > (project / "metrics/report.md").stat().st_size > 0
+    )
+    assert capsys.readouterr().out.startswith("report: metrics/report.html")
+
+
+# Warnings. ``sound`` is a report that gives no reason for any.
+
+
+@pytest.fixture
+def sound(report: Report) -> Report:
+    metrics = copy.deepcopy(report.metrics)
+    w = {"adapter": 0.15, "base": 0.21, "uniform": 0.20, "train_marginal": 0.18, "empirical_best": 0.01}
+    for part, value in w.items():
+        metrics[part] |= {
+            "wasserstein": value,
+            "wasserstein_low": value - 0.01,
+            "wasserstein_high": value + 0.01,
+        }
+    for part in ("base", "uniform", "train_marginal"):
+        metrics[f"adapter_minus_{part}"]["wasserstein_sign"] = -1
+    metrics["adapter"] |= {
+        "effects.r": 0.5,
+        "effects.r_low": 0.3,
+        "effects.r_high": 0.7,
+        "format_validity": 0.99,
+    }
+    metrics["counts"] |= {
+        "studies_scored": 40,
+        "cells": 798,
+        "cells_scored": 790,
+        "respondents_per_cell_median": 300.0,
+    }
+    return replace(
+        report,
+        metrics=metrics,
+        raw={"source": "hub", "rows_read": 10, "kept": {"rows": 10}, "rejected": {}},
+        splits={"split": {"method": "official"}, "overlap": {"near_duplicate_scenarios": 0}},
+    )
+
+
+def test_a_sound_result_has_no_warning(sound: Report) -> None:
+    assert cautions(sound) == []
+    assert "None of the conditions" in render_html(sound)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "words"),
+    [
+        ("counts", "studies_scored", 10, "Only 10 test studies"),
+        ("counts", "cells_scored", 40, "Only 40 cells"),
+        ("counts", "cells_scored", 600, "198 of 798 cells could not be scored"),
+        ("counts", "respondents_per_cell_median", 24.0, "24 respondents or fewer"),
+        ("uniform", "wasserstein_low", 0.155, "overlaps that of a uniform guess"),
+        ("adapter_minus_uniform", "wasserstein_sign", 0, "cannot be told apart from a uniform guess"),
+        ("adapter_minus_uniform", "wasserstein_sign", 1, "worse than a uniform guess"),
+        (
+            "adapter_minus_train_marginal",
+            "wasserstein_sign",
+            0,
+            "advantage over the average of the training studies",
+        ),
+        ("adapter_minus_base", "wasserstein_sign", 0, "advantage over the base model"),
+        ("adapter", "effects.r_low", -0.1, "no use for comparing conditions"),
+        ("adapter", "effects.r", None, "does not react to conditions"),
+        ("adapter", "format_validity", 0.8, "only 80% of its probability"),
+        ("adapter", "wasserstein", None, "there is no headline"),
+        ("adapter", "wasserstein_low", None, "no intervals"),
+    ],
+)
+def test_each_weakness_is_said_in_words(sound: Report, part: str, key: str, value: Any, words: str) -> None:
+    sound.metrics[part][key] = value
+    found = cautions(sound)
+    assert any(words in text for text in found), found
+    assert words in " ".join(Page(render_html(sound)).words.split())
+
+
+def test_worse_than_the_training_average_is_said_with_both_figures(sound: Report) -> None:
+    sound.metrics["adapter"]["wasserstein"] = 0.25
+    sound.metrics["adapter_minus_train_marginal"]["wasserstein_sign"] = 1
+    assert any("W = 0.250 against 0.180" in text for text in cautions(sound))
+
+
+def test_synthetic_people_are_called_synthetic(sound: Report) -> None:
+    found = cautions(replace(sound, raw={"source": "synthetic"}))
+    assert "no figure here says anything about people" in found[0]
+    assert any("not the ones of the paper's table" in text for text in found)
+
+
+def test_near_duplicates_and_small_models_are_said(sound: Report) -> None:
+    splits = {**sound.splits, "overlap": {"near_duplicate_scenarios": 4}}
+    found = cautions(replace(sound, splits=splits, base={"kind": "builtin", "parameters": 900_000}))
+    assert any("4 test scenarios" in text for text in found)
+    assert any("900,000 parameters" in text for text in found)
+
+
+def test_answers_without_prediction_are_said(sound: Report) -> None:
+    predicted = {**sound.predictions, "adapter": {"rows": 80, "excluded": {"no scale known": 20}}}
+    assert any(
+        "20 test answers got no prediction from adapter" in text
+        for text in cautions(replace(sound, predictions=predicted))
+    )
+
+
+def test_figures_repeat_and_hold_no_date() -> None:
+    options, sides = range(0, 101), {"human": [1 / 101] * 101, "adapter": [0.0] * 100 + [1.0]}
+    first = figures.distribution(options, sides)
+    assert first == figures.distribution(options, sides)
+    assert "dc:date" not in first and "http://matplotlib" not in first
+
+
+def test_numbers_and_table_text() -> None:
+    assert [number(value) for value in (None, -0.0314, 1234567, 0, 24.0)] == [
+        "–",
+        "−0.031",
+        "1,234,567",
+        "0",
+        "24",
+    ]
+    assert markdown_cell("a|b\n<i>") == "a\\|b &lt;i>"
+    assert flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
+
+
+def test_parameters_are_all_in_both(html: str, report: Report) -> None:
+    keys = flatten(read_yaml(ROOT / "params.yaml"))
+    markdown = render_markdown(report)
+    assert all(f"| {key} |" in markdown for key in keys)
+    assert all(f"<td>{key.partition('.')[2]}</td>" in html for key in keys)
+
+
+def test_browser_shows_it_without_error_or_request(html: str, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium here: the page is not looked at in a browser")
+    (tmp_path / "report.html").write_text(html)
+    net, profile = tmp_path / "net.json", tmp_path / "profile"
+    result = subprocess.run(
+        [
+            browser,
+            *"--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+            "--disable-component-update --disable-sync --enable-logging=stderr --v=0".split(),
+            f"--user-data-dir={profile}",
+            f"--log-net-log={net}",
+            "--window-size=390,900",
+            "--dump-dom",
+            (tmp_path / "report.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "HOME": str(tmp_path)},
+        check=True,
+    )
+    assert "CONSOLE" not in result.stderr
+    assert "Simulated answers are no substitute" in result.stdout
+    asked = re.findall(r'"url":"(https?://[^"]+)"', net.read_text())
+    assert asked == []
