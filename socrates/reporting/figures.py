@@ -239,11 +239,14 @@ def reliability(table: pl.DataFrame, predictors: Sequence[str]) -> Figure:
 
 @drawn
 def groups(table: pl.DataFrame, attribute: str) -> Figure:
-    """Accuracy of fine-tuned and base model in each group of an attribute.
+    """Accuracy of fine-tuned (filled) and base model (hollow) in each group of an attribute.
+
+    The axis is that of all attributes, so that the gaps of two figures can be compared by eye.
 
     Args:
         table: columns predictor, attribute, group, accuracy.
     """
+    shown = table.filter(pl.col("predictor").is_in(["base", "adapter"]))["accuracy"].drop_nulls().to_list()
     rows = table.filter(pl.col("attribute") == attribute)
     names = rows["group"].unique(maintain_order=True).to_list()
     figure, axes = _axes(0.85 + ROW * len(names))
@@ -252,10 +255,12 @@ def groups(table: pl.DataFrame, attribute: str) -> Figure:
         for y, name in enumerate(names):
             point = Estimate(of.get(name))
             _interval(axes, point, y, COLOURS[predictor], MARKERS[predictor], filled=predictor == "adapter")
-    axes.set_yticks(range(len(names)), [name if len(name) < 32 else f"{name[:30]}…" for name in names])
+    axes.set_yticks(range(len(names)), [name if len(name) < 26 else f"{name[:24]}…" for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_title(attribute.replace("_", " "))
-    axes.set_xlabel("accuracy (filled: fine-tuned, hollow: base)")
+    if shown:
+        axes.set_xlim(min(shown) - 0.02, max(shown) + 0.02)
+    axes.set_xlabel("accuracy")
     return figure
 
 

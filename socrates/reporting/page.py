@@ -24,7 +24,6 @@ DIFFERENCES = (
     ("base", "uniform"),
 )
 STUDIES_PER_FIGURE = 40  # so that a figure fits on a printed page
-LONG = 600  # characters of a question that are shown before one unfolds it
 SHORT = {"train_marginal": "training-study average", "pooled": "pooled people (oracle)"}
 PAPER_MODELS = {
     "qwen_14b_dpo": "Qwen 14B, DPO",
@@ -363,14 +362,11 @@ def _rejected(report: Report) -> list[tuple[str, str, int]]:
     """(stage, reason, number) of everything that was left out, zeros included: they say that it was looked for."""
     counts = report.metrics.get("counts", {})
     overlap = report.splits.get("overlap", {})
-    rows = [
-        ("download", f"{reason} (rows)", number)
-        for reason, number in sorted(report.raw.get("rejected", {}).items())
-    ]
+    rows = [("download", "rows read", report.raw.get("rows_read", 0))]
     rows += [
-        ("download", "rows read", report.raw.get("rows_read", 0)),
-        ("download", "rows kept", report.raw.get("kept", {}).get("rows", 0)),
+        ("download", f"{reason} (rows)", n) for reason, n in sorted(report.raw.get("rejected", {}).items())
     ]
+    rows += [("download", "rows kept", report.raw.get("kept", {}).get("rows", 0))]
     rows += [
         ("split", f"{key.replace('_', ' ')} between train and test", overlap[key])
         for key in ("shared_studies", "shared_scenarios", "near_duplicate_scenarios")
