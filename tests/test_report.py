@@ -381,6 +381,19 @@ def test_numbers_and_table_text() -> None:
     assert flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
 
 
+def test_plot_templates_are_json_and_name_columns_that_evaluate_writes(project: Path) -> None:
+    tables = project / "metrics" / "tables"
+    written = set(
+        pl.read_csv(tables / "studies.csv").columns + pl.read_csv(tables / "distributions.csv").columns
+    )
+    templates = sorted((ROOT / ".dvc" / "plots").glob("*.json"))
+    assert len(templates) == 3
+    for path in templates:
+        json.loads(path.read_text())
+        named = set(re.findall(r"datum\.(\w+)|\"field\": \"(\w+)\"", path.read_text()))
+        assert {a or b for a, b in named} <= written | {"rev", "field", "cell"}
+
+
 def test_parameters_are_all_in_both(html: str, report: Report) -> None:
     keys = flatten(read_yaml(ROOT / "params.yaml"))
     markdown = render_markdown(report)

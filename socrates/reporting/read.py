@@ -28,7 +28,12 @@ TABLES = (
     "seed_convention",
 )
 MODELS = ("adapter", "base")
-TEXT = {"study_id": pl.String, "group": pl.String, "attribute": pl.String, "predictor": pl.String}
+# What the rows of a table do not tell: a study's name may look like a number, and a table may have no row.
+TYPES = {
+    **dict.fromkeys(("study_id", "group", "attribute", "predictor"), pl.String),
+    **dict.fromkeys(("condition_num", "task_num"), pl.Int64),
+    **dict.fromkeys(("wasserstein", "accuracy", "probability", *MODELS, "human", "human_se"), pl.Float64),
+}
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_csv(path: Path) -> pl.DataFrame:
     """A table that the pipeline wrote as CSV. Raises :class:`DataError` where there is none."""
     try:
-        # study ids may look like numbers
-        return pl.read_csv(path, schema_overrides=TEXT, infer_schema_length=None)
+        return pl.read_csv(path, schema_overrides=TYPES, infer_schema_length=None)
     except FileNotFoundError:
         raise DataError(f"{path}: not found; run dvc repro") from None
     except pl.exceptions.PolarsError as error:
