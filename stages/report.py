@@ -5,7 +5,8 @@ Reads:   metrics/evaluate.json, metrics/tables/, metrics/paper.json, metrics/tra
          data/predictions/{base,adapter}/manifest.json, models/adapter/training.json,
          models/base/manifest.json; runs/ where it exists (hardware and seconds of this machine)
 Writes:  metrics/report.html   one self-contained page
-         metrics/report.md     the same in words and tables, without figures, hardware and seconds
+         metrics/report.md     the same without figures, hardware and seconds, and without the texts of real
+                               questions: equal for equal results, and fit to be kept in Git
 Command: python -m stages.report
 """
 

@@ -170,7 +170,13 @@ def test_every_figure_is_inline_and_described(html: str) -> None:
 def test_question_text_is_shown_as_text(html: str, report: Report) -> None:
     assert QUESTION in Page(html).words  # escaped in the page, and no template within the template
     assert "broken" not in Page(html).tags
-    assert "&lt;broken> kettle & keep it \\|" in render_markdown(report)
+    synthetic = replace(report, raw={**report.raw, "source": "synthetic", "world": {}})
+    assert "&lt;broken> kettle & keep it \\|" in render_markdown(synthetic)
+
+
+def test_texts_of_real_data_stay_out_of_the_file_that_git_keeps(html: str, report: Report) -> None:
+    assert "kettle" not in render_markdown(report)
+    assert "do not publish this page" in html
 
 
 def test_equal_input_gives_equal_bytes(project: Path, html: str, report: Report) -> None:
