@@ -135,37 +135,43 @@ def test_killed_anywhere_it_ends_bit_for_bit_the_same(
     assert (folder / "metrics/train.csv").read_bytes() == (done / "metrics/train.csv").read_bytes()
 
 
-def test_two_processes_train_the_same_adapter(ready: Path, done: Path, tmp_path: Path) -> None:
-    one = copy(ready, tmp_path / "one")
-    no_dropout(one)
-    assert run(one).returncode == 0
-    two = copy(ready, tmp_path / "two")
-    no_dropout(two)
+@pytest.fixture(scope="session")
+def without_dropout(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose numbers other ways of computing it must give: no dropout, groups of one."""
+    folder = no_dropout(copy(ready, tmp_path_factory.mktemp("plain") / "run", group_size=1))
+    assert run(folder).returncode == 0
+    return folder
+
+
+def losses(folder: Path) -> np.ndarray:
+    return pl.read_csv(folder / "metrics/train.csv")["loss"].drop_nulls().to_numpy()
+
+
+def test_two_processes_train_the_same_adapter(ready: Path, without_dropout: Path, tmp_path: Path) -> None:
+    two = no_dropout(copy(ready, tmp_path / "two", group_size=1))
     result = run(two, processes=2)
     assert result.returncode == 0, result.stderr
-    losses = [pl.read_csv(folder / "metrics/train.csv")["loss"].drop_nulls() for folder in (one, two)]
-    np.testing.assert_allclose(losses[0], losses[1], rtol=2e-3)
-    weights = [load_file(folder / "models/adapter/adapter_model.safetensors") for folder in (one, two)]
+    np.testing.assert_allclose(losses(two), losses(without_dropout), rtol=2e-3)
+    weights = [
+        load_file(folder / "models/adapter/adapter_model.safetensors") for folder in (two, without_dropout)
+    ]
     for name, values in weights[0].items():
         np.testing.assert_allclose(weights[1][name], values, atol=2e-3)
 
 
-def test_the_shared_and_the_plain_path_train_the_same_adapter(ready: Path, tmp_path: Path) -> None:
-    losses = []
-    for shared in (True, False):
-        # Groups of one: the plain path shuffles rows, and both must see the same ones.
-        folder = copy(ready, tmp_path / str(shared), share_scenario=shared, group_size=1)
-        no_dropout(folder)
-        result = run(folder)
-        assert result.returncode == 0, result.stderr
-        losses.append(pl.read_csv(folder / "metrics/train.csv")["loss"].drop_nulls().to_numpy())
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+def test_the_plain_path_trains_the_same_adapter(ready: Path, without_dropout: Path, tmp_path: Path) -> None:
+    # Groups of one: the plain path shuffles rows, and both must see the same ones.
+    plain = no_dropout(copy(ready, tmp_path / "plain", share_scenario=False, group_size=1))
+    result = run(plain)
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_allclose(losses(plain), losses(without_dropout), rtol=1e-4)
 
 
-def no_dropout(folder: Path) -> None:
+def no_dropout(folder: Path) -> Path:
     raw = read_yaml(folder / "params.yaml")
     raw["lora"]["dropout"] = 0.0
     YAML().dump(raw, folder / "params.yaml")
+    return folder
 
 
 def test_sharing_with_the_persona_first_is_refused_in_one_line(ready: Path, tmp_path: Path) -> None:

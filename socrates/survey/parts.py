@@ -54,44 +54,32 @@ class Form:
 
 # Effects are large beside the sampling noise of a cell of 40, so that few studies teach them.
 TOPICS = (
-    Topic("make all city buses free", 0.4, 0.8, age=-0.2),
-    Topic("require a permit for every gun", 0.1, 1.1, female=0.25),
-    Topic("put solar panels on public buildings", 0.4, 0.8, education=0.25),
-    Topic("hire more police officers", 0.3, -0.6, age=0.25),
-    Topic("check immigration papers at every workplace", -0.2, -0.9, education=-0.25),
-    Topic("raise the minimum wage", 0.3, 1.0, income=-0.35),
-    Topic("ban phones in all schools", 0.5, 0.4, age=0.5),
-    Topic("charge a toll on downtown traffic", -0.6, 0.7, education=0.25),
-    Topic("give free lunches to all pupils", 0.7, 0.8, female=0.2),
-    Topic("require flu shots for hospital workers", 0.2, 1.0, age=0.25, education=0.25),
-    Topic("open a clinic for drug users", -0.4, 1.0, age=-0.25),
-    Topic("build a sports stadium with public money", -0.6, 0.4, female=-0.25, age=-0.25),
+    Topic("make all city buses free", 0.5, 0.8, age=-0.3),
+    Topic("require a permit for every gun", 0.0, 1.2, female=0.3),
+    Topic("raise the minimum wage", 0.4, 1.0, income=-0.4),
+    Topic("ban phones in all schools", 0.7, 0.3, age=0.6),
+    Topic("charge a toll on downtown traffic", -0.7, 0.6, education=0.3),
+    Topic("open a clinic for drug users", -0.5, 1.0, age=-0.3),
+    Topic("build a sports stadium with public money", -0.8, -0.3, female=-0.3),
+    Topic("hire more police officers", 0.4, -0.8, age=0.3),
 )
 
 CONTROL = Framing("The council will decide on it next month.", 0.0)
 FRAMINGS = (
-    Framing("Leading scientists and doctors strongly endorse it.", 1.0),
-    Framing("It would raise taxes for every household.", -1.2),
-    Framing("A local mother says it changed her life.", 0.6),
-    Framing("A similar plan failed badly in a nearby town.", -1.0),
-    Framing("Most people in the area already back it.", 0.5),
-    Framing("It would create hundreds of new jobs.", 0.8),
-    Framing("Critics warn that it threatens personal freedom.", -0.7, liberal=0.3),
-    Framing("Democratic leaders back it and Republican leaders reject it.", 0.0, liberal=1.0),
-    Framing("Republican leaders back it and Democratic leaders reject it.", 0.0, liberal=-1.0),
+    Framing("Leading scientists and doctors strongly endorse it.", 1.6),
+    Framing("It would raise taxes for every household.", -1.7),
+    Framing("A similar plan failed badly in a nearby town.", -1.3),
+    Framing("It would create hundreds of new jobs.", 1.2),
+    Framing("Democratic leaders back it and Republican leaders reject it.", 0.0, liberal=1.5),
+    Framing("Republican leaders back it and Democratic leaders reject it.", 0.0, liberal=-1.5),
 )
 
-RATED = ("4", "5", "7", "0-10", "0-100")
 FORMS = (
-    Form("How much do you support or oppose it?", 1, 0.1, ("Strongly oppose", "Strongly support"), RATED),
-    Form("Do you agree that it should go ahead?", 1, 0.2, ("Strongly disagree", "Strongly agree"), RATED),
-    Form("How likely are you to vote for it?", 1, -0.2, ("Very unlikely", "Very likely"), RATED),
-    Form("How important is it to you?", 1, 0.3, ("Not at all important", "Very important"), RATED),
-    Form("How warm do you feel toward it?", 1, 0.0, ("Very cold", "Very warm"), RATED),
-    Form("How useful would it be?", 1, 0.2, ("Not at all useful", "Very useful"), RATED),
-    Form("How fair would it be?", 1, -0.1, ("Very unfair", "Very fair"), RATED),
-    Form("How concerned are you about it?", -1, 0.2, ("Not at all concerned", "Very concerned"), RATED),
-    Form("How strongly do you oppose it?", -1, -0.2, ("Not at all", "Very strongly"), RATED),
+    Form("How much do you support or oppose it?", 1, 0.1, ("Strongly oppose", "Strongly support"), ("7",)),
+    Form("Do you agree that it should go ahead?", 1, 0.2, ("Strongly disagree", "Strongly agree"), ("5",)),
+    Form("How likely are you to vote for it?", 1, -0.2, ("Very unlikely", "Very likely"), ("0-100",)),
+    Form("How important is it to you?", 1, 0.3, ("Not at all important", "Very important"), ("4",)),
+    Form("How warm do you feel toward it?", 1, 0.0, ("Very cold", "Very warm"), ("0-10",)),
     Form("Would you vote for it?", 1, 0.1, ("Yes", "No"), ("options",), falling=True),
     Form("What should happen to it?", 1, 0.0, ("Drop it", "Study it further", "Start it now"), ("options",)),
     Form(
@@ -103,9 +91,6 @@ FORMS = (
     ),
 )
 
-# Half as many opposing questions as the others: each turns every effect around.
-FORM_DECK = (*FORMS, *(form for form in FORMS if form.sign > 0))
-
 SCALES = {
     "4": Scale(tuple(range(1, 5))),
     "5": Scale(tuple(range(1, 6))),
@@ -113,17 +98,11 @@ SCALES = {
     "0-10": Scale(tuple(range(11))),
     "0-100": Scale(tuple(range(101))),
 }
-SCALE_DECK = ("options", "options", "4", "5", "5", "7", "7", "7", "0-10", "0-100")
-
 ENDPOINTS = (
     "{question} Only return an integer from {low} to {high}, where {low} means {first} and {high} means"
     " {last}, nothing else.",
     "{question} Only return an integer from {low} to {high}, where {low} = '{first}' and {high} = '{last}',"
     " nothing else.",
-    "{question} Only return an integer from {low} to {high} where {low} means '{first}' and {high} means"
-    " '{last}'.",
-    "{question} The scale runs from {low} ({first}) to {high} ({last}). Only return a number from {low} to"
-    " {high}, nothing else.",
 )
 
 PLACE_FIRST = (

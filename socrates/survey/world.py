@@ -25,11 +25,9 @@ from socrates.params.data import World
 from socrates.survey.parts import (
     CONTROL,
     ENDPOINTS,
-    FORM_DECK,
     FORMS,
     FRAMINGS,
     PLACES,
-    SCALE_DECK,
     SCALES,
     TOPICS,
     Form,
@@ -71,7 +69,6 @@ class Study:
         return f"You read about a plan in {self.place} to {self.topic.text}. {framing.text} {task.text}"
 
 
-SHARE_FALLING = 0.1  # of 4-, 5- and 7-point scales, that run from the upper label down
 SHARE_CONTROL = 0.75  # of studies, that have a neutral condition
 SHARE_WITHIN = 0.15  # of studies, that show every condition to everyone
 SHARE_UNANSWERED = 0.02  # of the demographics that were asked
@@ -83,10 +80,10 @@ CARELESS = 0.04  # of answers, that are given without reading: any option is as 
 # Of the answers on a 0-100 scale: exact, rounded to five, rounded to ten.
 HEAPING = {1: 0.25, 5: 0.3, 10: 0.45}
 
-ALWAYS_ASKED = ("age", "gender", "education", "party_id")
+ALWAYS_ASKED = ("age", "gender", "education", "party_id", "ideology")
 # Named as often as it is to be asked, beside the others.
 SOMETIMES_ASKED = (
-    *("ideology", "ideology", "ideology", "income", "income", "employment", "ethnicity", "location"),
+    *("income", "income", "income", "employment", "ethnicity", "location"),
     *("marital_status", "household_size", "housing_ownership", "housing_type", "metro_status"),
     *("internet_access", "phone_service"),
 )
@@ -141,17 +138,17 @@ def design(world: World) -> list[Study]:
     identifiers = _identifiers(world.studies, rng)
     topics, frames, framings = Deck(TOPICS, rng), Deck(FRAMES, rng), Deck(FRAMINGS, rng)
     arms, questions = Deck((2, 3, 3, 4), rng), Deck((1, 2, 2, 3), rng)
-    scales, forms, wordings = Deck(SCALE_DECK, rng), Deck(FORM_DECK, rng), Deck(ENDPOINTS, rng)
-    asked, extra = Deck(SOMETIMES_ASKED, rng), Deck((2, 3, 4), rng)
+    forms, wordings = Deck(FORMS, rng), Deck(ENDPOINTS, rng)
+    asked, extra = Deck(SOMETIMES_ASKED, rng), Deck((0, 1, 2), rng)
     studies = []
     for identifier, place in zip(identifiers, places, strict=True):
         control = rng.random() < SHARE_CONTROL
         conditions = ([CONTROL] if control else []) + framings.hand(arms.draw() - control)
         tasks: list[Task] = []
         for _ in range(questions.draw()):
-            scale_name = scales.draw()
             used = [task.form for task in tasks]
-            form = forms.draw([form for form in FORMS if scale_name in form.scales and form not in used])
+            form = forms.draw([form for form in FORMS if form not in used])
+            scale_name = str(rng.choice(form.scales))
             tasks.append(_task(form, scale_name, wordings, rng))
         fields = {*ALWAYS_ASKED, *asked.hand(extra.draw())}
         studies.append(
@@ -185,7 +182,7 @@ def _task(form: Form, scale_name: str, wordings: Deck[str], rng: np.random.Gener
         options = Scale(tuple(range(1, len(offered) + 1)))
         return Task(form, options, form.falling, f"{form.text} Only return {text}, nothing else.")
     scale = SCALES[scale_name]
-    falling = len(scale.options) <= 7 and bool(rng.random() < SHARE_FALLING)
+    falling = form.falling
     first, last = form.labels[::-1] if falling else form.labels
     text = wordings.draw().format(question=form.text, low=scale.low, high=scale.high, first=first, last=last)
     return Task(form, scale, falling, text)
