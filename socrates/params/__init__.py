@@ -26,7 +26,8 @@ from socrates.errors import ParamsError
 
 PATH = Path("params.yaml")
 
-# Section of the file -> class in the module of that name.
+# Section of the survey pipeline's file -> class in the module of that name. A second pipeline has its
+# own file and its own such mapping, and shares the classes (see gsm8k/stages/__init__.py).
 SECTIONS = {
     "data": "Data",
     "sample": "Sample",
@@ -51,7 +52,7 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 
-def load(section: type[S], path: Path = PATH) -> S:
+def load(section: type[S], path: Path = PATH, sections: dict[str, str] = SECTIONS) -> S:
     """The section of class ``section`` from ``path``, after checking the whole file.
 
     Raises:
@@ -59,7 +60,7 @@ def load(section: type[S], path: Path = PATH) -> S:
             mistyped key. All problems stand in the one message.
     """
     name = section.__name__.lower()
-    return parse(read_yaml(path), path)[name]  # type: ignore[return-value]
+    return parse(read_yaml(path), path, sections)[name]  # type: ignore[return-value]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -75,22 +76,24 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return raw
 
 
-def parse(raw: dict[str, Any], path: Path = PATH) -> dict[str, Section]:
+def parse(
+    raw: dict[str, Any], path: Path = PATH, sections: dict[str, str] = SECTIONS
+) -> dict[str, Section]:
     """Every section of a raw mapping, checked. Raises :class:`ParamsError` with all problems."""
-    problems = [_unknown(key, SECTIONS) for key in raw if key not in SECTIONS]
-    sections: dict[str, Section] = {}
-    for name, class_name in SECTIONS.items():
+    problems = [_unknown(key, sections) for key in raw if key not in sections]
+    parsed: dict[str, Section] = {}
+    for name, class_name in sections.items():
         section = getattr(importlib.import_module(f"socrates.params.{name}"), class_name)
         if name not in raw:
             problems.append(f"{name}: section is missing")
             continue
         try:
-            sections[name] = section.model_validate(raw[name])
+            parsed[name] = section.model_validate(raw[name])
         except ValidationError as error:
             problems += [_problem(name, section, item) for item in error.errors()]
     if problems:
         raise ParamsError(f"{path}: " + "; ".join(problems))
-    return sections
+    return parsed
 
 
 def _problem(section_name: str, section: type[Section], item: Any) -> str:

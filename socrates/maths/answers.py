@@ -1,0 +1,110 @@
+"""The XML answer format: writing it, recognising it, and reading the number in it.
+
+A well-formed completion is the reasoning and the answer, each between its tags, each tag on a line
+of its own::
+
+    <reasoning>
+    60 miles each hour, so 270 / 60 = 4.5
+    </reasoning>
+    <answer>
+    4.5
+    </answer>
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+INSTRUCTION = (
+    "Solve the problem step by step. Write nothing but these two blocks, every tag on its own line, "
+    "with the final number alone in the second:\n"
+    "<reasoning>\nyour steps\n</reasoning>\n<answer>\nthe number\n</answer>"
+)
+TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
+
+# Text that holds none of the four tags. A plain lazy `.*?` would let `strict` accept repeated blocks,
+# and a "." that does not match a newline would refuse every reasoning of two lines.
+_BODY = r"(?:(?!</?(?:reasoning|answer)>)[\s\S])*"
+_FILLED = rf"(?!\s*</(?:reasoning|answer)>){_BODY}"
+_STRICT = re.compile(rf"<reasoning>\n{_FILLED}\n</reasoning>\n<answer>\n{_FILLED}\n</answer>\n?")
+_SOFT = re.compile(rf"\s*<reasoning>{_BODY}</reasoning>\s*<answer>{_BODY}</answer>")
+_ANSWER = re.compile(rf"<answer>({_BODY})</answer>")
+
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,30})"
+_NUMBER = re.compile(
+    rf"""(?P<sign>[-+]?)\s*[$€£]?\s*(?P<inner>[-+]?)  # "-$5" and "$-5"
+    (?:(?P<whole>{_DIGITS})(?:\.(?P<decimals>[0-9]{{0,30}}))?  # "1,000", "18.", "18.50"
+       (?:\s*/\s*(?P<divisor>[0-9]{{1,30}}))?  # "1/2"
+      |\.(?P<only>[0-9]{{1,30}}))  # ".5"
+    \s*%?\s*\.?""",
+    re.VERBOSE,
+)
+
+
+def wrap(reasoning: str, answer: str) -> str:
+    """The well-formed completion with this reasoning and answer."""
+    return f"<reasoning>\n{reasoning}\n</reasoning>\n<answer>\n{answer}\n</answer>"
+
+
+def is_strict(completion: str) -> bool:
+    """Whether the completion is the two blocks and nothing else, every tag once and on its own line.
+
+    Both blocks must hold something. One newline may follow the last tag, and none has to: a model
+    that ends its turn right after the tag has kept to the format.
+    """
+    return _STRICT.fullmatch(completion) is not None
+
+
+def is_soft(completion: str) -> bool:
+    """Whether the completion begins with the two blocks, whatever the line breaks and what follows."""
+    return _SOFT.match(completion) is not None
+
+
+def extract(completion: str) -> str | None:
+    """The text of the last complete answer block, stripped; None where there is none.
+
+    An answer whose closing tag is missing was cut off and could be half a number, so it is none.
+    """
+    found = _ANSWER.findall(completion)
+    return found[-1].strip() if found else None
+
+
+def number(text: str) -> Fraction | None:
+    """The one number that ``text`` states, exactly; None where it states none or says more.
+
+    A currency sign, thousands commas, a final period and a percent sign are notation, not value:
+    "$1,000." is 1000, and "50%" is 50, because references give percentages as plain numbers.
+    "1,00" and "18 or 19" are nothing.
+    """
+    found = _NUMBER.fullmatch(text.strip().replace("\N{MINUS SIGN}", "-"))
+    if found is None or (found["sign"] and found["inner"]):
+        return None
+    if found["divisor"] and (found["decimals"] is not None or int(found["divisor"]) == 0):
+        return None
+    whole = (found["whole"] or "0").replace(",", "")
+    value = Fraction(f"{whole}.{found['decimals'] or found['only'] or '0'}")
+    value /= int(found["divisor"] or 1)
+    return -value if "-" in (found["sign"], found["inner"]) else value
+
+
+def is_correct(completion: str, answer: str) -> bool:
+    """Whether the completion's extracted answer equals ``answer`` as a number."""
+    given = extract(completion)
+    stated = None if given is None else number(given)
+    return stated is not None and stated == number(answer)
+
+
+def number_text(value: Fraction) -> str:
+    """A number in its shortest exact notation: "18", "-7", "0.5", "1/3"."""
+    if value.denominator == 1:
+        return str(value.numerator)
+    rest = value.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    if rest > 1:
+        return f"{value.numerator}/{value.denominator}"
+    places = next(n for n in range(1, 200) if (value * 10**n).denominator == 1)
+    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
+    return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"

@@ -1,0 +1,67 @@
+"""The word-problem pipeline's parameter file and presets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gsm8k.stages import SECTIONS
+from socrates import params
+from socrates.errors import ParamsError
+from socrates.params.grpo import Grpo
+
+FOLDER = Path(__file__).resolve().parents[1] / "gsm8k"
+DEFAULTS = params.read_yaml(FOLDER / "params.yaml")
+
+
+def overlaid(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+    return base | {
+        key: overlaid(base[key], value) if isinstance(value, dict) and key in base else value
+        for key, value in overlay.items()
+    }
+
+
+def test_the_default_file_is_valid() -> None:
+    assert set(params.parse(DEFAULTS, sections=SECTIONS)) == set(SECTIONS)
+
+
+@pytest.mark.parametrize("preset", sorted((FOLDER / "presets").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_is_valid(preset: Path) -> None:
+    params.parse(overlaid(DEFAULTS, params.read_yaml(preset)), sections=SECTIONS)
+
+
+def test_the_cards_steps_follow_from_its_preset() -> None:
+    preset = params.read_yaml(FOLDER / "presets" / "paper-card.yaml")
+    grpo = params.parse(overlaid(DEFAULTS, preset), sections=SECTIONS)["grpo"]
+    assert isinstance(grpo, Grpo)
+    assert 7473 // grpo.prompts_per_step == 1868  # the number of the card's checkpoint
+
+
+@pytest.mark.parametrize(("generations", "near"), [(7, 8), (6, 4), (12, 8), (100, 64), (65, 64)])
+def test_generations_must_divide_the_batch_and_the_nearest_that_does_is_named(
+    generations: int, near: int
+) -> None:
+    raw = overlaid(DEFAULTS, {"grpo": {"global_batch": 64, "micro_batch": 64, "generations": generations}})
+    with pytest.raises(
+        ParamsError, match=rf"grpo: generations {generations} does not divide .* 64: use {near} "
+    ):
+        params.parse(raw, sections=SECTIONS)
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({"grpo": {"micro_batch": 100}}, "micro_batch 100 does not divide"),
+        ({"problems": {"source": "local"}}, "needs a path"),
+        ({"problems": {"revision": "main"}}, "full 40-digit commit hash"),
+        ({"problems": {"synthetic": {"min_steps": 3, "max_steps": 2}}}, "min_steps 3 is above max_steps 2"),
+        ({"solve": {"samples": 4, "pass_at": [1, 8]}}, "pass@8 needs at least 8 samples"),
+        ({"rewards": {"corectness": 1.0}}, "did you mean correctness"),
+        ({"train": {}}, "train: unknown key"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(overlay: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        params.parse(overlaid(DEFAULTS, overlay), sections=SECTIONS)

@@ -1,0 +1,100 @@
+"""What a completion earns, part by part."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from socrates.errors import TrainingError
+from socrates.maths import answers, rewards
+from socrates.params.rewards import Rewards
+
+WEIGHTS = Rewards(
+    correctness=2.0, integer=0.5, strict_format=0.5, soft_format=0.5, tags=0.5, trailing_penalty=0.002
+)
+GOOD = answers.wrap("6*7=42\n42-2=40", "40")
+
+
+def test_a_perfect_completion_earns_everything() -> None:
+    parts = rewards.score(GOOD, "40", WEIGHTS)
+    assert parts == {
+        "correctness": 2.0,
+        "integer": 0.5,
+        "strict_format": 0.5,
+        "soft_format": 0.5,
+        "tags": 0.5,
+    }
+    assert sum(parts.values()) == rewards.full(WEIGHTS) == 4.0
+
+
+def test_a_wrong_integer_in_the_format_loses_correctness_alone() -> None:
+    parts = rewards.score(GOOD, "41", WEIGHTS)
+    assert parts["correctness"] == 0.0
+    assert sum(parts.values()) == 2.0
+
+
+@pytest.mark.parametrize("stated", ["1,000", "$1000", "1000.", "1000.0"])
+def test_notation_costs_nothing(stated: str) -> None:
+    parts = rewards.score(answers.wrap("500*2", stated), "1000", WEIGHTS)
+    assert sum(parts.values()) == 4.0
+
+
+def test_a_fraction_is_right_but_no_integer() -> None:
+    parts = rewards.score(answers.wrap("270/60", "4.5"), "4.5", WEIGHTS)
+    assert (parts["correctness"], parts["integer"]) == (2.0, 0.0)
+
+
+@pytest.mark.parametrize("text", ["", "40", "no idea", "<answer>", "<reasoning>\n40"])
+def test_no_answer_block_earns_neither_correctness_nor_integer(text: str) -> None:
+    parts = rewards.score(text, "40", WEIGHTS)
+    assert (parts["correctness"], parts["integer"]) == (0.0, 0.0)
+
+
+def test_each_tag_on_its_own_line_earns_a_quarter() -> None:
+    assert rewards.tags("<reasoning>\n6*7", 0.0) == 0.25
+    assert rewards.tags("<reasoning>\n6*7\n</reasoning>", 0.0) == 0.5
+    assert rewards.tags("<reasoning>\n6*7\n</reasoning>\n<answer>\n42", 0.0) == 0.75
+    assert rewards.tags("<reasoning>6*7</reasoning><answer>42</answer>", 0.0) == 0.0
+    assert rewards.tags(GOOD.replace("<answer>", "<answer>\n<answer>"), 0.0) == 0.75
+
+
+def test_text_after_the_closing_tag_is_charged_by_the_character() -> None:
+    def earned(text: str) -> float:
+        return rewards.score(text, "40", WEIGHTS)["tags"]
+
+    assert earned(GOOD + "\n") == 0.5
+    assert earned(GOOD + "\n" + 100 * "x") == pytest.approx(0.5 - 100 * 0.002)
+    assert earned(GOOD + "\n" + 1000 * "x") == pytest.approx(0.5 - 1000 * 0.002)
+
+
+def test_a_missing_closing_tag_is_not_charged_the_whole_text() -> None:
+    text = "<reasoning>\n" + 1000 * "x"
+    assert rewards.score(text, "40", WEIGHTS)["tags"] == 0.125
+
+
+@given(st.text(alphabet="<>/\n 4reasonigw", max_size=80), st.integers(-5, 50).map(str))
+def test_no_completion_earns_more_than_everything(text: str, answer: str) -> None:
+    parts = rewards.score(text, answer, WEIGHTS)
+    assert list(parts) == list(rewards.PARTS)
+    assert sum(parts.values()) <= rewards.full(WEIGHTS)
+    assert all(math.isfinite(value) for value in parts.values())
+
+
+def test_a_part_without_weight_is_silent() -> None:
+    weights = WEIGHTS.model_copy(update={"tags": 0.0, "trailing_penalty": 0.0})
+    assert rewards.score(GOOD + "xyz", "40", weights)["tags"] == 0.0
+
+
+def test_totals_add_the_parts_of_each_completion() -> None:
+    total = rewards.totals({"a": [1.0, 2.0], "b": [0.5, -0.5]}, ["p1", "p2"])
+    assert np.array_equal(total, [1.5, 1.5])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_reward_that_is_no_number_stops_and_names_part_and_problem(value: float) -> None:
+    with pytest.raises(TrainingError, match=r"reward b of problem 17 is (nan|inf)"):
+        rewards.totals({"a": [1.0, 1.0], "b": [0.0, value]}, [16, 17])
