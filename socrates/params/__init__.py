@@ -76,9 +76,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return raw
 
 
-def parse(
-    raw: dict[str, Any], path: Path = PATH, sections: dict[str, str] = SECTIONS
-) -> dict[str, Section]:
+def parse(raw: dict[str, Any], path: Path = PATH, sections: dict[str, str] = SECTIONS) -> dict[str, Section]:
     """Every section of a raw mapping, checked. Raises :class:`ParamsError` with all problems."""
     problems = [_unknown(key, sections) for key in raw if key not in sections]
     parsed: dict[str, Section] = {}
