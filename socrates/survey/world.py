@@ -221,7 +221,9 @@ def answers(study: Study, participants: int, rng: np.random.Generator) -> tuple[
                     }
                 )
             )
-            cells.append((study.study_id, condition, number, task.scale.notation, planted.mean(0).tolist()))
+            cells.append(
+                (study.study_id, condition, number, task.scale.notation, planted.mean(0).round(12).tolist())
+            )  # beyond that, sums depend on memory alignment
     responses = (
         pl.concat(tables)
         .sort("participant", "condition_num", "task_num")
