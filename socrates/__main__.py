@@ -1,0 +1,26 @@
+"""``python -m socrates``: use the model, hand it on, and look after a run.
+
+A :class:`~socrates.errors.SocratesError` becomes one line and exit status 1; a wrong option is 2.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from socrates import errors
+
+app = typer.Typer(
+    name="socrates",
+    help="Predict how people answer survey experiments. There is no chat: the adapter answers surveys.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def main() -> None:
+    """Commands are registered below, in the order that help shows them."""
+
+
+if __name__ == "__main__":
+    errors.run(lambda: app(prog_name="python -m socrates"))
