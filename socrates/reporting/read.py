@@ -29,6 +29,7 @@ TABLES = (
     "seed_convention",
 )
 MODELS = ("adapter", "base")
+MACHINE = ("device", "cores", "threads", "processes", "python")  # of a run log's ``machine`` line
 # What the rows of a table do not tell: a study's name may look like a number, and a table may have no row.
 TYPES = {
     **dict.fromkeys(("study_id", "group", "attribute", "predictor"), pl.String),
@@ -146,11 +147,14 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
     ``train.jsonl`` is summed up; of any ``*.json`` the plain values are taken.
     """
     records: dict[str, dict[str, Any]] = {}
-    log = curves(read_lines(folder / "train.jsonl"))
+    lines = read_lines(folder / "train.jsonl")
+    log = curves(lines)
     if log.last:
         seconds = sum(line.get("seconds") or 0.0 for line in log.steps)
         tokens = sum(line.get("tokens") or 0 for line in log.steps)
+        machine = next((line for line in reversed(lines) if line["event"] == "machine"), {})
         records["train, from its log"] = {
+            **{key: machine[key] for key in MACHINE if key in machine},
             "optimiser steps": len(log.steps),
             "seconds in steps": round(seconds, 1),
             "tokens per second": round(tokens / seconds, 1) if seconds else None,
