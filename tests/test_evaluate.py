@@ -16,9 +16,10 @@ from socrates.errors import DataError
 from socrates.evaluation import compare, effects, groups, individual, predictors, scores
 from socrates.evaluation.cells import Predictor, Survey, check_same, read_predictions
 from socrates.evaluation.evaluate import Evaluation, evaluate
-from socrates.evaluation.registry import PREDICTORS, metric
+from socrates.evaluation.registry import METRICS, PREDICTORS, metric
 from socrates.files import json_text, write_json, write_table
 from socrates.params.evaluate import Evaluate
+from socrates.reporting.page import HEADLINE
 from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
 from stages import evaluate as stage
 
@@ -202,6 +203,23 @@ def test_every_figure_is_registered_and_inside_its_range(result: Evaluation) -> 
             if value is not None:
                 assert known.low is None or value >= known.low - 1e-9, (name, key, value)
                 assert known.high is None or value <= known.high + 1e-9, (name, key, value)
+
+
+def test_every_figure_has_an_interval_but_those_that_are_spreads_or_p_values(result: Evaluation) -> None:
+    without = (
+        "drawn.wasserstein_sd",
+        "effects.p",
+        "wasserstein_respondents_se",
+        "stated.wasserstein_respondents_se",
+    )
+    found = leaves(result.metrics["adapter"])
+    figures = {key for key, value in found.items() if key in METRICS and value is not None}
+    assert {*HEADLINE, "groups.accuracy_gap", "effects.residual_sd"} <= figures
+    assert {key for key in figures if f"{key}_low" not in found} == set(without)
+    change = leaves(result.metrics["adapter_minus_base"])
+    assert {"wasserstein", "accuracy", "effects.r", "groups.accuracy_gap"} <= set(change)
+    ends = ("_low", "_high", "_p", "_sign")
+    assert all(f"{key}{end}" in change for key in change if not key.endswith(ends) for end in ends)
 
 
 def test_row_order_and_a_second_run_change_no_byte(

@@ -20,6 +20,7 @@ from socrates.evaluation.cells import Floats, Ints
 
 LEVEL = 0.95
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+BOOTSTRAP_TAIL = 0.02  # outside a bootstrap-t on either side, see interval()
 STILL = 1e-12  # below it a standard error is rounding noise
 ALL_SUBSETS = 12  # studies up to which every subset is taken, and not a sample of them
 PART = 4_000_000  # numbers held at a time while resampling
@@ -113,10 +114,9 @@ def interval(figure: Pooled, draws: int, rng: np.random.Generator) -> Interval:
     misses too often when a few studies are much worse than the rest. The bootstrap-t (Efron 1979, Hall
     1988) follows the skew: studies are drawn with replacement and each drawn study comes with a
     resample of its respondents; each resample's figure is studentised by its own standard error, and
-    the quantiles of that t take the place of Student's. Few studies know little of the tails they came
-    from: the quantiles leave 2.5 % x (1 - 2/n) on either side instead of 2.5 %, which was calibrated by
-    simulation (as Loh 1987 does). Together they cover 94 to 96 % (``docs/measurement.md`` has the
-    table, and that of the alternatives).
+    the quantiles of that t take the place of Student's. Studies know too little of the tails they came
+    from, so that quantiles at 2.5 % would miss too often: those at 2 % are taken, which simulation calibrated
+    (Loh 1987). ``docs/measurement.md`` has the coverage, and that of the alternatives.
 
     Studentising is what makes two levels sound. A study's value already contains the noise of its
     respondents; resampling them adds that noise once more, to the numerator and to the denominator of t
@@ -145,9 +145,8 @@ def interval(figure: Pooled, draws: int, rng: np.random.Generator) -> Interval:
     if draws:
         t = _studentised(figure, draws, rng)
         if len(t):
-            tail_share = TAILS[0] * (1 - 2 / n)
-            lower = np.minimum(lower, np.quantile(t, tail_share))
-            upper = np.maximum(upper, np.quantile(t, 1 - tail_share))
+            lower = np.minimum(lower, np.quantile(t, BOOTSTRAP_TAIL))
+            upper = np.maximum(upper, np.quantile(t, 1 - BOOTSTRAP_TAIL))
             tail = min((t >= centre / error).sum(), (t <= centre / error).sum())
             p = max(p, min(2 * (int(tail) + 1) / (len(t) + 1), 1.0))
     ends = figure.back(np.array([centre - upper * error, centre - lower * error]))
