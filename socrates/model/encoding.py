@@ -174,17 +174,13 @@ def encode_parts(
 
 
 def parts_of(path: Path) -> Iterator[pl.DataFrame]:
-    """The :data:`COLUMNS` of a responses file, one row group at a time.
-
-    Raises:
-        DataError: as :func:`socrates.survey.tables.read_table`.
-    """
-    schema = {name: RESPONSES[name] for name in COLUMNS}
-    read_table(path, schema, slice(0, 0))  # says what is wrong with the file
+    """The :data:`COLUMNS` of a responses file, one row group at a time."""
     metadata = pq.read_metadata(path)
-    ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
-    for start, end in zip([0, *ends[:-1]], ends, strict=True):
-        yield read_table(path, schema, slice(int(start), int(end)))
+    start = 0
+    for group in range(metadata.num_row_groups):
+        end = start + metadata.row_group(group).num_rows
+        yield read_table(path, {name: RESPONSES[name] for name in COLUMNS}, slice(start, end))
+        start = end
 
 
 class _Distinct:
@@ -232,7 +228,7 @@ def _distinct_personas(demographic: pl.Series) -> tuple[pl.Series, NDArray[np.in
     return distinct, place[index.to_numpy()]
 
 
-def stems(data: Encoded, rows: list[int]) -> tuple[list[Ids], list[int]]:
+def stems(data: Encoded, rows: Sequence[int] | NDArray[np.int64]) -> tuple[list[Ids], list[int]]:
     """The distinct shared parts of some rows, and the index of each row's among them."""
     if data.layout == "persona_first":
         return [EMPTY], [0] * len(rows)
