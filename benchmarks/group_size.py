@@ -35,7 +35,11 @@ from socrates.prediction.predict import predict_table
 from socrates.survey.tables import RESPONSES, read_table
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAIN, VALIDATION, BASE = Path("data/splits/train.parquet"), Path("data/splits/val.parquet"), Path("models/base")
+TRAIN, VALIDATION, BASE = (
+    Path("data/splits/train.parquet"),
+    Path("data/splits/val.parquet"),
+    Path("models/base"),
+)
 
 
 def main() -> None:
@@ -44,7 +48,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[42], help="train.seed")
     parser.add_argument("--steps", type=int, help="optimiser steps; the default is params.yaml's")
     arguments = parser.parse_args()
-    print("| train.group_size | seed | steps | training, s | validation loss, nats an answer | W |", flush=True)
+    print(
+        "| train.group_size | seed | steps | training, s | validation loss, nats an answer | W |", flush=True
+    )
     print("|---|---|---|---|---|---|", flush=True)
     loss, w = score(None)
     print(f"| base model | | | | {loss:.4f} | {w:.4f} |", flush=True)
@@ -95,7 +101,9 @@ def score(adapter: Path | None) -> tuple[float, float]:
     assert predictor.allowed_mass is not None
     likelihood = individual(survey, predictor).log_likelihood + np.log(predictor.allowed_mass)
     distances = cell_distances(survey, predictor.cells(survey), load(Evaluate))["wasserstein"]
-    return -float(likelihood.mean()), float(np.nanmean(study_means(distances, survey.study, len(survey.studies))))
+    return -float(likelihood.mean()), float(
+        np.nanmean(study_means(distances, survey.study, len(survey.studies)))
+    )
 
 
 if __name__ == "__main__":

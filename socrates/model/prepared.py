@@ -79,4 +79,4 @@ def read(folder: Path, layout: Layout) -> Encoded:
         return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
 
     texts = [Ragged(array(name), array(f"{name}.offsets")) for name in TEXTS]
-    return Encoded(layout, *texts, *(array(name) for name in ROWS))
+    return Encoded(layout, *texts, *(array(name) for name in ROWS))  # type: ignore[arg-type]
