@@ -152,7 +152,7 @@ def hold(stage: str, facts: Facts, root: Path | None = None) -> Iterator[Path]:
         except BlockingIOError:
             owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "another"
             raise TrainingError(
-                f"{folder}: process {owner} is training this fingerprint; wait for it, or stop it first"
+                f"{folder}: process {owner} is at work on this fingerprint; wait for it, or stop it first"
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
