@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gsm8k.stages import SECTIONS
 from socrates import params
 from socrates.errors import ParamsError
+from socrates.params import WORD_PROBLEMS as SECTIONS
 from socrates.params.grpo import Grpo
 
 FOLDER = Path(__file__).resolve().parents[1] / "gsm8k"
