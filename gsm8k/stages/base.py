@@ -15,6 +15,7 @@ from socrates.maths.problems import PROBLEMS
 from socrates.model.base import pin_hub
 from socrates.model.warmup import build_warmed
 from socrates.params.model import Model
+from socrates.params.warmup import Warmup
 from socrates.survey.tables import read_table
 
 TRAIN = Path("gsm8k/data/train.parquet")
@@ -22,11 +23,11 @@ BASE = Path("gsm8k/models/base")
 
 
 def main() -> None:
-    model = load(Model)
+    model, warmup = load(Model), load(Warmup)
     with atomic_folder(BASE) as folder:
         if model.builtin:
             problems = read_table(TRAIN, PROBLEMS)
-            summary = build_warmed(problems, model, folder, lambda steps: tqdm(steps, desc="warm up"))
+            summary = build_warmed(problems, model, warmup, folder, lambda steps: tqdm(steps, desc="warm up"))
         else:
             summary = pin_hub(model, folder)
     print(f"base: {summary}")

@@ -1,7 +1,9 @@
 """The built-in base model for word problems: a small Qwen2 that knows the format and is sometimes right.
 
-It is taught by worked solutions for a short while, so that its own attempts are now right and now
-wrong: without any success a reward has nothing to reinforce, with only successes nothing to compare.
+It is taught for a short while by worked solutions and, among them, by bad manners: guesses, and answers
+without the format. Like a large model fresh from its reading it then has several ways to respond, of
+which a reward can choose: without any success it has nothing to reinforce, with only successes nothing
+to compare.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from socrates.model.encoding import Ids, end_token, token_ids
 from socrates.model.making import Progress, optimise, save_builtin
 from socrates.model.shared import IGNORED
 from socrates.params.model import Model
+from socrates.params.warmup import Warmup
 
+GUESS = "a guess"
 # A turn is its text, and the model's own ends with the end token. The instruction is left out: it is the
 # same in every prompt, and reading it would be most of a small model's work.
 CHAT = (
@@ -36,23 +40,43 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
     return str(text)
 
 
-def build_warmed(problems: pl.DataFrame, params: Model, folder: Path, progress: Progress = iter) -> str:
+def examples(problems: pl.DataFrame, warmup: Warmup, rng: np.random.Generator) -> list[str]:
+    """What the model is shown as the response to each problem: well-formed and right, but for the shares
+    of ``warmup``. A guess is another problem's answer, so that its number looks like one."""
+    manner = rng.random(problems.height)
+    guesses = rng.permutation(problems["answer"].to_numpy())
+    shown = []
+    for draw, guess, (solution, answer) in zip(
+        manner, guesses, problems.select("solution", "answer").iter_rows(), strict=True
+    ):
+        if draw < warmup.guesses:
+            shown.append(answers.wrap(GUESS, guess))
+        elif draw < warmup.guesses + warmup.untagged:
+            shown.append(f"{solution}\n{answer}")
+        else:
+            shown.append(reference(solution, answer))
+    return shown
+
+
+def build_warmed(
+    problems: pl.DataFrame, params: Model, warmup: Warmup, folder: Path, progress: Progress = iter
+) -> str:
     """Make the model from a problems table (``maths.problems.PROBLEMS``), save it in ``folder``, and return
     one line about it."""
     questions = problems["question"].to_list()
-    solutions = [reference(*row) for row in problems.select("solution", "answer").iter_rows()]
+    rng = np.random.default_rng(params.tiny.seed)
+    shown = examples(problems, warmup, rng)
     if params.tokenizer:
         tokenizer = AutoTokenizer.from_pretrained(params.tokenizer, trust_remote_code=False)
     else:
         tokenizer = train_tokenizer(
-            [*answers.TAGS, *questions, *problems["solution"]], params.tiny.vocab_size
+            [*answers.TAGS, GUESS, *questions, *problems["solution"]], params.tiny.vocab_size
         )
         tokenizer.chat_template = CHAT
     end = end_token(tokenizer)
     prompts = token_ids(tokenizer, [prompt_text(tokenizer, question) for question in questions])
-    targets = [np.append(ids, np.int32(end)) for ids in token_ids(tokenizer, solutions)]
+    targets = [np.append(ids, np.int32(end)) for ids in token_ids(tokenizer, shown)]
     model = new_model(params.tiny, tokenizer)
-    rng = np.random.default_rng(params.tiny.seed)
 
     def step_loss() -> torch.Tensor:
         rows = rng.choice(len(prompts), min(params.tiny.pretrain_batch, len(prompts)), replace=False)

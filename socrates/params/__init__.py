@@ -44,6 +44,7 @@ SECTIONS = {
 WORD_PROBLEMS = {  # of gsm8k/params.yaml
     "problems": "Problems",
     "model": "Model",
+    "warmup": "Warmup",
     "lora": "Lora",
     "grpo": "Grpo",
     "rewards": "Rewards",
