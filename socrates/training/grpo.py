@@ -64,10 +64,9 @@ class Trainer(Durable, GRPOTrainer):
         self._step = self.state.global_step * self.args.gradient_accumulation_steps
         if self.state.global_step % self.num_iterations:
             batches: dict[int, dict[str, torch.Tensor]] = {}
-            stored = load_file(folder / BUFFER.format(rank=self.args.process_index), str(self.args.device))
-            for key, value in stored.items():
+            for key, value in load_file(folder / BUFFER.format(rank=self.args.process_index)).items():
                 place, name = key.split(".", 1)
-                batches.setdefault(int(place), {})[name] = value
+                batches.setdefault(int(place), {})[name] = value.to(self.args.device)
             self._buffered_inputs = [batches[place] for place in sorted(batches)]
 
 
