@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from socrates.launch import Place
 
 from socrates import params
 from socrates.errors import DataError, TrainingError
@@ -16,7 +17,6 @@ from socrates.params.deepspeed import Deepspeed
 from socrates.params.grpo import Grpo
 from socrates.params.model import Model
 from socrates.training.grpo import arguments, checked
-from socrates.training.launch import Place
 from socrates.training.plan import Batches
 from socrates.training.reinforce import of_parts, plan, prompts_within, reinforce
 from tests import tiny

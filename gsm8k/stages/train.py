@@ -10,13 +10,13 @@ from pathlib import Path
 
 from gsm8k.stages import load
 from socrates.errors import run
+from socrates.launch import launch
 from socrates.params.backup import Backup
 from socrates.params.deepspeed import Deepspeed
 from socrates.params.grpo import Grpo
 from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.rewards import Rewards
-from socrates.training.launch import launch
 
 TRAIN = Path("gsm8k/data/train.parquet")
 BASE = Path("gsm8k/models/base")

@@ -13,6 +13,8 @@ from transformers import PreTrainedTokenizerBase, set_seed
 
 from socrates.errors import TrainingError
 from socrates.files import atomic_folder, json_text, write_table
+from socrates.fingerprint import of_code, of_files, of_packages, of_sections
+from socrates.launch import Place
 from socrates.maths import rewards as parts
 from socrates.maths.problems import PROBLEMS, within_limit
 from socrates.model.base import load_base, load_tokenizer
@@ -26,9 +28,7 @@ from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.rewards import Rewards
 from socrates.survey.tables import read_table
-from socrates.training.fingerprint import of_code, of_files, of_packages, of_sections
 from socrates.training.grpo import ROW, arguments, checked, trainer
-from socrates.training.launch import Place
 from socrates.training.plan import Batches, batches, row_order
 from socrates.training.safety import kept_safe, limits
 from socrates.training.setup import curve_table, record, save_weights
