@@ -7,10 +7,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from socrates.launch import Place
 
 from socrates import params
 from socrates.errors import DataError, TrainingError
+from socrates.launch import Place
 from socrates.maths.problems import PROBLEMS
 from socrates.model.warmup import CHAT
 from socrates.params.deepspeed import Deepspeed
