@@ -9,6 +9,7 @@ import typer
 
 from socrates import errors
 from socrates.commands.prepare import prepare
+from socrates.commands.solve import solve
 
 app = typer.Typer(
     name="socrates",
@@ -24,6 +25,7 @@ def main() -> None:
 
 
 app.command()(prepare)
+app.command()(solve)
 
 
 if __name__ == "__main__":

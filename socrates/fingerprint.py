@@ -39,6 +39,11 @@ NOT_RESULT = frozenset(
         "train.spike_steps",
         "train.gate_step",
         "train.gate_improvement",
+        "grpo.save_steps",
+        "grpo.keep_checkpoints",
+        "grpo.log_steps",
+        "grpo.usd_per_hour",
+        "grpo.stall_minutes",
     }
 )
 

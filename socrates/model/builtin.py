@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from socrates.files import json_text
-from socrates.model.base import file_hashes
 from socrates.model.encoding import Encoded, encode, end_token, stems
+from socrates.model.making import Progress, optimise, save_builtin
 from socrates.model.shared import pack, score_only, shared_attention
 from socrates.params.model import Model, Tiny
 from socrates.survey.prompts import Layout, persona_expression, persona_part, scenario_part
@@ -79,7 +77,7 @@ def pretrain(
     model: PreTrainedModel,
     data: Encoded,
     tiny: Tiny,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> list[float]:
     """Teach a new model the texts and the answer format, and return the loss of each step.
 
@@ -94,30 +92,17 @@ def pretrain(
         by_scenario.setdefault(int(data.scenario_of_row[row]), []).append(row)
     scenarios = sorted(by_scenario)
     per_step = max(tiny.pretrain_batch // 2, 1)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=tiny.pretrain_learning_rate, betas=(0.9, 0.95), weight_decay=0.01
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, tiny.pretrain_learning_rate, total_steps=tiny.pretrain_steps, pct_start=0.1
-    )
-    losses: list[float] = []
-    model.train()
+
+    def step_loss() -> torch.Tensor:
+        chosen = rng.choice(scenarios, min(per_step, len(scenarios)), replace=False)
+        rows = [int(row) for s in chosen for row in rng.choice(by_scenario[int(s)], 2)]
+        inputs, targets, is_answer = _scored(data, rows, rng)
+        losses_of = F.cross_entropy(model(**inputs, use_cache=False).logits[0], targets, reduction="none")
+        # Answers are few among the tokens; weighed apart, the format is learned as fast as the text.
+        return losses_of[is_answer].mean() + losses_of[~is_answer].mean()
+
     with shared_attention(model):
-        for _ in progress(range(tiny.pretrain_steps)):
-            chosen = rng.choice(scenarios, min(per_step, len(scenarios)), replace=False)
-            rows = [int(row) for s in chosen for row in rng.choice(by_scenario[int(s)], 2)]
-            inputs, targets, is_answer = _scored(data, rows, rng)
-            losses_of = F.cross_entropy(model(**inputs, use_cache=False).logits[0], targets, reduction="none")
-            # Answers are few among the tokens; weighed apart, the format is learned as fast as the text.
-            loss = losses_of[is_answer].mean() + losses_of[~is_answer].mean()
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-    model.eval()
-    return losses
+        return optimise(model, step_loss, tiny, progress)
 
 
 def _scored(
@@ -164,7 +149,7 @@ def build_builtin(
     params: Model,
     layout: Layout,
     folder: Path,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> str:
     """Make the built-in model from a table of training responses and save it in ``folder``.
 
@@ -179,19 +164,7 @@ def build_builtin(
     data = encode(data_table, tokenizer, layout)
     model = new_model(params.tiny, tokenizer)
     losses = pretrain(model, data, params.tiny, progress)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    manifest = {
-        "kind": "builtin",
-        "parameters": model.num_parameters(),
-        "pretrain_loss": {"first": losses[0], "last": losses[-1]},
-        "files": file_hashes(folder),
-    }
-    (folder / "manifest.json").write_text(json_text(manifest))
-    return (
-        f"{model.num_parameters():,} parameters, {len(tokenizer):,} tokens, "
-        f"pre-training loss {losses[0]:.3f} -> {losses[-1]:.3f} in {len(losses)} steps"
-    )
+    return save_builtin(model, tokenizer, losses, folder)
 
 
 def _texts(table: pl.DataFrame, layout: Layout) -> list[str]:

@@ -27,8 +27,7 @@ from socrates.errors import ParamsError
 
 PATH = Path("params.yaml")
 
-# Section of the survey pipeline's file -> class in the module of that name. A second pipeline has its
-# own file and its own such mapping, and shares the classes (see gsm8k/stages/__init__.py).
+# Section of a pipeline's file -> class in the module of that name.
 SECTIONS = {
     "data": "Data",
     "sample": "Sample",
@@ -41,6 +40,17 @@ SECTIONS = {
     "backup": "Backup",
     "predict": "Predict",
     "evaluate": "Evaluate",
+}
+WORD_PROBLEMS = {  # of gsm8k/params.yaml
+    "problems": "Problems",
+    "model": "Model",
+    "warmup": "Warmup",
+    "lora": "Lora",
+    "grpo": "Grpo",
+    "rewards": "Rewards",
+    "deepspeed": "Deepspeed",
+    "backup": "Backup",
+    "solve": "Solve",
 }
 
 

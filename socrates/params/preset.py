@@ -1,5 +1,7 @@
 """A preset written into ``params.yaml``: ``make preset NAME=one-percent``.
 
+``make preset NAME=gsm8k/paper-card`` does so in the word-problem pipeline's folder.
+
 Reads presets/NAME.yaml, an overlay: the keys it names get its values, all others stay, so presets
 and edits by hand combine. ``extends: OTHER`` in an overlay applies that preset first. Comments, order
 and layout of params.yaml are kept, and nothing is written unless the whole result is valid.
@@ -22,14 +24,17 @@ from ruamel.yaml.error import YAMLError
 
 from socrates.errors import ParamsError, run
 from socrates.files import write_text
-from socrates.params import PATH, flat, parse
+from socrates.params import PATH, SECTIONS, WORD_PROBLEMS, flat, parse
 
 FOLDER = Path("presets")
+PIPELINES = {"": SECTIONS, "gsm8k": WORD_PROBLEMS}  # by folder
 EXTENDS = "extends"
 TRAILING_COMMENT = re.compile(r"^ *\w+: .*? (?=# )")
 
 
-def apply(name: str, path: Path = PATH, folder: Path = FOLDER) -> list[str]:
+def apply(
+    name: str, path: Path = PATH, folder: Path = FOLDER, sections: Mapping[str, str] = SECTIONS
+) -> list[str]:
     """Write preset ``name`` of ``folder`` into the parameter file ``path``, atomically.
 
     Returns:
@@ -47,7 +52,7 @@ def apply(name: str, path: Path = PATH, folder: Path = FOLDER) -> list[str]:
         _overlay(params, layer, comment_column)
     written = _text(params)
     try:
-        parse(YAML(typ="safe").load(written), path)
+        parse(YAML(typ="safe").load(written), path, dict(sections))
     except ParamsError as error:
         raise ParamsError(f"{folder / name}.yaml: cannot be applied to {error}") from None
     changes = [
@@ -133,10 +138,14 @@ def main() -> None:
     )
     parser.add_argument("name", nargs="?", default="", help="a file of presets/, without .yaml")
     name = parser.parse_args().name
-    changes = apply(name)
+    pipeline, _, stem = name.rpartition("/")
+    if pipeline not in PIPELINES:
+        raise ParamsError(f"{pipeline}: no pipeline of that name; presets are NAME or gsm8k/NAME")
+    path = pipeline / PATH
+    changes = apply(stem, path, pipeline / FOLDER, PIPELINES[pipeline])
     for change in changes:
         print(f"  {change}")
-    print(f"preset {name}: {len(changes)} values changed in {PATH}")
+    print(f"preset {name}: {len(changes)} values changed in {path}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from socrates.errors import TrainingError
+from socrates.params.grpo import Grpo
 from socrates.params.train import Train
 
 
@@ -26,23 +27,25 @@ class Batches:
     accumulation: int
 
 
-def batches(train: Train, rows: int, processes: int) -> Batches:
-    """Cut ``train.global_batch`` for a number of processes; the batch itself never changes.
+def batches(train: Train | Grpo, rows: int, processes: int) -> Batches:
+    """Cut the section's ``global_batch`` for a number of processes; the batch itself never changes.
 
-    The micro batch is the largest that divides a process's share and is at most
-    ``train.micro_batch``.
+    The micro batch is the largest that divides a process's share and is at most ``micro_batch``.
 
     Raises:
         TrainingError: the processes cannot share the global batch evenly, or there are no rows.
     """
+    section = type(train).__name__.lower()
     if rows == 0:
-        raise TrainingError("data/splits/train.parquet: no rows to train on; raise sample.fraction")
+        raise TrainingError(
+            "no rows to train on: raise sample.fraction or the length limit, or lower global_batch"
+        )
     share, rest = divmod(train.global_batch, processes)
     if rest or not share:
         near = [n for n in range(1, train.global_batch + 1) if train.global_batch % n == 0]
         near = sorted(sorted(near, key=lambda n: abs(n - processes))[:2])
         raise TrainingError(
-            f"train.global_batch: {train.global_batch} rows cannot be shared by {processes} processes; "
+            f"{section}.global_batch: {train.global_batch} rows cannot be shared by {processes} processes; "
             f"nearest process counts that can: {', '.join(map(str, near))}"
         )
     micro = max(n for n in range(1, min(train.micro_batch, share) + 1) if share % n == 0)
