@@ -9,6 +9,7 @@ import typer
 
 from socrates import errors
 from socrates.commands import chat, predict, serve
+from socrates.commands.prepare import prepare
 
 app = typer.Typer(
     name="socrates",
@@ -26,6 +27,7 @@ def main() -> None:
 app.command(epilog=predict.EPILOG)(predict.predict)
 app.command(epilog=serve.EPILOG)(serve.serve)
 app.command(hidden=True, context_settings=chat.ANYTHING)(chat.chat)
+app.command()(prepare)
 
 if __name__ == "__main__":
     errors.run(lambda: app(prog_name="python -m socrates"))

@@ -8,6 +8,7 @@ Run: ``python -m stages.train``; ``SOCRATES_PROCESSES=4`` starts four processes.
 from pathlib import Path
 
 from socrates.errors import run
+from socrates.launch import launch
 from socrates.params import load
 from socrates.params.backup import Backup
 from socrates.params.deepspeed import Deepspeed
@@ -15,7 +16,6 @@ from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.prompt import Prompt
 from socrates.params.train import Train
-from socrates.training.launch import launch
 
 SPLITS = Path("data/splits")
 BASE = Path("models/base")

@@ -8,21 +8,22 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
+import torch
 from transformers import set_seed
 
 from socrates.errors import TrainingError
 from socrates.files import atomic_folder, json_text, sha256, write_table
+from socrates.fingerprint import of_code, of_files, of_packages, of_sections
+from socrates.launch import Place
 from socrates.model.base import load_base, load_tokenizer
-from socrates.model.encoding import encode
+from socrates.model.prepared import prepared
 from socrates.params.backup import Backup
 from socrates.params.deepspeed import Deepspeed
 from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.prompt import Prompt
 from socrates.params.train import Train
-from socrates.survey.tables import RESPONSES, read_table
-from socrates.training.fingerprint import of_code, of_files, of_packages, of_sections
-from socrates.training.launch import Place
 from socrates.training.plan import batches, row_order
 from socrates.training.safety import kept_safe
 from socrates.training.sft import arguments, save_adapter, trainer
@@ -30,7 +31,7 @@ from socrates.training.sft import arguments, save_adapter, trainer
 RUN_LOG = Path("runs/train.jsonl")
 # The code that shapes the weights: a run resumes only under the same.
 CODE = [
-    *(f"socrates.model.{name}" for name in ("base", "encoding", "shared")),
+    *(f"socrates.model.{name}" for name in ("base", "encoding", "ragged", "shared")),
     *(f"socrates.training.{name}" for name in ("batches", "plan", "run", "sft")),
     "socrates.survey.prompts",
 ]
@@ -68,7 +69,6 @@ def fine_tune(
     Raises:
         TrainingError: the params cannot be run, or a guard stopped the run.
     """
-    train_table, validation_table = (read_table(path, RESPONSES) for path in data_files)
     if train.share_scenario and prompt.layout != "scenario_first":
         raise TrainingError(
             "train.share_scenario: needs prompt.layout scenario_first (with the persona first no text is "
@@ -77,10 +77,11 @@ def fine_tune(
     set_seed(train.seed)
     tokenizer = load_tokenizer(base)
     # One encoding for both splits; validation rows come after the training rows.
-    data = encode(pl.concat([train_table, validation_table]), tokenizer, prompt.layout)
+    data = prepared(data_files, base, prompt.layout)
+    train_rows = pq.read_metadata(data_files[0]).num_rows
     fits = data.lengths() <= prompt.max_length
-    rows = np.flatnonzero(fits[: len(train_table)])
-    held_out = len(train_table) + np.flatnonzero(fits[len(train_table) :])
+    rows = np.flatnonzero(fits[:train_rows])
+    held_out = train_rows + np.flatnonzero(fits[train_rows:])
     cut = batches(train, len(rows), place.processes)
     group = train.group_size if train.share_scenario else 1
     order = row_order(rows, data.scenario_of_row, cut.steps * train.global_batch, group, train.seed)
@@ -100,7 +101,13 @@ def fine_tune(
         model = load_base(base, model_params)
         run = trainer(model, tokenizer, data, order, held_out, train, lora, cut, args, safety)
         trainable = run.get_num_trainable_parameters()
-        run.train(resume_from_checkpoint=None if safety.resume is None else str(safety.resume))
+        try:
+            run.train(resume_from_checkpoint=None if safety.resume is None else str(safety.resume))
+        except torch.OutOfMemoryError:
+            raise TrainingError(
+                f"out of memory with passes of {cut.micro} rows: lower train.micro_batch (the global batch stays "
+                "the same), set train.gradient_checkpointing: true, or lower prompt.max_length"
+            ) from None
         safety.finish(run.terminated, backup.finish_minutes)
         if safety.log is not None:
             safety.log.write("end", step=run.state.global_step)
@@ -123,8 +130,8 @@ def fine_tune(
         "rows": len(order),
         "tokens": tokens,
         "rows_too_long": {
-            "train": int(len(train_table) - len(rows)),
-            "validation": int((~fits[len(train_table) :]).sum()),
+            "train": train_rows - len(rows),
+            "validation": int((~fits[train_rows:]).sum()),
         },
         "trainable_parameters": trainable,
         "loss": last.get("loss"),
@@ -136,7 +143,7 @@ def fine_tune(
     write_table(curves, curve_table(history))
     return (
         f"{cut.steps} steps of {train.global_batch} rows, {len(rows):,} rows kept, "
-        f"{len(train_table) - len(rows)} too long, validation loss {record['validation_loss']:.4f}"
+        f"{train_rows - len(rows)} too long, validation loss {record['validation_loss']:.4f}"
     )
 
 

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from socrates.fingerprint import Facts, explain_fresh_start, fingerprint, hold
+from socrates.launch import Place
 from socrates.params.backup import Backup as BackupParams
 from socrates.params.train import Train
 from socrates.training.backup import Backup, open_store, resume_point
 from socrates.training.checkpoints import sealed, sweep
 from socrates.training.durable import Durability
-from socrates.training.fingerprint import Facts, explain_fresh_start, fingerprint, hold
 from socrates.training.guards import TERMINATED, LossGuard, Step, Stop, Termination, Watchdog
-from socrates.training.launch import Place
 from socrates.training.meter import Meter
 from socrates.training.runlog import RunLog
 

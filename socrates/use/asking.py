@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from socrates.errors import DataError, ModelError
 from socrates.files import sha256, write_json, write_table
-from socrates.model.encoding import Encoded, encode_texts
+from socrates.model.encoding import Encoded, encode
 from socrates.model.precision import load_for_use, tokenizer_for_use
 from socrates.prediction.distributions import distributions
 from socrates.survey.scales import scale
@@ -55,7 +55,7 @@ class Backend(Protocol):
 
     def distributions(
         self, data: Encoded, scales: list[str], progress: Progress
-    ) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
+    ) -> tuple[Sequence[NDArray[np.float32]], NDArray[np.float32]]:
         """Probabilities of each row's options, and their total mass ``[rows]``."""
 
 
@@ -72,7 +72,7 @@ class Forward:
 
     def distributions(
         self, data: Encoded, scales: list[str], progress: Progress
-    ) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
+    ) -> tuple[Sequence[NDArray[np.float32]], NDArray[np.float32]]:
         """See :class:`Backend`."""
         return distributions(self.model, self.tokenizer, data, scales, self.tokens_per_batch, progress)
 
@@ -114,7 +114,7 @@ class OpenModel:
         probabilities, mass = self.backend.distributions(data, questions["scale"].to_list(), progress)
         return questions.with_columns(
             # cast: polars makes an array column of rows of one length, whatever type it is told
-            probabilities=pl.Series(probabilities, dtype=ANSWERS["probabilities"]).cast(
+            probabilities=pl.Series(list(probabilities), dtype=ANSWERS["probabilities"]).cast(
                 ANSWERS["probabilities"]
             ),
             allowed_mass=pl.Series(mass, dtype=pl.Float32),
@@ -127,7 +127,7 @@ class OpenModel:
     def _encoded(self, questions: pl.DataFrame) -> Encoded:
         high = pl.col("scale").map_elements(lambda notation: scale(notation).high, return_dtype=pl.Int64)
         rows = questions.select("stimuli", "persona", response=high)  # the answer only counts for the length
-        return encode_texts(rows, self.tokenizer, self.located.prompt.layout)
+        return encode(rows, self.tokenizer, self.located.prompt.layout)
 
 
 def open_model(located: Located, precision: str = "auto", backend: str = "torch") -> OpenModel:

@@ -11,9 +11,9 @@ from typing import Any
 
 from socrates.errors import ModelError, SourceError
 from socrates.files import atomic_folder, sha256
+from socrates.fingerprint import scratch
 from socrates.params import PATH, load
 from socrates.params.prompt import Prompt
-from socrates.training.fingerprint import scratch
 
 BASE, ADAPTER = Path("models/base"), Path("models/adapter")
 TRAINING_TABLE = Path("data/splits/train.parquet")

@@ -14,10 +14,10 @@ from pathlib import Path
 import polars as pl
 
 from socrates.files import write_json
+from socrates.fingerprint import scratch
 from socrates.survey.resolution import resolve_scales
 from socrates.survey.scales import Scale, scale
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES, read_table
-from socrates.training.fingerprint import scratch
 from socrates.use.questions import Persona
 
 MANY_VALUES = 40  # a field with more distinct values is free text or a number: its values are not checked

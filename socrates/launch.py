@@ -1,4 +1,4 @@
-"""How many processes train, and how they find each other. The environment's matter, not a param."""
+"""How many processes train or predict, and how they find each other: the environment's matter, no param."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import socket
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
 
 from socrates.errors import TrainingError
 
+T = TypeVar("T")
 PROCESSES = "SOCRATES_PROCESSES"
 
 
@@ -38,11 +41,11 @@ def wanted_processes() -> int:
     return int(text)
 
 
-def launch(module: str) -> Place | None:
-    """Become one of the training processes, or start them and wait (then None).
+def launch(module: str, *arguments: str) -> Place | None:
+    """Become one of the processes of a stage, or start them and wait (then None).
 
     A single process needs no launcher: it gets the variables torchrun would set. Several are started
-    by torchrun, each running ``python -m module`` again. Under a launcher of the user's own
+    by torchrun, each running ``python -m module *arguments`` again. Under a launcher of the user's own
     (torchrun, a DeepSpeed hostfile) the variables are there already.
 
     Raises:
@@ -55,7 +58,7 @@ def launch(module: str) -> Place | None:
     if "LOCAL_RANK" not in os.environ:
         count = wanted_processes()
         if count > 1:
-            _torchrun(module, count)
+            _torchrun([module, *arguments], count)
             return None
         os.environ.update(
             RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port())
@@ -63,13 +66,44 @@ def launch(module: str) -> Place | None:
     return Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
 
 
-def _torchrun(module: str, count: int) -> None:
+def meet(place: Place) -> None:
+    """Let the processes of a stage that has no trainer find each other, each with its own GPU if there are any."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if place.processes > 1:
+        # One waits for the slowest, which may be hours behind; a dead one ends all through the launcher.
+        torch.distributed.init_process_group("gloo", timeout=timedelta(days=30))
+
+
+def told_by_first(place: Place, value: T) -> T:
+    """The value that the first process has, on every process."""
+    import torch
+
+    box = [value]
+    if place.processes > 1:
+        torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def wait_for_all(place: Place) -> None:
+    """Return when every process has come here."""
+    import torch
+
+    if place.processes > 1:
+        torch.distributed.barrier()
+
+
+def _torchrun(command: list[str], count: int) -> None:
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    status = subprocess.run([*command, "-m", module], env=environment, check=False).returncode
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    status = subprocess.run([*launcher, "-m", *command], env=environment, check=False).returncode
     if status:
-        raise TrainingError(f"{module}: a training process failed (status {status}); its error stands above")
+        raise TrainingError(
+            f"{' '.join(command)}: a process failed (status {status}); its error stands above"
+        )
 
 
 def _free_port() -> int:
