@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from socrates import errors
+from socrates.commands import chat, predict, serve
 from socrates.commands.prepare import prepare
 from socrates.commands.solve import solve
 
@@ -24,9 +25,11 @@ def main() -> None:
     """Commands are registered below, in the order that help shows them."""
 
 
+app.command(epilog=predict.EPILOG)(predict.predict)
+app.command(epilog=serve.EPILOG)(serve.serve)
+app.command(hidden=True, context_settings=chat.ANYTHING)(chat.chat)
 app.command()(prepare)
 app.command()(solve)
-
 
 if __name__ == "__main__":
     errors.run(lambda: app(prog_name="python -m socrates"))
