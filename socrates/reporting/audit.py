@@ -106,7 +106,7 @@ class Facts:
 
     def find(self, path: str) -> Any:
         """The value at a dotted path. Raises ``KeyError`` with the reason where there is none."""
-        root = path.split(".")[0]
+        root = path.split(".", maxsplit=1)[0]
         if root in self.absent:
             raise KeyError(self.absent[root])
         value: Any = self.known
@@ -204,18 +204,23 @@ def _judge(item: Item, facts: Facts) -> Finding:
     except KeyError as missing:
         return finding("not compared", missing.args[0])
     here = shown(value) + (f" ({shown(ends[0])} to {shown(ends[1])})" if ends else "")
+    return finding(*_verdict(item, facts, value, ends), here)
+
+
+def _verdict(item: Item, facts: Facts, value: Any, ends: list[float]) -> tuple[Verdict, str]:
+    """The verdict on a value that was found, and its reason."""
     if not facts.holds(item.only_if):
-        return finding("not compared", facts.fill(item.otherwise), here)
+        return "not compared", facts.fill(item.otherwise)
     if item.paper == UNKNOWN:
-        return finding("not compared", item.source, here)
+        return "not compared", item.source
     if item.another_kind is not None:
-        return finding("different on purpose", item.another_kind, here)
+        return "different on purpose", item.another_kind
     if _same(item, value, ends):
-        return finding("same", "the paper's value lies in the interval" if ends else "", here)
+        return "same", "the paper's value lies in the interval" if ends else ""
     for reason in item.reasons:
         if facts.holds(reason.when):
-            return finding("different on purpose", facts.fill(reason.why), here)
-    return finding("wrong", f"differs from the paper, and no parameter says why ({item.here})", here)
+            return "different on purpose", facts.fill(reason.why)
+    return "wrong", f"differs from the paper, and no parameter says why ({item.here})"
 
 
 def _same(item: Item, value: Any, ends: list[float]) -> bool:
