@@ -86,8 +86,12 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Ids]
 
 def encode(table: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, layout: Layout) -> Encoded:
     """Token ids of all rows of a responses table (see ``survey.tables.RESPONSES``)."""
+    return encode_texts(table.select("stimuli", persona_expression(), "response"), tokenizer, layout)
+
+
+def encode_texts(rows: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, layout: Layout) -> Encoded:
+    """Token ids of rows whose persona is a text: columns ``stimuli``, ``persona`` and ``response``."""
     end = end_token(tokenizer)
-    rows = table.select("stimuli", persona_expression(), "response")
     scenarios, scenario_of_row = _distinct(rows["stimuli"])
     personas, persona_of_row = _distinct(rows["persona"])
     answers, answer_of_row = _distinct(rows["response"])

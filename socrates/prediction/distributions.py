@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from socrates.model.encoding import Encoded, Ids, end_token, stems, token_ids
@@ -22,6 +21,9 @@ from socrates.model.shared import branch_offsets, pack, use_shared_attention
 from socrates.prediction.trie import Trie, build
 from socrates.survey.prompts import answer_part
 from socrates.survey.scales import scale
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 LOGITS_AT_ONCE = 2**26  # float32 logits held at a time (256 MiB)
 
@@ -143,7 +145,7 @@ def _halving(
 
 def causal_model(model: Any) -> Any:
     """The language model itself, with any adapter's layers in it, without PEFT's wrapper."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @torch.inference_mode()

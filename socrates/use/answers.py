@@ -1,0 +1,105 @@
+"""What is said of an answer distribution: expected answer, interval, draws, a chart for the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socrates.evaluation.individual import temper
+from socrates.survey.scales import Scale
+
+TEMPERATURE, TOP_P = 0.6, 0.9  # at which the paper draws answers
+CHART_ROWS = 21  # a longer scale is shown in bins
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer of one respondent to one question.
+
+    Attributes:
+        scale: the integers that answer it.
+        probabilities: of each, given that the answer is one of them, ``[options]``.
+        format_validity: what the model put on them in all, 0 to 1.
+    """
+
+    scale: Scale
+    probabilities: NDArray[np.float64]
+    format_validity: float
+
+    @property
+    def expected(self) -> float:
+        """The mean answer."""
+        return float(self.probabilities @ np.asarray(self.scale.options, dtype=np.float64))
+
+    def interval(self, share: float = 0.8) -> tuple[int, int]:
+        """The answers between which the middle ``share`` of the distribution lies, both included."""
+        cumulative = np.cumsum(self.probabilities)
+        tail = (1 - share) / 2
+        # 1e-6: a tail that is met exactly must not depend on the last bit of a sum
+        ends = np.searchsorted(cumulative, [tail + 1e-6, 1 - tail - 1e-6])
+        low, high = np.minimum(ends, len(cumulative) - 1)
+        return self.scale.options[int(low)], self.scale.options[int(high)]
+
+    def draw(self, n: int, seed: int) -> list[int]:
+        """``n`` answers at the paper's temperature and top-p."""
+        p = temper(self.probabilities[None], TEMPERATURE, TOP_P)[0]
+        chosen = np.random.default_rng(seed).choice(len(p), size=n, p=p)
+        return [self.scale.options[int(index)] for index in chosen]
+
+    def summary(self) -> dict[str, Any]:
+        """All of it as values that JSON can hold."""
+        low, high = self.interval()
+        return {
+            "scale": self.scale.notation,
+            "options": list(self.scale.options),
+            "probabilities": [round(float(p), 6) for p in self.probabilities],
+            "expected": round(self.expected, 4),
+            "middle_80": [low, high],
+            "format_validity": round(self.format_validity, 6),
+        }
+
+
+def chart(answers: dict[str, Answer], width: int = 40) -> str:
+    """Bars of one or more distributions over the same scale, one block a predictor.
+
+    Args:
+        width: columns of the longest bar.
+    """
+    longest = max(float(binned(answer)[1].max()) for answer in answers.values())
+    blocks = []
+    for name, answer in answers.items():
+        labels, shares = binned(answer)
+        room = max(map(len, labels))
+        lines = [f"{name}:"] if len(answers) > 1 else []
+        for label, share in zip(labels, shares, strict=True):
+            lines.append(f"  {label:>{room}}  {_bar(float(share) / longest, width)} {100 * share:5.1f} %")
+        blocks.append("\n".join(lines))
+    return "\n".join(blocks)
+
+
+def binned(answer: Answer) -> tuple[list[str], NDArray[np.float64]]:
+    """Labels and shares of at most ``CHART_ROWS`` neighbouring groups of options, in order."""
+    options = answer.scale.options
+    groups = np.array_split(np.arange(len(options)), min(len(options), CHART_ROWS))
+    labels = [
+        str(options[int(g[0])]) if len(g) == 1 else f"{options[int(g[0])]}–{options[int(g[-1])]}"
+        for g in groups
+    ]
+    return labels, np.array([answer.probabilities[group].sum() for group in groups])
+
+
+def _bar(share: float, width: int) -> str:
+    eighths = round(share * width * 8)
+    return ("█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()).ljust(width)
+
+
+def describe(answer: Answer) -> str:
+    """Expected answer, interval and format validity in one line."""
+    low, high = answer.interval()
+    return (
+        f"expected answer {answer.expected:.2f}; middle 80 %: {low} to {high}; "
+        f"format validity {100 * answer.format_validity:.1f} %"
+    )
