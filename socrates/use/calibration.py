@@ -55,9 +55,14 @@ class Calibration:
     largest: float
 
     @property
+    def freedom(self) -> int:
+        """Degrees of freedom: the studies, not the contrasts, are independent."""
+        return max(self.studies - 1, 1)
+
+    @property
     def quantile(self) -> float:
-        """Student's t for a 90 % interval; the studies, not the contrasts, are independent."""
-        return float(stats.t.ppf((1 + LEVEL) / 2, max(self.studies - 1, 1)))
+        """Student's t of a 90 % interval."""
+        return float(stats.t.ppf((1 + LEVEL) / 2, self.freedom))
 
     def error(self, predicted: Floats) -> Floats:
         """Standard deviation of the model's error in contrasts of the predicted sizes, shape as given."""

@@ -127,10 +127,12 @@ def from_training(
     """
     weights, placed = rake(people, quotas)
     rng = np.random.default_rng(seed)
-    order = rng.permutation(len(people))
-    # systematic draw: shares are met within one persona, where independent draws would wander
+    # A systematic draw along the categories meets the quotas almost exactly; independent draws would wander.
+    strata = [_codes(people[field], shares) for field, shares in quotas.items()]
+    order = np.lexsort((rng.random(len(people)), *reversed(strata)))
     ends = np.cumsum(weights[order])
-    chosen = order[np.searchsorted(ends, (np.arange(size) + rng.random()) / size * ends[-1]).clip(max=len(order) - 1)]
+    steps = (np.arange(size) + rng.random()) / size * ends[-1]
+    chosen = order[np.searchsorted(ends, steps).clip(max=len(order) - 1)]
     drawn = people[chosen.tolist()]
     personas = [persona(row) for row in drawn.iter_rows(named=True)]
     margins = ", ".join(quotas) or "no quotas"
@@ -204,6 +206,14 @@ def rake(people: pl.DataFrame, quotas: dict[str, dict[str, float]]) -> tuple[Flo
         f"population.quotas: cannot be met together by training respondents: {field} {category!r} reaches "
         f"{reached:.3f} instead of {quotas[field][category]:.3f}; ask for fewer or broader quotas"
     )
+
+
+def _codes(values: pl.Series, shares: dict[str, float]) -> NDArray[np.int64]:
+    """[N] number of the category each value falls into, 0 for none."""
+    codes = np.zeros(len(values), dtype=np.int64)
+    for code, category in enumerate(shares, 1):
+        codes[_members(values, category)] = code
+    return codes
 
 
 def _members(values: pl.Series, category: str) -> NDArray[np.bool_]:
