@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from socrates import errors
+from socrates.commands import chat, predict
 
 app = typer.Typer(
     name="socrates",
@@ -21,6 +22,9 @@ app = typer.Typer(
 def main() -> None:
     """Commands are registered below, in the order that help shows them."""
 
+
+app.command(epilog=predict.EPILOG)(predict.predict)
+app.command(hidden=True, context_settings=chat.ANYTHING)(chat.chat)
 
 if __name__ == "__main__":
     errors.run(lambda: app(prog_name="python -m socrates"))
