@@ -125,7 +125,7 @@ def _one(
         names.append(str(model))
     first = next(iter(answers.values()))
     draws = first.draw(samples, seed)
-    notes = [*next(iter(models.values())).notes, *question.notes]
+    notes = [*next(iter(models.values())).notes, *question.notes, *first.doubts]
     if known is None:
         notes.append("what training had seen is not at hand: nothing was compared with its range")
     if as_json:

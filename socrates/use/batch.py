@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ def answer_batch(
         models: by the prefix of their columns, the first without one.
         samples: answers to draw for each row at the paper's settings.
     """
-    problems, fits = dict(batch.problems), batch.questions
+    problems, notes, fits = dict(batch.problems), dict(batch.notes), batch.questions
     for model in models.values():
         long = model.too_long(fits)
         problems |= dict.fromkeys(
@@ -154,6 +154,10 @@ def answer_batch(
         answered, there = ask_in_parts(model, fits.select(*QUESTIONS), parts / name, progress)
         resumed += there
         answers = answers_of(answered)
+        for position, answer in zip(fits["position"], answers, strict=True):
+            said = [] if number else answer.doubts
+            if said:
+                notes[position] = "; ".join(filter(None, [notes.get(position), *said]))
         columns = _columns(answers)
         if number:
             columns = {f"{name}_{key}": value for key, value in columns.items() if key != "scale"}
@@ -168,7 +172,7 @@ def answer_batch(
         )
         validity[name] = round(float(answered["allowed_mass"].mean() or 0), 6)  # type: ignore[arg-type]
     table = table.with_columns(
-        pl.Series("notes", [batch.notes.get(row) for row in range(len(table))], dtype=pl.String),
+        pl.Series("notes", [notes.get(row) for row in range(len(table))], dtype=pl.String),
         pl.Series("problem", [problems.get(row) for row in range(len(table))], dtype=pl.String),
     ).drop("position")
     write_rows(output, table)
@@ -178,7 +182,7 @@ def answer_batch(
         "rows": len(table),
         "answered": len(fits),
         "resumed": resumed,
-        "with_notes": sum(row not in problems for row in batch.notes),
+        "with_notes": sum(row not in problems for row in notes),
         "problems": dict(sorted(Counter(_kind(text) for text in problems.values()).items())),
         "format_validity": validity,
         "samples": {"n": samples, "temperature": TEMPERATURE, "top_p": TOP_P, "seed": seed}
@@ -219,7 +223,7 @@ def _columns(answers: list[Answer]) -> dict[str, pl.Series]:
     return {name: pl.Series(name, value) for name, value in zip(OUT, values, strict=True)}
 
 
-def _described(table: pl.DataFrame) -> list[str | dict[str, str | None]]:
+def _described(table: pl.DataFrame) -> Sequence[str | dict[str, str | None]]:
     """Each row's persona as it was given."""
     if "demographics" in table.columns:
         return table["demographics"].cast(pl.String).fill_null("").to_list()
