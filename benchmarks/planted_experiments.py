@@ -90,7 +90,9 @@ def experiments(
     assert not sum(manifest["excluded"].values()), manifest
     moments = predicted["probabilities"].map_elements(_moments, return_dtype=pl.List(pl.Float64))
     keys = ["study_id", "sample_id"]
-    found = predicted.select(*keys, "scale", moments.list.get(0).alias("place"), moments.list.get(1).alias("deviation"))
+    found = predicted.select(
+        *keys, "scale", moments.list.get(0).alias("place"), moments.list.get(1).alias("deviation")
+    )
     table = rows.join(found, on=keys).select(
         "study_id", "condition_num", "task_num", "participant", "scale", "response", "place", "deviation"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from socrates import errors
-from socrates.commands.audit import audit
+from socrates.commands import audit, chat, experiment, predict
 
 app = typer.Typer(
     name="socrates",
@@ -23,8 +23,10 @@ def main() -> None:
     """Commands are registered below, in the order that help shows them."""
 
 
-app.command()(audit)
-
+app.command(epilog=predict.EPILOG)(predict.predict)
+app.command(epilog=experiment.EPILOG)(experiment.experiment)
+app.command(epilog=audit.EPILOG)(audit.audit)
+app.command(hidden=True, context_settings=chat.ANYTHING)(chat.chat)
 
 if __name__ == "__main__":
     errors.run(lambda: app(prog_name="python -m socrates"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+EPILOG = "Examples:\n\n  python -m socrates audit\n\n  python -m socrates audit --strict --markdown"
 STYLES = {"same": "green", "different on purpose": "yellow", "wrong": "bold red", "not compared": "dim"}
 
 
@@ -22,13 +22,8 @@ def audit(
 
     Each item is the same, different on purpose (with the reason), wrong, or not compared; what was not
     compared is never called the same. The paper's side is docs/paper.yaml.
-
-    Examples:
-
-      python -m socrates audit
-
-      python -m socrates audit --strict --markdown
     """
+    from socrates.files import json_text
     from socrates.reporting import audit as auditing
 
     specification = auditing.read_specification(folder / auditing.SPECIFICATION)
@@ -36,7 +31,7 @@ def audit(
     if as_json:
         items = [dataclasses.asdict(found) for found in findings]
         report = {"source": specification.source, "counts": auditing.counts(findings), "items": items}
-        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        typer.echo(json_text(report), nl=False)
     elif markdown:
         typer.echo(auditing.markdown(findings), nl=False)
     else:

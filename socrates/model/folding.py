@@ -75,6 +75,6 @@ def fold(model: PreTrainedModel, adapter: Path) -> None:
         try:
             weight = model.get_parameter(f"{name}.weight")
             a, b = (weights[f"{layer}.lora_{side}.weight"].to(weight.device) for side in "AB")
-            weight += (scale * (b.float() @ a.float())).to(weight.dtype)
+            weight.add_((scale * (b.float() @ a.float())).to(weight.dtype))
         except (AttributeError, KeyError, RuntimeError):
             raise ModelError(f"{adapter}: not an adapter of this model (layer {name})") from None

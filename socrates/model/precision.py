@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from socrates.errors import ModelError
 from socrates.model.base import device, where, with_adapter
@@ -95,6 +96,7 @@ def load_for_use(
     Raises:
         ModelError: a folder is not what it should be, or the memory is too small.
     """
+    transformers_logging.disable_progress_bar()
     name, options = where(base)
     try:
         place = choose(count_parameters(name, options), asked)

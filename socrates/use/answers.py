@@ -13,6 +13,7 @@ from socrates.survey.scales import Scale
 
 TEMPERATURE, TOP_P = 0.6, 0.9  # at which the paper draws answers
 CHART_ROWS = 21  # a longer scale is shown in bins
+DOUBTFUL = 0.5  # a format validity below it says that the model did not understand the question
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,14 @@ class Answer:
         p = temper(self.probabilities[None], TEMPERATURE, TOP_P)[0]
         chosen = np.random.default_rng(seed).choice(len(p), size=n, p=p)
         return [self.scale.options[int(index)] for index in chosen]
+
+    @property
+    def doubts(self) -> list[str]:
+        """What the answer itself gives reason to doubt, a sentence each."""
+        if self.format_validity >= DOUBTFUL:
+            return []
+        share = f"{100 * self.format_validity:.1f} %"
+        return [f"only {share} of the model's probability is on allowed answers: it does not know this form"]
 
     def summary(self) -> dict[str, Any]:
         """All of it as values that JSON can hold."""

@@ -81,9 +81,11 @@ def read_effects(tables: Path, predictor: str) -> pl.DataFrame:
     keys = ["study_id", "condition_num", "task_num"]
     cells = _read(tables / "cells.csv", (*keys, "scale"))
     effects = _read(tables / "effects.csv", (*keys, "human", "human_se", predictor))
-    return effects.join(cells, on=keys).select(
-        *COLUMNS, pl.col(predictor).cast(pl.Float64).alias("predicted")
-    ).drop_nulls()
+    return (
+        effects.join(cells, on=keys)
+        .select(*COLUMNS, pl.col(predictor).cast(pl.Float64).alias("predicted"))
+        .drop_nulls()
+    )
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:

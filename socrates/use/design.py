@@ -153,9 +153,9 @@ class Design(_Strict):
         try:
             return asked(" ".join(part.strip() for part in parts if part.strip()), outcome.scale)
         except DataError as error:
-            raise DataError(
-                f"outcome {outcome.name!r}: {error}".replace("or say --scale 1-7", "or give it 'scale: 1-7'")
-            ) from None
+            # where a command line would take --scale, a design has a key
+            text = str(error).replace("--scale 1-7", "scale: 1-7")
+            raise DataError(f"outcome {outcome.name!r}: {text}") from None
 
 
 def known_field(name: str) -> str:
@@ -180,7 +180,10 @@ def read_design(path: Path) -> Design:
     except ValidationError as error:
         raise DataError(f"{path}: " + "; ".join(_problem(item) for item in error.errors())) from None
     for outcome in design.outcomes:
-        scales = {design.question(condition, outcome).scale.notation for condition in design.conditions}
+        try:
+            scales = {design.question(condition, outcome).scale.notation for condition in design.conditions}
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
         if len(scales) > 1:
             raise DataError(
                 f"{path}: outcome {outcome.name!r} has another scale in some conditions ({', '.join(sorted(scales))})"

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, sqrt
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from socrates.survey.scales import Scale
+from socrates.survey.tables import read_table
 from socrates.use.calibration import Calibration
 from socrates.use.design import Condition, Design, Outcome
 from socrates.use.population import People
@@ -149,7 +151,7 @@ def run(
     ask: Ask,
     calibration: Calibration,
     seen: Seen | None = None,
-    vocabulary: frozenset[str] = frozenset(),
+    known_words: frozenset[str] = frozenset(),
     model: str = "",
 ) -> Result:
     """Ask the model all questions of the design, and say what the answers mean.
@@ -157,7 +159,7 @@ def run(
     Args:
         ask: fills in ``probabilities`` and ``allowed_mass``, in the order of the rows it is given.
         seen: the training range; None where the training table is not at hand.
-        vocabulary: the words of the training scenarios; empty where they are not at hand.
+        known_words: the words of the training scenarios; empty where they are not at hand.
     """
     answered = ask(questions(design, people))
     cells = {
@@ -194,7 +196,7 @@ def run(
     notes = list(people.notes)
     if small:
         notes.append(f"Groups of fewer than {SMALLEST_GROUP} personas are not shown: {', '.join(small)}.")
-    warnings = _warnings(design, people, list(cells.values()), everyone, calibration, seen, vocabulary)
+    warnings = _warnings(design, people, list(cells.values()), everyone, calibration, seen, known_words)
     return Result(
         design, people, calibration, list(cells.values()), everyone, subgroups, warnings, notes, model
     )
@@ -293,7 +295,7 @@ def _warnings(
     effects: list[Effect],
     calibration: Calibration,
     seen: Seen | None,
-    vocabulary: frozenset[str],
+    known_words: frozenset[str],
 ) -> list[str]:
     """Why the figures may not hold, a sentence or two each."""
     found = []
@@ -305,8 +307,8 @@ def _warnings(
         found += _outside(design, people, seen)
     for condition in design.conditions:
         words = set(tokens(f"{design.scenario} {condition.text}"))
-        new = sorted(words - vocabulary)
-        if vocabulary and len(new) > NEW_WORDS * len(words):
+        new = sorted(words - known_words)
+        if known_words and len(new) > NEW_WORDS * len(words):
             found.append(
                 f"Condition {condition.name!r}: {len(new)} of its {len(words)} words are in no training scenario "
                 f"({', '.join(new[:LISTED])}{', ...' if len(new) > LISTED else ''})."
@@ -353,8 +355,17 @@ def _outside(design: Design, people: People, seen: Seen) -> list[str]:
     ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
     texts = [f"Outside the training range, {share:.0%} of the population: {text}." for text, share in ordered]
     if len(texts) > LISTED:
-        texts = [*texts[:LISTED], f"And {len(texts) - LISTED} more kinds of answers that training had not seen."]
+        texts = [
+            *texts[:LISTED],
+            f"And {len(texts) - LISTED} more kinds of answers that training had not seen.",
+        ]
     return [*found, *texts]
+
+
+def vocabulary(training_table: Path) -> frozenset[str]:
+    """The words of all scenarios of a training table."""
+    texts = read_table(training_table, {"stimuli": pl.String})["stimuli"].unique()
+    return frozenset(word for text in texts for word in tokens(text))
 
 
 def tokens(text: str) -> list[str]:

@@ -118,7 +118,9 @@ def render(result: Result) -> str:
     everyone = {(found.outcome, found.condition): found for found in result.effects}
     reach = max([0.01, *(abs(end) for e in (*result.effects, *result.subgroups) for end in (e.low, e.high))])
     highest = {
-        outcome.name: max(float(binned(_answer(c))[1].max()) for c in result.cells if c.outcome == outcome.name)
+        outcome.name: max(
+            float(binned(_answer(c))[1].max()) for c in result.cells if c.outcome == outcome.name
+        )
         for outcome in result.design.outcomes
     }
     return environment.get_template("experiment.html.j2").render(
@@ -170,5 +172,5 @@ def signed(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """A share as a whole percentage that is never 0 % or 100 % by rounding."""
-    return "> 99 %" if 0.995 <= value < 1 else "< 1 %" if 0 < value < 0.005 else f"{100 * value:.0f} %"
+    """A share as a whole percentage that is never 0 % or 100 % by rounding: a chance is never either."""
+    return "> 99 %" if value >= 0.995 else "< 1 %" if 0 < value < 0.005 else f"{100 * value:.0f} %"

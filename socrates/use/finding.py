@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ class Located:
     prompt: Prompt
     name: str
     notes: tuple[str, ...] = ()
+
+    def alone(self) -> Located:
+        """The base without the adapter, prompted as the adapter is."""
+        return replace(self, adapter=None, name=str(self.base))
 
 
 def locate(base: Path = BASE, adapter: str | Path | None = ADAPTER, revision: str | None = None) -> Located:

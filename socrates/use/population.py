@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from socrates.errors import DataError
 from socrates.survey.sources.local import LABELS
-from socrates.survey.tables import DEMOGRAPHICS, read_table
+from socrates.survey.tables import DEMOGRAPHICS, Schema, read_table
 from socrates.use.questions import Persona, persona
 
 Floats = NDArray[np.float64]
 WEIGHT = "weight"
-ROUNDS, CLOSE = 500, 1e-4  # raking stops when every margin is met within CLOSE
+ROUNDS, CLOSE = 500, 1e-4  # raking stops when every margin is met within CLOSE, or after so many rounds
+TOLERATED = 0.005  # largest miss of a margin that is let pass then
 BRACKET = re.compile(r"(\d+)\s*(?:-|–|to)\s*(\d+)|(\d+)\s*(?:\+|and over)")
 AGES = ((30, "18-29"), (45, "30-44"), (60, "45-59"), (200, "60 and over"))
 
@@ -94,7 +95,9 @@ def from_file(path: Path) -> People:
             row = int(wrong.arg_true()[0])
             raise DataError(f"{path}: row {row + 1}: weight {table[name][row]!r} is not a positive number")
         weights = numbers.to_numpy()
-    personas = [persona({k.strip(): v for k, v in row.items()}) for row in table.select(columns).iter_rows(named=True)]
+    personas = [
+        persona({k.strip(): v for k, v in row.items()}) for row in table.select(columns).iter_rows(named=True)
+    ]
     notes = []
     if empty := sum(not person.fields for person in personas):
         notes.append(f"{empty:,} of {len(personas):,} personas have no known field.")
@@ -108,14 +111,12 @@ def training_respondents(path: Path) -> pl.DataFrame:
         DataError: the file is missing or no responses table.
     """
     kind = pl.Struct(dict.fromkeys(DEMOGRAPHICS, pl.String))
-    columns = {"study_id": pl.String, "participant": pl.Int64, "demographic": kind}
+    columns: Schema = {"study_id": pl.String, "participant": pl.Int64, "demographic": kind}
     people = read_table(path, columns).unique(["study_id", "participant"]).sort("study_id", "participant")
     return people["demographic"].struct.unnest()
 
 
-def from_training(
-    people: pl.DataFrame, size: int, quotas: dict[str, dict[str, float]], seed: int
-) -> People:
+def from_training(people: pl.DataFrame, size: int, quotas: dict[str, dict[str, float]], seed: int) -> People:
     """``size`` whole personas drawn from the training respondents, weighted to meet quotas on their margins.
 
     Args:
@@ -150,7 +151,9 @@ def from_training(
             f"{placed:,} respondents, so that few profiles speak for many."
         )
     if (distinct := len(np.unique(chosen))) < 0.8 * size:
-        notes.append(f"Only {distinct:,} of the {size:,} personas are different respondents; the others repeat.")
+        notes.append(
+            f"Only {distinct:,} of the {size:,} personas are different respondents; the others repeat."
+        )
     return People(personas, np.full(size, 1 / size), source, tuple(notes))
 
 
@@ -171,7 +174,10 @@ def rake(people: pl.DataFrame, quotas: dict[str, dict[str, float]]) -> tuple[Flo
         for category, inside in categories.items():
             if not inside.any():
                 answers = people[field].drop_nulls().unique().sort().to_list()
-                known = ", ".join(answers[:8]) + (", ..." if len(answers) > 8 else "") or "nothing: it was not asked"
+                known = (
+                    ", ".join(answers[:8]) + (", ..." if len(answers) > 8 else "")
+                    or "nothing: it was not asked"
+                )
                 raise DataError(
                     f"population.quotas.{field}: no training respondent answered {category!r} (they answered {known})"
                 )
@@ -199,7 +205,9 @@ def rake(people: pl.DataFrame, quotas: dict[str, dict[str, float]]) -> tuple[Flo
             default=worst,
         )
         if worst[2] < CLOSE:
-            return weights, placed
+            break
+    if worst[2] <= TOLERATED:
+        return weights, placed
     field, category, _ = worst
     reached = float(weights[members[field][category]].sum())
     raise DataError(

@@ -110,7 +110,7 @@ def asked(scenario: str, given: str | None = None) -> Asked:
         if stated is None or parsed is None:
             raise DataError(
                 f"scenario {_short(text)}: {_understood(parsed)}; add 'Only return an integer from 1 to 7.' "
-                "to it, or say --scale 1-7"
+                "to it, or give its scale (--scale 1-7)"
             )
         return _thinned(Asked(text, stated, parsed.rule))
     wanted = parse_scale(given)
