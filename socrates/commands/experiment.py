@@ -84,12 +84,24 @@ def experiment(
         seen(located.training_table) if located.training_table else None,
         planned.vocabulary(located.training_table) if located.training_table else frozenset(),
         str(model),
+        (*located.notes, *_synthetic(adapter, rev)),
     )
     written = page.write(result, output or Path("experiments") / design.stem)
     if as_json:
         typer.echo(json_text({**page.summary(result), "files": [str(path) for path in written]}), nl=False)
     else:
         _print(result, written)
+
+
+def _synthetic(adapter: str, rev: str | None) -> tuple[str, ...]:
+    """The caution that the checkout's own model learned from made answers, if it did."""
+    from socrates.params import PATH, load
+    from socrates.params.data import Data
+
+    own = adapter in (ADAPTER, "none") and rev is None and PATH.exists()
+    if not own or load(Data).source != "synthetic":
+        return ()
+    return ("The model learned from a made world (data.source synthetic): nothing here is about people.",)
 
 
 def _print(result: Result, written: list[Path]) -> None:

@@ -153,6 +153,7 @@ def run(
     seen: Seen | None = None,
     known_words: frozenset[str] = frozenset(),
     model: str = "",
+    cautions: tuple[str, ...] = (),
 ) -> Result:
     """Ask the model all questions of the design, and say what the answers mean.
 
@@ -160,6 +161,7 @@ def run(
         ask: fills in ``probabilities`` and ``allowed_mass``, in the order of the rows it is given.
         seen: the training range; None where the training table is not at hand.
         known_words: the words of the training scenarios; empty where they are not at hand.
+        cautions: warnings about the model itself, which come first.
     """
     answered = ask(questions(design, people))
     cells = {
@@ -196,7 +198,8 @@ def run(
     notes = list(people.notes)
     if small:
         notes.append(f"Groups of fewer than {SMALLEST_GROUP} personas are not shown: {', '.join(small)}.")
-    warnings = _warnings(design, people, list(cells.values()), everyone, calibration, seen, known_words)
+    warnings = [*cautions]
+    warnings += _warnings(design, people, list(cells.values()), everyone, calibration, seen, known_words)
     return Result(
         design, people, calibration, list(cells.values()), everyone, subgroups, warnings, notes, model
     )
