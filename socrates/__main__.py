@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from socrates import errors
-from socrates.commands import chat, predict
+from socrates.commands import chat, predict, serve
 
 app = typer.Typer(
     name="socrates",
@@ -24,6 +24,7 @@ def main() -> None:
 
 
 app.command(epilog=predict.EPILOG)(predict.predict)
+app.command(epilog=serve.EPILOG)(serve.serve)
 app.command(hidden=True, context_settings=chat.ANYTHING)(chat.chat)
 
 if __name__ == "__main__":
