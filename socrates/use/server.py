@@ -165,8 +165,9 @@ def application(model: OpenModel, known: Seen | None, waiting: int = WAITING) ->
     files = {name: (PAGE / name).read_bytes() for name in KINDS}
 
     async def answer(demographics: str, scenarios: list[str], scale: str | None) -> list[dict[str, Any]]:
-        who = persona(demographics)
-        questions = [asked(scenario, scale) for scenario in scenarios]
+        # in a thread, since a hostile text can take a second to read
+        who = await asyncio.to_thread(persona, demographics)
+        questions = [await asyncio.to_thread(asked, scenario, scale) for scenario in scenarios]
         job = desk.submit([(who.text, question.stimuli, question.scale.notation) for question in questions])
         answers = await asyncio.wait_for(asyncio.wrap_future(job), PATIENCE)
         results = []

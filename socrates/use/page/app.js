@@ -86,8 +86,8 @@ function later() {
 
 function compare() {
   const two = at("compare").checked;
-  at("second").hidden = !two;
-  document.querySelector(".wordings").classList.toggle("two", two);
+  document.querySelectorAll(".second").forEach((part) => { part.hidden = !two; });
+  document.querySelectorAll(".wordings").forEach((part) => part.classList.toggle("two", two));
   at("label-a").textContent = two ? "The first wording" : "What they read";
   if (two && !at("b").value) at("b").value = at("a").value;
   later();
