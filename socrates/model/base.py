@@ -69,8 +69,6 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
 
     Compute is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower.
     """
-    from bitsandbytes.nn import Linear4bit
-
     name, options = where(folder)
     dtype = compute_dtype()
     if params.quantization == "nf4":
@@ -89,12 +87,21 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
         use_safetensors=True,
         **options,
     )
+    keep_unpacked(model)
+    return model
+
+
+def keep_unpacked(model: PreTrainedModel) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16.
+
+    It does so for bfloat16 inference at the first evaluation; training cannot go on from there, and
+    float32 is what we compute in.
+    """
+    from bitsandbytes.nn import Linear4bit
+
     for module in model.modules():
         if isinstance(module, Linear4bit):
-            # Where a CPU has AVX512-BF16, bitsandbytes repacks weights for bfloat16 inference at the
-            # first evaluation; training cannot go on from there, and float32 is what we compute in.
             module.support_avx512bf16_for_cpu = False
-    return model
 
 
 def load_model(base: Path, adapter: Path | None, params: Model) -> PreTrainedModel | PeftModel:

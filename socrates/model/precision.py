@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, P
 from transformers.utils import logging as transformers_logging
 
 from socrates.errors import ModelError
-from socrates.model.base import device, where, with_adapter
+from socrates.model.base import device, keep_unpacked, where, with_adapter
 from socrates.model.folding import adapter_config, fold, foldable
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ def load_for_use(
     except (OSError, ValueError) as error:
         detail = " ".join(str(error).split())[:200]
         raise ModelError(f"{base}: the model cannot be loaded ({detail})") from None
+    if place.precision == "nf4":
+        keep_unpacked(model)
     if adapter is None:
         return model, place
     if "quantization_config" not in options and foldable(adapter_config(adapter)):

@@ -12,7 +12,8 @@ from socrates.evaluation.individual import temper
 from socrates.survey.scales import Scale
 
 TEMPERATURE, TOP_P = 0.6, 0.9  # at which the paper draws answers
-CHART_ROWS = 21  # a longer scale is shown in bins
+CHART_ROWS = 15  # options; a longer scale is shown in bins
+CHART_BINS = 12
 DOUBTFUL = 0.5  # a format validity below it says that the model did not understand the question
 
 
@@ -90,13 +91,21 @@ def chart(answers: dict[str, Answer], width: int = 40) -> str:
 
 
 def binned(answer: Answer) -> tuple[list[str], NDArray[np.float64]]:
-    """Labels and shares of at most ``CHART_ROWS`` neighbouring groups of options, in order."""
-    options = answer.scale.options
-    groups = np.array_split(np.arange(len(options)), min(len(options), CHART_ROWS))
-    labels = [
-        str(options[int(g[0])]) if len(g) == 1 else f"{options[int(g[0])]}–{options[int(g[-1])]}"
-        for g in groups
-    ]
+    """Labels and shares of groups of neighbouring options, in order; groups of one where they are few.
+
+    An evenly spaced scale is cut at round numbers (0–9, 10–19, ...), a thinned one into groups of as many.
+    """
+    options = np.asarray(answer.scale.options, dtype=np.int64)
+    if len(options) <= CHART_ROWS:
+        groups = list(np.arange(len(options))[:, None])
+    elif isinstance(answer.scale.options, range):
+        widths = (digit * 10**power for power in range(19) for digit in (1, 2, 5))
+        width = next(w for w in widths if options[-1] // w - options[0] // w < CHART_BINS)
+        groups = np.split(np.arange(len(options)), np.flatnonzero(np.diff(options // width)) + 1)
+    else:
+        groups = np.array_split(np.arange(len(options)), CHART_BINS)
+    ends = [(options[group[0]], options[group[-1]]) for group in groups]
+    labels = [str(low) if low == high else f"{low}–{high}" for low, high in ends]
     return labels, np.array([answer.probabilities[group].sum() for group in groups])
 
 

@@ -112,7 +112,10 @@ class OpenModel:
             )
         probabilities, mass = self.backend.distributions(data, questions["scale"].to_list(), progress)
         return questions.with_columns(
-            probabilities=pl.Series(probabilities, dtype=ANSWERS["probabilities"]),
+            # cast: polars makes an array column of rows of one length, whatever type it is told
+            probabilities=pl.Series(probabilities, dtype=ANSWERS["probabilities"]).cast(
+                ANSWERS["probabilities"]
+            ),
             allowed_mass=pl.Series(mass, dtype=pl.Float32),
         )
 

@@ -22,7 +22,7 @@ from socrates.errors import DataError
 from socrates.files import atomic_path, write_table
 from socrates.survey.sources.local import LABELS
 from socrates.use.answers import TEMPERATURE, TOP_P, Answer
-from socrates.use.asking import ANSWERS, OpenModel, answers_of, ask_in_parts
+from socrates.use.asking import OpenModel, answers_of, ask_in_parts
 from socrates.use.questions import QUESTIONS, Asked, Persona, asked, persona
 from socrates.use.seen import Seen
 
@@ -158,7 +158,7 @@ def answer_batch(
             said = [] if number else answer.doubts
             if said:
                 notes[position] = "; ".join(filter(None, [notes.get(position), *said]))
-        columns = _columns(answers)
+        columns = _columns(answered, answers)
         if number:
             columns = {f"{name}_{key}": value for key, value in columns.items() if key != "scale"}
         elif samples:
@@ -210,11 +210,11 @@ def _flat(name: str, kind: pl.DataType) -> pl.Expr:
     return numbers.cast(pl.List(pl.String)).list.join(" ")
 
 
-def _columns(answers: list[Answer]) -> dict[str, pl.Series]:
+def _columns(answered: pl.DataFrame, answers: list[Answer]) -> dict[str, pl.Series]:
     intervals = np.array([answer.interval() for answer in answers], dtype=np.int64).reshape(-1, 2)
     values: list[Any] = [
         [answer.scale.notation for answer in answers],
-        pl.Series([answer.probabilities for answer in answers], dtype=ANSWERS["probabilities"]),
+        answered["probabilities"],
         [answer.expected for answer in answers],
         intervals[:, 0],
         intervals[:, 1],
