@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from socrates.__main__ import app
-from socrates.errors import DataError, ParamsError
+from socrates.errors import DataError
 from socrates.survey.scales import scale
 from socrates.survey.tables import DEMOGRAPHICS
 from socrates.use import experiment as planned
@@ -113,10 +113,16 @@ def test_all_problems_of_a_design_are_told_at_once(tmp_path):
     assert all(key in str(error.value) for key in ("respondents", "title", "outcome: unknown"))
 
 
-def test_a_design_that_is_no_yaml_is_refused(tmp_path):
-    (tmp_path / "plan.yaml").write_text("a: [1")
-    with pytest.raises(ParamsError, match=r"plan.yaml: not valid YAML"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"a: [1", "not valid YAML"), (b"\x92\x00", "not valid YAML"), (b"- a", "expected keys"), (None, "not found")],
+)
+def test_a_file_that_is_no_yaml_is_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "plan.yaml").write_bytes(content)
+    with pytest.raises(DataError, match=f"plan.yaml: {message}") as error:
         read_design(tmp_path / "plan.yaml")
+    assert "\n" not in str(error.value)
 
 
 def test_everyone_is_asked_everything_in_one_text():

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from socrates.errors import DataError
-from socrates.params import read_yaml
 from socrates.survey.sources.local import LABELS
 from socrates.survey.tables import DEMOGRAPHICS
 from socrates.use.questions import Asked, asked
@@ -171,10 +172,16 @@ def read_design(path: Path) -> Design:
     """The design in a YAML file; every scale is checked.
 
     Raises:
-        ParamsError: the file is missing or not YAML.
-        DataError: it is no design. All problems stand in the one message.
+        DataError: the file is missing, not YAML, or no design. All problems stand in the one message.
     """
-    raw = read_yaml(path)
+    try:
+        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; examples/ has designs to start from") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    if not isinstance(raw, dict):
+        raise DataError(f"{path}: expected keys such as 'conditions:' and 'outcomes:'")
     try:
         design = Design.model_validate(raw)
     except ValidationError as error:
