@@ -32,6 +32,8 @@ from socrates.use.experiment import Cell, Effect, effect
 
 PARTICIPANTS = 60  # per study, as in the default world
 PER_ARM = 100.0  # of the planned study; it does not enter the intervals that are scored here
+SIZES = (11, 20, 40)  # held-out studies
+CALIBRATIONS = 60
 QUESTION = ["study_id", "task_num", "scale"]
 
 
@@ -70,10 +72,16 @@ def observed_effects(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def covered(found: list[tuple[Effect, float]]) -> tuple[float, float]:
-    """Share of intervals that hold the planted effect, and their mean width as a share of the scale."""
-    inside = [e.low <= truth <= e.high for e, truth in found]
-    return float(np.mean(inside)), float(np.mean([e.high - e.low for e, _ in found]))
+def covered(found: list[tuple[Effect, float]]) -> float:
+    """Share of intervals that hold the planted effect."""
+    return float(np.mean([e.low <= truth <= e.high for e, truth in found]))
+
+
+def decided(found: list[tuple[Effect, float]]) -> tuple[float, float]:
+    """Share of intervals that exclude zero, and of those the share with the planted sign."""
+    signs = [(e.sign, truth) for e, truth in found if e.sign]
+    right = float(np.mean([sign * truth > 0 for sign, truth in signs])) if signs else float("nan")
+    return len(signs) / len(found), right
 
 
 def main(count: int, seed: int) -> None:
@@ -108,33 +116,59 @@ def report(rows: pl.DataFrame, planted: pl.DataFrame, count: int, seed: int) -> 
     )
     same = dict.fromkeys(studies, default)
     blind = dict.fromkeys(studies, Calibration(1.0, 0.0, 0.0, 10**6, 0, 0.0, 1.0))
+
+    def others(study: str, size: int) -> Calibration:
+        chosen = rng.choice([s for s in studies if s != study], size, replace=False)
+        return calibrate(observed.filter(pl.col("study_id").is_in(chosen.tolist())))
+
     methods = {
         "personas' sampling alone": blind,
         "the default run's held-out studies": same,
         "the same, slope 1": {s: replace(k, slope=1.0) for s, k in same.items()},
     }
-    for size in (11, 20, 40):
-        methods[f"{size} other studies, drawn for each"] = {
-            study: calibrate(
-                observed.filter(
-                    pl.col("study_id").is_in(
-                        rng.choice([s for s in studies if s != study], size, replace=False).tolist()
-                    )
-                )
-            )
-            for study in studies[:count]
-        }
+    for size in SIZES:
+        methods[f"{size} other studies, drawn for each"] = {s: others(s, size) for s in studies[:count]}
     print(
-        "| error known from | one effect of each experiment | all effects | mean width |\n|---|---|---|---|"
+        "| error known from | one effect of each experiment | all effects | mean width | excludes zero | of "
+        "these, right sign |\n|---|---|---|---|---|---|"
     )
+    order = rng.permutation(len(scored))
     for name, known in methods.items():
         found = of(known)
         first: dict[str, tuple[Effect, float]] = {}
-        order = rng.permutation(len(found))
-        for index in order:  # one effect of each, chosen by chance
+        for index in order:  # one effect of each, chosen by chance, the same for all methods
             first.setdefault(found[index][0], found[index][1:])
-        one, everything = covered(list(first.values())), covered([item[1:] for item in found])
-        print(f"| {name} | {one[0]:.1%} | {everything[0]:.1%} | {everything[1]:.3f} |", flush=True)
+        everything = [item[1:] for item in found]
+        width, (share, right) = float(np.mean([e.high - e.low for e, _ in everything])), decided(everything)
+        print(
+            f"| {name} | {covered(list(first.values())):.1%} | {covered(everything):.1%} | {width:.3f} | "
+            f"{share:.1%} | {right:.1%} |",
+            flush=True,
+        )
+    print(f"\none calibration for all {count} experiments, {CALIBRATIONS} times, one effect of each:")
+    some = [scored[index] for index in {scored[i][0]: i for i in order}.values()]
+    for size in SIZES:
+        shares, residuals = [], []
+        for _ in range(CALIBRATIONS):
+            chosen = rng.choice(studies, size, replace=False).tolist()
+            known = calibrate(observed.filter(pl.col("study_id").is_in(chosen)))
+            residuals.append(known.residual)
+            shares.append(
+                covered(
+                    [
+                        (effect(treated, control, weights, known, PER_ARM, ""), truth)
+                        for study, treated, control, truth in some
+                        if study not in chosen
+                    ]
+                )
+            )
+        low, middle, high = np.quantile(shares, [0.05, 0.5, 0.95])
+        spread = np.quantile(residuals, [0.05, 0.5, 0.95])
+        print(
+            f"{size} studies: coverage {middle:.1%} (5 to 95 % of calibrations: {low:.1%} to {high:.1%}), residual "
+            f"{spread[1]:.3f} ({spread[0]:.3f} to {spread[2]:.3f})",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -115,7 +115,12 @@ def test_all_problems_of_a_design_are_told_at_once(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"a: [1", "not valid YAML"), (b"\x92\x00", "not valid YAML"), (b"- a", "expected keys"), (None, "not found")],
+    [
+        (b"a: [1", "not valid YAML"),
+        (b"\x92\x00", "not valid YAML"),
+        (b"- a", "expected keys"),
+        (None, "not found"),
+    ],
 )
 def test_a_file_that_is_no_yaml_is_refused(tmp_path, content, message):
     if content is not None:
