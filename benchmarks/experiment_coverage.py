@@ -121,12 +121,13 @@ def report(rows: pl.DataFrame, planted: pl.DataFrame, count: int, seed: int) -> 
         chosen = rng.choice([s for s in studies if s != study], size, replace=False)
         return calibrate(observed.filter(pl.col("study_id").is_in(chosen.tolist())))
 
+    sizes = [size for size in SIZES if size < len(studies)]
     methods = {
         "personas' sampling alone": blind,
         "the default run's held-out studies": same,
         "the same, slope 1": {s: replace(k, slope=1.0) for s, k in same.items()},
     }
-    for size in SIZES:
+    for size in sizes:
         methods[f"{size} other studies, drawn for each"] = {s: others(s, size) for s in studies[:count]}
     print(
         "| error known from | one effect of each experiment | all effects | mean width | excludes zero | of "
@@ -147,7 +148,7 @@ def report(rows: pl.DataFrame, planted: pl.DataFrame, count: int, seed: int) -> 
         )
     print(f"\none calibration for all {count} experiments, {CALIBRATIONS} times, one effect of each:")
     some = [scored[index] for index in {scored[i][0]: i for i in order}.values()]
-    for size in SIZES:
+    for size in sizes:
         shares, residuals = [], []
         for _ in range(CALIBRATIONS):
             chosen = rng.choice(studies, size, replace=False).tolist()
