@@ -11,7 +11,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from socrates.model.encoding import Encoded, stems
-from socrates.model.shared import IGNORED, pack
+from socrates.model.shared import IGNORED, branch_offsets, pack, score_only
 
 
 def shared_dataset(order: NDArray[np.int64], micro: int) -> Dataset:
@@ -23,8 +23,9 @@ def shared_dataset(order: NDArray[np.int64], micro: int) -> Dataset:
 class SharedCollator:
     """Turns items of :func:`shared_dataset` into packed trees.
 
-    The labels cover the answer and its end token. The prompt's tokens carry no loss, so none sits
-    where a branch leaves its stem.
+    The labels cover the answer and its end token, ``[1, answer tokens]``, and only the positions before
+    them reach the vocabulary. The prompt's tokens carry no loss, so none sits where a branch leaves its
+    stem.
     """
 
     data: Encoded
@@ -34,12 +35,14 @@ class SharedCollator:
         shared, of_branch = stems(self.data, rows)
         own = [self.data.own(row) for row in rows]
         answers = [self.data.answer(row) for row in rows]
-        inputs = pack(shared, [np.concatenate(parts) for parts in zip(own, answers, strict=True)], of_branch)
-        labels = [np.full(sum(map(len, shared)), IGNORED)]
-        for prompt, answer in zip(own, answers, strict=True):
-            labels += [np.full(len(prompt), IGNORED), answer]
-        inputs["labels"] = torch.from_numpy(np.concatenate(labels).astype(np.int64))[None]
-        return inputs
+        branches = [np.concatenate(parts) for parts in zip(own, answers, strict=True)]
+        inputs = pack(shared, branches, of_branch)
+        # An answer of n tokens is predicted by the n tokens before its last; labels are shifted already.
+        ends = branch_offsets(shared, branches) + [len(branch) for branch in branches]
+        spans = [np.arange(end - len(ids), end) - 1 for end, ids in zip(ends, answers, strict=True)]
+        score_only(inputs, np.concatenate(spans))
+        labels = torch.from_numpy(np.concatenate(answers).astype(np.int64))[None]
+        return inputs | {"labels": labels, "shift_labels": labels}
 
 
 def plain_dataset(data: Encoded, order: NDArray[np.int64]) -> Dataset:
