@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,6 +93,15 @@ def parse(raw: dict[str, Any], path: Path = PATH, sections: dict[str, str] = SEC
     if problems:
         raise ParamsError(f"{path}: " + "; ".join(problems))
     return parsed
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a nested mapping under its dotted key, in the mapping's order."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _problem(section_name: str, section: type[Section], item: Any) -> str:

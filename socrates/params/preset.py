@@ -13,7 +13,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ruamel.yaml.error import YAMLError
 
 from socrates.errors import ParamsError, run
 from socrates.files import write_text
-from socrates.params import PATH, parse
+from socrates.params import PATH, flat, parse
 
 FOLDER = Path("presets")
 EXTENDS = "extends"
@@ -41,7 +41,7 @@ def apply(name: str, path: Path = PATH, folder: Path = FOLDER) -> list[str]:
             refuse (unknown key, wrong type or range). All problems stand in the one message.
     """
     text, params = _read(path)
-    before = dict(_flat(params))
+    before = dict(flat(params))
     comment_column = _comment_column(text)
     for layer in layers(name, folder):
         _overlay(params, layer, comment_column)
@@ -52,7 +52,7 @@ def apply(name: str, path: Path = PATH, folder: Path = FOLDER) -> list[str]:
         raise ParamsError(f"{folder / name}.yaml: cannot be applied to {error}") from None
     changes = [
         f"{key}: {json.dumps(before.get(key))} -> {json.dumps(value)}"
-        for key, value in _flat(params)
+        for key, value in flat(params)
         if key not in before or before[key] != value
     ]
     if changes:
@@ -93,14 +93,6 @@ def _comment_column(text: str) -> int:
     """The column at which most comments behind a value start."""
     found = Counter(match.end() for line in text.splitlines() if (match := TRAILING_COMMENT.match(line)))
     return found.most_common(1)[0][0] if found else 0
-
-
-def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _yaml() -> YAML:

@@ -20,7 +20,7 @@ from typing import Any
 
 from socrates.errors import TrainingError
 from socrates.files import sha256, write_json
-from socrates.params import Section
+from socrates.params import Section, flat
 
 SCRATCH_VARIABLE = "SOCRATES_SCRATCH"
 FACTS = "fingerprint.json"
@@ -67,7 +67,7 @@ def of_sections(sections: Mapping[str, Section], leave_out: Iterable[str] = NOT_
     keys = {
         f"{name}.{key}": value
         for name, section in sections.items()
-        for key, value in _flat(section.model_dump(mode="json"))
+        for key, value in flat(section.model_dump(mode="json"))
     }
     return {f"params.{key}": value for key, value in sorted(keys.items()) if key not in left_out}
 
@@ -184,14 +184,6 @@ def explain_fresh_start(folder: Path, facts: Facts, keys_shown: int = 5) -> str 
     shown = [f"{key} ({_short(earlier.get(key))} -> {_short(facts.get(key))})" for key in keys[:keys_shown]]
     more = f" and {len(keys) - keys_shown} more" if len(keys) > keys_shown else ""
     return f"starting fresh: the earlier run {mark[:12]} differs in {', '.join(shown)}{more}"
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, inner in value.items():
-        if isinstance(inner, Mapping):
-            yield from _flat(inner, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", inner
 
 
 def _short(value: Any) -> str:
