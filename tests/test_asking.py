@@ -17,12 +17,16 @@ import torch
 from socrates.errors import DataError, ModelError, SourceError
 from socrates.files import write_json
 from socrates.model import precision
-from socrates.model.base import with_adapter
+from socrates.model.base import load_tokenizer, with_adapter
+from socrates.model.encoding import encode
 from socrates.model.folding import fold, foldable
+from socrates.model.plain import PlainQwen2, PlainTokenizer, readable
 from socrates.params.model import Model
 from socrates.params.predict import Predict
 from socrates.params.prompt import Prompt
+from socrates.prediction.distributions import distributions
 from socrates.prediction.predict import predict_table
+from socrates.survey.resolution import resolve_scales
 from socrates.survey.scales import Scale, scale
 from socrates.use import asking
 from socrates.use.answers import CHART_BINS, CHART_ROWS, Answer, binned, chart, describe
@@ -82,6 +86,38 @@ def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_
     np.testing.assert_allclose(found["allowed_mass"], expected["allowed_mass"], rtol=1e-4)
     for one, other in zip(found["probabilities"], expected["probabilities"], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_the_plain_model_and_tokenizer_are_those_of_transformers(here: Path) -> None:
+    table = resolve_scales(tiny.rows(3), tiny.rows(3))
+    results = []
+    for tokenizer, model in (
+        (PlainTokenizer(Path("models/base")), PlainQwen2(Path("models/base"))),
+        (load_tokenizer(Path("models/base")), tiny.model()),
+    ):
+        data = encode(table, tokenizer, "persona_first")  # type: ignore[arg-type]
+        probabilities, mass = distributions(model, tokenizer, data, table["scale"].to_list(), 4096)  # type: ignore[arg-type]
+        results.append((data.scenarios, np.concatenate(probabilities), mass))
+    for one, other in zip(results[0][0], results[1][0], strict=True):
+        assert one.tolist() == other.tolist()
+    np.testing.assert_allclose(results[0][1], results[1][1], atol=1e-5)
+    np.testing.assert_allclose(results[0][2], results[1][2], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("config.json", {"model_type": "llama"}),
+        ("config.json", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1.0}}),
+        ("config.json", {"use_sliding_window": True}),
+        ("tokenizer_config.json", {"tokenizer_class": "Qwen2Tokenizer"}),
+    ],
+)
+def test_any_other_model_is_left_to_transformers(here: Path, name: str, change: dict) -> None:
+    path = here / "models/base" / name
+    assert readable(path.parent)
+    write_json(path, model_folders.read_json(path) | change)
+    assert not readable(path.parent)
 
 
 def test_a_folded_adapter_is_the_adapter(here: Path) -> None:

@@ -221,13 +221,15 @@ def test_help_imports_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, check=False).returncode == 0
 
 
-def test_an_answer_does_without_what_only_training_needs(here: Path) -> None:
+def test_an_answer_of_the_built_in_model_imports_what_it_needs_alone(here: Path) -> None:
     code = (
         "import sys\n"
         "from socrates.use.asking import open_model\n"
         "from socrates.use.finding import locate\n"
-        "open_model(locate())\n"
-        "sys.exit(any(name in sys.modules for name in ('peft', 'bitsandbytes', 'trl', 'deepspeed', 'datasets')))"
+        "import polars as pl\n"
+        "row = pl.DataFrame({'persona': 'unknown', 'stimuli': 'Is it warm?', 'scale': '1..7'})\n"
+        "open_model(locate()).ask(row)\n"
+        "sys.exit(any(name in sys.modules for name in ('transformers', 'torch._dynamo', 'peft', 'scipy')))"
     )
     _, environment = model_folders.cli(folder=here)
     assert (

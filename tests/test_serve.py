@@ -244,7 +244,7 @@ def test_the_page_works_in_a_browser(made: Path, tmp_path: Path) -> None:
                 "--virtual-time-budget=4000",
             ]
             browser += [f"--user-data-dir={tmp_path}/chromium", "--dump-dom", f"{url}/#compare&example=1"]
-            page = subprocess.run(browser, capture_output=True, text=True, timeout=60, check=True).stdout
+            page = subprocess.run(browser, capture_output=True, text=True, timeout=180, check=True).stdout
         finally:
             process.terminate()
     assert page.count('class="bar"') == 14

@@ -11,22 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
 from socrates.errors import ModelError
 from socrates.files import json_text, sha256
 from socrates.params.model import Model
 
-if TYPE_CHECKING:
-    from peft import PeftModel  # peft and bitsandbytes take seconds to import: only where they are used
+if TYPE_CHECKING:  # these take seconds to import: only where they are used
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
@@ -38,6 +30,9 @@ def pin_hub(params: Model, folder: Path) -> str:
         ModelError: the hub cannot be reached and the cache lacks the revision, or the revision has
             no safetensors.
     """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
     try:
         cache = Path(snapshot_download(params.name, revision=params.revision, allow_patterns=HUB_FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -60,6 +55,8 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a base folder (or of the hub revision its manifest names)."""
+    from transformers import AutoTokenizer
+
     name, options = where(folder)
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
 
@@ -69,6 +66,8 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
 
     Compute is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower.
     """
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
     name, options = where(folder)
     dtype = compute_dtype()
     if params.quantization == "nf4":

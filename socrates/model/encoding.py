@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from socrates.errors import ModelError
 from socrates.survey.prompts import Layout, answer_part, persona_expression, persona_part, scenario_part
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Ids = NDArray[np.int32]
 EMPTY: Ids = np.zeros(0, dtype=np.int32)

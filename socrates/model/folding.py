@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import PreTrainedModel
 
 from socrates.errors import ModelError
 
@@ -53,7 +52,7 @@ def foldable(config: dict[str, Any]) -> bool:
 
 
 @torch.no_grad()
-def fold(model: PreTrainedModel, adapter: Path) -> None:
+def fold(model: torch.nn.Module, adapter: Path) -> None:
     """Add a plain LoRA adapter to the weights of an unquantised model, in place.
 
     Raises:

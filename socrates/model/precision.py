@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from socrates.errors import ModelError
-from socrates.model.base import device, keep_unpacked, where, with_adapter
+from socrates.model.base import device, keep_unpacked, load_tokenizer, where, with_adapter
 from socrates.model.folding import adapter_config, fold, foldable
+from socrates.model.plain import PlainQwen2, PlainTokenizer, readable
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Precision = Literal["bfloat16", "nf4", "int8", "float32"]
 # Bytes a weight takes, with the scales of quantised ones.
@@ -75,6 +75,8 @@ def free_bytes(on: torch.device) -> int:
 
 def count_parameters(name: str, options: dict[str, Any]) -> int:
     """Weights of a model by its config alone: its matrices on the meta device, which holds no numbers."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
     config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
@@ -83,7 +85,7 @@ def count_parameters(name: str, options: dict[str, Any]) -> int:
 
 def load_for_use(
     base: Path, adapter: Path | None, asked: str = "auto"
-) -> tuple[PreTrainedModel | PeftModel, Place]:
+) -> tuple[PreTrainedModel | PeftModel | PlainQwen2, Place]:
     """A model for answering, with the place chosen for it.
 
     A plain LoRA adapter is folded into unquantised weights; beside quantised ones it keeps its own
@@ -96,6 +98,15 @@ def load_for_use(
     Raises:
         ModelError: a folder is not what it should be, or the memory is too small.
     """
+    if asked in ("auto", "float32") and device().type == "cpu" and readable(base):
+        plain = PlainQwen2(base)
+        if adapter is None or foldable(adapter_config(adapter)):
+            if adapter is not None:
+                fold(plain, adapter)
+            return plain.eval(), Place(device(), "float32")
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers.utils import logging as transformers_logging
+
     transformers_logging.disable_progress_bar()
     name, options = where(base)
     try:
@@ -129,3 +140,8 @@ def load_for_use(
         fold(model, adapter)
         return model, place
     return with_adapter(model, adapter, base), place
+
+
+def tokenizer_for_use(base: Path) -> PreTrainedTokenizerBase | PlainTokenizer:
+    """The tokenizer of a base folder, by the shortest way."""
+    return PlainTokenizer(base) if readable(base) else load_tokenizer(base)

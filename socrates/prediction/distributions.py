@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from socrates.model.encoding import Encoded, Ids, end_token, stems, token_ids
 from socrates.model.shared import branch_offsets, pack, use_shared_attention
@@ -24,6 +23,7 @@ from socrates.survey.scales import scale
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LOGITS_AT_ONCE = 2**26  # float32 logits held at a time (256 MiB)
 
@@ -62,7 +62,8 @@ def distributions(
         For each row the probabilities of its scale's options, given that the answer is allowed, and
         the total probability of allowed answers ``[rows]``.
     """
-    use_shared_attention(causal_model(model))
+    if not hasattr(model, "reads_trees"):
+        use_shared_attention(causal_model(model))
     model.eval()
     tries = {notation: answer_trie(tokenizer, notation) for notation in sorted(set(scales))}
     twins = _twins(data, scales)

@@ -21,13 +21,11 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from socrates.errors import DataError, ModelError
 from socrates.files import sha256, write_json, write_table
-from socrates.model.base import load_tokenizer
 from socrates.model.encoding import Encoded, encode_texts
-from socrates.model.precision import load_for_use
+from socrates.model.precision import load_for_use, tokenizer_for_use
 from socrates.prediction.distributions import distributions
 from socrates.survey.scales import scale
 from socrates.survey.tables import Schema
@@ -63,7 +61,8 @@ class Backend(Protocol):
 class Forward:
     """The exact distribution by ``prediction.distributions``, in this process."""
 
-    def __init__(self, located: Located, tokenizer: PreTrainedTokenizerBase, precision: str) -> None:
+    def __init__(self, located: Located, tokenizer: Any, precision: str) -> None:
+        self.model: Any
         self.model, place = load_for_use(located.base, located.adapter, precision)
         self.tokenizer = tokenizer
         self.place = str(place)
@@ -87,7 +86,7 @@ class OpenModel:
     """
 
     located: Located
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Any
     backend: Backend
 
     def __str__(self) -> str:
@@ -139,7 +138,7 @@ def open_model(located: Located, precision: str = "auto", backend: str = "torch"
     Raises:
         ModelError: the files are damaged, the memory too small, the backend not installed.
     """
-    tokenizer = load_tokenizer(located.base)
+    tokenizer = tokenizer_for_use(located.base)
     if backend == "torch":
         return OpenModel(located, tokenizer, Forward(located, tokenizer, precision))
     if backend == "vllm":

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from socrates.errors import ModelError
 from socrates.model.base import where
@@ -27,7 +26,7 @@ DRAWS = 256  # for each row
 class Sampled:
     """A vLLM engine behind the interface of ``use.asking.Backend``."""
 
-    def __init__(self, located: Located, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, located: Located, tokenizer: Any) -> None:
         try:
             import vllm
             from vllm.lora.request import LoRARequest

@@ -11,7 +11,8 @@ function element(tag, name, text) {
   return made;
 }
 
-function bars(place, answer) {
+// The bars of an answer; longest is the share of a full bar, the same for answers that are compared.
+function bars(place, answer, longest, title) {
   let rows = [...place.querySelectorAll(".bar")];
   if (rows.length !== answer.bars.length) {
     place.replaceChildren();
@@ -22,10 +23,11 @@ function bars(place, answer) {
       place.append(row);
       return row;
     });
+    place.prepend(element("h2", "title"));
     place.append(element("p", "summary"));
     place.offsetWidth; // the bars start at nothing, and grow from there
   }
-  const longest = Math.max(...answer.bars.map((bar) => bar.share));
+  place.querySelector(".title").textContent = title;
   answer.bars.forEach((bar, i) => {
     rows[i].querySelector(".label").textContent = bar.label;
     rows[i].querySelector(".share").textContent = `${(100 * bar.share).toFixed(1)} %`;
@@ -64,8 +66,10 @@ async function predict() {
       : await call("api/predict", {...common, scenario: at("a").value});
     if (mine !== latest) return; // a later question is on its way
     const first = two ? result.a : result;
-    bars(at("answer-a"), first);
-    if (two) bars(at("answer-b"), result.b);
+    const shown = two ? [result.a, result.b] : [result];
+    const longest = Math.max(...shown.flatMap((answer) => answer.bars.map((bar) => bar.share)));
+    bars(at("answer-a"), first, longest, two ? "First wording" : "");
+    if (two) bars(at("answer-b"), result.b, longest, "Second wording");
     say(two
       ? result.difference === null ? "The wordings have different scales." :
         `The second wording moves the expected answer by ${result.difference > 0 ? "+" : ""}${result.difference.toFixed(2)}.`
