@@ -36,7 +36,8 @@ from socrates.use.questions import QUESTIONS
 # What ask() adds: probabilities of the scale's options in ascending order, given that the answer is one
 # of them, and what the model put on them in all (its format validity).
 ANSWERS: Schema = {"probabilities": pl.List(pl.Float32), "allowed_mass": pl.Float32}
-TOKENS_PER_BATCH = 16384
+# Packed tokens of one pass. A CPU computes a quarter faster when a pass stays near its caches.
+TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 16384}
 ROWS_PER_PART = 2000  # what a killed batch has to do again at most
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -66,13 +67,14 @@ class Forward:
         self.model, place = load_for_use(located.base, located.adapter, precision)
         self.tokenizer = tokenizer
         self.place = str(place)
+        self.tokens_per_batch = TOKENS_PER_BATCH[place.device.type]
         self.max_tokens = int(self.model.config.max_position_embeddings)
 
     def distributions(
         self, data: Encoded, scales: list[str], progress: Progress
     ) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
         """See :class:`Backend`."""
-        return distributions(self.model, self.tokenizer, data, scales, TOKENS_PER_BATCH, progress)
+        return distributions(self.model, self.tokenizer, data, scales, self.tokens_per_batch, progress)
 
 
 @dataclass(frozen=True)
