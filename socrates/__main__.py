@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from socrates import errors
-from socrates.commands import chat, predict, serve
+from socrates.commands import audit, chat, experiment, predict, serve
 from socrates.commands.prepare import prepare
 from socrates.commands.solve import solve
 
@@ -26,7 +26,9 @@ def main() -> None:
 
 
 app.command(epilog=predict.EPILOG)(predict.predict)
+app.command(epilog=experiment.EPILOG)(experiment.experiment)
 app.command(epilog=serve.EPILOG)(serve.serve)
+app.command(epilog=audit.EPILOG)(audit.audit)
 app.command(hidden=True, context_settings=chat.ANYTHING)(chat.chat)
 app.command()(prepare)
 app.command()(solve)
