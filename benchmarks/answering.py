@@ -12,7 +12,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.timing import clocked
 from socrates.model.encoding import Encoded, Ids, end_token
-from socrates.prediction.distributions import distributions
+from socrates.prediction.distributions import causal_model, distributions
 
 PAD = 0
 # Random weights put next to nothing on an answer; this much more on digits and the end makes answers common.
@@ -28,6 +28,13 @@ def speak_digits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     bias[tokenizer.convert_tokens_to_ids(list("0123456789"))] = DIGIT_BIAS
     bias[end_token(tokenizer)] = END_BIAS
     head.bias = torch.nn.Parameter(bias.to(head.weight), requires_grad=False)
+    return model
+
+
+def _plain(model: PreTrainedModel) -> PreTrainedModel:
+    """The language model, any adapter's layers in it, with the attention of separate rows."""
+    model = causal_model(model)
+    model.set_attn_implementation("sdpa")
     return model
 
 
@@ -53,7 +60,7 @@ def by_option(model: PreTrainedModel, data: Encoded, rows: Sequence[int], batch:
     Args:
         batch: rows in a forward pass.
     """
-    model.set_attn_implementation("sdpa")
+    model = _plain(model)
     texts = [
         (np.concatenate([prompt, answer]), len(answer))
         for prompt in prompts(data, rows)
@@ -88,7 +95,7 @@ def by_cached_prompt(
     Args:
         batch: respondents at a time.
     """
-    model.set_attn_implementation("sdpa")
+    model = _plain(model)
     options = len(data.answers)
     answers, real = _padded(data.answers, model.device, left=False)
     order = sorted(range(len(rows)), key=lambda i: -(len(data.shared(rows[i])) + len(data.own(rows[i]))))
@@ -134,7 +141,7 @@ def sampled(
     Args:
         batch: respondents at a time; prompts of like length lie together.
     """
-    model.set_attn_implementation("sdpa")
+    model = _plain(model)
     end = end_token(tokenizer)
     longest = max(len(answer) for answer in data.answers)
     order = sorted(range(len(rows)), key=lambda i: -(len(data.shared(rows[i])) + len(data.own(rows[i]))))
@@ -155,7 +162,7 @@ def greedy(model: PreTrainedModel, data: Encoded, rows: Sequence[int], new_token
 
     Its model had not learned to end an answer and ran on to the limit.
     """
-    model.set_attn_implementation("sdpa")
+    model = _plain(model)
     texts = []
     for prompt in prompts(data, rows):
         ids, mask = _padded([prompt], model.device, left=True)

@@ -1,4 +1,9 @@
-"""Ways of doing the same work, timed in turn, and the tables that report them."""
+"""Ways of doing the same work, timed in turn, and the tables that report them.
+
+On a GPU a time is what the wall clock shows. On a CPU it is the processor time of the process: the benchmarks
+compute on one thread, where both are the same on an idle machine, and only the wall clock counts other people's
+work on a busy one.
+"""
 
 from __future__ import annotations
 
@@ -34,22 +39,22 @@ def interleaved(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[st
 
 
 def clocked(work: Callable[[], object], device: torch.device) -> Callable[[], float]:
-    """``work`` as a way for :func:`interleaved`: its wall-clock seconds, the device's queue included."""
+    """``work`` as a way for :func:`interleaved`: the seconds it takes."""
 
     def run() -> float:
-        synchronise(device)
-        started = time.perf_counter()
+        started = clock(device)
         work()
-        synchronise(device)
-        return time.perf_counter() - started
+        return clock(device) - started
 
     return run
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait for what a GPU still has to do."""
+def clock(device: torch.device) -> float:
+    """Seconds of this process, once a GPU has done what it still had to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time()
 
 
 def ratio(seconds: Mapping[str, Sequence[float]], baseline: str, ours: str) -> float:
