@@ -106,7 +106,11 @@ def by_cached_prompt(
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         cache = DynamicCache()
         first = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            logits_to_keep=1,
         ).logits
         cache.batch_repeat_interleave(options)
         spread = mask.repeat_interleave(options, 0)
@@ -166,7 +170,9 @@ def greedy(model: PreTrainedModel, data: Encoded, rows: Sequence[int], new_token
     texts = []
     for prompt in prompts(data, rows):
         ids, mask = _padded([prompt], model.device, left=True)
-        texts.append(_generate(model, ids, mask, None, new_tokens, do_sample=False)[0, ids.shape[1] :].tolist())
+        texts.append(
+            _generate(model, ids, mask, None, new_tokens, do_sample=False)[0, ids.shape[1] :].tolist()
+        )
     return texts
 
 
@@ -230,7 +236,9 @@ def check_frequencies(ours: NDArray[np.float64], data: Encoded, draws: list[list
     spread = np.sqrt(number * (ours * (1 - ours)).sum(axis=0)) + 1.0  # one answer, for options nobody gives
     sigmas = float((np.abs(counts - expected) / spread).max())
     if not sigmas <= SIGMAS:
-        raise SystemExit(f"not reported: sampled answers lie {sigmas:.1f} standard errors from the exact ones")
+        raise SystemExit(
+            f"not reported: sampled answers lie {sigmas:.1f} standard errors from the exact ones"
+        )
     return sigmas
 
 

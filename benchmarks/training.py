@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, logging
 from trl import SFTConfig, SFTTrainer
 
+from benchmarks.attentions import FLEX, VARLEN
+from benchmarks.quantised import twin
 from benchmarks.timing import clock
 from benchmarks.workload import Profile, tokenizer
 from socrates.model.encoding import Encoded
@@ -28,12 +29,16 @@ from socrates.training.safety import Safety
 from socrates.training.sft import trainer as shared_trainer
 
 OURS = "shared scenarios"
+OURS_FLEX = "shared scenarios, FlexAttention"
 PADDED, GROUPED, PACKED = "TRL, padded", "TRL, padded, by length", "TRL, padding-free"
+PACKED_FLASH = "TRL, padding-free, flash attention"  # torch's own: no package to fetch
+ATTENTION = {PACKED_FLASH: VARLEN, OURS_FLEX: FLEX}  # instead of what the trainer chose
 # TRL's way -> what is set in its configuration besides what all ways have in common.
 TRL_WAYS: dict[str, dict[str, Any]] = {
     PADDED: {},
     GROUPED: {"train_sampling_strategy": "group_by_length"},
     PACKED: {"padding_free": True},
+    PACKED_FLASH: {"padding_free": True},
 }
 # Rows of a padding-free pass where attention is a dense mask over all of them: its cost grows with their square.
 DENSE_PACK = 4
@@ -65,7 +70,7 @@ def trainers(
     Args:
         settings: for the configuration of every way.
     """
-    return {name: make(copy.deepcopy(model), name, data, profile, micro, **settings) for name in ways}
+    return {name: make(twin(model), name, data, profile, micro, **settings) for name in ways}
 
 
 def make(
@@ -76,7 +81,7 @@ def make(
     gpu = torch.cuda.is_available()
     passes = micro // DENSE_PACK if way == PACKED and not gpu else 1
     folder = Path(tempfile.gettempdir()) / "socrates-benchmark"  # named only: nothing is saved
-    batch = 1 if way == OURS else micro // passes
+    batch = 1 if way in (OURS, OURS_FLEX) else micro // passes
     args = SFTConfig(
         output_dir=str(folder),
         use_cpu=not gpu,
@@ -96,8 +101,9 @@ def make(
         disable_tqdm=True,
         seed=1,
     )
+    model.set_attn_implementation("sdpa")
     torch.manual_seed(1)  # the adapter's first weights
-    if way == OURS:
+    if way in (OURS, OURS_FLEX):
         order = row_order(np.arange(len(data)), data.scenario_of_row, len(data), profile.group, 1)
         safety = Safety(folder, None, Durability("", keep=1), None, None, 0.0)
         train = load(Train).model_copy(update={"share_scenario": True})
@@ -116,6 +122,11 @@ def make(
             peft_config=adapter_config(),
         )
         made.remove_callback(PrinterCallback)
+        if not gpu:  # TRL keeps a QLoRA adapter in bfloat16; ours does not where nothing computes in it
+            for parameter in model.parameters():
+                parameter.data = parameter.data.float() if parameter.requires_grad else parameter.data
+    if way in ATTENTION:
+        model.set_attn_implementation(ATTENTION[way])
     return made
 
 
@@ -183,7 +194,7 @@ def check_equal(
     first = range(count)
     results = {}
     for name, trainer in made.items():
-        plain = name != OURS
+        plain = name in TRL_WAYS
         items = list(plain_dataset(data, np.array(first))) if plain else [{"rows": list(first)}]
         results[name] = loss_and_gradient(trainer, items)
     loss, gradient = results[OURS]
