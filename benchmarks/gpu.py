@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,12 +46,14 @@ class Plan:
     """How much is computed: of full size, or in miniature.
 
     Attributes:
+        profiles: as many as ``PROFILES``, in their order.
         micro: rows of a training pass; passes: of a round.
         loss, cosine: tolerances of the training check.
     """
 
     model: Callable[[], Qwen2Config]
     dtype: torch.dtype
+    profiles: list[Profile]
     micro: int
     passes: int
     rounds: int
@@ -64,6 +66,7 @@ class Plan:
 FULL = Plan(
     model=qwen_14b,
     dtype=torch.bfloat16,
+    profiles=PROFILES,
     micro=32,
     passes=2,
     rounds=2,
@@ -74,9 +77,11 @@ FULL = Plan(
         scenarios=2, respondents=32, few=(16, 2), batches=(64,), tokens=16384, greedy_rows=1, tolerance=0.1
     ),
 )
+SHORT = [replace(p, shared=p.shared // 8, own=p.own // 8, shared_spread=0, own_spread=2) for p in PROFILES]
 TINY = Plan(
-    model=config,
+    model=lambda: config(layers=2),
     dtype=torch.float32,
+    profiles=SHORT,
     micro=4,
     passes=1,
     rounds=1,
@@ -84,7 +89,14 @@ TINY = Plan(
     loss=LOSS_TOLERANCE,
     cosine=COSINE,
     prediction=Size(
-        scenarios=1, respondents=3, few=(2, 1), batches=(8,), tokens=2048, greedy_rows=1, greedy_tokens=4
+        scenarios=1,
+        respondents=3,
+        few=(2, 1),
+        batches=(8,),
+        tokens=2048,
+        greedy_rows=1,
+        greedy_tokens=4,
+        profile=SHORT[0],
     ),
 )
 
@@ -114,7 +126,7 @@ def report(plan: Plan) -> list[Line]:
         flush=True,
     )
     bench = Bench(model, plan.prediction, plan.rounds, lambda line: print(line, flush=True))
-    real, longer, persona, alone = PROFILES
+    real, longer, persona, alone = plan.profiles
     # What matters most comes first: the time may run out.
     sections: list[tuple[str, Callable[[], list[Line]]]] = [
         ("training, real rows", lambda: training(model, real, plan, "2.5", flex=True)),
@@ -155,9 +167,7 @@ def training(
     A way that fails (a kernel that this card lacks) is left out with a line; the shared path must work.
     """
     group = min(profile.group, plan.micro)
-    shape = Profile(
-        profile.name, profile.shared, profile.own, group, profile.shared_spread, profile.own_spread
-    )
+    shape = replace(profile, group=group)
     data = rows(shape, plan.passes * plan.micro // group, group, "1..7")
     lines: list[Line] = []
     made, peaks = {}, {}

@@ -29,7 +29,7 @@ from benchmarks.answering import TOLERANCE, by_cached_prompt, by_option, exact, 
 from benchmarks.quantised import nf4_model, twin
 from benchmarks.timing import clocked, conditions, interleaved, ratio, table
 from benchmarks.training import with_adapter
-from benchmarks.workload import REAL, config, cpu_model, one_thread, rows, tokenizer
+from benchmarks.workload import REAL, Profile, config, cpu_model, one_thread, rows, tokenizer
 
 OURS, OPTIONS, CACHED = "exact, shared", "every option a row", "prompt cached"
 DRAWS = 20
@@ -47,6 +47,7 @@ class Size:
         tokens: of one of our passes.
         greedy_rows, greedy_tokens: of the seed project's evaluation.
         tolerance: of probabilities, relative to a respondent's largest.
+        profile: lengths of the prompts.
     """
 
     scenarios: int = 8
@@ -57,6 +58,7 @@ class Size:
     greedy_rows: int = 4
     greedy_tokens: int = 100
     tolerance: float = TOLERANCE
+    profile: Profile = REAL
 
 
 Line = list[object]
@@ -75,7 +77,7 @@ class Bench:
     def scoring(self, scale: str) -> Line:
         """Respondents per second of each way, and ratios."""
         size, model = self.size, self.model
-        data = rows(REAL, size.scenarios, size.respondents, SCALES[scale])
+        data = rows(size.profile, size.scenarios, size.respondents, SCALES[scale])
         few = range(size.few[list(SCALES).index(scale)])
         device = model.device
         ours = exact(model, self.words, data, SCALES[scale], size.tokens)
@@ -104,7 +106,7 @@ class Bench:
     def sampling(self, scale: str) -> Line:
         """Respondents per second of exact distributions and of sampled answers, and the error of the latter."""
         size, model = self.size, self.model
-        data = rows(REAL, size.scenarios, size.respondents, SCALES[scale])
+        data = rows(size.profile, size.scenarios, size.respondents, SCALES[scale])
         few = range(min(16, size.few[0]))
         device = model.device
         ours = exact(model, self.words, data, SCALES[scale], size.tokens)
@@ -133,7 +135,7 @@ class Bench:
     def seed(self) -> list[Line]:
         """Rows per second of greedy decoding to the limit, and had the model ended its answers; ours beside."""
         size, model = self.size, with_adapter(twin(self.model))
-        data = rows(REAL, size.scenarios, size.respondents, SCALES["7-point"])
+        data = rows(size.profile, size.scenarios, size.respondents, SCALES["7-point"])
         few = range(size.greedy_rows)
         device = model.device
         ours = exact(model, self.words, data, SCALES["7-point"], size.tokens)

@@ -50,13 +50,13 @@ def tokenizer() -> PreTrainedTokenizerBase:
     return train_tokenizer(["0 1 2 3 4 5 6 7 8 9"], WORDS[0])
 
 
-def config(vocab_size: int = 1024) -> Qwen2Config:
-    """A four-layer Qwen2 for the CPU."""
+def config(layers: int = 4) -> Qwen2Config:
+    """A small Qwen2 for the CPU."""
     return Qwen2Config(
-        vocab_size=vocab_size,
+        vocab_size=1024,
         hidden_size=128,
         intermediate_size=384,
-        num_hidden_layers=4,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=4096,
@@ -91,7 +91,7 @@ def rows(profile: Profile, scenarios: int, respondents: int, notation: str, seed
         lengths = np.full(number, mean)
         if spread:
             shape = (mean / spread) ** 2
-            lengths = np.maximum(rng.gamma(shape, mean / shape, number).round().astype(int), 16)
+            lengths = np.maximum(rng.gamma(shape, mean / shape, number).round().astype(int), 2)
         return [rng.integers(*WORDS, length).astype(np.int32) for length in lengths]
 
     return Encoded(
