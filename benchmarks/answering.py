@@ -48,7 +48,7 @@ def exact(
 ) -> NDArray[np.float64]:
     """Probability of each option and its end, ``[rows, options]``: scenarios once, a trie of the answers."""
     given, allowed = distributions(model, tokenizer, data, [notation] * len(data), tokens)
-    return np.stack(given).astype(np.float64) * allowed[:, None]
+    return np.stack(list(given)).astype(np.float64) * allowed[:, None]
 
 
 @torch.inference_mode()
@@ -97,7 +97,7 @@ def by_cached_prompt(
     """
     model = _plain(model)
     options = len(data.answers)
-    answers, real = _padded(data.answers, model.device, left=False)
+    answers, real = _padded(list(data.answers), model.device, left=False)
     order = sorted(range(len(rows)), key=lambda i: -(len(data.shared(rows[i])) + len(data.own(rows[i]))))
     result = np.zeros((len(rows), options))
     for start in range(0, len(order), batch):

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from socrates.model.builtin import train_tokenizer
 from socrates.model.encoding import Encoded, end_token, token_ids
+from socrates.model.ragged import Ragged
 from socrates.survey.scales import scale
 
 WORDS = (300, 1000)  # random tokens are drawn from here; the tokenizer's own lie below
@@ -96,9 +97,9 @@ def rows(profile: Profile, scenarios: int, respondents: int, notation: str, seed
 
     return Encoded(
         "scenario_first",
-        texts(scenarios, profile.shared, profile.shared_spread),
-        texts(count, profile.own, profile.own_spread),
-        [np.append(option, end) for option in options],
+        Ragged.of(texts(scenarios, profile.shared, profile.shared_spread), np.int32),
+        Ragged.of(texts(count, profile.own, profile.own_spread), np.int32),
+        Ragged.of([np.append(option, end) for option in options], np.int32),
         np.repeat(np.arange(scenarios), respondents),
         np.arange(count),
         rng.integers(len(options), size=count),
