@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from socrates import errors
+from socrates.commands import merge
 
 app = typer.Typer(
     name="socrates",
@@ -20,6 +21,9 @@ app = typer.Typer(
 @app.callback()
 def main() -> None:
     """Commands are registered below, in the order that help shows them."""
+
+
+app.command()(merge.merge)
 
 
 if __name__ == "__main__":
