@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from socrates import errors
-from socrates.commands import merge
+from socrates.commands import card, merge
 
 app = typer.Typer(
     name="socrates",
@@ -24,6 +24,7 @@ def main() -> None:
 
 
 app.command()(merge.merge)
+app.command()(card.card)
 
 
 if __name__ == "__main__":

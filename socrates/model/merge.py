@@ -34,13 +34,13 @@ def merged_weights(model: PeftModel, dtype: torch.dtype) -> dict[str, torch.Tens
     for name, parameter in model.get_base_model().named_parameters():
         if not any(part in name for part in inside) and not hasattr(parameter, "quant_state"):
             weights[name] = parameter.detach().to("cpu", dtype)
-    module: Any
     for name, module in model.get_base_model().named_modules():
         if isinstance(module, LoraLayer):
-            layer = module.get_base_layer()
+            lora: Any = module
+            layer = lora.get_base_layer()
             total = _plain(layer)
-            for adapter in module.active_adapters:
-                total = total + module.get_delta_weight(adapter).float()
+            for adapter in lora.active_adapters:
+                total = total + lora.get_delta_weight(adapter).float()
             weights[f"{name}.weight"] = total.to("cpu", dtype)
             if layer.bias is not None:
                 weights[f"{name}.bias"] = layer.bias.detach().to("cpu", dtype)

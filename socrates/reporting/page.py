@@ -73,6 +73,11 @@ def render_markdown(report: Report) -> str:
 
 
 def _render(template: str, report: Report, html: bool) -> str:
+    return templates(html).get_template(template).render(content(report))
+
+
+def templates(html: bool) -> Environment:
+    """The templates of this package, with the filters that they use; a name that is not given is an error."""
     environment = Environment(
         loader=PackageLoader("socrates.reporting"),
         autoescape=html,
@@ -87,7 +92,7 @@ def _render(template: str, report: Report, html: bool) -> str:
         "md": markdown_cell,
         "quote": markdown_quote,
     }
-    return environment.get_template(template).render(content(report))
+    return environment
 
 
 def number(value: Any, digits: int = 3) -> str:
