@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from socrates import errors
-from socrates.commands import card, merge
+from socrates.commands import card, merge, publish
 
 app = typer.Typer(
     name="socrates",
@@ -25,6 +25,7 @@ def main() -> None:
 
 app.command()(merge.merge)
 app.command()(card.card)
+app.command()(publish.publish)
 
 
 if __name__ == "__main__":
