@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from socrates import errors
-from socrates.commands import card, estimate, merge, publish
+from socrates.commands import card, doctor, estimate, merge, publish
 
 app = typer.Typer(
     name="socrates",
@@ -23,6 +23,7 @@ def main() -> None:
     """Commands are registered below, in the order that help shows them."""
 
 
+app.command()(doctor.doctor)
 app.command()(estimate.estimate)
 app.command()(merge.merge)
 app.command()(card.card)
