@@ -98,6 +98,8 @@ def done(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy(ready, tmp_path_factory.mktemp("done") / "run")
     result = run(folder)
     assert result.returncode == 0, result.stderr
+    table = [line.split() for line in result.stdout.splitlines() if line.split()[:1] == [str(STEPS)]]
+    assert len(table) == 1 and "-" not in table[0], result.stdout  # the curves, at the end
     return folder
 
 
