@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from socrates.errors import TrainingError
 from socrates.params.train import Train
 
+CPU_MICRO = 16  # rows of a pass where train.micro_batch is null and there is no GPU to try it on
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -26,11 +28,11 @@ class Batches:
     accumulation: int
 
 
-def batches(train: Train, rows: int, processes: int) -> Batches:
+def batches(train: Train, rows: int, processes: int, found: int | None = None) -> Batches:
     """Cut ``train.global_batch`` for a number of processes; the batch itself never changes.
 
     The micro batch is the largest that divides a process's share and is at most
-    ``train.micro_batch``.
+    ``train.micro_batch``, or where that is null what was ``found`` to fit (see ``training.micro``).
 
     Raises:
         TrainingError: the processes cannot share the global batch evenly, or there are no rows.
@@ -45,7 +47,8 @@ def batches(train: Train, rows: int, processes: int) -> Batches:
             f"train.global_batch: {train.global_batch} rows cannot be shared by {processes} processes; "
             f"nearest process counts that can: {', '.join(map(str, near))}"
         )
-    micro = max(n for n in range(1, min(train.micro_batch, share) + 1) if share % n == 0)
+    limit = train.micro_batch or found or CPU_MICRO
+    micro = max(n for n in range(1, min(limit, share) + 1) if share % n == 0)
     steps = -(-round(rows * train.epochs) // train.global_batch)
     if train.max_steps is not None:
         steps = train.max_steps

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from transformers import set_seed
 
 from socrates.errors import TrainingError
@@ -23,6 +24,7 @@ from socrates.params.train import Train
 from socrates.survey.tables import RESPONSES, read_table
 from socrates.training.fingerprint import of_code, of_files, of_packages, of_sections
 from socrates.training.launch import Place
+from socrates.training.micro import find
 from socrates.training.plan import batches, row_order
 from socrates.training.safety import kept_safe
 from socrates.training.sft import arguments, save_adapter, trainer
@@ -96,9 +98,16 @@ def fine_tune(
         | of_packages()
     )
     args = arguments(train, deepspeed, cut)
+    if train.micro_batch is None and torch.cuda.is_available():
+        found = find(base, model_params, lora, train, data, rows, place.processes)
+        cut = batches(train, len(rows), place.processes, found)
+        args = arguments(train, deepspeed, cut)
+        set_seed(train.seed)  # the trial has drawn from the random state
     with kept_safe("train", place, facts, train, backup, cut.steps, RUN_LOG) as safety:
         model = load_base(base, model_params)
         run = trainer(model, tokenizer, data, order, held_out, train, lora, cut, args, safety)
+        if safety.log is not None:
+            safety.log.write("plan", micro_batch=cut.micro, accumulation=cut.accumulation)
         trainable = run.get_num_trainable_parameters()
         run.train(resume_from_checkpoint=None if safety.resume is None else str(safety.resume))
         safety.finish(run.terminated, backup.finish_minutes)

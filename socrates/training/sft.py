@@ -103,6 +103,17 @@ def arguments(train: Train, deepspeed: Deepspeed, cut: Batches) -> SFTConfig:
     )
 
 
+def lora_config(lora: Lora) -> LoraConfig:
+    """PEFT's configuration of the adapter."""
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.scaling_alpha,
+        lora_dropout=lora.dropout,
+        target_modules=sorted(lora.target_modules),
+        task_type="CAUSAL_LM",
+    )
+
+
 def trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -137,13 +148,7 @@ def trainer(
         eval_dataset=datasets[1],
         data_collator=SharedCollator(data) if train.share_scenario else None,
         processing_class=tokenizer,
-        peft_config=LoraConfig(
-            r=lora.r,
-            lora_alpha=lora.scaling_alpha,
-            lora_dropout=lora.dropout,
-            target_modules=sorted(lora.target_modules),
-            task_type="CAUSAL_LM",
-        ),
+        peft_config=lora_config(lora),
         callbacks=[Records(safety.log)] if safety.log is not None else [],
     )
     result.remove_callback(PrinterCallback)
