@@ -27,6 +27,9 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 repro: env  ## run the pipeline: survey responses in, a scored adapter out
 	dvc repro
 
+gsm8k: env  ## run the second pipeline: word problems in, a model that was rewarded for solving them out
+	dvc repro gsm8k/dvc.yaml
+
 watch: env  ## a live view of a running training, from another shell
 	python -m socrates.training.watch
 
@@ -47,4 +50,4 @@ compare: env  ## two runs, paired by cell: make compare A=rev B=rev (or workspac
 paper-baseline: env  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
 	python -m socrates.evaluation.paper_baseline
 
-.PHONY: help env env-dev repro watch test check preset compare paper-baseline
+.PHONY: help env env-dev repro gsm8k watch test check preset compare paper-baseline

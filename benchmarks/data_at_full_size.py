@@ -1,15 +1,17 @@
-"""Sample and split at the size of the real data, against the seed project's way.
+"""Sample, split and the preparation of training groups at the size of the real data, against the seeds' way.
 
 A table with SocSci210's cardinalities is generated (210 studies, 5,998 cells, 400,491 respondents,
 2,901,390 rows, texts of 600 to 700 characters), once with its own rows in the order the download
-stage leaves. The two stages run as their users run them, each in a process of its own; wall seconds
-are medians, memory is the peak resident set of the process.
+stage leaves. The two stages run as their users run them, the preparation is what the train stage does
+before it loads a model (token ids of train and validation rows, the order of an epoch, the dataset of
+passes); each in a process of its own. Wall seconds are medians, CPU seconds those of all threads, memory
+is the peak resident set of the process. The tokenizer is Qwen2.5's where ../shared has it, else a small one.
 
 The seed project's way is one Python loop over the rows of a pandas table that builds an instruction
-record for each and writes it as JSON. It is timed on ``--subset`` rows, and its figure for all rows
-is that time multiplied: the table says so.
+record for each, tokenises it and writes it as JSON. It is timed on ``--subset`` rows, and its figure for
+all rows is that time multiplied: the table says so.
 
-Command: python -m benchmarks.data_at_full_size [--runs 3] [--scale 1.0] [--subset 50000]
+Command: python -m benchmarks.data_at_full_size [--runs 3] [--scale 1.0] [--subset 20000] [--raw FILE]
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -27,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from socrates.files import write_table
+from socrates.files import write_json, write_table
 from socrates.survey.splits import counts
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES, sort_rows
 
@@ -71,7 +74,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3, help="runs of each stage")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the respondents and rows")
-    parser.add_argument("--subset", type=int, default=50_000, help="rows for the seed project's way")
+    parser.add_argument("--subset", type=int, default=20_000, help="rows for the seed project's way")
+    parser.add_argument("--raw", type=Path, help="where the generated table is kept, or lies already")
+    parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)  # the preparing process's base folder
     parser.add_argument("--generate", type=Path, help=argparse.SUPPRESS)  # the generating process's part
     arguments = parser.parse_args()
     if arguments.generate:
@@ -79,45 +84,101 @@ def main() -> None:
         write_table(arguments.generate, table)
         print(json.dumps(counts(table)))
         return
+    if arguments.prepare:
+        print(prepare(arguments.prepare))
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "data/raw").mkdir(parents=True)
         (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+        generated = (arguments.raw or folder / "generated.parquet").resolve()
+        if not generated.exists():
+            made = _run(
+                folder,
+                "benchmarks.data_at_full_size",
+                "--generate",
+                str(generated),
+                "--scale",
+                str(arguments.scale),
+            )
+            print(f"generated: {made.output.strip()}, {generated.stat().st_size / 2**20:.0f} MiB", flush=True)
         raw = folder / "data/raw/responses.parquet"
-        made = _run(
-            folder, "benchmarks.data_at_full_size", "--generate", str(raw), "--scale", str(arguments.scale)
-        )
-        print(f"generated: {made.output.strip()}, {raw.stat().st_size / 2**20:.0f} MiB, {made.seconds:.0f} s")
+        raw.symlink_to(generated)
         rows = pl.scan_parquet(raw).select(pl.len()).collect().item()
-        timed: dict[str, list[Run]] = {"sample": [], "split": []}
+        base = tokenizer_folder(folder / "base", raw)
+        commands = {
+            "sample": ["stages.sample"],
+            "split": ["stages.split"],
+            "prepare": ["benchmarks.data_at_full_size", "--prepare", str(base)],
+        }
+        timed: dict[str, list[Run]] = {step: [] for step in commands}
         for _ in range(arguments.runs):
-            for stage, runs in timed.items():
-                runs.append(_run(folder, f"stages.{stage}"))
-        print(f"{'':<8}{'median s':>10}{'peak GiB':>10}")
+            for step, runs in timed.items():
+                shutil.rmtree(folder / "scratch", ignore_errors=True)
+                runs.append(_run(folder, *commands[step]))
+        print(timed["prepare"][0].output.strip())
+        print(f"| {rows:,} rows | wall, s | CPU, s | peak GiB |\n|---|---|---|---|")
         total = 0.0
-        for stage, runs in timed.items():
-            seconds = statistics.median(run.seconds for run in runs)
+        for step, runs in timed.items():
+            seconds, cpu = (
+                statistics.median(getattr(run, key) for run in runs) for key in ("seconds", "cpu")
+            )
             total += seconds
-            print(f"{stage:<8}{seconds:>10.1f}{max(run.gibibytes for run in runs):>10.2f}")
-        print(f"{'both':<8}{total:>10.1f}")
+            print(f"| {step} | {seconds:.1f} | {cpu:.1f} | {max(run.gibibytes for run in runs):.2f} |")
+        print(f"| together | {total:.1f} | | |", flush=True)
         subset = min(arguments.subset, rows)
-        seed = statistics.median(seed_way(raw, folder / "seed", subset) for _ in range(arguments.runs))
+        seed = statistics.median(seed_way(raw, folder / "seed", subset, base) for _ in range(arguments.runs))
         scaled = seed / subset * rows
         print(
-            f"seed project's way: {seed:.1f} s for {subset} rows, multiplied {scaled:.0f} s for {rows}: "
+            f"seed project's way: {seed:.1f} s for {subset:,} rows, multiplied {scaled:,.0f} s for {rows:,}: "
             f"{scaled / total:.1f} times as long"
         )
 
 
+def tokenizer_folder(folder: Path, raw: Path) -> Path:
+    """A base folder with a tokenizer and no model: the real Qwen2.5 tokenizer, or one trained on a few rows."""
+    real = Path(os.environ.get("SOCRATES_SHARED", ROOT.parent / "shared")) / "tokenizers/qwen2.5"
+    if real.exists():
+        shutil.copytree(real, folder)
+        folder.chmod(0o755)
+    else:
+        from socrates.model.builtin import train_tokenizer
+
+        texts = pl.scan_parquet(raw).select("stimuli").head(2_000).collect()["stimuli"].to_list()
+        train_tokenizer(texts, 8_192).save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "qwen2"}')
+    write_json(folder / "manifest.json", {"kind": "builtin"})
+    return folder
+
+
+def prepare(base: Path) -> str:
+    """What the train stage does before it loads a model; one line about it."""
+    from socrates.model.prepared import prepared
+    from socrates.training.batches import shared_dataset
+    from socrates.training.plan import row_order
+
+    data = prepared(
+        [Path(f"data/splits/{name}.parquet") for name in ("train", "val")], base, "scenario_first"
+    )
+    order = row_order(np.arange(len(data)), data.scenario_of_row, len(data), 32, seed=42)
+    passes = shared_dataset(order, 32)
+    return (
+        f"prepared: {len(passes):,} passes of {len(data):,} rows, {len(data.scenarios):,} scenarios, "
+        f"{len(data.personas):,} personas, {data.lengths().mean():.0f} tokens a row"
+    )
+
+
 class Run:
-    """A finished process: its output, wall ``seconds`` and peak memory in ``gibibytes``."""
+    """A finished process: its output, wall ``seconds``, ``cpu`` seconds and peak memory in ``gibibytes``."""
 
     def __init__(self, folder: Path, *command: str) -> None:
         started = time.perf_counter()
         environment = os.environ | {
             "PYTHONPATH": str(ROOT),
             "POLARS_MAX_THREADS": "2",
+            "RAYON_NUM_THREADS": "2",
             "OMP_NUM_THREADS": "2",
+            "SOCRATES_SCRATCH": str(folder / "scratch"),
         }
         process = subprocess.Popen(
             [sys.executable, "-m", *command], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
@@ -129,6 +190,7 @@ class Run:
         if process.returncode:
             raise SystemExit(f"{command[0]} failed")
         self.seconds = time.perf_counter() - started
+        self.cpu = usage.ru_utime + usage.ru_stime
         self.gibibytes = usage.ru_maxrss / 2**20
 
 
@@ -204,10 +266,12 @@ def _demographics(people: int, random: np.random.Generator) -> pl.Series:
     return pl.DataFrame(fields).to_struct("demographic")
 
 
-def seed_way(raw: Path, out: Path, rows: int) -> float:
+def seed_way(raw: Path, out: Path, rows: int, base: Path) -> float:
     """Seconds of the seed project's way of working on the first ``rows`` rows, re-created."""
     import pandas as pd
+    from transformers import AutoTokenizer
 
+    tokenizer = AutoTokenizer.from_pretrained(base)
     out.mkdir(exist_ok=True)
     pl.scan_parquet(raw).head(rows).sink_parquet(out / "subset.parquet")
     started = time.perf_counter()
@@ -224,15 +288,15 @@ def seed_way(raw: Path, out: Path, rows: int) -> float:
             for field, label in DEMOGRAPHICS.items()
             if row["demographic"][field]
         )
-        records[part_of[row["study_id"]]].append(
-            {
-                "instruction": "Predict the answer.",
-                "input": f"Demographics: {persona}\n\nScenario: {row['stimuli']}",
-                "output": f"Response: {row['response']}",
-                "study_id": row["study_id"],
-                "condition_num": row["condition_num"],
-            }
-        )
+        record = {
+            "instruction": "Predict the answer.",
+            "input": f"Demographics: {persona}\n\nScenario: {row['stimuli']}",
+            "output": f"Response: {row['response']}",
+            "study_id": row["study_id"],
+            "condition_num": row["condition_num"],
+        }
+        text = "\n\n".join(str(record[key]) for key in ("instruction", "input", "output"))
+        records[part_of[row["study_id"]]].append(record | dict(tokenizer(text)))
     for name, part in records.items():
         with (out / f"{name}.jsonl").open("w") as file:
             for record in part:

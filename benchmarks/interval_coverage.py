@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from socrates.evaluation import distance
-from socrates.evaluation.intervals import _studentised, mean_interval
+from socrates.evaluation.intervals import _studentised, difference_interval, interval, mean_of
 
 Floats = NDArray[np.float64]
 Ends = tuple[float, float]
@@ -87,9 +87,9 @@ def student(x: Floats, again: Floats, rng: np.random.Generator) -> Ends:
     return x.mean() - half, x.mean() + half
 
 
-def bootstrap_t(x: Floats, again: Floats, rng: np.random.Generator) -> Ends:
-    """Quantiles of the studentised bootstrap over studies."""
-    low, high = np.quantile(_studentised(x, 1000, rng), (0.025, 0.975))
+def bootstrap_t(x: Floats, again: Floats | None, rng: np.random.Generator) -> Ends:
+    """Quantiles of the studentised bootstrap over studies (over respondents too, where ``again`` is given)."""
+    low, high = np.quantile(_studentised(mean_of(x, again), 1000, rng), (0.025, 0.975))
     error = x.std(ddof=1) / np.sqrt(len(x))
     return x.mean() - high * error, x.mean() - low * error
 
@@ -127,22 +127,38 @@ def respondents_only(x: Floats, again: Floats, rng: np.random.Generator) -> Ends
     return tuple(np.percentile(again.mean(axis=0), (2.5, 97.5)))
 
 
-def used(x: Floats, again: Floats, rng: np.random.Generator) -> Ends:
+def used(x: Floats, again: Floats | None, rng: np.random.Generator) -> Ends:
     """The interval of socrates.evaluation.intervals."""
-    found = mean_interval(x, 1000, rng)
+    found = interval(mean_of(x, again), 1000, rng)
     assert found.low is not None and found.high is not None
     return found.low, found.high
 
 
-METHODS: dict[str, Callable[[Floats, Floats, np.random.Generator], Ends]] = {
-    "used: the wider of Student's t and bootstrap-t": used,
+def sign_flips(x: Floats, again: Floats, rng: np.random.Generator) -> Ends:
+    """The interval of a difference in socrates.evaluation.intervals."""
+    found = difference_interval(x, 1000, rng)
+    assert found.low is not None and found.high is not None
+    return found.low, found.high
+
+
+Method = Callable[[Floats, Floats, np.random.Generator], Ends]
+METHODS: dict[str, Method] = {
+    "**used: the wider of Student's t and two-level bootstrap-t**": used,
+    "the wider of Student's t and bootstrap-t over studies": lambda x, _, rng: used(x, None, rng),
     "Student's t over studies": student,
-    "bootstrap-t over studies": bootstrap_t,
+    "bootstrap-t over studies": lambda x, _, rng: bootstrap_t(x, None, rng),
+    "two-level bootstrap-t (studies, then respondents)": bootstrap_t,
     "percentile over studies": percentile,
     "BCa over studies": bca,
     "two-level percentile": two_level,
-    "two-level, centred": two_level_centred,
+    "two-level percentile, centred": two_level_centred,
     "respondents only": respondents_only,
+}
+DIFFERENCES: dict[str, Method] = {
+    "**used: sign flips**": sign_flips,
+    "Student's t": student,
+    "bootstrap-t": METHODS["bootstrap-t over studies"],
+    "the wider of these two": METHODS["the wider of Student's t and bootstrap-t over studies"],
 }
 
 
@@ -150,7 +166,7 @@ POPULATIONS = {"studies as in the paper's table": (0.35, 0.6), "a few very bad s
 
 
 def report(name: str, datasets: int, rng: np.random.Generator) -> None:
-    """Print the coverage table, the false positives and the power of one population."""
+    """Print the coverage of a mean, and of differences with their false positives and power, for a population."""
     skew, shared = POPULATIONS[name]
     errors = (TUNED, TUNED, BASE)
     many = np.concatenate([studies(20_000, errors, 0, rng, skew, shared)[0] for _ in range(10)], axis=1)
@@ -158,9 +174,8 @@ def report(name: str, datasets: int, rng: np.random.Generator) -> None:
     print(
         f"\n{name}: mean W {truth.round(4)}, standard deviation between studies {many.std(axis=1).round(3)}"
     )
-    print(f"\n| interval | {' | '.join(f'{size} studies' for size in sizes)} |\n|---|---|---|---|---|")
     covered, width = np.zeros((len(METHODS), len(sizes))), np.zeros((len(METHODS), len(sizes)))
-    false, power = np.zeros(len(sizes)), np.zeros(len(sizes))
+    of_pairs = np.zeros((3, len(DIFFERENCES), len(sizes)))  # false positives, power, coverage
     for column, size in enumerate(sizes):
         for _ in range(datasets):
             x, again = studies(size, errors, 40, rng, skew, shared)
@@ -168,14 +183,24 @@ def report(name: str, datasets: int, rng: np.random.Generator) -> None:
                 low, high = method(x[0], again[0], rng)
                 covered[row, column] += low <= truth[0] <= high
                 width[row, column] += high - low
-            false[column] += mean_interval(x[0] - x[1], 1000, rng).sign != 0
-            power[column] += mean_interval(x[2] - x[0], 1000, rng).sign > 0
+            for row, method in enumerate(DIFFERENCES.values()):
+                low, high = method(x[0] - x[1], again[0], rng)
+                of_pairs[0, row, column] += low > 0 or high < 0
+                low, high = method(x[2] - x[0], again[0], rng)
+                of_pairs[1, row, column] += low > 0
+                of_pairs[2, row, column] += low <= truth[2] - truth[0] <= high
+    head = f"{' | '.join(f'{size} studies' for size in sizes)} |\n|---|---|---|---|---|"
+    print(f"\n| interval of a mean: coverage (mean width) | {head}")
     for method_name, cover, wide in zip(METHODS, covered / datasets, width / datasets, strict=True):
         cells = (f"{100 * c:.1f} % ({w:.3f})" for c, w in zip(cover, wide, strict=True))
         print(f"| {method_name} | {' | '.join(cells)} |")
-    print("\n| studies | equal predictors called different | real difference found |\n|---|---|---|")
-    for size, f, p in zip(sizes, false / datasets, power / datasets, strict=True):
-        print(f"| {size} | {100 * f:.1f} % | {100 * p:.1f} % |", flush=True)
+    print(f"\n| differences: equal called different / real one found / coverage | {head}")
+    for row, method_name in enumerate(DIFFERENCES):
+        cells = (
+            " / ".join(f"{100 * share:.1f}" for share in of_pairs[:, row, column] / datasets) + " %"
+            for column in range(len(sizes))
+        )
+        print(f"| {method_name} | {' | '.join(cells)} |", flush=True)
 
 
 def main(datasets: int) -> None:

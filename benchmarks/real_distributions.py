@@ -82,6 +82,9 @@ def main(path: Path) -> None:
     ]
     found[2].name = "average of the same studies for the scale length (oracle here)"
     found.append(scores.empirical_best(survey, params))
+    scores.add_pooled(survey, found, found[0])
+    for part in found:
+        scores.add_figures(survey, part, params)
     print(
         f"{len(table):,} answers, {len(survey.cells)} cells, {len(survey.studies)} studies; left out: {left_out}"
     )

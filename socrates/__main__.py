@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from socrates import errors
-from socrates.commands import card, doctor, estimate, merge, publish
+from socrates.commands import card, doctor, estimate, merge, prepare, publish, solve
 
 app = typer.Typer(
     name="socrates",
@@ -25,6 +25,8 @@ def main() -> None:
 
 app.command()(doctor.doctor)
 app.command()(estimate.estimate)
+app.command()(prepare.prepare)
+app.command()(solve.solve)
 app.command()(merge.merge)
 app.command()(card.card)
 app.command()(publish.publish)

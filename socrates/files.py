@@ -16,6 +16,8 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
+from socrates.errors import DataError
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -67,6 +69,26 @@ def write_text(path: Path, text: str) -> None:
 def json_text(value: Any) -> str:
     """``value`` as indented JSON that a diff can read; NaN is refused, since JSON has none."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(path: Path, mend: str = "run dvc repro") -> dict[str, Any]:
+    """A JSON object.
+
+    Args:
+        mend: what to do about a file that has none, for the message.
+
+    Raises:
+        DataError: the file is missing, is not JSON, or holds something else than an object.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; {mend}") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); {mend}") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected an object; {mend}")
+    return found
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,6 +1,7 @@
 """Compare the predictions of both models with the people they predict, and with baselines.
 
-Reads:   params ``evaluate``; data/predictions/{base,adapter}/predictions.parquet and manifest.json;
+Reads:   params ``evaluate``; data/predictions/{base,adapter}/predictions.parquet (a file, or a folder of
+         such files) and manifest.json;
          data/splits/train.parquet (for the training-study average); data/raw/truth.parquet if there is one
 Writes:  metrics/evaluate.json       every figure with its interval, one scalar per key
          metrics/tables/*.csv        by cell, study, condition effect, group; distributions of a few cells
@@ -9,7 +10,6 @@ Command: python -m stages.evaluate
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -58,11 +58,9 @@ def read_excluded(path: Path) -> dict[str, int]:
     Raises:
         DataError: the manifest is missing or has no counts under ``excluded``.
     """
+    manifest = files.read_json(path, "run predict")
     try:
-        excluded = json.loads(path.read_text(encoding="utf-8"))["excluded"]
-        return {str(reason): int(count) for reason, count in sorted(excluded.items())}
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found; run predict") from None
+        return {str(reason): int(count) for reason, count in sorted(manifest["excluded"].items())}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError(
             f"{path}: expected a count of rows per reason under 'excluded'; run predict again"

@@ -9,7 +9,6 @@ Command: python -m stages.split
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +17,7 @@ import polars as pl
 
 from socrates import params
 from socrates.errors import DataError, run
-from socrates.files import atomic_folder, parquet_parts, write_json, write_table
+from socrates.files import atomic_folder, parquet_parts, read_json, write_json, write_table
 from socrates.params.split import Split
 from socrates.survey.splits import (
     SPLITS,
@@ -64,10 +63,7 @@ def _studies(split: Split, present: list[str]) -> Studies:
     path = SAMPLE / "participant_mapping.json"
     if not path.is_file():
         raise DataError(f"{path}: not there; split.method official needs the hub's data, or use seeded")
-    try:
-        mapping = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}); run the download stage again") from None
+    mapping = read_json(path, "run the download stage again")
     return official_split(present, mapping, split.seed)
 
 

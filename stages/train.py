@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from socrates.errors import run
+from socrates.launch import launch
 from socrates.params import load
 from socrates.params.backup import Backup
 from socrates.params.deepspeed import Deepspeed
@@ -17,7 +18,6 @@ from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.prompt import Prompt
 from socrates.params.train import Train
-from socrates.training.launch import launch
 from socrates.training.meter import table
 
 SPLITS = Path("data/splits")

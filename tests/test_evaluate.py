@@ -13,12 +13,13 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error
 
 from benchmarks.prediction_world import world
 from socrates.errors import DataError
-from socrates.evaluation import compare, effects, groups, individual, intervals, predictors, scores
+from socrates.evaluation import compare, effects, groups, individual, predictors, scores
 from socrates.evaluation.cells import Predictor, Survey, check_same, read_predictions
 from socrates.evaluation.evaluate import Evaluation, evaluate
-from socrates.evaluation.registry import PREDICTORS, metric
+from socrates.evaluation.registry import METRICS, PREDICTORS, metric
 from socrates.files import json_text, write_json, write_table
 from socrates.params.evaluate import Evaluate
+from socrates.reporting.page import HEADLINE
 from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
 from stages import evaluate as stage
 
@@ -130,11 +131,20 @@ def test_temper_sharpens_and_cuts() -> None:
 
 def test_calibrated_predictions_have_little_calibration_error() -> None:
     survey, model, _ = one_scale(n=5000)
-    assert individual.reliability(individual.individual(survey, model)).error < 0.03
-    flat = predictors.uniform(survey)
-    bins = individual.reliability(individual.individual(survey, flat))
-    assert bins.count.sum() == 5000
-    assert (bins.count > 0).sum() == 1
+    everyone = np.zeros(5000, dtype=np.int64)
+    bins = individual.reliability(individual.individual(survey, model), everyone, 1)
+    assert individual.calibration_error(bins.reshape(-1)) < 0.03
+    flat = individual.reliability(individual.individual(survey, predictors.uniform(survey)), everyone, 1)[0]
+    assert flat[:, 0].sum() == 5000
+    assert (flat[:, 0] > 0).sum() == 1
+
+
+def test_calibration_error_by_hand() -> None:
+    # Two answers held likeliest with 0.9 of which one is right, two with 0.55 which both are: (0.8 + 0.9) / 4.
+    rows = table({("a", 0, 0): ("1..2", [1, 2, 1, 1], [[0.9, 0.1]] * 2 + [[0.55, 0.45]] * 2)})
+    survey, model = read_predictions(rows, PATH, "base")
+    bins = individual.reliability(individual.individual(survey, model), np.zeros(4, dtype=np.int64), 1)
+    assert individual.calibration_error(bins.reshape(-1)) == pytest.approx((0.8 + 0.9) / 4)
 
 
 def test_answers_between_the_options_go_to_the_nearest_and_are_counted() -> None:
@@ -195,6 +205,23 @@ def test_every_figure_is_registered_and_inside_its_range(result: Evaluation) -> 
                 assert known.high is None or value <= known.high + 1e-9, (name, key, value)
 
 
+def test_every_figure_has_an_interval_but_those_that_are_spreads_or_p_values(result: Evaluation) -> None:
+    without = (
+        "drawn.wasserstein_sd",
+        "effects.p",
+        "wasserstein_respondents_se",
+        "stated.wasserstein_respondents_se",
+    )
+    found = leaves(result.metrics["adapter"])
+    figures = {key for key, value in found.items() if key in METRICS and value is not None}
+    assert {*HEADLINE, "groups.accuracy_gap", "effects.residual_sd"} <= figures
+    assert {key for key in figures if f"{key}_low" not in found} == set(without)
+    change = leaves(result.metrics["adapter_minus_base"])
+    assert {"wasserstein", "accuracy", "effects.r", "groups.accuracy_gap"} <= set(change)
+    ends = ("_low", "_high", "_p", "_sign")
+    assert all(f"{key}{end}" in change for key in change if not key.endswith(ends) for end in ends)
+
+
 def test_row_order_and_a_second_run_change_no_byte(
     planted: tuple[dict[str, pl.DataFrame], pl.DataFrame], result: Evaluation
 ) -> None:
@@ -222,11 +249,30 @@ def test_effects_by_hand() -> None:
     found = effects.effects(survey, model.cells(survey), 2)
     np.testing.assert_allclose(found.human, [-0.5, 0.5])
     np.testing.assert_allclose(found.predicted, [-0.25, 0.25])
-    outcome = effects.score(found, 50, np.random.default_rng(0))
-    assert outcome.r.value == pytest.approx(1)
-    assert outcome.slope == pytest.approx(2)
-    assert outcome.size_ratio == pytest.approx(0.5)
-    assert (outcome.sign_accuracy, outcome.pairs) == (1, 1)
+    outcome = {
+        key: figure.statistic(figure.sums.sum(axis=0)) for key, figure in effects.figures(found).items()
+    }
+    assert outcome["r"] == pytest.approx(1)
+    assert outcome["slope"] == pytest.approx(2)
+    assert outcome["size_ratio"] == pytest.approx(0.5)
+    assert outcome["sign_accuracy"] == 1
+    assert len(effects.credible_pairs(found)[0]) == 1
+    assert np.isnan(outcome["residual_sd"])  # two effects, one free of centring, none left beside the slope
+
+
+def test_effect_residual_by_hand() -> None:
+    # Effects of people -1, 0, 1 and predicted -1, 1, 0 (in quarters of the scale): slope 1/2, squared
+    # residuals (1/4 + 1/4 + 1) quarters^2 over 3 cells - 1 task - 1 slope.
+    cell = np.arange(3)
+    found = effects.Effects(
+        cell, cell * 0, cell * 0, cell, np.array([-1, 0, 1]) / 4, np.array([-1, 1, 0]) / 4, np.ones(3)
+    )
+    outcome = {
+        key: figure.statistic(figure.sums.sum(axis=0)) for key, figure in effects.figures(found).items()
+    }
+    assert outcome["slope"] == pytest.approx(0.5)
+    assert outcome["residual_sd"] == pytest.approx(np.sqrt(1.5) / 4)
+    assert "sign_accuracy" not in outcome  # no pair differs credibly
 
 
 def test_permutation_p_is_uniform_without_an_effect() -> None:
@@ -267,8 +313,8 @@ def test_empirical_best_falls_with_the_root_of_the_sample() -> None:
     for n in (100, 400):
         survey, _, _ = one_scale(n=n)
         found = scores.empirical_best(survey, PARAMS.model_copy(update={"draws": 200}))
-        floors.append(found.figures["wasserstein"].value)
-        halves = found.figures["split_half.wasserstein"].value
+        floors.append(found.studies["wasserstein"][0])
+        halves = found.studies["split_half.wasserstein"][0]
         assert halves / floors[-1] == pytest.approx(np.sqrt(2), rel=0.15)
     assert floors[0] / floors[1] == pytest.approx(2, rel=0.15)
 
@@ -278,6 +324,8 @@ def test_empirical_best_falls_with_the_root_of_the_sample() -> None:
     [
         ({"probabilities": [0.5, 0.2, 0.2]}, r"sample_id 0: its probabilities do not sum to 1 \(0\.9\)"),
         ({"probabilities": [float("nan"), 0.5, 0.5]}, "sample_id 0: a probability is NaN or infinite"),
+        ({"probabilities": [None, 0.5, 0.5]}, "sample_id 0: a probability is NaN or infinite"),
+        ({"probabilities": []}, "sample_id 0: as many probabilities as its scale has options"),
         ({"probabilities": [1.5, -0.5, 0.0]}, "sample_id 0: a probability is negative"),
         ({"probabilities": [0.5, 0.5]}, "sample_id 0: as many probabilities as its scale has options"),
         ({"response": 4}, r"sample_id 0: its response is outside its scale \(4 on 1\.\.3\)"),
@@ -332,6 +380,17 @@ def test_small_and_constant_cells_are_counted_not_scored() -> None:
     assert found.metrics["base"]["stated"]["wasserstein"] == pytest.approx(0.25)
 
 
+def test_nothing_but_the_number_is_said_of_people_in_small_cells() -> None:
+    rows = table({("a", 0, 0): ("1..3", [1, 3], [[0, 0, 1]] * 2), ("a", 1, 0): ("1..3", [2], [[0, 0, 1]])})
+    found = run({"base": rows, "adapter": rows})
+    small = found.tables["cells"].row(1, named=True)
+    assert small["respondents"] == found.metrics["counts"]["cells_excluded"]["too_small"] == 1
+    assert [small[key] for key in ("human_low", "human_high", "human_mean", "human_sd")] == [None] * 4
+    scored = found.tables["cell_scores"].filter(pl.col("condition_num") == 1)
+    keys = ("study_id", "condition_num", "task_num", "respondents", "predictor")
+    assert {key for key in scored.columns if scored[key].drop_nulls().len()} <= set(keys)
+
+
 def test_groups_find_the_badly_served() -> None:
     n = 40
     people = [
@@ -343,40 +402,20 @@ def test_groups_find_the_badly_served() -> None:
     )
     survey, model = read_predictions(rows, PATH, "base")
     accuracy = {"base": individual.individual(survey, model).accuracy}
-    served = groups.group_table(survey, [model], accuracy, 10, 5)
+    parts = groups.served(survey, [model], accuracy, 10, 5)
+    served = groups.group_table(parts)
     women = served.filter((pl.col("attribute") == "gender") & (pl.col("group") == "Female")).row(
         0, named=True
     )
     assert (women["respondents"], women["accuracy"], women["stated.wasserstein"]) == (20, 1, 0)
-    gap = {row["attribute"]: row for row in groups.gaps(served).iter_rows(named=True)}
+    gap = {row["attribute"]: row for row in groups.gap_table(parts, 0, 1).iter_rows(named=True)}
     assert gap["gender"]["accuracy_gap"] == pytest.approx(1)
     assert gap["age"]["accuracy_gap"] == pytest.approx(0)
+    overall = {key: f.statistic(f.sums.sum(axis=0)) for key, f in groups.figures(parts).items()}
+    assert overall["accuracy_gap"] == pytest.approx(0.5)
+    assert overall["accuracy_gap_max"] == pytest.approx(1)
     assert set(served["group"]) == {"Female", "Male", "18-29", "60 and over"}
-    assert groups.group_table(survey, [model], accuracy, 30, 5).is_empty()
-
-
-def test_equal_studies_have_an_interval_of_no_width() -> None:
-    found = intervals.mean_interval(np.full(5, 0.2), 100, np.random.default_rng(0))
-    assert (found.low, found.high, found.sign) == (found.value, found.value, 1)
-    assert intervals.mean_interval(np.array([0.2, np.nan]), 100, np.random.default_rng(0)).low is None
-    assert intervals.mean_interval(np.array([np.nan]), 100, np.random.default_rng(0)).value is None
-
-
-def test_intervals_cover_about_as_often_as_they_say() -> None:
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(300):
-        found = intervals.mean_interval(rng.gamma(4, 0.04, 20), 300, rng)
-        covered += found.low <= 0.16 <= found.high  # type: ignore[operator]
-    assert 0.91 <= covered / 300 <= 0.99
-
-
-def test_jackknife_of_a_mean_is_students_t() -> None:
-    x = np.random.default_rng(0).normal(size=12)
-    sums = np.stack([x, np.ones(12)], axis=1)
-    found = intervals.jackknife_interval(lambda t: t[0] / t[1], sums)
-    plain = intervals.mean_interval(x, 0, np.random.default_rng(0))
-    assert (found.low, found.high) == pytest.approx((plain.low, plain.high))
+    assert groups.served(survey, [model], accuracy, 30, 5) == []
 
 
 def test_compare_pairs_two_revisions(result: Evaluation, tmp_path: Path) -> None:
@@ -394,13 +433,24 @@ def test_compare_pairs_two_revisions(result: Evaluation, tmp_path: Path) -> None
     git("init", "-q")
     git("add", ".")
     git("commit", "-qm", "run")
-    worse = result.tables["cell_scores"].with_columns(pl.col("wasserstein") + 0.1)
+    worse = result.tables["cell_scores"].with_columns(pl.col("wasserstein") + 0.1, pl.col("brier") - 0.01)
     worse.write_csv(table)
     old, new = compare.read_scores("HEAD", tmp_path), compare.read_scores("workspace", tmp_path)
     found = {row["metric"]: row for row in compare.compare(old, new, "adapter").iter_rows(named=True)}
     assert found["wasserstein"]["difference"] == pytest.approx(0.1)
     assert found["wasserstein"]["sign"] == 1
-    assert found["tvd"]["sign"] == 0
+    assert found["tvd"]["sign"] == found["accuracy"]["sign"] == 0
+    assert (found["brier"]["difference"], found["brier"]["sign"]) == (pytest.approx(-0.01), -1)
+    for key, row in found.items():  # the two sides are those of metrics/evaluate.json
+        *path, last = key.split(".")
+        node = result.metrics["adapter"]
+        for part in path:
+            node = node[part]
+        assert row["a"] == pytest.approx(node[last], abs=1e-5), key
+    lines = compare.markdown(
+        compare.compare(old.drop("brier").with_columns(brier=None), new, "adapter"), "A", "B"
+    )
+    assert "not compared: Brier score." in lines
     assert "| worse |" in compare.markdown(compare.compare(old, new, "adapter"), "HEAD", "workspace")
     with pytest.raises(DataError, match="at revision nowhere"):
         compare.read_scores("nowhere", tmp_path)
@@ -453,6 +503,17 @@ def test_the_stage_writes_its_files_and_prints_one_line(
     }  # fmt: skip
 
     before = Path("metrics/evaluate.json").read_bytes()
+    tables = {path.name: path.read_bytes() for path in Path("metrics/tables").iterdir()}
+    for name, rows in predictions.items():  # the same predictions, split over several files, in another order
+        whole = tmp_path / "data" / "predictions" / name / "predictions.parquet"
+        whole.unlink()
+        for part in range(3):
+            write_table(whole / f"part-{2 - part}.parquet", rows[part::3])
+    stage.main()
+    assert Path("metrics/evaluate.json").read_bytes() == before
+    assert {path.name: path.read_bytes() for path in Path("metrics/tables").iterdir()} == tables
+    capsys.readouterr()
+
     write_json(Path("data/predictions/base/manifest.json"), {"rows": 1})
     with pytest.raises(DataError, match="expected a count of rows per reason"):
         stage.main()

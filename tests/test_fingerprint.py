@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from socrates import fingerprint as fp
 from socrates import params
 from socrates.errors import TrainingError
 from socrates.params.backup import Backup
 from socrates.params.train import Train
-from socrates.training import fingerprint as fp
 
 FACTS = {"params.train.seed": 42, "file.data/train.parquet": "ab" * 32}
 values = st.dictionaries(st.text(min_size=1), st.one_of(st.integers(), st.text(), st.none()), max_size=5)
@@ -86,7 +86,7 @@ def test_a_run_owns_its_folder_and_finds_its_facts_there(tmp_path: Path) -> None
 HOLDER = """
 import sys, time
 from pathlib import Path
-from socrates.training import fingerprint as fp
+from socrates import fingerprint as fp
 with fp.hold("train", {"a": 1}, Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -99,7 +99,7 @@ def test_a_second_process_is_refused_and_takes_over_when_the_first_has_died(tmp_
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
         with (
-            pytest.raises(TrainingError, match=f"process {first.pid} is training this fingerprint"),
+            pytest.raises(TrainingError, match=f"process {first.pid} is at work on this fingerprint"),
             fp.hold("train", {"a": 1}, tmp_path),
         ):
             pass

@@ -11,7 +11,7 @@ import pytest
 from socrates.errors import DataError
 from socrates.evaluation import maths
 from socrates.maths import answers
-from socrates.maths.problems import PROBLEMS
+from socrates.maths.problems import ATTEMPTS, PROBLEMS
 
 TEST = pl.DataFrame([(0, "a?", "", "4"), (1, "b?", "", "9")], schema=PROBLEMS, orient="row")
 
@@ -23,7 +23,7 @@ def attempt(
 
 
 def attempts(*rows: tuple) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=maths.ATTEMPTS, orient="row")
+    return pl.DataFrame(rows, schema=ATTEMPTS, orient="row")
 
 
 @pytest.mark.parametrize(("samples", "correct"), [(6, 0), (6, 1), (6, 2), (6, 5), (6, 6), (1, 1)])

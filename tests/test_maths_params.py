@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from gsm8k.stages import SECTIONS
 from socrates import params
 from socrates.errors import ParamsError
+from socrates.params import WORD_PROBLEMS as SECTIONS
 from socrates.params.grpo import Grpo
+from socrates.params.preset import apply
 
 FOLDER = Path(__file__).resolve().parents[1] / "gsm8k"
 DEFAULTS = params.read_yaml(FOLDER / "params.yaml")
@@ -30,6 +31,14 @@ def test_the_default_file_is_valid() -> None:
 @pytest.mark.parametrize("preset", sorted((FOLDER / "presets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_preset_is_valid(preset: Path) -> None:
     params.parse(overlaid(DEFAULTS, params.read_yaml(preset)), sections=SECTIONS)
+
+
+def test_a_preset_is_written_into_this_pipelines_own_file(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text((FOLDER / "params.yaml").read_text())
+    changes = apply("paper-card", path, FOLDER / "presets", SECTIONS)
+    assert "grpo.generations: 8 -> 16" in changes
+    assert params.read_yaml(path)["model"]["name"] == "Qwen/Qwen2.5-0.5B-Instruct"
 
 
 def test_the_cards_steps_follow_from_its_preset() -> None:
@@ -59,6 +68,7 @@ def test_generations_must_divide_the_batch_and_the_nearest_that_does_is_named(
         ({"problems": {"synthetic": {"min_steps": 3, "max_steps": 2}}}, "min_steps 3 is above max_steps 2"),
         ({"solve": {"samples": 4, "pass_at": [1, 8]}}, "pass@8 needs at least 8 samples"),
         ({"rewards": {"corectness": 1.0}}, "did you mean correctness"),
+        ({"warmup": {"guesses": 0.8, "untagged": 0.2}}, "leave no example that is right"),
         ({"train": {}}, "train: unknown key"),
     ],
 )

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socrates.errors import TrainingError
 from socrates.maths import answers, rewards
 from socrates.params.rewards import Rewards
 
@@ -87,14 +85,3 @@ def test_no_completion_earns_more_than_everything(text: str, answer: str) -> Non
 def test_a_part_without_weight_is_silent() -> None:
     weights = WEIGHTS.model_copy(update={"tags": 0.0, "trailing_penalty": 0.0})
     assert rewards.score(GOOD + "xyz", "40", weights)["tags"] == 0.0
-
-
-def test_totals_add_the_parts_of_each_completion() -> None:
-    total = rewards.totals({"a": [1.0, 2.0], "b": [0.5, -0.5]}, ["p1", "p2"])
-    assert np.array_equal(total, [1.5, 1.5])
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_reward_that_is_no_number_stops_and_names_part_and_problem(value: float) -> None:
-    with pytest.raises(TrainingError, match=r"reward b of problem 17 is (nan|inf)"):
-        rewards.totals({"a": [1.0, 1.0], "b": [0.0, value]}, [16, 17])

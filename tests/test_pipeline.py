@@ -1,4 +1,4 @@
-"""dvc.yaml against the code: every stage depends on all it imports, and on every section it reads."""
+"""Both dvc.yaml against the code: every stage depends on all it imports, and on every section it reads."""
 
 import ast
 import subprocess
@@ -8,10 +8,18 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from socrates.params import SECTIONS
+from socrates.params import SECTIONS, WORD_PROBLEMS
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+FOLDERS = {"": SECTIONS, "gsm8k/": WORD_PROBLEMS}  # of the pipelines, with the sections of their params
+
+
+def stages(folder):
+    return YAML(typ="safe").load((ROOT / folder / "dvc.yaml").read_text())["stages"]
+
+
+STAGES = stages("")
+ALL = [(folder, stage) for folder in FOLDERS for stage in stages(folder)]
 
 
 def imported(path: Path) -> set[Path]:
@@ -46,26 +54,28 @@ def has_code(path: Path) -> bool:
     return any(not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) for node in body)
 
 
-def code_of(stage: str) -> set[str]:
-    return {str(file.relative_to(ROOT)) for file in everything_imported(ROOT / f"stages/{stage}.py")}
+def code_of(folder, stage):
+    return {str(file.relative_to(ROOT)) for file in everything_imported(ROOT / f"{folder}stages/{stage}.py")}
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_deps_cover_every_import_and_name_nothing_else(stage):
-    declared = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
-    assert declared == code_of(stage)
+@pytest.mark.parametrize(("folder", "stage"), ALL)
+def test_deps_cover_every_import_and_name_nothing_else(folder, stage):
+    declared = {dep for dep in stages(folder)[stage]["deps"] if dep.endswith(".py")}
+    assert declared == code_of(folder, stage)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_params_name_every_section_the_stage_reads(stage):
-    text = (ROOT / f"stages/{stage}.py").read_text()
-    read = {name for name, cls in SECTIONS.items() if f"load({cls})" in text}
-    assert read <= set(STAGES[stage]["params"]) <= set(SECTIONS)
+@pytest.mark.parametrize(("folder", "stage"), ALL)
+def test_params_name_every_section_the_stage_reads(folder, stage):
+    text = (ROOT / f"{folder}stages/{stage}.py").read_text()
+    read = {name for name, cls in FOLDERS[folder].items() if f"load({cls})" in text}
+    entries = stages(folder)[stage]["params"]
+    keys = entries if not folder else entries[0][f"{folder}params.yaml"]
+    assert read <= {key.partition(".")[0] for key in keys} <= set(FOLDERS[folder])
 
 
 def test_evaluation_and_survey_import_without_torch():
     code = (
-        "import sys, stages.evaluate, stages.download, stages.split; "
+        "import sys, stages.evaluate, stages.download, stages.split, gsm8k.stages.evaluate; "
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

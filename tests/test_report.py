@@ -218,6 +218,7 @@ def test_run_record_is_shown_in_the_page_alone_and_may_be_missing(
     assert "No run record was found" in html
     lines = [
         {"event": "start", "usd": 0.0, "fingerprint": "f", "step": 0},
+        {"event": "machine", "usd": 0.0, "fingerprint": "f", "device": "a fast card", "cores": 16},
         {"event": "step", "usd": 1.5, "fingerprint": "f", "step": 1, "seconds": 2.0, "tokens": 700},
     ]
     runs = project / "runs"
@@ -231,7 +232,9 @@ def test_run_record_is_shown_in_the_page_alone_and_may_be_missing(
         shutil.rmtree(runs)
     assert recorded.records["train, from its log"]["tokens per second"] == 350
     page = render_html(recorded)
-    assert "an accelerator" in page and "350" in page and "No run record" not in page
+    assert (
+        "a fast card" in page and "an accelerator" in page and "350" in page and "No run record" not in page
+    )
     assert render_markdown(recorded) == render_markdown(report)
 
 

@@ -186,3 +186,23 @@ def test_sharing_with_the_persona_first_is_refused_in_one_line(ready: Path, tmp_
     assert [line for line in result.stderr.splitlines() if "share_scenario" in line][-1].startswith("error:")
     assert "Traceback" not in result.stderr
     assert not (folder / "models/adapter").exists()
+
+
+OUT_OF_MEMORY = """
+import torch
+from socrates.errors import run
+from socrates.training.sft import Trainer
+from stages.train import main
+def training_step(*_, **__):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+Trainer.training_step = training_step
+run(main)
+"""
+
+
+def test_running_out_of_memory_names_the_setting_to_change(ready: Path, tmp_path: Path) -> None:
+    folder = copy(ready, tmp_path / "run")
+    result = run(folder, "-c", OUT_OF_MEMORY)
+    assert result.returncode == 1
+    assert "out of memory with passes of 4 rows: lower train.micro_batch" in result.stderr.splitlines()[-1]
+    assert not (folder / "models/adapter").exists()

@@ -11,20 +11,9 @@ from typing import TypeVar
 from socrates import params
 
 PATH = Path("gsm8k/params.yaml")
-SECTIONS = {
-    "problems": "Problems",
-    "model": "Model",
-    "lora": "Lora",
-    "grpo": "Grpo",
-    "rewards": "Rewards",
-    "deepspeed": "Deepspeed",
-    "backup": "Backup",
-    "solve": "Solve",
-}
-
 S = TypeVar("S", bound=params.Section)
 
 
 def load(section: type[S]) -> S:
     """The section of class ``section`` from the pipeline's own ``params.yaml``, all of it checked."""
-    return params.load(section, PATH, SECTIONS)
+    return params.load(section, PATH, params.WORD_PROBLEMS)

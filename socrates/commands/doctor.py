@@ -16,9 +16,9 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     """
     from dataclasses import asdict
 
+    from socrates.launch import wanted_processes
     from socrates.params.preset import preview
     from socrates.training.doctor import examine, gpus
-    from socrates.training.launch import wanted_processes
 
     findings = []
     for finding in examine(Path(), preview([]), gpus(), wanted_processes()):

@@ -16,19 +16,28 @@ import polars as pl
 
 from socrates import errors
 from socrates.errors import DataError
-from socrates.evaluation.intervals import Interval, generator, mean_interval
+from socrates.evaluation.intervals import difference_interval, generator
 from socrates.evaluation.registry import METRICS, PREDICTORS
 from socrates.survey.tables import CELL
 
 TABLE = Path("metrics/tables/cell_scores.csv")
 WORKSPACE = "workspace"
-METRICS_COMPARED = (
+DISTRIBUTIONS = (
     "wasserstein",
     "clipped.wasserstein",
     "stated.wasserstein",
     "drawn.wasserstein",
     "tvd",
     "jensen_shannon",
+)
+INDIVIDUALS = (
+    "accuracy",
+    "accuracy_median",
+    "mae",
+    "exact_match",
+    "within_one",
+    "log_likelihood",
+    "brier",
 )
 DRAWS, SEED = 2000, 42
 
@@ -58,16 +67,22 @@ def read_scores(revision: str, folder: Path = Path()) -> pl.DataFrame:
         raise DataError(
             f"{TABLE} at {revision}: not a readable CSV file ({' '.join(str(error).split())})"
         ) from None
-    missing = {*CELL, "predictor", *METRICS_COMPARED} - set(scores.columns)
+    missing = {*CELL, "predictor", "respondents", *DISTRIBUTIONS} - set(scores.columns)
     if missing:
         raise DataError(
             f"{TABLE} at {revision}: column {', '.join(sorted(missing))} missing; run evaluate again"
         )
-    return scores
+    # runs from before the table had individual-level columns can still be compared on the others
+    return scores.with_columns(
+        pl.lit(None, pl.Float64).alias(k) for k in INDIVIDUALS if k not in scores.columns
+    )
 
 
 def compare(first: pl.DataFrame, second: pl.DataFrame, predictor: str) -> pl.DataFrame:
     """Second minus first for each metric, over the cells that both runs scored.
+
+    A study's value is the mean of its cells for metrics of distributions, and the mean over its answers
+    for metrics of individuals, as in metrics/evaluate.json.
 
     Returns:
         One row per metric: both means over studies, their difference with its 95 % interval,
@@ -77,22 +92,22 @@ def compare(first: pl.DataFrame, second: pl.DataFrame, predictor: str) -> pl.Dat
         DataError: a run has no such predictor, or no cell is in both.
     """
     sides = [side.filter(pl.col("predictor") == predictor) for side in (first, second)]
-    for side, name in zip(sides, ("A", "B"), strict=True):
+    for side, given, name in zip(sides, (first, second), ("A", "B"), strict=True):
         if side.is_empty():
-            raise DataError(
-                f"run {name} has no predictor {predictor}; found {', '.join(sorted(set(first['predictor'])))}"
-            )
+            known = ", ".join(sorted(set(given["predictor"])))
+            raise DataError(f"run {name} has no predictor {predictor}; found {known}")
     both = sides[0].join(
         sides[1], on=CELL, how="full", suffix="_b", coalesce=True, maintain_order="left_right"
     )
     rows = []
-    for key in METRICS_COMPARED:
+    for key in (*DISTRIBUTIONS, *INDIVIDUALS):
         paired = both.drop_nulls([key, f"{key}_b"])
         if paired.is_empty():
             continue
-        study = paired.group_by("study_id").agg(pl.col(key, f"{key}_b").mean()).sort("study_id")
+        mean = _over_answers if key in INDIVIDUALS else _over_cells
+        study = paired.group_by("study_id").agg(mean(key, ""), mean(key, "_b")).sort("study_id")
         change = (study[f"{key}_b"] - study[key]).to_numpy()
-        found: Interval = mean_interval(change, DRAWS, generator(SEED, "compare", key))
+        found = difference_interval(change, DRAWS, generator(SEED, "compare", key))
         alone = both.filter(pl.col(key).is_null() != pl.col(f"{key}_b").is_null()).height
         rows.append(
             (key, study[key].mean(), study[f"{key}_b"].mean(), found.value, found.low, found.high, found.p,
@@ -116,6 +131,15 @@ def compare(first: pl.DataFrame, second: pl.DataFrame, predictor: str) -> pl.Dat
     return pl.DataFrame(rows, columns, orient="row")
 
 
+def _over_cells(key: str, run: str) -> pl.Expr:
+    return pl.col(key + run).mean()
+
+
+def _over_answers(key: str, run: str) -> pl.Expr:
+    answers = pl.col(f"respondents{run}")
+    return (pl.col(key + run) * answers).sum() / answers.sum()
+
+
 def markdown(table: pl.DataFrame, first: str, second: str) -> str:
     """The comparison as a Markdown table, with a verdict in words."""
     lines = [
@@ -137,6 +161,9 @@ def markdown(table: pl.DataFrame, first: str, second: str) -> str:
             f"| {METRICS[row['metric']].label} | {row['a']:.4f} | {row['b']:.4f} | {row['difference']:+.4f} "
             f"| {interval} | {p} | {verdict} |"
         )
+    absent = [METRICS[key].label for key in (*DISTRIBUTIONS, *INDIVIDUALS) if key not in set(table["metric"])]
+    if absent:
+        lines.append(f"\nNot in both runs, and so not compared: {', '.join(absent)}.")
     paired = table.row(0, named=True)
     lines.append(
         f"\n{paired['cells']} cells of {paired['studies']} studies are in both; "

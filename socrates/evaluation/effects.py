@@ -7,14 +7,25 @@ task, on the stated scale. Level errors cancel: only the difference that the tre
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from socrates.evaluation import distance
 from socrates.evaluation.cells import Floats, Ints, Survey
-from socrates.evaluation.intervals import Interval, correlation, fisher, jackknife_interval, moments
+from socrates.evaluation.intervals import (
+    Pooled,
+    angle,
+    angle_back,
+    correlation,
+    fisher,
+    moments,
+    share,
+)
 
+Real = TypeVar("Real", bound=np.floating)
 STILL = 1e-6  # largest effect, as a share of the scale, of a predictor that does not move
 CREDIBLE = 1.959964  # |z| from which a human difference counts as credible
 
@@ -77,62 +88,78 @@ def effects(survey: Survey, pmf: Floats, min_cell_size: int) -> Effects:
     )
 
 
-def _centred(values: Floats, group: Ints) -> Floats:
-    return values - (np.bincount(group, values) / np.bincount(group))[group] if len(values) else values
+def _centred(values: NDArray[Real], group: Ints) -> NDArray[Real]:
+    """[M, ...] values minus the mean of their group."""
+    if not len(values):
+        return values
+    member = (np.arange(group.max() + 1)[:, None] == group).astype(values.dtype)
+    centred: NDArray[Real] = values - ((member @ values).T / member.sum(axis=1)).T[group]
+    return centred
 
 
-@dataclass(frozen=True)
-class EffectScores:
-    """What :func:`score` finds; None where the data or the predictor do not define it.
-
-    Attributes:
-        r: Pearson correlation of predicted and human effects, over studies and tasks.
-        slope: of human on predicted effects through the origin (both are centred): 1 is right,
-            below 1 the prediction exaggerates, above 1 it understates.
-        sign_accuracy: share of the credibly different pairs of conditions (|z| >= 1.96 in people)
-            that the prediction puts in the right order; a tie counts one half.
-        size_ratio: root mean square of predicted effects over that of people.
-        p: one-sided permutation p-value of r, conditions shuffled within each study.
-        comparisons: cells compared; pairs: credible pairs among them.
-    """
-
-    r: Interval
-    slope: float | None
-    sign_accuracy: float | None
-    size_ratio: float | None
-    p: float | None
-    comparisons: int
-    pairs: int
+KEYS = ("r", "slope", "residual_sd", "sign_accuracy", "size_ratio")
 
 
-def score(found: Effects, permutations: int, rng: np.random.Generator) -> EffectScores:
-    """How the predicted condition effects agree with those of people.
+def figures(
+    found: Effects, again: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
+) -> dict[str, Pooled]:
+    """How the predicted condition effects agree with those of people, as functions of sums over studies.
 
-    A predictor that gives every condition the same mean has no correlation to report: its figures
-    are None, not whatever rounding noise would fit.
+    ``r`` is Pearson's correlation. ``slope`` is of human on predicted effects, through the origin (both are
+    centred): 1 is right, below 1 the prediction exaggerates, above 1 it understates. ``residual_sd`` is
+    what is left of a human effect beside slope x prediction, a standard deviation as a share of the
+    scale; each task's centring and the slope take a degree of freedom. ``sign_accuracy`` is the share of
+    the credibly different pairs of conditions (|z| >= 1.96 in people) that the prediction puts in the
+    right order, a tie counting one half. ``size_ratio`` is the root mean square of predicted effects
+    over that of people.
+
+    A predictor that gives every condition the same mean has nothing to correlate: it gets no figures,
+    not whatever rounding noise would fit.
+
+    Args:
+        again: [C, R] mean places of people and of the predictor with respondents resampled.
     """
     x, y = found.predicted, found.human
-    left, right = _credible_pairs(found)
     if not found.moves or not np.abs(y).max() > STILL:
-        return EffectScores(
-            Interval(None, None, None, None, None, 0), None, None, None, None, len(x), len(left)
+        return {}
+    studies = int(found.study.max()) + 1
+    here = np.bincount(found.study, minlength=studies) > 0
+    tasks = np.bincount(found.study[np.unique(found.group, return_index=True)[1]], minlength=studies)
+    sums = np.column_stack([moments(x, y, found.study, studies), tasks])[here]
+    resampled = None
+    if again is not None:
+        human, predicted = (_centred(side[found.cell], found.group) for side in again)
+        member = (np.flatnonzero(here)[:, None] == found.study).astype(np.float32)
+        products = (predicted, human, predicted * human, predicted**2, human**2)
+        parts = [member @ part for part in products]
+        fixed = [np.broadcast_to(sums[:, i, None], parts[0].shape) for i in (0, 6)]
+        resampled = np.stack([fixed[0], *parts, fixed[1]], axis=-1)
+    made = {
+        "r": Pooled(lambda t: correlation(t[..., :6]), sums, resampled, fisher, np.tanh),
+        "slope": Pooled(lambda t: share(t[..., [3, 4]]), sums, resampled),
+        "residual_sd": Pooled(_residual_sd, sums, resampled, np.log, np.exp),
+        "size_ratio": Pooled(lambda t: np.sqrt(share(t[..., [4, 5]])), sums, resampled, np.log, np.exp),
+    }
+    left, right = credible_pairs(found)
+    if len(left):
+        agree = (np.sign(x[left] - x[right]) * np.sign(y[left] - y[right]) + 1) / 2
+        pairs = np.bincount(found.study[left], minlength=studies).astype(np.float64)
+        right_order = np.bincount(found.study[left], agree, studies)
+        made["sign_accuracy"] = Pooled(
+            share, np.column_stack([right_order, pairs])[pairs > 0], None, angle, angle_back
         )
-    parts = moments(x, y, found.study, int(found.study.max()) + 1)
-    r = jackknife_interval(correlation, parts[parts[:, 0] > 0], fisher, np.tanh)
-    xy, xx, yy = parts[:, 3:].sum(axis=0)
-    agree = np.sign(x[left] - x[right]) * np.sign(y[left] - y[right])
-    return EffectScores(
-        r,
-        float(xy / xx),
-        float((agree + 1).mean() / 2) if len(left) else None,
-        float(np.sqrt(xx / yy)),
-        permutation_p(found, permutations, rng),
-        len(x),
-        len(left),
-    )
+    return made
 
 
-def _credible_pairs(found: Effects) -> tuple[Ints, Ints]:
+def _residual_sd(sums: Floats) -> Floats:
+    cells, _, _, xy, xx, yy, tasks = np.moveaxis(sums, -1, 0)
+    left = yy - xy * np.nan_to_num(share(np.stack([xy, xx], axis=-1)))
+    freedom = cells - tasks - 1
+    variance = np.divide(left, freedom, out=np.full(np.shape(left), np.nan), where=freedom > 0)
+    return np.sqrt(np.maximum(variance, 1e-18))  # a perfect fit: its logarithm stays finite
+
+
+def credible_pairs(found: Effects) -> tuple[Ints, Ints]:
     """Indices of the pairs of conditions of one study and task that differ credibly in people."""
     pairs = (
         [
@@ -158,7 +185,7 @@ def permutation_p(found: Effects, permutations: int, rng: np.random.Generator) -
     The conditions of a study are shuffled once for all its tasks, because its tasks are answered by
     the same people and are not independent evidence.
     """
-    if permutations == 0:
+    if permutations == 0 or not found.moves:
         return None
     x, y = found.predicted, found.human
     order = np.argsort(found.group, kind="stable")

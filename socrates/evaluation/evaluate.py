@@ -13,7 +13,6 @@ from socrates.evaluation.seed import seed_table
 from socrates.params.evaluate import Evaluate
 
 MODELS = ("adapter", "base")
-GAPS = ("accuracy_gap", "wasserstein_gap")
 DIFFERENCES = (
     ("adapter", "base"),
     ("adapter", "uniform"),
@@ -67,30 +66,19 @@ def evaluate(
         scored.append(predictors.planted(survey, truth))
     found = {p.name: scores.score(survey, p, params) for p in scored}
     found["empirical_best"] = scores.empirical_best(survey, params)
-    scores.add_respondent_errors(survey, [(found[p.name], p) for p in scored], params)
-    scores.add_simbench(found.values(), found["uniform"])
+    scores.resample_respondents(survey, [(found[p.name], p) for p in scored], params)
+    scores.add_pooled(survey, found.values(), found["uniform"])
+    accuracy = {p.name: found[p.name].rows.accuracy for p in scored}  # type: ignore[union-attr]
+    served = groups.served(survey, scored, accuracy, params.min_group_size, params.min_cell_size)
+    for p in scored:
+        parts = [part for part in served if part.predictor == p.name]
+        if parts:
+            found[p.name].pooled |= {f"groups.{key}": gap for key, gap in groups.figures(parts).items()}
+    for part in found.values():
+        scores.add_figures(survey, part, params)
 
     counts = scores.counts(survey, params, excluded)
     counts["cells_without_train_scale"] = without_train
-    served = groups.group_table(
-        survey,
-        scored,
-        {p.name: found[p.name].rows.accuracy for p in scored},  # type: ignore[union-attr]
-        params.min_group_size,
-        params.min_cell_size,
-    )
-    gaps = groups.gaps(served)
-    for row in (
-        gaps.group_by("predictor")
-        .agg(
-            *(pl.col(key).mean().alias(key) for key in GAPS),
-            *(pl.col(key).max().alias(f"{key}_max") for key in GAPS),
-        )
-        .sort("predictor")
-        .iter_rows(named=True)
-    ):
-        name = row.pop("predictor")
-        found[name].figures |= {f"groups.{key}": scores.plain(value) for key, value in row.items()}
     metrics: scores.Tree = {name: scores.tree(part.figures) for name, part in found.items()}
     for first, second in DIFFERENCES:
         change = scores.difference(found[first], found[second], params)
@@ -98,7 +86,7 @@ def evaluate(
     metrics["counts"] = counts
     everyone = list(found.values())
     tables = {
-        "cells": scores.cell_table(survey),
+        "cells": scores.cell_table(survey, params.min_cell_size),
         "cell_scores": scores.cell_scores(survey, everyone),
         "studies": scores.study_table(survey, everyone),
         "distributions": scores.distributions(
@@ -106,8 +94,8 @@ def evaluate(
         ),
         "reliability": scores.reliability_table(everyone),
         "effects": scores.effects_table(survey, everyone),
-        "groups": served,
-        "group_gaps": gaps,
+        "groups": groups.group_table(served),
+        "group_gaps": groups.gap_table(served, params.bootstrap, params.seed),
         "seed_convention": seed_table(survey, {f.name: f.drawn for f in everyone if f.drawn is not None}),
     }
     return Evaluation(metrics, tables, _summary(found, counts))

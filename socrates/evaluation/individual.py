@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from socrates.evaluation.cells import Floats, Predictor, Survey
+from socrates.evaluation.cells import Floats, Ints, Predictor, Survey
 
 PROBABILITY_FLOOR = 1e-6  # an answer held impossible would otherwise make the mean infinite
 
@@ -73,30 +73,32 @@ def individual(survey: Survey, predictor: Predictor) -> Individual:
     return Individual(**out)
 
 
-@dataclass(frozen=True)
-class Reliability:
-    """Ten equal bins of confidence: respondents, mean confidence and share correct in each."""
-
-    count: NDArray[np.int64]
-    confidence: Floats
-    correct: Floats
-
-    @property
-    def error(self) -> float:
-        """Expected calibration error (Guo et al. 2017): |confidence - correct|, weighted by count."""
-        used = self.count > 0
-        difference = np.abs(self.confidence - self.correct)[used]
-        return float((difference * self.count[used]).sum() / self.count.sum())
+BINS = 10
 
 
-def reliability(scores: Individual, bins: int = 10) -> Reliability:
-    """How often the option held likeliest is the human answer, by how likely it was held."""
-    index = np.minimum((scores.confidence.astype(np.float64) * bins).astype(np.int64), bins - 1)
-    count = np.bincount(index, minlength=bins)
-    with np.errstate(invalid="ignore"):
-        confidence = np.bincount(index, scores.confidence, bins) / count
-        correct = np.bincount(index, scores.correct, bins) / count
-    return Reliability(count, confidence, correct)
+def reliability(scores: Individual, study: Ints, studies: int) -> Floats:
+    """[S, BINS, 3] answers, summed confidence and summed correctness in ten equal bins of confidence.
+
+    They show how often the option held likeliest is the human answer, by how likely it was held.
+
+    Args:
+        study: [N] index of each row's study.
+    """
+    index = np.minimum((scores.confidence.astype(np.float64) * BINS).astype(np.int64), BINS - 1)
+    place = study * BINS + index
+    parts = (np.ones(len(place)), scores.confidence, scores.correct)
+    sums = [np.bincount(place, part, studies * BINS).reshape(studies, BINS) for part in parts]
+    return np.stack(sums, axis=-1)
+
+
+def calibration_error(sums: Floats) -> Floats:
+    """Expected calibration error (Guo et al. 2017): |confidence - correct| by bin, weighted by answers.
+
+    Args:
+        sums: [..., BINS * 3] as from :func:`reliability`, summed over studies.
+    """
+    count, confidence, correct = np.moveaxis(sums.reshape(*sums.shape[:-1], BINS, 3), -1, 0)
+    return np.abs(confidence - correct).sum(axis=-1) / count.sum(axis=-1)
 
 
 def temper(p: NDArray[np.floating], temperature: float, top_p: float) -> NDArray[np.floating]:

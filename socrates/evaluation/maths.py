@@ -16,15 +16,6 @@ from numpy.typing import NDArray
 from socrates.errors import DataError
 from socrates.maths import answers
 
-ATTEMPTS = {
-    "problem_id": pl.Int64,
-    "model": pl.String,  # base | trained
-    "decoding": pl.String,  # greedy | sampled
-    "sample": pl.Int64,  # from 0 within a problem, model and decoding
-    "completion": pl.String,  # decoded without special tokens
-    "tokens": pl.Int64,  # of the completion, the end-of-turn token included
-    "truncated": pl.Boolean,  # the length limit came before the end-of-turn token
-}
 RATES = ("exact", "strict_format", "soft_format", "truncated", "tokens")
 
 

@@ -9,14 +9,13 @@ Run:  python -m socrates.evaluation.paper_baseline
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import tempfile
 from pathlib import Path
 
 from socrates.errors import DataError, run
-from socrates.files import json_text
+from socrates.files import json_text, read_json
 
 PAPER = Path("metrics/paper.json")
 METRICS = Path("metrics/evaluate.json")
@@ -56,13 +55,8 @@ def tag_paper(folder: Path = Path()) -> str:
 
 
 def _read(path: Path) -> dict[str, dict[str, object]]:
-    try:
-        figures = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found; run from the folder that holds it") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(figures, dict) or not all(isinstance(value, dict) for value in figures.values()):
+    figures = read_json(path, "run from the folder that holds it, as Git has it")
+    if not all(isinstance(value, dict) for value in figures.values()):
         raise DataError(f"{path}: expected groups of figures such as 'adapter'")
     return figures
 

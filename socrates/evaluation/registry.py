@@ -207,6 +207,14 @@ METRICS: dict[str, Metric] = {
         "condition means centred in their task, predicted against human",
     ),
     "effects.slope": Metric("effect slope", "1", None, None, None, "human effect per predicted effect", 1.0),
+    "effects.residual_sd": Metric(
+        "effect residual",
+        "share of the stated scale",
+        0,
+        None,
+        False,
+        "standard deviation of human effects around slope x predicted effect",
+    ),
     "effects.sign_accuracy": Metric(
         "effect sign accuracy",
         "share",

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
 
 from socrates.evaluation import distance, effects, individual, respondents
-from socrates.evaluation.cells import Floats, Predictor, Survey
+from socrates.evaluation.cells import Floats, Ints, Predictor, Survey
 from socrates.evaluation.intervals import (
     Interval,
+    Pooled,
+    angle,
+    angle_back,
     correlation,
+    difference_interval,
     fisher,
     generator,
-    jackknife_interval,
-    mean_interval,
+    interval,
+    mean_of,
     moments,
+    quantile_intervals,
+    root_share,
+    share,
 )
 from socrates.evaluation.predictors import human_resamples, split_halves
 from socrates.evaluation.registry import metric
@@ -31,9 +38,10 @@ W_KEYS: dict[distance.Convention, str] = {
     "stated": "stated.wasserstein",
 }
 ROW_METRICS = ("accuracy", "accuracy_median", "exact_match", "within_one", "log_likelihood", "brier")
-RESPONDENT_CONVENTIONS: tuple[distance.Convention, ...] = ("paper", "stated")
+RESPONDENTS_SE = ("wasserstein", "stated.wasserstein")
+SHARES = {"cells_w_zero": 1e-9, "cells_w_below_0_1": 0.1, "cells_w_below_0_3": 0.3}
 DECIMALS = 6
-QUARTILES = {"_q1": 25, "": 50, "_q3": 75}
+QUARTILES = {"_q1": 25.0, "": 50.0, "_q3": 75.0}
 
 Tree = dict[str, "float | int | Tree | None"]
 
@@ -51,8 +59,8 @@ class Scores:
         rows: individual scores; None for people against people.
         effects: condition effects; None for people against people.
         drawn: [C, K] shares of one drawn answer per respondent; None for people against people.
-        errors: metric -> [S] standard error from the respondents of each study.
-        sums: correlation -> [S, 6] its moments by study.
+        pooled: metric -> the figures that are not means of study values.
+        again: the study values with respondents resampled; None where that is not known.
     """
 
     name: str
@@ -63,8 +71,8 @@ class Scores:
     rows: individual.Individual | None = None
     effects: effects.Effects | None = None
     drawn: Floats | None = None
-    errors: dict[str, Floats] = field(default_factory=dict)
-    sums: dict[str, Floats] = field(default_factory=dict)
+    pooled: dict[str, Pooled] = field(default_factory=dict)
+    again: respondents.Resampled | None = None
 
 
 def cell_distances(survey: Survey, pmf: Floats, params: Evaluate) -> dict[str, Floats]:
@@ -89,7 +97,7 @@ def cell_distances(survey: Survey, pmf: Floats, params: Evaluate) -> dict[str, F
 
 
 def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
-    """Every figure of one predictor."""
+    """One predictor's values by cell and by study."""
     pmf = predictor.cells(survey)
     cells = cell_distances(survey, pmf, params)
     rows = individual.individual(survey, predictor)
@@ -109,38 +117,22 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
     for key in ("accuracy", "exact_match"):
         mean = getattr(drawn, key).mean(axis=0)
         found.studies[f"drawn.{key}"] = np.bincount(survey.study, mean * survey.respondents, s) / weight
+    cell_of_row = np.repeat(np.arange(len(survey.cells)), survey.respondents)
+    small = survey.respondents < params.min_cell_size
     for key in ROW_METRICS:
-        found.studies[key] = np.bincount(study_of_row, getattr(rows, key), s) / weight
-    found.studies["mae"] = 1 - found.studies["accuracy_median"]
+        values = getattr(rows, key)
+        found.studies[key] = np.bincount(study_of_row, values, s) / weight
+        cells[key] = np.where(small, np.nan, np.bincount(cell_of_row, values) / survey.respondents)
+    found.studies["mae"], cells["mae"] = 1 - found.studies["accuracy_median"], 1 - cells["accuracy_median"]
     if predictor.allowed_mass is not None:
         found.studies["format_validity"] = np.bincount(study_of_row, predictor.allowed_mass, s) / weight
 
-    _means(found, params)
-    _quartiles(found)
-    w = cells["wasserstein"][~np.isnan(cells["wasserstein"])]
-    found.figures["drawn.wasserstein_sd"] = plain(
-        np.std([np.nanmean(distance.study_means(v, survey.study, s)) for v in per_draw], ddof=1)
-        if params.draws > 1 and len(w)
+    found.figures["drawn.wasserstein_sd"] = Interval(
+        float(np.std([np.nanmean(distance.study_means(v, survey.study, s)) for v in per_draw], ddof=1))
+        if params.draws > 1 and not np.isnan(cells["wasserstein"]).all()
         else None
     )
-    for key, limit in (("cells_w_zero", 1e-9), ("cells_w_below_0_1", 0.1), ("cells_w_below_0_3", 0.3)):
-        found.figures[key] = plain((w < limit).mean() if len(w) else None)
-    x, y = rows.mean.astype(np.float64), rows.truth.astype(np.float64)
-    found.sums["pearson"] = moments(x, y, study_of_row, s)
-    found.figures["pearson"] = jackknife_interval(correlation, found.sums["pearson"], fisher, np.tanh)
-    squared = np.bincount(study_of_row, rows.squared_error, s) / weight
-    found.figures["rmse"] = jackknife_interval(
-        lambda t: float(np.sqrt(t[0] / t[1])) if t[1] else np.nan, np.stack([squared, np.ones(s)], axis=1)
-    )
-    found.figures["calibration_error"] = plain(individual.reliability(rows).error)
     found.effects = effects.effects(survey, pmf, params.min_cell_size)
-    if found.effects.moves:
-        pair = found.effects.predicted, found.effects.human
-        found.sums["effects.r"] = moments(*pair, found.effects.study, s)
-    outcome = effects.score(found.effects, params.permutations, generator(params.seed, "effects"))
-    found.figures["effects.r"] = outcome.r
-    for key in ("slope", "sign_accuracy", "size_ratio", "p"):
-        found.figures[f"effects.{key}"] = plain(getattr(outcome, key))
     return found
 
 
@@ -153,72 +145,126 @@ def empirical_best(survey: Survey, params: Evaluate) -> Scores:
     halves = [distance.wasserstein(a, b, gap) for a, b in split_halves(survey, params.draws, rng)]
     small = survey.respondents < max(params.min_cell_size, 2)
     cells["split_half.wasserstein"] = np.where(small, np.nan, np.mean(halves, axis=0) / np.sqrt(2))
-    s = len(survey.studies)
-    found = Scores(
-        "empirical_best", None, cells, {k: distance.study_means(v, survey.study, s) for k, v in cells.items()}
-    )
-    _means(found, params)
-    _quartiles(found)
-    return found
+    studies = {
+        key: distance.study_means(part, survey.study, len(survey.studies)) for key, part in cells.items()
+    }
+    return Scores("empirical_best", None, cells, studies)
 
 
-def _means(found: Scores, params: Evaluate) -> None:
-    """Means over studies with their intervals, and the flat means over cells of W."""
-    for key, values in found.studies.items():
-        found.figures[key] = mean_interval(values, params.bootstrap, generator(params.seed, key))
-    for key in W_KEYS.values():
-        values = found.cells[key][~np.isnan(found.cells[key])]
-        found.figures[f"{key}_cells"] = plain(values.mean() if len(values) else None)
-
-
-def _quartiles(found: Scores) -> None:
-    for key in ("entropy_ratio", "spread_ratio"):
-        values = found.cells[key][~np.isnan(found.cells[key])]
-        for part, percent in QUARTILES.items():
-            found.figures[key + part] = plain(np.percentile(values, percent) if len(values) else None)
-
-
-def add_simbench(scores: Iterable[Scores], uniform: Scores) -> None:
-    """100 x (1 - TVD / TVD of uniform), of the means over studies; None if uniform is perfect."""
-
-    def points(sums: Floats) -> float:
-        return float(100 * (1 - sums[0] / sums[1])) if sums[1] > 0 else float("nan")
-
-    guess = uniform.studies["tvd"]
-    for found in scores:
-        pair = np.stack([found.studies["tvd"], guess], axis=1)
-        found.figures["simbench"] = jackknife_interval(points, pair[~np.isnan(pair).any(axis=1)])
-
-
-def add_respondent_errors(
+def resample_respondents(
     survey: Survey, scores: Iterable[tuple[Scores, Predictor]], params: Evaluate
 ) -> None:
-    """Each study's standard error from its respondents, and what they add to the headline's."""
+    """Every study's figures again with other respondents: the second level of the bootstrap."""
     if params.bootstrap < 2:
         return
-    pairs = list(scores)
+    pairs = [(found, predictor, found.rows) for found, predictor in scores if found.rows is not None]
     small = (survey.respondents < params.min_cell_size)[:, None]
     gaps = {
-        W_KEYS[c]: np.where(small, np.nan, distance.gaps(survey.human, survey.grid, c, params.constant_cells))
-        for c in RESPONDENT_CONVENTIONS
+        key: np.where(
+            small, np.nan, distance.gaps(survey.human, survey.grid, convention, params.constant_cells)
+        )
+        for convention, key in W_KEYS.items()
     }
-    rng = generator(params.seed, "respondents")
-    found = respondents.study_errors(survey, [p for _, p in pairs], gaps, params.bootstrap, rng)
-    for part, predictor in pairs:
-        part.errors = found[predictor.name]
-        for key, values in part.errors.items():
-            known = values[~np.isnan(values)]
-            error = np.sqrt((known**2).sum()) / len(known) if len(known) else None
-            part.figures[f"{key}_respondents_se"] = plain(error)
+    again = respondents.resample(
+        survey,
+        [(predictor, rows) for _, predictor, rows in pairs],
+        gaps,
+        params.bootstrap,
+        generator(params.seed, "respondents"),
+    )
+    for found, predictor, _ in pairs:
+        found.again = again[predictor.name]
+        found.again.means["mae"] = 1 - found.again.means["accuracy_median"]
+
+
+def add_pooled(survey: Survey, scores: Iterable[Scores], uniform: Scores) -> None:
+    """The figures that are functions of sums over studies, without their intervals."""
+    s = len(survey.studies)
+    study_of_row = np.repeat(survey.study, survey.respondents)
+    for found in scores:
+        pooled, again = found.pooled, found.again
+        for key in W_KEYS.values():
+            pooled[f"{key}_cells"] = _cell_mean(found.cells[key], survey.study, s)
+        w = found.cells["wasserstein"]
+        for key, limit in SHARES.items():
+            below = _cell_mean(np.where(np.isnan(w), np.nan, w < limit), survey.study, s)
+            pooled[key] = replace(below, forward=angle, back=angle_back)
+        guess = [side.studies["tvd"] for side in (found, uniform)]
+        known = ~np.isnan(guess[0])
+        both = None
+        if again is not None and uniform.again is not None:
+            both = np.stack([side.means["tvd"][known] for side in (again, uniform.again)], axis=-1)
+        pooled["simbench"] = Pooled(_simbench, np.stack(guess, axis=-1)[known], both)
+        if found.rows is None or found.effects is None:
+            continue
+        x, y = found.rows.mean.astype(np.float64), found.rows.truth.astype(np.float64)
+        pooled["pearson"] = Pooled(
+            correlation,
+            moments(x, y, study_of_row, s),
+            None if again is None else again.moments,
+            fisher,
+            np.tanh,
+        )
+        squared = np.bincount(study_of_row, found.rows.squared_error, s) / np.bincount(study_of_row)
+        mean_square = mean_of(squared, None if again is None else again.means["squared_error"])
+        pooled["rmse"] = Pooled(root_share, mean_square.sums, mean_square.again)
+        bins = individual.reliability(found.rows, study_of_row, s).reshape(s, -1)
+        pooled["calibration_error"] = Pooled(individual.calibration_error, bins)
+        places = None if again is None else (again.human, again.places)
+        for key, figure in effects.figures(found.effects, places).items():
+            pooled[f"effects.{key}"] = figure
+
+
+def _cell_mean(values: Floats, study: Ints, studies: int) -> Pooled:
+    """The flat mean over scored cells."""
+    known = ~np.isnan(values)
+    count = np.bincount(study[known], minlength=studies).astype(np.float64)
+    return Pooled(
+        share, np.stack([np.bincount(study[known], values[known], studies), count], axis=-1)[count > 0]
+    )
+
+
+def _simbench(sums: Floats) -> Floats:
+    """100 x (1 - TVD / TVD of uniform), of the means over studies; NaN if uniform is perfect."""
+    return 100 * (1 - share(sums))
+
+
+def add_figures(survey: Survey, found: Scores, params: Evaluate) -> None:
+    """Every figure of one predictor with its interval, from its study values and sums."""
+    quartiles = ("entropy_ratio", "spread_ratio")
+    for key, values in found.studies.items():
+        if key in quartiles:
+            continue
+        again = None if found.again is None else found.again.means.get(key)
+        rng = generator(params.seed, key)
+        found.figures[key] = interval(mean_of(values, again), params.bootstrap, rng)
+        if again is not None and key in RESPONDENTS_SE:
+            errors = again[~np.isnan(again[:, 0])].std(axis=1, ddof=1, dtype=np.float64)
+            error = float(np.sqrt((errors**2).sum()) / len(errors)) if len(errors) else None
+            found.figures[f"{key}_respondents_se"] = Interval(error)
+    for key in quartiles:
+        rng = generator(params.seed, key)
+        intervals = quantile_intervals(
+            found.cells[key], survey.study, tuple(QUARTILES.values()), params.bootstrap, rng
+        )
+        found.figures |= {key + part: figure for part, figure in zip(QUARTILES, intervals, strict=True)}
+    for key, figure in found.pooled.items():
+        found.figures[key] = interval(figure, params.bootstrap, generator(params.seed, key))
+    if found.effects is not None:
+        rng = generator(params.seed, "effects")
+        found.figures["effects.p"] = Interval(effects.permutation_p(found.effects, params.permutations, rng))
+        for key in effects.KEYS:
+            found.figures.setdefault(f"effects.{key}", Interval(None))
 
 
 def difference(first: Scores, second: Scores, params: Evaluate) -> dict[str, Interval]:
     """metric -> first minus second, paired by study (and so by cell), with its own interval.
 
-    Correlations are functions of sums over studies; theirs leaves out one study at a time.
+    Means of study values are tested by flipping signs; figures of sums over studies, such as correlations,
+    have the interval of :func:`intervals.interval`.
     """
     found = {
-        key: mean_interval(
+        key: difference_interval(
             first.studies[key] - second.studies[key],
             params.bootstrap,
             generator(params.seed, "difference", key),
@@ -226,11 +272,11 @@ def difference(first: Scores, second: Scores, params: Evaluate) -> dict[str, Int
         for key in first.studies
         if key in second.studies and key not in ("entropy_ratio", "spread_ratio")
     }
-    for key in first.sums:
-        if key in second.sums:
-            pair = np.hstack([first.sums[key], second.sums[key]])
-            pair = pair[pair[:, 0] > 0]
-            found[key] = jackknife_interval(lambda t: correlation(t[:6]) - correlation(t[6:]), pair)
+    for key, figure in first.pooled.items():
+        other = second.pooled.get(key)
+        if other is not None and len(other.sums) == len(figure.sums):
+            rng = generator(params.seed, "difference", key)
+            found[key] = interval(figure.minus(other), params.bootstrap, rng)
     return found
 
 
@@ -268,11 +314,6 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, DECIMALS) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
-def plain(value: float | None) -> Interval:
-    """A figure that is reported without an interval."""
-    return Interval(None if value is None else float(value), None, None, None, None, 0)
-
-
 def counts(survey: Survey, params: Evaluate, excluded: dict[str, dict[str, int]]) -> Tree:
     """How much was scored and how much was not, by reason."""
     constant = (survey.human.max(axis=1) > 1 - 1e-12) & (survey.respondents >= params.min_cell_size)
@@ -301,21 +342,35 @@ def counts(survey: Survey, params: Evaluate, excluded: dict[str, dict[str, int]]
     }
 
 
-def cell_table(survey: Survey) -> pl.DataFrame:
-    """One row per cell: what was asked of how many, and how they answered."""
+def cell_table(survey: Survey, min_cell_size: int) -> pl.DataFrame:
+    """One row per cell: what was asked of how many, and how they answered.
+
+    Of fewer than ``min_cell_size`` people nothing but their number is said: the mean of one is an answer.
+    """
     low, high = distance.observed_range(survey.human, survey.grid)
+    shown = {
+        "human_low": low,
+        "human_high": high,
+        "human_mean": distance.mean(survey.human, survey.grid),
+        "human_sd": distance.deviation(survey.human, survey.grid),
+    }
+    small = survey.respondents < min_cell_size
     return survey.cells.with_columns(
         pl.Series("options", survey.options),
-        pl.Series("human_low", low),
-        pl.Series("human_high", high),
-        pl.Series("human_mean", distance.mean(survey.human, survey.grid)),
-        pl.Series("human_sd", distance.deviation(survey.human, survey.grid)),
-    )
+        *(pl.Series(key, np.where(small, np.nan, values)) for key, values in shown.items()),
+    ).fill_nan(None)
 
 
 def cell_scores(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
-    """One row per cell and predictor with every cell metric; empty where a cell is not scored."""
-    keys = [*W_KEYS.values(), "drawn.wasserstein", "tvd", "jensen_shannon", "entropy_ratio", "spread_ratio"]
+    """One row per cell and predictor with every cell metric; empty where a cell is not scored.
+
+    Individual-level metrics are means over the cell's answers.
+    """
+    keys = [
+        *(*W_KEYS.values(), "drawn.wasserstein", "tvd", "jensen_shannon", "entropy_ratio", "spread_ratio"),
+        *ROW_METRICS,
+        "mae",
+    ]
     parts = [
         survey.cells.select("study_id", "condition_num", "task_num", "respondents").with_columns(
             pl.lit(found.name).alias("predictor"),
@@ -334,6 +389,12 @@ def study_table(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
     scores = list(scores)
     keys = list(dict.fromkeys(key for found in scores for key in found.studies))
     nothing = np.full(len(survey.studies), np.nan)
+
+    def error(found: Scores, key: str) -> Floats:
+        return (
+            nothing if found.again is None else found.again.means[key].std(axis=1, ddof=1, dtype=np.float64)
+        )
+
     cells = np.bincount(survey.study, minlength=len(survey.studies))
     answers = np.bincount(survey.study, survey.respondents, len(survey.studies)).astype(np.int64)
     parts = [
@@ -343,9 +404,9 @@ def study_table(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
             *(
                 pl.Series(
                     f"{key}_{end}",
-                    np.maximum(found.studies[key] + sign * 1.96 * found.errors.get(key, nothing), 0),
+                    np.maximum(found.studies[key] + sign * 1.96 * error(found, key), 0),
                 )
-                for key in ("wasserstein", "stated.wasserstein")
+                for key in RESPONDENTS_SE
                 for end, sign in (("low", -1), ("high", 1))
             ),
         )
@@ -382,10 +443,10 @@ def reliability_table(scores: Iterable[Scores]) -> pl.DataFrame:
     for found in scores:
         if found.rows is None:
             continue
-        bins = individual.reliability(found.rows)
+        everyone = np.zeros(len(found.rows.truth), dtype=np.int64)
         rows += [
-            (found.name, i / 10, (i + 1) / 10, int(n), float(bins.confidence[i]), float(bins.correct[i]))
-            for i, n in enumerate(bins.count)
+            (found.name, i / individual.BINS, (i + 1) / individual.BINS, int(n), confidence / n, correct / n)
+            for i, (n, confidence, correct) in enumerate(individual.reliability(found.rows, everyone, 1)[0])
             if n
         ]
     columns = ["predictor", "low", "high", "answers", "confidence", "correct"]

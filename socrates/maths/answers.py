@@ -29,6 +29,7 @@ _BODY = r"(?:(?!</?(?:reasoning|answer)>)[\s\S])*"
 _FILLED = rf"(?!\s*</(?:reasoning|answer)>){_BODY}"
 _STRICT = re.compile(rf"<reasoning>\n{_FILLED}\n</reasoning>\n<answer>\n{_FILLED}\n</answer>\n?")
 _SOFT = re.compile(rf"\s*<reasoning>{_BODY}</reasoning>\s*<answer>{_BODY}</answer>")
+_REASONING = re.compile(rf"<reasoning>({_BODY})</reasoning>")
 _ANSWER = re.compile(rf"<answer>({_BODY})</answer>")
 
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,30})"
@@ -68,6 +69,12 @@ def extract(completion: str) -> str | None:
     """
     found = _ANSWER.findall(completion)
     return found[-1].strip() if found else None
+
+
+def reasoning(completion: str) -> str | None:
+    """The text of the first complete reasoning block, stripped; None where there is none."""
+    found = _REASONING.search(completion)
+    return found[1].strip() if found else None
 
 
 def number(text: str) -> Fraction | None:

@@ -12,11 +12,23 @@ import polars as pl
 from socrates.errors import DataError
 from socrates.maths import answers
 
-PROBLEMS = {
+Schema = dict[str, pl.DataType | type[pl.DataType]]
+
+PROBLEMS: Schema = {
     "problem_id": pl.Int64,  # the record's place in its file, from 0; unique within a split
     "question": pl.String,
     "solution": pl.String,  # the worked steps, as given
     "answer": pl.String,  # the number in its shortest exact notation
+}
+# One row is one completion of one problem.
+ATTEMPTS: Schema = {
+    "problem_id": pl.Int64,
+    "model": pl.String,  # base | trained
+    "decoding": pl.String,  # greedy | sampled
+    "sample": pl.Int64,  # from 0 within a problem, model and decoding
+    "completion": pl.String,  # decoded without special tokens
+    "tokens": pl.Int64,  # of the completion, the end-of-turn token included
+    "truncated": pl.Boolean,  # the length limit came before the end-of-turn token
 }
 SPLITS = ("train", "test")
 

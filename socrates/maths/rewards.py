@@ -11,13 +11,6 @@ the length of the whole completion.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
-
-from socrates.errors import TrainingError
 from socrates.maths import answers
 from socrates.params.rewards import Rewards
 
@@ -59,17 +52,3 @@ def score(completion: str, answer: str, weights: Rewards) -> dict[str, float]:
 def full(weights: Rewards) -> float:
     """The reward of a well-formed completion with the right integer."""
     return sum(getattr(weights, part) for part in PARTS)
-
-
-def totals(parts: Mapping[str, Sequence[float]], rows: Sequence[object]) -> NDArray[np.float64]:
-    """The sum over parts for each completion; ``rows`` names them in the error.
-
-    Raises:
-        TrainingError: a reward is not a finite number. A group with such a reward has no mean, and
-            the optimiser would write NaN into every weight.
-    """
-    for part, values in parts.items():
-        for row, value in zip(rows, values, strict=True):
-            if not math.isfinite(value):
-                raise TrainingError(f"reward {part} of problem {row} is {value}: mend the reward function")
-    return np.sum([np.asarray(values, dtype=float) for values in parts.values()], axis=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from socrates.files import json_text
-from socrates.model.base import file_hashes
 from socrates.model.encoding import Encoded, encode, end_token, stems
-from socrates.model.shared import IGNORED, pack, shared_attention
+from socrates.model.making import Progress, optimise, save_builtin
+from socrates.model.shared import pack, score_only, shared_attention
 from socrates.params.model import Model, Tiny
 from socrates.survey.prompts import Layout, persona_expression, persona_part, scenario_part
 from socrates.survey.resolution import resolve_scales
@@ -31,6 +29,7 @@ from socrates.survey.scales import scale
 
 PAD, END = "<|endoftext|>", "<|im_end|>"  # Qwen's names
 CONTEXT = 4096  # positions
+TEXT_TOKENS = 512  # of a step's prompts that carry loss; with a large vocabulary each is dear
 INITIAL_STD = 0.06  # of the weights: a narrow model learns little from the usual 0.02 in few steps
 
 
@@ -78,13 +77,12 @@ def pretrain(
     model: PreTrainedModel,
     data: Encoded,
     tiny: Tiny,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> list[float]:
     """Teach a new model the texts and the answer format, and return the loss of each step.
 
     ``data`` holds answers drawn uniformly from each scale, so the model learns which answers are
-    allowed and nothing about people. All tokens carry loss, except the first of a persona: it
-    follows the scenario in several branches at once.
+    allowed and nothing about people. Answers carry loss, and a sample of the texts' tokens.
 
     Rows of a step are respondents of a few scenarios, so that each scenario is computed once.
     """
@@ -94,50 +92,41 @@ def pretrain(
         by_scenario.setdefault(int(data.scenario_of_row[row]), []).append(row)
     scenarios = sorted(by_scenario)
     per_step = max(tiny.pretrain_batch // 2, 1)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=tiny.pretrain_learning_rate, betas=(0.9, 0.95), weight_decay=0.01
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, tiny.pretrain_learning_rate, total_steps=tiny.pretrain_steps, pct_start=0.1
-    )
-    losses: list[float] = []
-    model.train()
+
+    def step_loss() -> torch.Tensor:
+        chosen = rng.choice(scenarios, min(per_step, len(scenarios)), replace=False)
+        rows = [int(row) for s in chosen for row in rng.choice(by_scenario[int(s)], 2)]
+        inputs, targets, is_answer = _scored(data, rows, rng)
+        losses_of = F.cross_entropy(model(**inputs, use_cache=False).logits[0], targets, reduction="none")
+        # Answers are few among the tokens; weighed apart, the format is learned as fast as the text.
+        return losses_of[is_answer].mean() + losses_of[~is_answer].mean()
+
     with shared_attention(model):
-        for _ in progress(range(tiny.pretrain_steps)):
-            chosen = rng.choice(scenarios, min(per_step, len(scenarios)), replace=False)
-            rows = [int(row) for s in chosen for row in rng.choice(by_scenario[int(s)], 2)]
-            inputs, text, answers = _labels(data, rows)
-            logits = model(**inputs, use_cache=False).logits[0, :-1]
-            # Answers are few among the tokens; weighed apart, the format is learned as fast as the text.
-            losses_of = [F.cross_entropy(logits, t[1:], ignore_index=IGNORED) for t in (text, answers)]
-            loss = torch.stack(losses_of).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-    model.eval()
-    return losses
+        return optimise(model, step_loss, tiny, progress)
 
 
-def _labels(data: Encoded, rows: list[int]) -> tuple[dict[str, Any], torch.Tensor, torch.Tensor]:
-    """Packed inputs of rows, and two sets of labels ``[T]``: of the prompts' tokens and of the answers'.
+def _scored(
+    data: Encoded, rows: list[int], rng: np.random.Generator
+) -> tuple[dict[str, Any], torch.Tensor, torch.Tensor]:
+    """Packed inputs of rows, the tokens to predict ``[K]``, and which of them are answers ``[K]``.
 
-    The first token of a sequence has none: where it follows a stem, it does so in several branches.
+    All answer tokens are to be predicted, and a random TEXT_TOKENS of the prompts' tokens. The first
+    token of a sequence never is: where it follows a stem, it does so in several branches.
     """
     shared, of_branch = stems(data, rows)
     branches = [np.concatenate([data.own(row), data.answer(row)]) for row in rows]
     inputs = pack(shared, branches, of_branch)
-    text = inputs["input_ids"][0].clone()
-    answers = torch.full_like(text, IGNORED)
     ends = np.cumsum([len(ids) for ids in [*shared, *branches]])
-    text[torch.from_numpy(np.concatenate([[0], ends[:-1]]))] = IGNORED
+    text = np.ones(ends[-1], dtype=bool)
+    text[np.concatenate([[0], ends[:-1]])] = False
+    answers = np.zeros_like(text)
     for row, end in zip(rows, ends[len(shared) :], strict=True):
-        span = slice(end - len(data.answer(row)), end)
-        answers[span] = inputs["input_ids"][0, span]
-        text[span] = IGNORED
-    return inputs, text, answers
+        answers[end - len(data.answer(row)) : end] = True
+    candidates = np.flatnonzero(text & ~answers)
+    chosen = rng.choice(candidates, min(TEXT_TOKENS, len(candidates)), replace=False)
+    positions = np.sort(np.concatenate([np.flatnonzero(answers), chosen]))
+    score_only(inputs, positions - 1)
+    return inputs, inputs["input_ids"][0, positions], torch.from_numpy(answers[positions])
 
 
 def uniform_answers(table: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -160,7 +149,7 @@ def build_builtin(
     params: Model,
     layout: Layout,
     folder: Path,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
 ) -> str:
     """Make the built-in model from a table of training responses and save it in ``folder``.
 
@@ -175,19 +164,7 @@ def build_builtin(
     data = encode(data_table, tokenizer, layout)
     model = new_model(params.tiny, tokenizer)
     losses = pretrain(model, data, params.tiny, progress)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    manifest = {
-        "kind": "builtin",
-        "parameters": model.num_parameters(),
-        "pretrain_loss": {"first": losses[0], "last": losses[-1]},
-        "files": file_hashes(folder),
-    }
-    (folder / "manifest.json").write_text(json_text(manifest))
-    return (
-        f"{model.num_parameters():,} parameters, {len(tokenizer):,} tokens, "
-        f"pre-training loss {losses[0]:.3f} -> {losses[-1]:.3f} in {len(losses)} steps"
-    )
+    return save_builtin(model, tokenizer, losses, folder)
 
 
 def _texts(table: pl.DataFrame, layout: Layout) -> list[str]:

@@ -70,6 +70,8 @@ def pack(
     before = np.broadcast_to(stem_valid[stem_index][:, None, :], (len(branches), width, stem_valid.shape[1]))
     visible = np.concatenate([before, np.broadcast_to(own, (len(branches), width, width))], axis=2)
 
+    # Where each packed token's output lies among the padded outputs, stems first.
+    place = np.flatnonzero(np.concatenate([stem_valid.ravel(), branch_valid.ravel()]))
     input_ids = np.concatenate([*stems, *branches]).astype(np.int64)
     stem_positions = np.broadcast_to(np.arange(stem_slots.shape[1]), stem_slots.shape)[stem_valid]
     position_ids = np.concatenate([stem_positions, positions[branch_valid]])
@@ -78,11 +80,10 @@ def pack(
         "position_ids": torch.from_numpy(position_ids)[None],
         "tree": {
             "stem_slots": torch.from_numpy(stem_slots),
-            "stem_valid": torch.from_numpy(stem_valid),
             "branch_slots": torch.from_numpy(branch_slots),
-            "branch_valid": torch.from_numpy(branch_valid),
             "key_slots": torch.from_numpy(np.concatenate([stem_slots[stem_index], branch_slots], axis=1)),
             "visible": torch.from_numpy(visible[:, None]),
+            "place": torch.from_numpy(place),
         },
     }
 
@@ -124,25 +125,30 @@ def attention(
         raise ValueError(f"{NAME} attention needs inputs made by pack()")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # [T, heads, size]
     group = q.shape[1] // k.shape[1]
-    out = q.new_zeros(q.shape)
 
     def attend(
         queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None, causal: bool
     ) -> torch.Tensor:
-        """Padded attention: slots ``[n, l]`` and ``[n, m]`` to ``[n, l, heads, size]``."""
-        pick_q = q[queries].transpose(1, 2)
-        pick_k, pick_v = (_repeat(tensor[keys].transpose(1, 2), group) for tensor in (k, v))
+        """Padded attention: slots ``[n, l]`` and ``[n, m]`` to ``[n * l, heads, size]``."""
+        pick_q = _pick(q, queries).transpose(1, 2)
+        pick_k, pick_v = (_repeat(_pick(tensor, keys).transpose(1, 2), group) for tensor in (k, v))
         result = F.scaled_dot_product_attention(
             pick_q, pick_k, pick_v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scaling
         )
-        return result.transpose(1, 2)
+        return result.transpose(1, 2).flatten(0, 1)
 
-    stem_slots, stem_valid = tree["stem_slots"], tree["stem_valid"]
-    stems = attend(stem_slots, stem_slots, None, True)
-    out = out.index_put((stem_slots[stem_valid],), stems[stem_valid])
+    stems = attend(tree["stem_slots"], tree["stem_slots"], None, True)
     branches = attend(tree["branch_slots"], tree["key_slots"], tree["visible"], False)
-    out = out.index_put((tree["branch_slots"][tree["branch_valid"]],), branches[tree["branch_valid"]])
-    return out[None], None
+    return _pick(torch.cat([stems, branches]), tree["place"])[None], None
+
+
+def _pick(rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """``rows[index]``, whose gradient is the same on every run.
+
+    The backward pass of plain indexing adds in the order in which threads happen to arrive; that of
+    an embedding is deterministic, and faster.
+    """
+    return F.embedding(index, rows.flatten(1)).unflatten(-1, rows.shape[1:])
 
 
 def _repeat(heads: torch.Tensor, times: int) -> torch.Tensor:
@@ -150,20 +156,38 @@ def _repeat(heads: torch.Tensor, times: int) -> torch.Tensor:
     return heads if times == 1 else heads.repeat_interleave(times, dim=1)
 
 
-AttentionInterface.register(NAME, attention)
+def score_only(inputs: dict[str, Any], positions: NDArray[np.int64]) -> None:
+    """Let the model project only these packed positions onto the vocabulary, instead of all.
+
+    Few tokens carry loss, and the vocabulary is the widest layer: a model of Qwen's 151,000 tokens
+    and hundreds of prompt tokens would spend more on it than on all its other layers.
+    """
+    inputs["tree"]["scored"] = torch.from_numpy(positions)
+
+
+def _keep_scored(_: torch.nn.Module, __: Any, inputs: dict[str, Any], output: Any) -> None:
+    scored = (inputs.get("tree") or {}).get("scored")
+    if scored is not None:
+        output.last_hidden_state = output.last_hidden_state.index_select(1, scored)
 
 
 def use_shared_attention(model: PreTrainedModel) -> None:
     """Make ``model`` read packed trees from now on."""
     model.set_attn_implementation(NAME)
+    backbone = model.base_model
+    if _keep_scored not in backbone._forward_hooks.values():
+        backbone.register_forward_hook(_keep_scored, with_kwargs=True)
 
 
 @contextlib.contextmanager
 def shared_attention(model: PreTrainedModel) -> Iterator[None]:
     """Make ``model`` read packed trees within the block."""
     before = model.config._attn_implementation
-    model.set_attn_implementation(NAME)
+    use_shared_attention(model)
     try:
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+AttentionInterface.register(NAME, attention)

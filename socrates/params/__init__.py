@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,8 +27,7 @@ from socrates.errors import ParamsError
 
 PATH = Path("params.yaml")
 
-# Section of the survey pipeline's file -> class in the module of that name. A second pipeline has its
-# own file and its own such mapping, and shares the classes (see gsm8k/stages/__init__.py).
+# Section of a pipeline's file -> class in the module of that name.
 SECTIONS = {
     "data": "Data",
     "sample": "Sample",
@@ -40,6 +40,17 @@ SECTIONS = {
     "backup": "Backup",
     "predict": "Predict",
     "evaluate": "Evaluate",
+}
+WORD_PROBLEMS = {  # of gsm8k/params.yaml
+    "problems": "Problems",
+    "model": "Model",
+    "warmup": "Warmup",
+    "lora": "Lora",
+    "grpo": "Grpo",
+    "rewards": "Rewards",
+    "deepspeed": "Deepspeed",
+    "backup": "Backup",
+    "solve": "Solve",
 }
 
 
@@ -92,6 +103,15 @@ def parse(raw: dict[str, Any], path: Path = PATH, sections: dict[str, str] = SEC
     if problems:
         raise ParamsError(f"{path}: " + "; ".join(problems))
     return parsed
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a nested mapping under its dotted key, in the mapping's order."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _problem(section_name: str, section: type[Section], item: Any) -> str:

@@ -13,7 +13,7 @@ from socrates.params import Section
 class World(Section):
     """The synthetic survey world (``data.source: synthetic``)."""
 
-    studies: Annotated[int, Field(ge=8, le=1024)]  # each is in a place of its own, of 1,024
+    studies: Annotated[int, Field(ge=8, le=400)]  # every text names a place of its own, of 4,800
     participants: Annotated[int, Field(ge=4)]  # respondents per study
     seed: int
 

@@ -37,6 +37,8 @@ class Grpo(Section):
     log_steps: Positive
     save_steps: Positive
     keep_checkpoints: Positive
+    usd_per_hour: Annotated[float, Field(ge=0)]  # of all machines together, for the cost shown
+    stall_minutes: Annotated[float, Field(gt=0)] | None  # without progress before the run stops; null: never
     seed: int
 
     @property

@@ -1,5 +1,7 @@
 """A preset written into ``params.yaml``: ``make preset NAME=one-percent``.
 
+``make preset NAME=gsm8k/paper-card`` does so in the word-problem pipeline's folder.
+
 Reads presets/NAME.yaml, an overlay: the keys it names get its values, all others stay, so presets
 and edits by hand combine. ``extends: OTHER`` in an overlay applies that preset first. Comments, order
 and layout of params.yaml are kept, and nothing is written unless the whole result is valid.
@@ -13,7 +15,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,17 @@ from ruamel.yaml.error import YAMLError
 
 from socrates.errors import ParamsError, run
 from socrates.files import write_text
-from socrates.params import PATH, Section, parse
+from socrates.params import PATH, SECTIONS, WORD_PROBLEMS, Section, flat, parse
 
 FOLDER = Path("presets")
+PIPELINES = {"": SECTIONS, "gsm8k": WORD_PROBLEMS}  # by folder
 EXTENDS = "extends"
 TRAILING_COMMENT = re.compile(r"^ *\w+: .*? (?=# )")
 
 
-def apply(name: str, path: Path = PATH, folder: Path = FOLDER) -> list[str]:
+def apply(
+    name: str, path: Path = PATH, folder: Path = FOLDER, sections: Mapping[str, str] = SECTIONS
+) -> list[str]:
     """Write preset ``name`` of ``folder`` into the parameter file ``path``, atomically.
 
     Returns:
@@ -41,18 +46,18 @@ def apply(name: str, path: Path = PATH, folder: Path = FOLDER) -> list[str]:
             refuse (unknown key, wrong type or range). All problems stand in the one message.
     """
     text, params = _read(path)
-    before = dict(_flat(params))
+    before = dict(flat(params))
     comment_column = _comment_column(text)
     for layer in layers(name, folder):
         _overlay(params, layer, comment_column)
     written = _text(params)
     try:
-        parse(YAML(typ="safe").load(written), path)
+        parse(YAML(typ="safe").load(written), path, dict(sections))
     except ParamsError as error:
         raise ParamsError(f"{folder / name}.yaml: cannot be applied to {error}") from None
     changes = [
         f"{key}: {json.dumps(before.get(key))} -> {json.dumps(value)}"
-        for key, value in _flat(params)
+        for key, value in flat(params)
         if key not in before or before[key] != value
     ]
     if changes:
@@ -108,14 +113,6 @@ def _comment_column(text: str) -> int:
     return found.most_common(1)[0][0] if found else 0
 
 
-def _flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _yaml() -> YAML:
     yaml = YAML()
     yaml.width = 4096  # no line is folded
@@ -154,10 +151,14 @@ def main() -> None:
     )
     parser.add_argument("name", nargs="?", default="", help="a file of presets/, without .yaml")
     name = parser.parse_args().name
-    changes = apply(name)
+    pipeline, _, stem = name.rpartition("/")
+    if pipeline not in PIPELINES:
+        raise ParamsError(f"{pipeline}: no pipeline of that name; presets are NAME or gsm8k/NAME")
+    path = pipeline / PATH
+    changes = apply(stem, path, pipeline / FOLDER, PIPELINES[pipeline])
     for change in changes:
         print(f"  {change}")
-    print(f"preset {name}: {len(changes)} values changed in {PATH}")
+    print(f"preset {name}: {len(changes)} values changed in {path}")
 
 
 if __name__ == "__main__":

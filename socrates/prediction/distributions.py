@@ -7,22 +7,29 @@ one forward pass gives the exact probability of each answer with its end token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from socrates.errors import ModelError
 from socrates.model.encoding import Encoded, Ids, end_token, stems, token_ids
+from socrates.model.ragged import Ragged
 from socrates.model.shared import branch_offsets, pack, use_shared_attention
 from socrates.prediction.trie import Trie, build
 from socrates.survey.prompts import answer_part
 from socrates.survey.scales import scale
 
+ON_CPU = 16384  # packed tokens of a pass where predict.tokens_per_batch is null
+PROBE = 2048  # packed tokens of the pass that tells what a token takes on a GPU
+LARGEST = 2**18  # beyond it a GPU gains nothing
+MARGIN = 0.6  # of the free memory: padding differs between passes
 LOGITS_AT_ONCE = 2**26  # float32 logits held at a time (256 MiB)
 
 
@@ -31,7 +38,29 @@ class Work:
     """Rows that are computed together: one scale, a few scenarios, one row per distinct prompt."""
 
     scale: str
-    rows: list[int]
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answer distributions of some rows.
+
+    Attributes:
+        rows: row numbers, ``[R]``.
+        probabilities: of the options of each row's scale, given that the answer is allowed.
+        mass: total probability of allowed answers, ``[R]``.
+    """
+
+    rows: NDArray[np.int64]
+    probabilities: Ragged
+    mass: NDArray[np.float32]
+
+
+@dataclass
+class Budget:
+    """Packed tokens of one pass. It only shrinks: what ran out of memory once is not tried again."""
+
+    tokens: int
 
 
 def answer_trie(tokenizer: PreTrainedTokenizerBase, notation: str) -> Trie:
@@ -45,100 +74,153 @@ def distributions(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     data: Encoded,
-    scales: list[str],
-    tokens_per_batch: int,
+    scales: Sequence[str],
+    tokens_per_batch: int | None,
     progress: Callable[[Iterable[Work]], Iterable[Work]] = iter,
-) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
+) -> tuple[Ragged, NDArray[np.float32]]:
     """Answer distributions of all rows.
 
     Args:
         model: base or adapter, in evaluation mode.
         scales: notation of each row's scale.
         tokens_per_batch: packed tokens of one pass; bounds memory. Halved when memory runs out.
+            None: found from the memory that is free.
 
     Returns:
         For each row the probabilities of its scale's options, given that the answer is allowed, and
         the total probability of allowed answers ``[rows]``.
     """
-    use_shared_attention(causal_model(model))
-    model.eval()
-    tries = {notation: answer_trie(tokenizer, notation) for notation in sorted(set(scales))}
-    twins = _twins(data, scales)
-    first = np.unique(twins)
-    probabilities: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(data)
-    mass = np.zeros(len(data), dtype=np.float32)
-    plan = list(batches(data, scales, tries, first, tokens_per_batch))
-    for work in progress(plan):
-        for part, log_probability in _halving(model, data, tries[work.scale], work):
-            total = np.logaddexp.reduce(log_probability, axis=1)
-            given = np.exp(log_probability - total[:, None]).astype(np.float32)
-            for row, values, allowed in zip(part.rows, given, np.exp(total), strict=True):
-                probabilities[row], mass[row] = values, allowed
-    return [probabilities[twin] for twin in twins], mass[twins]
+    job = Job(tokenizer, data, scales)
+    budget = Budget(tokens_per_batch or find_budget(model, job))
+    works = list(job.cut(job.rows, budget.tokens))
+    found = job.for_all_rows(job.compute(model, work, budget) for work in progress(works))
+    return found.probabilities, found.mass
 
 
-def batches(
-    data: Encoded,
-    scales: list[str],
-    tries: dict[str, Trie],
-    rows: NDArray[np.int64],
-    tokens_per_batch: int,
-) -> Iterator[Work]:
-    """Cut rows into batches within the token budget (at least one row each).
+class Job:
+    """Rows whose distributions are wanted, and how they are cut into batches, whoever computes them.
 
-    Rows of a scenario stay together; where no scenario is shared, rows of like length do.
+    Args:
+        scales: notation of each row's scale.
+
+    Attributes:
+        rows: the first of the rows with each distinct prompt and scale; only these are computed.
     """
-    own = np.array([len(data.own(row)) for row in rows])
-    order = sorted(
-        range(len(rows)),
-        key=lambda i: (
-            scales[rows[i]],
-            data.scenario_of_row[rows[i]] if data.layout == "scenario_first" else own[i],
-            rows[i],
-        ),
-    )
-    chosen: list[int] = []
-    tokens, stem, notation = 0, -1, ""
-    for i in order:
-        row = int(rows[i])
-        cost = int(own[i]) + tries[scales[row]].nodes
-        new_stem = len(data.shared(row)) if data.scenario_of_row[row] != stem else 0
-        if chosen and (scales[row] != notation or tokens + cost + new_stem > tokens_per_batch):
-            yield Work(notation, chosen)
-            chosen, tokens, new_stem = [], 0, len(data.shared(row))
-        chosen.append(row)
-        tokens += cost + new_stem
-        stem, notation = int(data.scenario_of_row[row]), scales[row]
-    if chosen:
-        yield Work(notation, chosen)
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, data: Encoded, scales: Sequence[str]) -> None:
+        names = pl.Series(scales, dtype=pl.String)
+        self.data = data
+        self.notations: list[str] = names.unique().sort().to_list()
+        self.tries = {notation: answer_trie(tokenizer, notation) for notation in self.notations}
+        self._nodes = np.array([self.tries[notation].nodes for notation in self.notations], dtype=np.int64)
+        self._scale = names.cast(pl.Enum(self.notations)).to_physical().cast(pl.Int64).to_numpy()
+        self._own, self._shared = data.own_lengths(), data.shared_lengths()
+        self._twins = first_twins(data.scenario_of_row, data.persona_of_row, self._scale)
+        self.rows = np.unique(self._twins)
+
+    def cut(self, rows: NDArray[np.int64], tokens_per_batch: int) -> Iterator[Work]:
+        """Cut rows into batches within the token budget (at least one row each).
+
+        Rows of a scenario stay together; where no scenario is shared, rows of like length do.
+        """
+        alike = self.data.scenario_of_row if self.data.layout == "scenario_first" else self._own
+        rows = rows[np.lexsort((rows, alike[rows], self._scale[rows]))]
+        scales, stem = self._scale[rows], self._shared[rows]
+        new_stem = np.diff(self.data.scenario_of_row[rows], prepend=-1) != 0
+        # Tokens up to each row and with it; a batch that begins inside a scenario needs its stem besides.
+        upto = np.cumsum(self._own[rows] + self._nodes[scales] + np.where(new_stem, stem, 0))
+        start = 0
+        for scale_end in np.append(np.flatnonzero(np.diff(scales)) + 1, len(rows)):
+            while start < scale_end:
+                before = (upto[start - 1] if start else 0) - (0 if new_stem[start] else stem[start])
+                fitting = int(np.searchsorted(upto, tokens_per_batch + before, side="right"))
+                end = min(max(fitting, start + 1), int(scale_end))
+                yield Work(self.notations[scales[start]], rows[start:end])
+                start = end
+
+    def tokens(self, work: Work) -> int:
+        """Packed tokens of a batch."""
+        _, first = np.unique(self.data.scenario_of_row[work.rows], return_index=True)
+        own = self._own[work.rows].sum() + len(work.rows) * self.tries[work.scale].nodes
+        return int(own + self._shared[work.rows[first]].sum())
+
+    def compute(self, model: PreTrainedModel | PeftModel, work: Work, budget: Budget) -> Answers:
+        """The answers of a batch, in one pass or, where the budget has shrunk, in several.
+
+        When memory runs out the budget is halved, for this batch and all later ones.
+
+        Raises:
+            ModelError: the memory cannot hold a single respondent.
+        """
+        use_shared_attention(causal_model(model))
+        model.eval()
+        trie = self.tries[work.scale]
+        parts: list[NDArray[np.float32]] = []
+        done = 0
+        while done < len(work.rows):
+            part = next(self.cut(work.rows[done:], budget.tokens))
+            try:
+                parts.append(_log_probabilities(model, self.data, trie, part.rows.tolist()))
+                done += len(part.rows)
+                continue
+            except torch.OutOfMemoryError:
+                pass  # the error holds on to the pass's tensors: they go with it, before the next try
+            if len(part.rows) == 1:
+                raise ModelError(
+                    f"out of memory with one respondent and the {len(trie.on_path)} answers of scale "
+                    f"{work.scale}: lower predict.max_options or prompt.max_length, or use a larger GPU"
+                )
+            budget.tokens = min(budget.tokens, self.tokens(part)) // 2
+            torch.cuda.empty_cache()
+        log_probability = np.concatenate(parts)
+        total = np.logaddexp.reduce(log_probability, axis=1)
+        given = np.exp(log_probability - total[:, None]).astype(np.float32)
+        offsets = np.arange(len(given) + 1) * given.shape[1]
+        return Answers(work.rows, Ragged(given.ravel(), offsets), np.exp(total))
+
+    def for_all_rows(self, parts: Iterable[Answers]) -> Answers:
+        """Every row's answers, from those of all distinct ones."""
+        parts = list(parts)
+        place = np.zeros(len(self.data), dtype=np.int64)
+        computed = np.concatenate([np.zeros(0, np.int64), *(part.rows for part in parts)])
+        place[computed] = np.arange(len(computed))
+        index = place[self._twins]
+        mass = np.concatenate([np.zeros(0, np.float32), *(part.mass for part in parts)])
+        values = Ragged.concatenate([part.probabilities for part in parts], np.float32)
+        return Answers(np.arange(len(self.data)), values.take(index), mass[index])
 
 
-def _twins(data: Encoded, scales: list[str]) -> NDArray[np.int64]:
-    """For each row the first row with the same prompt and scale, ``[rows]``."""
-    seen: dict[tuple[int, int, str], int] = {}
-    return np.array(
-        [
-            seen.setdefault((int(data.scenario_of_row[row]), int(data.persona_of_row[row]), scales[row]), row)
-            for row in range(len(data))
-        ],
-        dtype=np.int64,
-    )
+def first_twins(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each row the first row that has the same keys, ``[rows]``; keys are ``[rows]``, from 0."""
+    key = np.zeros(len(keys[0]), dtype=np.int64)
+    for part in keys:
+        key = key * (int(part.max(initial=0)) + 1) + part
+    _, first, index = np.unique(key, return_index=True, return_inverse=True)
+    return first[index]
 
 
-def _halving(
-    model: PreTrainedModel | PeftModel, data: Encoded, trie: Trie, work: Work
-) -> Iterator[tuple[Work, NDArray[np.float32]]]:
-    """Log-probabilities of a batch; a batch too large for the memory is done in halves."""
-    try:
-        yield work, _log_probabilities(model, data, trie, work.rows)
-        return
-    except torch.OutOfMemoryError:
-        if len(work.rows) == 1:
-            raise
-        torch.cuda.empty_cache()
-    middle = len(work.rows) // 2
-    for rows in (work.rows[:middle], work.rows[middle:]):
-        yield from _halving(model, data, trie, Work(work.scale, rows))
+def find_budget(model: PreTrainedModel | PeftModel, job: Job) -> int:
+    """Packed tokens of a pass for which the device has memory; on a CPU a fixed number.
+
+    A small pass over the longest scale tells what a token takes.
+    """
+    if model.device.type != "cuda" or not len(job.rows):
+        return ON_CPU
+    longest = max(job.cut(job.rows, PROBE), key=lambda work: job.tries[work.scale].nodes)
+    job.compute(model, longest, Budget(PROBE))  # what is made once, such as workspaces, is made here
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    job.compute(model, longest, Budget(PROBE))
+    used = torch.cuda.max_memory_allocated() - before
+    free, _ = torch.cuda.mem_get_info()
+    reserved = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return budget_within(free + reserved, used, job.tokens(longest))
+
+
+def budget_within(free: int, used: int, tokens: int) -> int:
+    """Packed tokens that fit ``free`` bytes with a margin, when ``tokens`` of them took ``used`` bytes."""
+    fitting = int(MARGIN * free * tokens / max(used, 1))
+    return min(max(fitting - fitting % 1024, PROBE), LARGEST)
 
 
 def causal_model(model: Any) -> Any:

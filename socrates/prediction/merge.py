@@ -18,11 +18,12 @@ from socrates.files import atomic_folder, json_text
 from socrates.model.base import compute_dtype, device, file_hashes, load_model, load_tokenizer
 from socrates.model.encoding import Encoded, encode
 from socrates.model.merge import write_merged
+from socrates.model.ragged import Ragged
 from socrates.params.model import Model
 from socrates.params.predict import Predict
 from socrates.params.prompt import Prompt
 from socrates.prediction.distributions import distributions
-from socrates.prediction.predict import scaled_rows
+from socrates.prediction.predict import usable_rows
 
 # Largest difference of a probability that is allowed. bfloat16 keeps 8 bits of a weight.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
@@ -77,8 +78,11 @@ def merge(
     dtype = compute_dtype()
     tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
     tokenizer = load_tokenizer(base)
-    scaled = _drawn(table, visible, predict, tokenizer, prompt, rows, seed)
-    data, scales = encode(scaled, tokenizer, prompt.layout), scaled["scale"].to_list()
+    scaled, data, _ = usable_rows(table, visible, encode(table, tokenizer, prompt.layout), prompt, predict)
+    if not len(scaled):
+        raise DataError("data/splits/test.parquet: no row has a known scale, so nothing can be compared")
+    drawn = np.random.default_rng(seed).permutation(len(scaled))[:rows]
+    data, scales = data.take(drawn), scaled["scale"].gather(drawn).to_list()
     model = load_model(base, adapter, model_params)
     assert isinstance(model, PeftModel)
     expected, mass = distributions(model, tokenizer, data, scales, predict.tokens_per_batch)
@@ -87,7 +91,7 @@ def merge(
         del model  # two models of 14 billion parameters need not fit at once
         got, got_mass = _answers(folder, tokenizer, data, scales, predict.tokens_per_batch, dtype)
         found = Merged(
-            rows=len(scaled),
+            rows=len(drawn),
             largest_difference=max(float(np.abs(a - b).max()) for a, b in zip(expected, got, strict=True)),
             largest_mass_difference=float(np.abs(mass - got_mass).max()),
             tolerance=tolerance,
@@ -98,7 +102,7 @@ def merge(
         if not worst <= tolerance:
             raise ModelError(
                 f"{out}: not written; merged and adapter differ by {worst:.2g} in a probability on "
-                f"{len(scaled)} test rows, allowed is {tolerance:.2g}; raise --tolerance if that will do"
+                f"{len(drawn)} test rows, allowed is {tolerance:.2g}; raise --tolerance if that will do"
             )
         origin = {
             "base": json.loads((base / "manifest.json").read_text()),
@@ -109,31 +113,14 @@ def merge(
     return found
 
 
-def _drawn(
-    table: pl.DataFrame,
-    visible: pl.DataFrame,
-    predict: Predict,
-    tokenizer: PreTrainedTokenizerBase,
-    prompt: Prompt,
-    rows: int,
-    seed: int,
-) -> pl.DataFrame:
-    scaled, _ = scaled_rows(table, visible, predict)
-    fits = encode(scaled, tokenizer, prompt.layout).lengths() <= prompt.max_length
-    scaled = scaled.filter(pl.Series(fits, dtype=pl.Boolean))
-    if not len(scaled):
-        raise DataError("data/splits/test.parquet: no row has a known scale, so nothing can be compared")
-    return scaled.sample(min(rows, len(scaled)), seed=seed)
-
-
 def _answers(
     folder: Path,
     tokenizer: PreTrainedTokenizerBase,
     data: Encoded,
     scales: list[str],
-    tokens_per_batch: int,
+    tokens_per_batch: int | None,
     dtype: torch.dtype,
-) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
+) -> tuple[Ragged, NDArray[np.float32]]:
     """The distributions under the model in ``folder``, loaded as anyone would load it."""
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(folder), dtype=dtype, device_map={"": device()}, trust_remote_code=False, use_safetensors=True

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from socrates.model.base import load_model, load_tokenizer
-from socrates.model.encoding import encode
+from socrates.model.encoding import Encoded, encode
+from socrates.model.ragged import Ragged
 from socrates.params.model import Model
 from socrates.params.predict import Predict
 from socrates.params.prompt import Prompt
@@ -42,20 +45,38 @@ def predict_table(
         The predictions (``PREDICTIONS``) and a manifest with the rows excluded by reason and the
         rows by scale rule.
     """
-    scaled, excluded = scaled_rows(table, visible, params)
     tokenizer = load_tokenizer(base)
-    data = encode(scaled, tokenizer, prompt.layout)
-    fits = data.lengths() <= prompt.max_length
-    if not fits.all():
-        scaled = scaled.filter(pl.Series(fits))
-        data = encode(scaled, tokenizer, prompt.layout)
-    excluded["longer than prompt.max_length"] = int((~fits).sum())
+    data = encode(table, tokenizer, prompt.layout)
+    scaled, data, excluded = usable_rows(table, visible, data, prompt, params)
     model = load_model(base, adapter, model_params)
-    probabilities, mass = distributions(
+    answers = distributions(
         model, tokenizer, data, scaled["scale"].to_list(), params.tokens_per_batch, progress
     )
+    return predictions_table(scaled, *answers, excluded)
+
+
+def usable_rows(
+    table: pl.DataFrame, visible: pl.DataFrame, data: Encoded, prompt: Prompt, params: Predict
+) -> tuple[pl.DataFrame, Encoded, dict[str, int]]:
+    """Rows that have a scale and fit the context, encoded, and the rows excluded by reason.
+
+    Args:
+        data: the encoding of ``table``.
+    """
+    scaled, excluded = scaled_rows(table.with_row_index("row"), visible, params)
+    data = data.take(scaled["row"].cast(pl.Int64).to_numpy())
+    fits = data.lengths() <= prompt.max_length
+    excluded["longer than prompt.max_length"] = int((~fits).sum())
+    return scaled.drop("row").filter(pl.Series(fits)), data.take(np.flatnonzero(fits)), excluded
+
+
+def predictions_table(
+    scaled: pl.DataFrame, probabilities: Ragged, mass: NDArray[np.float32], excluded: dict[str, int]
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The predictions (``PREDICTIONS``) and their manifest."""
+    lists = pa.LargeListArray.from_arrays(pa.array(probabilities.offsets), pa.array(probabilities.values))
     predictions = scaled.with_columns(
-        probabilities=pl.Series(probabilities, dtype=pl.List(pl.Float32)),
+        probabilities=pl.Series(lists, dtype=pl.List(pl.Float32)),
         allowed_mass=pl.Series(mass, dtype=pl.Float32),
     ).select(*PREDICTIONS)
     rules = predictions["scale_rule"].value_counts().sort("scale_rule")

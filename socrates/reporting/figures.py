@@ -109,9 +109,10 @@ def forest(studies: Sequence[tuple[str, dict[str, Estimate]]]) -> Figure:
     """
     figure, axes = _axes(0.9 + ROW * len(studies))
     for y, (_, found) in enumerate(studies):
-        for predictor in ("uniform", "base"):
-            point = Estimate(found.get(predictor, Estimate()).value)
-            _interval(axes, point, y, COLOURS[predictor], MARKERS[predictor], filled=False)
+        base, uniform = (found.get(predictor, Estimate()).value for predictor in ("base", "uniform"))
+        _interval(axes, Estimate(base), y, COLOURS["base"], MARKERS["base"], filled=False)
+        if uniform is not None:  # taller than the others: it often lies where the base model does
+            axes.plot(uniform, y, MARKERS["uniform"], color=COLOURS["uniform"], markersize=9)
         _interval(axes, found.get("adapter", Estimate()), y, COLOURS["adapter"], "o")
     axes.set_yticks(range(len(studies)), [study for study, _ in studies])
     axes.set_ylim(len(studies) - 0.4, -0.6)

@@ -150,6 +150,7 @@ def content(report: Report) -> dict[str, Any]:
         "effects": [
             (name, {key: report.estimate(name, f"effects.{key}") for key in EFFECTS}) for name in MODELS
         ],
+        "effect_keys": EFFECTS,
         "effect_pictures": [
             Picture(
                 figures.effects(report.tables["effects"], name),
@@ -163,6 +164,7 @@ def content(report: Report) -> dict[str, Any]:
             "share of right answers against confidence, fine-tuned and base model",
         ),
         "gaps": _gaps(report),
+        "gap_keys": GAPS,
         "group_pictures": [
             Picture(
                 figures.groups(report.tables["groups"], attribute),
@@ -180,7 +182,8 @@ def content(report: Report) -> dict[str, Any]:
     }
 
 
-EFFECTS = ("r", "slope", "sign_accuracy", "size_ratio", "p")
+EFFECTS = ("r", "slope", "residual_sd", "sign_accuracy", "size_ratio", "p")
+GAPS = tuple(f"{model}.{key}" for key in ("accuracy_gap", "wasserstein_gap") for model in ("base", "adapter"))
 
 
 def _about(report: Report) -> str:
@@ -332,7 +335,7 @@ def _place(rank: int, total: int) -> str:
 
 
 def _gaps(report: Report) -> list[dict[str, Any]]:
-    """One row per attribute: the largest gap between its groups, base and fine-tuned."""
+    """One row per attribute: the largest gap between its groups, base and fine-tuned, with intervals."""
     gaps = report.tables["group_gaps"]
     rows = []
     for attribute in gaps["attribute"].unique(maintain_order=True):
@@ -340,7 +343,8 @@ def _gaps(report: Report) -> list[dict[str, Any]]:
         for model in MODELS:
             of = gaps.filter((pl.col("attribute") == attribute) & (pl.col("predictor") == model))
             for key in ("accuracy_gap", "wasserstein_gap"):
-                row[f"{model}.{key}"] = of[key][0] if of.height else None
+                ends = (key, f"{key}_low", f"{key}_high")
+                row[f"{model}.{key}"] = Estimate(*of.select(ends).row(0)) if of.height else Estimate()
         rows.append(row)
     return rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from socrates.errors import DataError
+from socrates.files import read_json
 from socrates.params import read_yaml
 from socrates.survey import tables as survey_tables
 from socrates.survey.tables import CELL
@@ -28,6 +29,7 @@ TABLES = (
     "seed_convention",
 )
 MODELS = ("adapter", "base")
+MACHINE = ("device", "cores", "threads", "processes", "python")  # of a run log's ``machine`` line
 # What the rows of a table do not tell: a study's name may look like a number, and a table may have no row.
 TYPES = {
     **dict.fromkeys(("study_id", "group", "attribute", "predictor"), pl.String),
@@ -116,19 +118,6 @@ def read_report(folder: Path) -> Report:
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises :class:`DataError` where there is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found; run dvc repro") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}); run dvc repro") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: expected an object; run dvc repro")
-    return found
-
-
 def read_csv(path: Path) -> pl.DataFrame:
     """A table that the pipeline wrote as CSV. Raises :class:`DataError` where there is none."""
     try:
@@ -158,11 +147,14 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
     ``train.jsonl`` is summed up; of any ``*.json`` the plain values are taken.
     """
     records: dict[str, dict[str, Any]] = {}
-    log = curves(read_lines(folder / "train.jsonl"))
+    lines = read_lines(folder / "train.jsonl")
+    log = curves(lines)
     if log.last:
         seconds = sum(line.get("seconds") or 0.0 for line in log.steps)
         tokens = sum(line.get("tokens") or 0 for line in log.steps)
+        machine = next((line for line in reversed(lines) if line["event"] == "machine"), {})
         records["train, from its log"] = {
+            **{key: machine[key] for key in MACHINE if key in machine},
             "optimiser steps": len(log.steps),
             "seconds in steps": round(seconds, 1),
             "tokens per second": round(tokens / seconds, 1) if seconds else None,
@@ -170,12 +162,9 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
             "US dollars": log.last.get("usd"),
         }
     for path in sorted(folder.glob("*.json")):
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            continue  # a record torn by a crash is no reason to have no report
-        if isinstance(found, dict):
-            records[path.stem] = {k: v for k, v in flatten(found).items() if not isinstance(v, list)}
+        with contextlib.suppress(DataError):  # a record torn by a crash is no reason to have no report
+            found = flatten(read_json(path))
+            records[path.stem] = {k: v for k, v in found.items() if not isinstance(v, list)}
     return records
 
 

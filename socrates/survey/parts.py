@@ -106,15 +106,19 @@ ENDPOINTS = (
 )
 
 PLACE_FIRST = (
-    *("Alder", "Birch", "Cedar", "Clear", "Eagle", "Fair", "Forest", "Green"),
-    *("Maple", "North", "Oak", "Red", "River", "Silver", "Stone", "West"),
+    *("Alder", "Birch", "Cedar", "Clear", "Eagle", "Fair", "Forest", "Green", "High", "Iron"),
+    *("Maple", "North", "Oak", "Red", "River", "Silver", "Stone", "Sun", "West", "White"),
 )
 PLACE_SECOND = (
-    *("Bay", "Bridge", "Creek", "Falls", "Field", "Grove", "Harbor", "Hill"),
-    *("Lake", "Park", "Point", "Ridge", "Springs", "Valley", "View", "Wood"),
+    *("Bay", "Bridge", "Creek", "Dale", "Falls", "Field", "Ford", "Grove", "Harbor", "Hill"),
+    *("Lake", "Mill", "Park", "Point", "Port", "Ridge", "Springs", "Valley", "View", "Wood"),
 )
-PLACE_KIND = ("City", "County", "District", "Township")
-# Few words, each in several studies, so that a name tells nothing about its study.
+PLACE_KIND = (
+    *("City", "County", "District", "Township", "Village", "Borough"),
+    *("Parish", "Region", "Island", "Beach", "Junction", "Heights"),
+)
+# Few words, each in several studies, so that a name tells nothing about its study. Enough names for
+# every text of 400 studies of at most four conditions and three tasks.
 PLACES = tuple(
     f"{first} {second} {kind}" for first in PLACE_FIRST for second in PLACE_SECOND for kind in PLACE_KIND
 )

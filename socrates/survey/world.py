@@ -14,6 +14,7 @@ few answers on any scale are careless.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -56,7 +57,7 @@ class Study:
     """The design of a study: the parts it combines."""
 
     study_id: str
-    place: str
+    places: tuple[str, ...]  # one for each framing and task
     topic: Topic
     framings: tuple[Framing, ...]
     tasks: tuple[Task, ...]
@@ -66,7 +67,8 @@ class Study:
 
     def stimuli(self, framing: Framing, task: Task) -> str:
         """Scenario, question and answer instruction in one text."""
-        return f"You read about a plan in {self.place} to {self.topic.text}. {framing.text} {task.text}"
+        place = self.places[self.framings.index(framing) * len(self.tasks) + self.tasks.index(task)]
+        return f"You read about a plan in {place} to {self.topic.text}. {framing.text} {task.text}"
 
 
 SHARE_CONTROL = 0.75  # of studies, that have a neutral condition
@@ -129,19 +131,21 @@ def generate(world: World) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def design(world: World) -> list[Study]:
-    """The designs of all studies of a world, each in a place of its own.
+    """The designs of all studies of a world.
 
-    From about 40 studies on, every part of a study occurs in other studies too.
+    From about 40 studies on, every part of a study occurs in other studies too. Every text names a
+    place of its own (Wells and Windschitl 1999, "Stimulus sampling and social psychological
+    experimentation"): with one place a study, its words would by chance explain what the topic does.
     """
     rng = np.random.default_rng([world.seed, 0])
-    places = rng.permutation(PLACES)[: world.studies].tolist()
+    places = iter(rng.permutation(PLACES).tolist())
     identifiers = _identifiers(world.studies, rng)
     topics, frames, framings = Deck(TOPICS, rng), Deck(FRAMES, rng), Deck(FRAMINGS, rng)
     arms, questions = Deck((2, 3, 3, 4), rng), Deck((1, 2, 2, 3), rng)
     forms, wordings = Deck(FORMS, rng), Deck(ENDPOINTS, rng)
     asked, extra = Deck(SOMETIMES_ASKED, rng), Deck((0, 1, 2), rng)
     studies = []
-    for identifier, place in zip(identifiers, places, strict=True):
+    for identifier in identifiers:
         control = rng.random() < SHARE_CONTROL
         conditions = ([CONTROL] if control else []) + framings.hand(arms.draw() - control)
         tasks: list[Task] = []
@@ -154,7 +158,7 @@ def design(world: World) -> list[Study]:
         studies.append(
             Study(
                 study_id=identifier,
-                place=place,
+                places=tuple(itertools.islice(places, len(conditions) * len(tasks))),
                 topic=topics.draw(),
                 framings=tuple(conditions),
                 tasks=tuple(tasks),

@@ -6,25 +6,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets import Dataset
+from datasets.table import InMemoryTable
 from numpy.typing import NDArray
 
 from socrates.model.encoding import Encoded, stems
-from socrates.model.shared import IGNORED, pack
+from socrates.model.ragged import Ragged, join
+from socrates.model.shared import IGNORED, branch_offsets, pack, score_only
 
 
 def shared_dataset(order: NDArray[np.int64], micro: int) -> Dataset:
     """One item per forward pass: the row numbers it computes, ``micro`` of them (the last may have fewer)."""
-    return Dataset.from_dict({"rows": [order[i : i + micro].tolist() for i in range(0, len(order), micro)]})
+    offsets = np.append(np.arange(0, len(order), micro), len(order))
+    return _dataset({"rows": Ragged(order, offsets)})
 
 
 @dataclass(frozen=True)
 class SharedCollator:
     """Turns items of :func:`shared_dataset` into packed trees.
 
-    The labels cover the answer and its end token. The prompt's tokens carry no loss, so none sits
-    where a branch leaves its stem.
+    The labels cover the answer and its end token, ``[1, answer tokens]``, and only the positions before
+    them reach the vocabulary. The prompt's tokens carry no loss, so none sits where a branch leaves its
+    stem.
     """
 
     data: Encoded
@@ -34,22 +39,29 @@ class SharedCollator:
         shared, of_branch = stems(self.data, rows)
         own = [self.data.own(row) for row in rows]
         answers = [self.data.answer(row) for row in rows]
-        inputs = pack(shared, [np.concatenate(parts) for parts in zip(own, answers, strict=True)], of_branch)
-        labels = [np.full(sum(map(len, shared)), IGNORED)]
-        for prompt, answer in zip(own, answers, strict=True):
-            labels += [np.full(len(prompt), IGNORED), answer]
-        inputs["labels"] = torch.from_numpy(np.concatenate(labels).astype(np.int64))[None]
-        return inputs
+        branches = [np.concatenate(parts) for parts in zip(own, answers, strict=True)]
+        inputs = pack(shared, branches, of_branch)
+        # An answer of n tokens is predicted by the n tokens before its last; labels are shifted already.
+        ends = branch_offsets(shared, branches) + [len(branch) for branch in branches]
+        spans = [np.arange(end - len(ids), end) - 1 for end, ids in zip(ends, answers, strict=True)]
+        score_only(inputs, np.concatenate(spans))
+        labels = torch.from_numpy(np.concatenate(answers).astype(np.int64))[None]
+        return inputs | {"labels": labels, "shift_labels": labels}
 
 
 def plain_dataset(data: Encoded, order: NDArray[np.int64]) -> Dataset:
-    """One item per row, tokens and labels in full, for TRL's own collator."""
+    """One item per row, tokens and labels in full, for TRL's own collator.
 
-    def item(row: int) -> dict[str, list[int]]:
-        prompt, answer = np.concatenate([data.shared(row), data.own(row)]), data.answer(row)
-        return {
-            "input_ids": [*prompt.tolist(), *answer.tolist()],
-            "labels": [*[IGNORED] * len(prompt), *answer.tolist()],
-        }
+    Two numbers a token are held, for every row of the run: the way that shares nothing has this price.
+    """
+    prompts, answers = data.prompts(order), data.answers.take(data.answer_of_row[order])
+    ignored = Ragged(np.full_like(prompts.values, IGNORED), prompts.offsets)
+    return _dataset({"input_ids": join([prompts, answers]), "labels": join([ignored, answers])})
 
-    return Dataset.from_list([item(int(row)) for row in order])
+
+def _dataset(columns: dict[str, Ragged]) -> Dataset:
+    arrays = {
+        name: pa.LargeListArray.from_arrays(pa.array(column.offsets), pa.array(column.values))
+        for name, column in columns.items()
+    }
+    return Dataset(InMemoryTable(pa.table(arrays)))

@@ -42,7 +42,7 @@ class Manifest:
 
     Attributes:
         step: optimiser steps taken.
-        fingerprint: of the run that wrote it (see :mod:`socrates.training.fingerprint`).
+        fingerprint: of the run that wrote it (see :mod:`socrates.fingerprint`).
         processes: how many processes wrote it; sharded optimiser state fits only as many.
         files: relative POSIX path to size and hash, the manifest itself left out.
     """

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from socrates.errors import SocratesError
+from socrates.fingerprint import SCRATCH_VARIABLE, scratch
 from socrates.training.backup import open_store, redact
 from socrates.training.estimate import GIB, Shape, memory, shape
-from socrates.training.fingerprint import SCRATCH_VARIABLE, scratch
 from socrates.training.plan import batches
 from socrates.training.workload import assumed, at_hand, counted
 

@@ -180,9 +180,13 @@ class Durable(Base):
     def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(model, inputs, *args, **kwargs)
         self._step_loss = loss.detach() if self._step_loss is None else self._step_loss + loss.detach()
-        tokens = inputs.get("input_ids")
-        self._step_tokens += 0 if tokens is None else tokens.numel()
+        self._step_tokens += self._tokens_in(inputs)
         return loss
+
+    def _tokens_in(self, inputs: Any) -> int:
+        """Input tokens of one forward pass, padding included."""
+        tokens = inputs.get("input_ids")
+        return 0 if tokens is None else int(tokens.numel())
 
     def _maybe_log_save_evaluate(
         self, tr_loss: Any, grad_norm: Any, model: Any, trial: Any, *args: Any, **kwargs: Any

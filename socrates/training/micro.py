@@ -24,7 +24,7 @@ from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.train import Train
 from socrates.training.batches import SharedCollator
-from socrates.training.sft import lora_config
+from socrates.training.setup import lora_config
 
 STATE_BYTES = 14  # of a trainable weight: a float32 copy, Adam's two moments, a gradient being reduced
 BUFFERS = 2 * 2**30  # bytes; DeepSpeed's buckets

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from socrates.errors import TrainingError
+from socrates.params.grpo import Grpo
 from socrates.params.train import Train
 
 CPU_MICRO = 16  # rows of a pass where train.micro_batch is null and there is no GPU to try it on
@@ -28,23 +29,26 @@ class Batches:
     accumulation: int
 
 
-def batches(train: Train, rows: int, processes: int, found: int | None = None) -> Batches:
-    """Cut ``train.global_batch`` for a number of processes; the batch itself never changes.
+def batches(train: Train | Grpo, rows: int, processes: int, found: int | None = None) -> Batches:
+    """Cut the section's ``global_batch`` for a number of processes; the batch itself never changes.
 
-    The micro batch is the largest that divides a process's share and is at most
-    ``train.micro_batch``, or where that is null what was ``found`` to fit (see ``training.micro``).
+    The micro batch is the largest that divides a process's share and is at most ``micro_batch``, or
+    where that is null what was ``found`` to fit (see ``training.micro``).
 
     Raises:
         TrainingError: the processes cannot share the global batch evenly, or there are no rows.
     """
+    section = type(train).__name__.lower()
     if rows == 0:
-        raise TrainingError("data/splits/train.parquet: no rows to train on; raise sample.fraction")
+        raise TrainingError(
+            "no rows to train on: raise sample.fraction or the length limit, or lower global_batch"
+        )
     share, rest = divmod(train.global_batch, processes)
     if rest or not share:
         near = [n for n in range(1, train.global_batch + 1) if train.global_batch % n == 0]
         near = sorted(sorted(near, key=lambda n: abs(n - processes))[:2])
         raise TrainingError(
-            f"train.global_batch: {train.global_batch} rows cannot be shared by {processes} processes; "
+            f"{section}.global_batch: {train.global_batch} rows cannot be shared by {processes} processes; "
             f"nearest process counts that can: {', '.join(map(str, near))}"
         )
     limit = train.micro_batch or found or CPU_MICRO

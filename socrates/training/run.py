@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import polars as pl
+import pyarrow.parquet as pq
 import torch
 from transformers import set_seed
 
 from socrates.errors import TrainingError
-from socrates.files import atomic_folder, json_text, sha256, write_table
+from socrates.files import atomic_folder, json_text, write_table
+from socrates.fingerprint import of_code, of_files, of_packages, of_sections
+from socrates.launch import Place
 from socrates.model.base import load_base, load_tokenizer
-from socrates.model.encoding import encode
+from socrates.model.prepared import prepared
+from socrates.params import Section
 from socrates.params.backup import Backup
 from socrates.params.deepspeed import Deepspeed
 from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.prompt import Prompt
 from socrates.params.train import Train
-from socrates.survey.tables import RESPONSES, read_table
-from socrates.training.fingerprint import of_code, of_files, of_packages, of_sections
-from socrates.training.launch import Place
 from socrates.training.micro import find
 from socrates.training.plan import batches, row_order
-from socrates.training.safety import kept_safe
-from socrates.training.sft import arguments, save_adapter, trainer
+from socrates.training.safety import kept_safe, limits
+from socrates.training.setup import curve_table, record, save_weights
+from socrates.training.sft import arguments, trainer
 
 RUN_LOG = Path("runs/train.jsonl")
 # The code that shapes the weights: a run resumes only under the same.
 CODE = [
-    *(f"socrates.model.{name}" for name in ("base", "encoding", "shared")),
-    *(f"socrates.training.{name}" for name in ("batches", "plan", "run", "sft")),
+    *(f"socrates.model.{name}" for name in ("base", "encoding", "ragged", "shared")),
+    *(f"socrates.training.{name}" for name in ("batches", "plan", "run", "setup", "sft")),
     "socrates.survey.prompts",
 ]
-PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "deepspeed", "accelerate"]
 # Curves: the trainer's names -> ours.
 CURVES = {
     "step": "step",
@@ -70,7 +68,6 @@ def fine_tune(
     Raises:
         TrainingError: the params cannot be run, or a guard stopped the run.
     """
-    train_table, validation_table = (read_table(path, RESPONSES) for path in data_files)
     if train.share_scenario and prompt.layout != "scenario_first":
         raise TrainingError(
             "train.share_scenario: needs prompt.layout scenario_first (with the persona first no text is "
@@ -79,20 +76,26 @@ def fine_tune(
     set_seed(train.seed)
     tokenizer = load_tokenizer(base)
     # One encoding for both splits; validation rows come after the training rows.
-    data = encode(pl.concat([train_table, validation_table]), tokenizer, prompt.layout)
+    data = prepared(data_files, base, prompt.layout)
+    train_rows = pq.read_metadata(data_files[0]).num_rows
     fits = data.lengths() <= prompt.max_length
-    rows = np.flatnonzero(fits[: len(train_table)])
-    held_out = len(train_table) + np.flatnonzero(fits[len(train_table) :])
+    rows = np.flatnonzero(fits[:train_rows])
+    held_out = train_rows + np.flatnonzero(fits[train_rows:])
     cut = batches(train, len(rows), place.processes)
     group = train.group_size if train.share_scenario else 1
     order = row_order(rows, data.scenario_of_row, cut.steps * train.global_batch, group, train.seed)
     held_out = row_order(
         held_out, data.scenario_of_row, min(train.eval_rows, len(held_out)), group, train.seed
     )
+    sections: dict[str, Section] = {
+        "model": model_params,
+        "prompt": prompt,
+        "lora": lora,
+        "train": train,
+        "deepspeed": deepspeed,
+    }
     facts = (
-        of_sections(
-            {"model": model_params, "prompt": prompt, "lora": lora, "train": train, "deepspeed": deepspeed}
-        )
+        of_sections(sections)
         | of_files([*data_files, base / "manifest.json"])
         | of_code(CODE)
         | of_packages()
@@ -103,57 +106,42 @@ def fine_tune(
         cut = batches(train, len(rows), place.processes, found)
         args = arguments(train, deepspeed, cut)
         set_seed(train.seed)  # the trial has drawn from the random state
-    with kept_safe("train", place, facts, train, backup, cut.steps, RUN_LOG) as safety:
+    with kept_safe("train", place, facts, limits(train), backup, cut.steps, RUN_LOG) as safety:
         model = load_base(base, model_params)
         run = trainer(model, tokenizer, data, order, held_out, train, lora, cut, args, safety)
         if safety.log is not None:
             safety.log.write("plan", micro_batch=cut.micro, accumulation=cut.accumulation)
         trainable = run.get_num_trainable_parameters()
-        run.train(resume_from_checkpoint=None if safety.resume is None else str(safety.resume))
-        safety.finish(run.terminated, backup.finish_minutes)
-        if safety.log is not None:
-            safety.log.write("end", step=run.state.global_step)
+        try:
+            safety.train(run, backup.finish_minutes)
+        except torch.OutOfMemoryError:
+            raise TrainingError(
+                f"out of memory with passes of {cut.micro} rows: lower train.micro_batch (the global batch stays "
+                "the same), set train.gradient_checkpointing: true, or lower prompt.max_length"
+            ) from None
     history = run.state.log_history
     if not place.first:
         return ""
     tokens = int(data.lengths()[order].sum())
     last = {key: value for entry in history for key, value in entry.items()}
-    record = {
-        "params": {
-            "model": model_params.model_dump(),
-            "prompt": prompt.model_dump(),
-            "lora": lora.model_dump(),
-            "train": train.model_dump(),
-            "deepspeed": deepspeed.model_dump(),
-        },
-        "base": sha256(base / "manifest.json"),
-        "versions": {name: version(name) for name in PACKAGES},
+    about = {
+        **record(sections, base),
         "steps": cut.steps,
         "rows": len(order),
         "tokens": tokens,
         "rows_too_long": {
-            "train": int(len(train_table) - len(rows)),
-            "validation": int((~fits[len(train_table) :]).sum()),
+            "train": train_rows - len(rows),
+            "validation": int((~fits[train_rows:]).sum()),
         },
         "trainable_parameters": trainable,
         "loss": last.get("loss"),
         "validation_loss": last.get("eval_loss"),
     }
     with atomic_folder(adapter) as folder:
-        save_adapter(run, folder)
-        (folder / "training.json").write_text(json_text(record))
-    write_table(curves, curve_table(history))
+        save_weights(run, folder)
+        (folder / "training.json").write_text(json_text(about))
+    write_table(curves, curve_table(history, CURVES))
     return (
         f"{cut.steps} steps of {train.global_batch} rows, {len(rows):,} rows kept, "
-        f"{len(train_table) - len(rows)} too long, validation loss {record['validation_loss']:.4f}"
+        f"{train_rows - len(rows)} too long, validation loss {about['validation_loss']:.4f}"
     )
-
-
-def curve_table(history: list[dict[str, Any]]) -> pl.DataFrame:
-    """The trainer's log as one row per logged step (see :data:`CURVES`), null where not measured."""
-    steps: dict[int, dict[str, Any]] = {}
-    for entry in history:
-        row = steps.setdefault(entry["step"], dict.fromkeys(CURVES.values()))
-        row.update({CURVES[key]: value for key, value in entry.items() if key in CURVES})
-    schema: dict[str, Any] = {name: pl.Int64 if name == "step" else pl.Float64 for name in CURVES.values()}
-    return pl.DataFrame([steps[step] for step in sorted(steps)], schema=schema)

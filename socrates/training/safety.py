@@ -6,23 +6,44 @@ import contextlib
 import os
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
+from socrates.errors import TERMINATED
+from socrates.fingerprint import Facts, explain_fresh_start, fingerprint, hold
+from socrates.launch import Place
+from socrates.params import Section
 from socrates.params.backup import Backup as BackupParams
-from socrates.params.train import Train
 from socrates.training.backup import Backup, open_store, resume_point
 from socrates.training.checkpoints import sealed, sweep
-from socrates.training.durable import Durability
-from socrates.training.fingerprint import Facts, explain_fresh_start, fingerprint, hold
-from socrates.training.guards import TERMINATED, LossGuard, Step, Stop, Termination, Watchdog
-from socrates.training.launch import Place
+from socrates.training.durable import Durability, Durable
+from socrates.training.guards import LossGuard, Step, Stop, Termination, Watchdog
 from socrates.training.meter import Meter
 from socrates.training.runlog import RunLog
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How a run is watched, by whatever section describes its training (see that for the units)."""
+
+    log_steps: int
+    keep_checkpoints: int
+    usd_per_hour: float
+    stall_minutes: float | None
+    spike_multiple: float | None = None
+    spike_steps: int = 1
+    gate_step: int | None = None
+    gate_improvement: float = 0.0
+
+
+def limits(section: Section) -> Limits:
+    """The limits in a section; those that it does not have are off."""
+    values = section.model_dump()
+    return Limits(**{key.name: values[key.name] for key in fields(Limits) if key.name in values})
 
 
 @dataclass
@@ -44,16 +65,20 @@ class Safety:
     backup: Backup | None
     stop_seconds: float
 
-    def finish(self, terminated: bool, finish_minutes: float) -> None:
-        """Wait for the backlog, and leave with the exit status of a spot notice if there was one.
+    def train(self, trainer: Durable, finish_minutes: float) -> None:
+        """Train from where the run resumes, wait for the backlog of the backup, and leave with the exit
+        status of a spot notice if there was one.
 
         Raises:
             TrainingError: with the checkpoints that are not backed up.
         """
+        trainer.train(resume_from_checkpoint=None if self.resume is None else str(self.resume))
         if self.backup is not None:
-            self.backup.drain(self.stop_seconds if terminated else finish_minutes * 60)
-        if terminated:
+            self.backup.drain(self.stop_seconds if trainer.terminated else finish_minutes * 60)
+        if trainer.terminated:
             raise SystemExit(TERMINATED)
+        if self.log is not None:
+            self.log.write("end", step=trainer.state.global_step)
 
 
 class Records(TrainerCallback):
@@ -68,7 +93,7 @@ class Records(TrainerCallback):
 
 @contextlib.contextmanager
 def kept_safe(
-    stage: str, place: Place, facts: Facts, train: Train, params: BackupParams, steps: int, log_path: Path
+    stage: str, place: Place, facts: Facts, limits: Limits, params: BackupParams, steps: int, log_path: Path
 ) -> Iterator[Safety]:
     """Own the run of a fingerprint for the block; the processes must have found each other already.
 
@@ -100,18 +125,18 @@ def kept_safe(
         if place.first:
             start = 0 if resume is None else int(resume.name.rpartition("-")[2])
             log = RunLog(
-                log_path, usd_per_hour=train.usd_per_hour, fingerprint=mark, resumed_from=start, steps=steps
+                log_path, usd_per_hour=limits.usd_per_hour, fingerprint=mark, resumed_from=start, steps=steps
             )
             stack.callback(log.close)
             log.write("machine", **machine(place))
             if store is not None:
-                backup = Backup(store, train.keep_checkpoints)
+                backup = Backup(store, limits.keep_checkpoints)
                 stack.callback(backup.close)
                 for folder_ in sealed(folder):  # one that an earlier attempt could not get away
                     backup.submit(folder_)
                 on_checkpoint.append(backup.submit)
             write_step, state = log.step, (lambda: backup.state.as_dict() if backup else None)
-            meter = Meter(lambda: log.usd, lambda: str(backup.state) if backup else "", train.log_steps)
+            meter = Meter(lambda: log.usd, lambda: str(backup.state) if backup else "", limits.log_steps)
             stack.callback(meter.close)
 
             def record(step: Step) -> None:
@@ -119,21 +144,21 @@ def kept_safe(
 
             observers = [record, meter]
             on_checkpoint.append(lambda path: log.write("checkpoint", path=path.name))
-            if train.stall_minutes is not None:
+            if limits.stall_minutes is not None:
 
                 def last_words() -> None:
                     if backup is not None:
                         backup.drain(params.stop_seconds)
 
-                watchdog = stack.enter_context(Watchdog(train.stall_minutes * 60, last_words))
+                watchdog = stack.enter_context(Watchdog(limits.stall_minutes * 60, last_words))
         durability = Durability(
             fingerprint=mark,
-            keep=train.keep_checkpoints,
-            loss_guard=LossGuard(train.spike_multiple, train.spike_steps),
+            keep=limits.keep_checkpoints,
+            loss_guard=LossGuard(limits.spike_multiple, limits.spike_steps),
             termination=stack.enter_context(Termination()),
             watchdog=watchdog,
-            gate_step=train.gate_step,
-            gate_improvement=train.gate_improvement,
+            gate_step=limits.gate_step,
+            gate_improvement=limits.gate_improvement,
             observers=observers,
             on_checkpoint=on_checkpoint,
         )

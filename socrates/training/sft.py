@@ -6,19 +6,15 @@ and the end token, nothing else.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import LoraConfig
 from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
-from socrates.files import json_text
 from socrates.model.base import compute_dtype
 from socrates.model.encoding import Encoded
 from socrates.model.shared import use_shared_attention
@@ -29,6 +25,7 @@ from socrates.training.batches import SharedCollator, plain_dataset, shared_data
 from socrates.training.durable import Durable
 from socrates.training.plan import Batches
 from socrates.training.safety import Records, Safety
+from socrates.training.setup import deepspeed_config, lora_config, train_in_float32
 
 
 class Trainer(Durable, SFTTrainer):
@@ -36,25 +33,6 @@ class Trainer(Durable, SFTTrainer):
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
-
-
-def deepspeed_config(deepspeed: Deepspeed) -> dict[str, Any]:
-    """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments."""
-    zero: dict[str, Any] = {"stage": deepspeed.zero_stage}
-    if deepspeed.offload:
-        zero["offload_optimizer"] = {"device": "cpu"}
-        if deepspeed.zero_stage == 3:
-            zero["offload_param"] = {"device": "cpu"}
-    return {
-        "zero_optimization": zero,
-        "zero_force_ds_cpu_optimizer": False,
-        "bf16": {"enabled": compute_dtype() == torch.bfloat16},
-        "gradient_clipping": "auto",
-        "gradient_accumulation_steps": "auto",
-        "train_micro_batch_size_per_gpu": "auto",
-        "train_batch_size": "auto",
-        "steps_per_print": 10**9,  # the trainer prints
-    }
 
 
 def arguments(train: Train, deepspeed: Deepspeed, cut: Batches) -> SFTConfig:
@@ -103,17 +81,6 @@ def arguments(train: Train, deepspeed: Deepspeed, cut: Batches) -> SFTConfig:
     )
 
 
-def lora_config(lora: Lora) -> LoraConfig:
-    """PEFT's configuration of the adapter."""
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.scaling_alpha,
-        lora_dropout=lora.dropout,
-        target_modules=sorted(lora.target_modules),
-        task_type="CAUSAL_LM",
-    )
-
-
 def trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -154,19 +121,5 @@ def trainer(
     result.remove_callback(PrinterCallback)
     result.durability = safety.durability
     if compute_dtype() == torch.float32:
-        # TRL keeps QLoRA adapters in bfloat16; without bfloat16 compute that only loses digits.
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
+        train_in_float32(model)
     return result
-
-
-def save_adapter(trainer: Trainer, folder: Path) -> None:
-    """Write adapter and tokenizer, with the same bytes for the same weights."""
-    trainer.save_model(str(folder))
-    for name in ("training_args.bin", "README.md"):  # a pickle, and a page about nothing
-        (folder / name).unlink(missing_ok=True)
-    path = folder / "adapter_config.json"
-    config = json.loads(path.read_text())
-    config["target_modules"] = sorted(config["target_modules"])  # PEFT writes a set
-    path.write_text(json_text(config))

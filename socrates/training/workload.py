@@ -82,7 +82,7 @@ def counted(folder: Path, sections: Mapping[str, Any], processes: int) -> Worklo
     group = train.group_size if train.share_scenario else 1
     count = cut.steps * train.global_batch
     order = row_order(rows, data.scenario_of_row, min(count, PASSES * cut.micro), group, train.seed)
-    shared = np.array([len(ids) for ids in data.scenarios]) if train.share_scenario else None
+    shared = data.scenarios.lengths if train.share_scenario else None
     tokens = []
     for start in range(0, len(order) - cut.micro + 1, cut.micro):
         chosen = order[start : start + cut.micro]

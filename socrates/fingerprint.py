@@ -20,7 +20,7 @@ from typing import Any
 
 from socrates.errors import TrainingError
 from socrates.files import sha256, write_json
-from socrates.params import Section
+from socrates.params import Section, flat
 
 SCRATCH_VARIABLE = "SOCRATES_SCRATCH"
 FACTS = "fingerprint.json"
@@ -39,6 +39,11 @@ NOT_RESULT = frozenset(
         "train.spike_steps",
         "train.gate_step",
         "train.gate_improvement",
+        "grpo.save_steps",
+        "grpo.keep_checkpoints",
+        "grpo.log_steps",
+        "grpo.usd_per_hour",
+        "grpo.stall_minutes",
     }
 )
 
@@ -67,7 +72,7 @@ def of_sections(sections: Mapping[str, Section], leave_out: Iterable[str] = NOT_
     keys = {
         f"{name}.{key}": value
         for name, section in sections.items()
-        for key, value in _flat(section.model_dump(mode="json"))
+        for key, value in flat(section.model_dump(mode="json"))
     }
     return {f"params.{key}": value for key, value in sorted(keys.items()) if key not in left_out}
 
@@ -152,7 +157,7 @@ def hold(stage: str, facts: Facts, root: Path | None = None) -> Iterator[Path]:
         except BlockingIOError:
             owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "another"
             raise TrainingError(
-                f"{folder}: process {owner} is training this fingerprint; wait for it, or stop it first"
+                f"{folder}: process {owner} is at work on this fingerprint; wait for it, or stop it first"
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
@@ -184,14 +189,6 @@ def explain_fresh_start(folder: Path, facts: Facts, keys_shown: int = 5) -> str 
     shown = [f"{key} ({_short(earlier.get(key))} -> {_short(facts.get(key))})" for key in keys[:keys_shown]]
     more = f" and {len(keys) - keys_shown} more" if len(keys) > keys_shown else ""
     return f"starting fresh: the earlier run {mark[:12]} differs in {', '.join(shown)}{more}"
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, inner in value.items():
-        if isinstance(inner, Mapping):
-            yield from _flat(inner, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", inner
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""How many processes train, and how they find each other. The environment's matter, not a param."""
+"""How many processes train or predict, and how they find each other: the environment's matter, no param."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
-from socrates.errors import TrainingError
-from socrates.training.guards import TERMINATED
+from socrates.errors import TERMINATED, TrainingError
 
+T = TypeVar("T")
 PROCESSES = "SOCRATES_PROCESSES"
 HOSTFILE = "SOCRATES_HOSTFILE"  # of DeepSpeed: one host and its number of processes a line
 NODE_RANK = "SOCRATES_NODE_RANK"  # this machine's place in it, where machines are started one by one
@@ -49,31 +51,31 @@ def wanted_processes() -> int:
     return int(text)
 
 
-def launch(module: str) -> Place | None:
-    """Become one of the training processes, or start them and wait (then None).
+def launch(module: str, *arguments: str) -> Place | None:
+    """Become one of the processes of a stage, or start them and wait (then None).
 
     A single process needs no launcher: it gets the variables torchrun would set. Several are started by
     torchrun, or with ``SOCRATES_HOSTFILE`` on several machines by DeepSpeed's launcher, each running
-    ``python -m module`` again. Under a launcher of the user's own the variables are there already.
+    ``python -m module *arguments`` again. Under a launcher of the user's own the variables are there already.
 
     Raises:
         TrainingError: a host cannot be reached, or a process failed; its own error stands above in the log.
-        SystemExit: with :data:`~socrates.training.guards.TERMINATED` after SIGTERM.
+        SystemExit: with :data:`~socrates.errors.TERMINATED` after SIGTERM.
     """
     import torch
 
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if "LOCAL_RANK" not in os.environ:
+        command = [module, *arguments]
         if hostfile := os.environ.get(HOSTFILE):
-            _run_and_wait(module, _on_hosts(Path(hostfile), os.environ.get(NODE_RANK)))
+            _run_and_wait(_on_hosts(Path(hostfile), os.environ.get(NODE_RANK)), command)
             return None
         count = wanted_processes()
         if count > 1:
             os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
-            _run_and_wait(
-                module, ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m"]
-            )
+            launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m"]
+            _run_and_wait(launcher, command)
             return None
         os.environ.update(
             RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port())
@@ -137,12 +139,41 @@ def _on_hosts(hostfile: Path, node_rank: str | None) -> list[str]:
     return [*command, "--no_ssh", f"--node_rank={node_rank}", f"--master_addr={first}", "--module"]
 
 
-def _run_and_wait(module: str, launcher: list[str]) -> None:
-    """Start ``module`` under a launcher; SIGTERM goes to the processes that train, not to the launcher.
+def meet(place: Place) -> None:
+    """Let the processes of a stage that has no trainer find each other, each with its own GPU if there are any."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if place.processes > 1:
+        # One waits for the slowest, which may be hours behind; a dead one ends all through the launcher.
+        torch.distributed.init_process_group("gloo", timeout=timedelta(days=30))
+
+
+def told_by_first(place: Place, value: T) -> T:
+    """The value that the first process has, on every process."""
+    import torch
+
+    box = [value]
+    if place.processes > 1:
+        torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def wait_for_all(place: Place) -> None:
+    """Return when every process has come here."""
+    import torch
+
+    if place.processes > 1:
+        torch.distributed.barrier()
+
+
+def _run_and_wait(launcher: list[str], command: list[str]) -> None:
+    """Start a module with its arguments under a launcher; SIGTERM goes to its processes, not to the launcher.
 
     A launcher that gets it kills its processes before they have saved and backed up.
     """
-    child = subprocess.Popen([sys.executable, "-m", *launcher, module])
+    child = subprocess.Popen([sys.executable, "-m", *launcher, *command])
     noticed = False
 
     def pass_on(*_: object) -> None:
@@ -161,7 +192,9 @@ def _run_and_wait(module: str, launcher: list[str]) -> None:
     if status and noticed:
         raise SystemExit(TERMINATED)
     if status:
-        raise TrainingError(f"{module}: a training process failed (status {status}); its error stands above")
+        raise TrainingError(
+            f"{' '.join(command)}: a process failed (status {status}); its error stands above"
+        )
 
 
 def _free_port() -> int:

@@ -1,0 +1,110 @@
+"""What groups of respondents do to learning: validation loss and W at equal steps, by train.group_size.
+
+A group of 1 is a plain shuffle of the rows, what a trainer without sharing does. Everything else is
+params.yaml. Each adapter is trained by the train stage in a folder of its own and predicts all
+validation rows; the loss is the mean negative log-likelihood of an answer with its end token, in nats,
+over the same rows for every group size (the trainer's own figure is over rows that the grouping chose).
+
+Needs data/splits/ and models/base/ (``dvc repro base``).
+Command: python -m benchmarks.group_size [--groups 1 2 4 8 16] [--seeds 42] [--steps N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from socrates.evaluation.cells import read_predictions
+from socrates.evaluation.distance import study_means
+from socrates.evaluation.individual import individual
+from socrates.evaluation.scores import cell_distances
+from socrates.params import load, read_yaml
+from socrates.params.evaluate import Evaluate
+from socrates.params.model import Model
+from socrates.params.predict import Predict
+from socrates.params.prompt import Prompt
+from socrates.prediction.predict import predict_table
+from socrates.survey.tables import RESPONSES, read_table
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAIN, VALIDATION, BASE = (
+    Path("data/splits/train.parquet"),
+    Path("data/splits/val.parquet"),
+    Path("models/base"),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--groups", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42], help="train.seed")
+    parser.add_argument("--steps", type=int, help="optimiser steps; the default is params.yaml's")
+    arguments = parser.parse_args()
+    print(
+        "| train.group_size | seed | steps | training, s | validation loss, nats an answer | W |", flush=True
+    )
+    print("|---|---|---|---|---|---|", flush=True)
+    loss, w = score(None)
+    print(f"| base model | | | | {loss:.4f} | {w:.4f} |", flush=True)
+    for seed in arguments.seeds:
+        for group in arguments.groups:
+            with tempfile.TemporaryDirectory() as name:
+                seconds, steps = fine_tune(Path(name), group, seed, arguments.steps)
+                loss, w = score(Path(name) / "models/adapter")
+            print(f"| {group} | {seed} | {steps} | {seconds:.0f} | {loss:.4f} | {w:.4f} |", flush=True)
+
+
+def fine_tune(folder: Path, group: int, seed: int, steps: int | None) -> tuple[float, int]:
+    """Train an adapter in ``folder``; the seconds it took and its steps."""
+    raw = read_yaml(Path("params.yaml"))
+    raw["train"] |= {"group_size": group, "seed": seed, "max_steps": steps or raw["train"]["max_steps"]}
+    raw["train"] |= {"eval_steps": raw["train"]["max_steps"], "save_steps": raw["train"]["max_steps"]}
+    YAML().dump(raw, folder / "params.yaml")
+    (folder / "models").mkdir()
+    (folder / "data").symlink_to(Path("data").resolve())
+    (folder / "models/base").symlink_to(BASE.resolve())
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "SOCRATES_SCRATCH": str(folder / "scratch")}
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.train"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return time.perf_counter() - started, raw["train"]["max_steps"]
+
+
+def score(adapter: Path | None) -> tuple[float, float]:
+    """Loss and W (the paper's convention, mean over studies) of an adapter on the validation rows."""
+    predictions, _ = predict_table(
+        read_table(VALIDATION, RESPONSES),
+        read_table(TRAIN, RESPONSES),
+        BASE,
+        adapter,
+        load(Model),
+        load(Prompt),
+        load(Predict),
+    )
+    survey, predictor = read_predictions(predictions, VALIDATION, "adapter")
+    assert predictor.allowed_mass is not None
+    likelihood = individual(survey, predictor).log_likelihood + np.log(predictor.allowed_mass)
+    distances = cell_distances(survey, predictor.cells(survey), load(Evaluate))["wasserstein"]
+    return -float(likelihood.mean()), float(
+        np.nanmean(study_means(distances, survey.study, len(survey.studies)))
+    )
+
+
+if __name__ == "__main__":
+    main()

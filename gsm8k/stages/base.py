@@ -1,0 +1,37 @@
+"""base: make the built-in model, or pin a hub model and fetch it into the hub's cache.
+
+Reads gsm8k/data/train.parquet (built-in only). Writes gsm8k/models/base/.
+Run: ``python -m gsm8k.stages.base``
+"""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gsm8k.stages import load
+from socrates.errors import run
+from socrates.files import atomic_folder
+from socrates.maths.problems import PROBLEMS
+from socrates.model.base import pin_hub
+from socrates.model.warmup import build_warmed
+from socrates.params.model import Model
+from socrates.params.warmup import Warmup
+from socrates.survey.tables import read_table
+
+TRAIN = Path("gsm8k/data/train.parquet")
+BASE = Path("gsm8k/models/base")
+
+
+def main() -> None:
+    model, warmup = load(Model), load(Warmup)
+    with atomic_folder(BASE) as folder:
+        if model.builtin:
+            problems = read_table(TRAIN, PROBLEMS)
+            summary = build_warmed(problems, model, warmup, folder, lambda steps: tqdm(steps, desc="warm up"))
+        else:
+            summary = pin_hub(model, folder)
+    print(f"base: {summary}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,43 @@
+"""evaluate: what the attempts show, base against trained, with intervals over problems.
+
+Reads gsm8k/data/test.parquet and gsm8k/data/attempts/{base,trained}.parquet. Writes
+gsm8k/metrics/evaluate.json and gsm8k/metrics/problems.csv (each problem's rates, for plots).
+Run: ``python -m gsm8k.stages.evaluate``
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from gsm8k.stages import load
+from socrates.errors import run
+from socrates.evaluation.maths import by_problem, summary, with_pass_at_k
+from socrates.files import write_json, write_table
+from socrates.maths.problems import ATTEMPTS, PROBLEMS
+from socrates.params.solve import Solve
+from socrates.survey.tables import read_table
+
+TEST = Path("gsm8k/data/test.parquet")
+FOLDER = Path("gsm8k/data/attempts")
+METRICS = Path("gsm8k/metrics")
+
+
+def main() -> None:
+    solve = load(Solve)
+    problems = read_table(TEST, PROBLEMS)
+    attempts = pl.concat([read_table(FOLDER / f"{name}.parquet", ATTEMPTS) for name in ("base", "trained")])
+    result = summary(attempts, problems, solve.pass_at, solve.bootstrap, solve.seed)
+    write_table(METRICS / "problems.csv", with_pass_at_k(by_problem(attempts, problems), solve.pass_at))
+    write_json(METRICS / "evaluate.json", result)
+    for decoding in ("greedy", "sampled"):
+        found = result[decoding]
+        base, trained, gain = (found[name]["exact"] for name in ("base", "trained", "difference"))
+        print(
+            f"evaluate: {decoding}: exact {base['value']:.3f} -> {trained['value']:.3f} "
+            f"(difference {gain['value']:+.3f}, {gain['low']:+.3f} to {gain['high']:+.3f}), "
+            f"strict format {found['trained']['strict_format']['value']:.3f}, {found['problems']} problems"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

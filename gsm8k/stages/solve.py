@@ -1,0 +1,43 @@
+"""solve: attempts at the test problems by the base model or the trained one, greedy and drawn.
+
+Reads gsm8k/data/test.parquet, gsm8k/models/base/ and, for the trained model, gsm8k/models/trained/.
+Writes gsm8k/data/attempts/<model>.parquet (see ``socrates.maths.problems.ATTEMPTS``).
+Run: ``python -m gsm8k.stages.solve base`` or ``python -m gsm8k.stages.solve trained``
+"""
+
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gsm8k.stages import load
+from socrates.errors import SocratesError, run
+from socrates.files import write_table
+from socrates.maths.problems import PROBLEMS
+from socrates.params.model import Model
+from socrates.params.solve import Solve
+from socrates.survey.tables import read_table
+
+TEST = Path("gsm8k/data/test.parquet")
+BASE, TRAINED = Path("gsm8k/models/base"), Path("gsm8k/models/trained")
+OUT = Path("gsm8k/data/attempts")
+
+
+def main() -> None:
+    if sys.argv[1:] not in (["base"], ["trained"]):
+        raise SocratesError("gsm8k.stages.solve: say which model, base or trained")
+    name = sys.argv[1]
+    model, solve = load(Model), load(Solve)
+    problems = read_table(TEST, PROBLEMS)[: solve.problems]
+    from socrates.prediction.solve import Solver, attempts
+
+    solver = Solver(BASE, TRAINED if name == "trained" else None, model)
+    table = attempts(
+        problems, solver, name, solve, lambda chunks: tqdm(chunks, desc=f"solve {name}", unit="batch")
+    )
+    write_table(OUT / f"{name}.parquet", table)
+    print(f"solve {name}: {table.height:,} attempts at {problems.height:,} problems")
+
+
+if __name__ == "__main__":
+    run(main)

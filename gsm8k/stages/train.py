@@ -1,0 +1,51 @@
+"""train: reinforce right and well-formed solutions with GRPO.
+
+Reads gsm8k/data/train.parquet and gsm8k/models/base/. Writes gsm8k/models/trained/ (an adapter or a whole
+model, tokenizer, training.json) and gsm8k/metrics/train.csv (the curves). Speed, device and process count
+go to runs/.
+Run: ``python -m gsm8k.stages.train``; ``SOCRATES_PROCESSES=4`` starts four processes.
+"""
+
+from pathlib import Path
+
+from gsm8k.stages import load
+from socrates.errors import run
+from socrates.launch import launch
+from socrates.params.backup import Backup
+from socrates.params.deepspeed import Deepspeed
+from socrates.params.grpo import Grpo
+from socrates.params.lora import Lora
+from socrates.params.model import Model
+from socrates.params.rewards import Rewards
+
+TRAIN = Path("gsm8k/data/train.parquet")
+BASE = Path("gsm8k/models/base")
+TRAINED = Path("gsm8k/models/trained")
+CURVES = Path("gsm8k/metrics/train.csv")
+
+
+def main() -> None:
+    place = launch("gsm8k.stages.train")
+    if place is None:
+        return
+    from socrates.training.reinforce import reinforce
+
+    summary = reinforce(
+        TRAIN,
+        BASE,
+        TRAINED,
+        CURVES,
+        place,
+        load(Model),
+        load(Lora),
+        load(Grpo),
+        load(Rewards),
+        load(Deepspeed),
+        load(Backup),
+    )
+    if place.first:
+        print(f"train: {summary}")
+
+
+if __name__ == "__main__":
+    run(main)

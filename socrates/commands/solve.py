@@ -1,0 +1,55 @@
+"""``python -m socrates solve QUESTION``: the trained word-problem model's reasoning and answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def solve(
+    question: Annotated[str, typer.Argument(help="A word problem with a number as its answer.")],
+    base: Annotated[
+        bool, typer.Option("--base", help="Ask the base model, as it was before training.")
+    ] = False,
+    folder: Annotated[Path, typer.Option(help="The folder of the word-problem pipeline.")] = Path("gsm8k"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Solve a word problem step by step: reasoning and answer, from the likeliest completion."""
+    from socrates import params
+    from socrates.errors import DataError, ModelError
+    from socrates.maths import answers
+    from socrates.params.model import Model
+    from socrates.params.solve import Solve
+
+    path, sections = folder / "params.yaml", params.WORD_PROBLEMS
+    model, limits = params.load(Model, path, sections), params.load(Solve, path, sections)
+    models = folder / "models"
+    trained = None if base else models / "trained"
+    for needed in (models / "base", *([trained] if trained else [])):
+        if not needed.is_dir():
+            raise ModelError(f"{needed}: not found; run dvc repro {folder / 'dvc.yaml'}")
+    if not question.strip():
+        raise DataError("the question is empty: give a word problem")
+
+    from socrates.prediction.solve import Solver
+
+    solver = Solver(models / "base", trained, model)
+    written = solver.complete([solver.prompt(question)], limits.max_completion_length, None)[0]
+    answer = answers.extract(written.text)
+    stated = None if answer is None else answers.number(answer)
+    found = {
+        "question": question,
+        "reasoning": answers.reasoning(written.text),
+        "answer": None if stated is None else answers.number_text(stated),
+        "strict_format": answers.is_strict(written.text),
+        "truncated": written.truncated,
+        "completion": written.text,
+    }
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    print(found["reasoning"] or written.text)
+    print(f"answer: {found['answer'] if found['answer'] is not None else 'none that is a number'}")

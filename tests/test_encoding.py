@@ -1,0 +1,194 @@
+"""Rows as flat arrays of ids: the same as tokenising row by row, kept on disk, cut into batches."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from socrates.errors import DataError
+from socrates.files import parquet_parts
+from socrates.fingerprint import SCRATCH_VARIABLE
+from socrates.model import encoding, prepared
+from socrates.model.encoding import encode, encode_parts, end_token, parts_of, token_ids
+from socrates.model.ragged import Ragged, join
+from socrates.model.shared import IGNORED
+from socrates.survey.prompts import answer_part, persona_expression, persona_part, scenario_part
+from socrates.training.batches import plain_dataset, shared_dataset
+from tests import tiny
+
+SHARED = Path(os.environ.get("SOCRATES_SHARED", tiny.ROOT.parent / "shared"))
+LAYOUTS = ["scenario_first", "persona_first"]
+sequences = st.lists(st.lists(st.integers(0, 99), max_size=5), max_size=6)
+
+
+@given(sequences, st.data())
+def test_ragged_holds_takes_and_joins_sequences(lists, data):
+    ragged = Ragged.of(lists, np.int32)
+    assert [part.tolist() for part in ragged] == lists
+    index = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=8)) if lists else []
+    taken = ragged.take(np.array(index, dtype=np.int64))
+    assert [part.tolist() for part in taken] == [lists[i] for i in index]
+    assert [part.tolist() for part in join([ragged, ragged])] == [part + part for part in lists]
+
+
+def row_by_row(table, tokenizer, layout):
+    """What an encoding means: three texts a row, tokenised apart, texts numbered as they appear."""
+    numbers: list[dict[str, int]] = [{}, {}, {}]
+    rows = []
+    personas = table.select(persona_expression())["persona"]
+    for row, persona in zip(table.iter_rows(named=True), personas, strict=True):
+        texts = (
+            scenario_part(row["stimuli"], layout),
+            persona_part(persona, layout),
+            answer_part(row["response"]),
+        )
+        ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        index = [known.setdefault(text, len(known)) for known, text in zip(numbers, texts, strict=True)]
+        rows.append((*ids[:2], [*ids[2], end_token(tokenizer)], index))
+    return rows
+
+
+def many_rows():
+    """More distinct texts than are tokenised whole, with pieces in common, and some awkward ends."""
+    rng = np.random.default_rng(0)
+    table = pl.concat([tiny.rows(40, seed) for seed in range(3)])
+    places = ["Lyon (Rhône). ", "the U.S.A.; ", "№ 7? ", "St. Gallen.  ", "x.y;\n", "end... "]
+    texts = [f"In {places[n % 6]}You wait {n % 50} min. {text}" for n, text in enumerate(table["stimuli"])]
+    return table.with_columns(stimuli=pl.Series(texts)).sample(
+        fraction=1, shuffle=True, seed=int(rng.integers(9))
+    )
+
+
+def tokenizers():
+    yield tiny.tokenizer()
+    folder = SHARED / "tokenizers/qwen2.5"
+    if folder.exists():
+        yield AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_encoding_equals_tokenising_row_by_row(layout, monkeypatch):
+    monkeypatch.setattr(encoding, "PROBED", 16)  # so that pieces are joined
+    monkeypatch.setattr(encoding, "TEXTS_AT_ONCE", 37)
+    table = many_rows()
+    for tokenizer in tokenizers():
+        expected = row_by_row(table, tokenizer, layout)
+        whole = encode(table, tokenizer, layout)
+        in_parts = encode_parts([table[:70], table[70:71], table[71:]], tokenizer, layout)
+        for data in (whole, in_parts):
+            for row, (scenario, persona, answer, index) in enumerate(expected):
+                own = persona if layout == "scenario_first" else persona + scenario
+                assert data.shared(row).tolist() == (scenario if layout == "scenario_first" else [])
+                assert data.own(row).tolist() == own
+                assert data.answer(row).tolist() == answer
+                found = data.scenario_of_row[row], data.persona_of_row[row], data.answer_of_row[row]
+                assert list(found) == index
+            own_lengths = [len(data.own(row)) for row in range(len(data))]
+            assert data.own_lengths().tolist() == own_lengths
+            assert data.shared_lengths().tolist() == [len(data.shared(row)) for row in range(len(data))]
+
+
+def test_texts_are_joined_from_pieces_only_where_the_tokenizer_allows_it(monkeypatch):
+    texts = [f"We waited. The tram {n % 9} came; Nobody rode it." for n in range(1200)]
+    calls = []
+
+    class Odd:
+        """Counts the letters before it: no piece can be tokenised on its own."""
+
+        def __call__(self, texts, **_):
+            calls.append(len(texts))
+            return {"input_ids": [list(range(len(text))) for text in texts]}
+
+    ids = token_ids(Odd(), texts)
+    assert [part.tolist() for part in ids] == [list(range(len(text))) for text in texts]
+    assert sum(calls) >= len(texts)
+    monkeypatch.setattr(encoding, "_token_ids", lambda tokenizer, texts: pytest.fail("not needed"))
+    assert len(token_ids(Odd(), [])) == 0
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_batches_hold_the_rows_in_their_order(layout):
+    data = encode(tiny.rows(7), tiny.tokenizer(), layout)
+    order = np.random.default_rng(1).permutation(len(data))
+    assert shared_dataset(order, 4)["rows"][:] == [order[i : i + 4].tolist() for i in range(0, len(order), 4)]
+    for row, item in zip(order, plain_dataset(data, order), strict=True):
+        prompt = [*data.shared(row), *data.own(row)]
+        assert item["input_ids"] == [*prompt, *data.answer(row)]
+        assert item["labels"] == [*[IGNORED] * len(prompt), *data.answer(row)]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A base folder with a tokenizer, and a scratch."""
+    monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "scratch"))
+    tiny.tokenizer().save_pretrained(tmp_path / "base")
+    (tmp_path / "base/config.json").write_text('{"model_type": "qwen2"}')
+    (tmp_path / "base/manifest.json").write_text('{"kind": "builtin"}')
+    return tmp_path
+
+
+def same(one, other):
+    for name in prepared.TEXTS:
+        np.testing.assert_array_equal(getattr(one, name).values, getattr(other, name).values)
+        np.testing.assert_array_equal(getattr(one, name).offsets, getattr(other, name).offsets)
+    for name in prepared.ROWS:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_a_prepared_encoding_is_made_once_and_read_back(folder, monkeypatch):
+    tables = [tiny.rows(9, seed=1), tiny.rows(4, seed=2)]
+    files = [folder / "train.parquet", folder / "val.parquet"]
+    for path, table in zip(files, tables, strict=True):
+        with parquet_parts(path) as write:
+            for part in (table[:5], table[5:]):
+                write(part)
+    assert sum(len(part) for part in parts_of(files[0])) == len(tables[0])
+    first = prepared.prepared(files, folder / "base", "scenario_first")
+    same(first, encode(pl.concat(tables), tiny.tokenizer(), "scenario_first"))
+    monkeypatch.setattr(prepared, "encode_parts", lambda *_: pytest.fail("tokenised again"))
+    same(prepared.prepared(files, folder / "base", "scenario_first"), first)
+    monkeypatch.undo()
+
+
+def test_another_table_or_layout_is_encoded_anew_and_old_encodings_go(folder):
+    path = folder / "train.parquet"
+    for people in range(1, 7):
+        tiny.rows(people).write_parquet(path)
+        assert len(prepared.prepared([path], folder / "base", "scenario_first")) == 3 * people
+    assert prepared.prepared([path], folder / "base", "persona_first").layout == "persona_first"
+    kept = [item for item in (folder / "scratch/encoded").iterdir() if item.is_dir()]
+    assert len(kept) == prepared.KEPT
+
+
+def test_a_missing_table_is_one_clear_line(folder):
+    with pytest.raises(DataError, match=r"none\.parquet: not found"):
+        prepared.prepared([folder / "none.parquet"], folder / "base", "scenario_first")
+
+
+def test_the_command_prepares_what_train_and_predict_ask_for(folder, monkeypatch):
+    from typer.testing import CliRunner
+
+    from socrates.__main__ import app
+
+    (folder / "params.yaml").write_text((tiny.ROOT / "params.yaml").read_text())
+    (folder / "models").mkdir()
+    (folder / "base").rename(folder / "models/base")
+    (folder / "data/splits").mkdir(parents=True)
+    for people, name in enumerate(("train", "val", "test"), start=1):
+        tiny.rows(people).write_parquet(folder / f"data/splits/{name}.parquet")
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(app, ["prepare", "--json"])
+    assert result.exit_code == 0, result.output
+    assert {stage: found["rows"] for stage, found in json.loads(result.stdout).items()} == {
+        "train": 9,
+        "predict": 9,
+    }
+    monkeypatch.setattr(prepared, "encode_parts", lambda *_: pytest.fail("tokenised again"))
+    files = [Path("data/splits/train.parquet"), Path("data/splits/val.parquet")]
+    assert len(prepared.prepared(files, Path("models/base"), "scenario_first")) == 9

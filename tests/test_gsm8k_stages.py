@@ -1,0 +1,179 @@
+"""The real stages of the word-problem pipeline on a two-layer model and a handful of steps."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from ruamel.yaml import YAML
+from safetensors.numpy import load_file
+from typer.testing import CliRunner, Result
+
+from socrates.__main__ import app
+from socrates.errors import DataError, ModelError
+from socrates.params import read_yaml
+from tests import tiny
+
+STEPS = 4
+
+
+def settings(folder: Path, **grpo: object) -> None:
+    raw = read_yaml(tiny.ROOT / "gsm8k/params.yaml")
+    raw["problems"]["synthetic"] |= {"train": 64, "test": 6, "max_steps": 1}
+    raw["model"]["tiny"] |= tiny.TINY.model_dump() | {"pretrain_steps": 3}
+    raw["grpo"] |= {
+        "global_batch": 8,
+        "micro_batch": 4,
+        "generations": 4,
+        "updates": 2,
+        "max_completion_length": 6,
+        "max_steps": STEPS,
+        "log_steps": 1,
+        "save_steps": 3,
+        "kl": 0.01,
+    } | grpo
+    raw["solve"] |= {
+        "samples": 2,
+        "pass_at": [1, 2],
+        "max_completion_length": 6,
+        "bootstrap": 50,
+        "transcripts": 2,
+    }
+    (folder / "gsm8k").mkdir(parents=True)
+    YAML().dump(raw, folder / "gsm8k/params.yaml")
+
+
+def train(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tiny.ROOT),
+        "OMP_NUM_THREADS": "1",
+        "SOCRATES_PROCESSES": "1",
+        "SOCRATES_SCRATCH": str(folder / "scratch"),
+    }
+    return subprocess.run(
+        [sys.executable, *(command or ("-m", "gsm8k.stages.train"))],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def stage(folder: Path, name: str, *arguments: str) -> None:
+    """Run a stage's ``main`` in this process: most of a stage's time is importing torch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [name, *arguments])
+        importlib.import_module(f"gsm8k.stages.{name}").main()
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which everything before train has run."""
+    folder = tmp_path_factory.mktemp("word-problems") / "run"
+    settings(folder)
+    stage(folder, "download")
+    stage(folder, "base")
+    return folder
+
+
+def copy(ready: Path, folder: Path, **grpo: object) -> Path:
+    """A run folder of its own on the same inputs, with some grpo params changed."""
+    settings(folder, **grpo)
+    (folder / "gsm8k/data").symlink_to(ready / "gsm8k/data")
+    (folder / "gsm8k/models").mkdir()
+    (folder / "gsm8k/models/base").symlink_to(ready / "gsm8k/models/base")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(ready: Path) -> Path:
+    result = train(ready)
+    assert result.returncode == 0, result.stderr
+    return ready
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return load_file(folder / "gsm8k/models/trained/model.safetensors")
+
+
+def test_the_pipeline_ends_in_figures_with_intervals_and_a_page_with_transcripts(done: Path) -> None:
+    for model in ("base", "trained"):
+        stage(done, "solve", model)
+    stage(done, "evaluate")
+    stage(done, "report")
+    found = json.loads((done / "gsm8k/metrics/evaluate.json").read_text())
+    for decoding, rates in (
+        ("greedy", {"exact", "strict_format"}),
+        ("sampled", {"exact", "pass@1", "pass@2"}),
+    ):
+        assert found[decoding]["problems"] == 6
+        for side in ("base", "trained", "difference"):
+            assert rates <= set(found[decoding][side])
+            assert all({"value", "low", "high"} == set(one) for one in found[decoding][side].values())
+    attempts = pl.read_parquet(done / "gsm8k/data/attempts/trained.parquet")
+    assert attempts.group_by("problem_id", "decoding").len()["len"].sort().to_list() == [1] * 6 + [2] * 6
+    page = (done / "gsm8k/metrics/report.html").read_text()
+    assert page.count('class="cell"') == 2 and "<script" not in page
+    assert (done / "gsm8k/metrics/report.md").read_text().count("Reference:") == 2
+
+
+def test_the_trained_folder_and_the_curves_are_complete(done: Path) -> None:
+    names = {path.name for path in (done / "gsm8k/models/trained").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "training.json"} <= names
+    assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in names)
+    curves = pl.read_csv(done / "gsm8k/metrics/train.csv")
+    assert curves["step"].to_list() == list(range(1, STEPS + 1))
+    generated = curves.filter(pl.col("step") % 2 == 1)  # each batch of completions serves two steps
+    for name in ("reward", "correctness", "tags", "completion_tokens", "truncated"):
+        assert generated[name].null_count() == 0, name
+    for name in ("kl", "entropy", "clipped", "loss"):
+        assert curves[name].null_count() == 0, name
+    log = (done / "runs/gsm8k.jsonl").read_text()
+    assert log.count('"event": "step"') == STEPS and log.count('"event": "reward"') == STEPS // 2
+
+
+def test_killed_and_resumed_it_ends_with_the_same_weights_and_curves(done: Path, tmp_path: Path) -> None:
+    # The checkpoint of step 3 lies between two uses of the same completions.
+    folder = copy(done, tmp_path / "killed")
+    killed = train(folder, str(tiny.ROOT / "tests/killing.py"), "4:training", "gsm8k.stages.train")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    result = train(folder)
+    assert result.returncode == 0 and "resuming from" in result.stdout, result.stderr
+    expected = weights(done)
+    for name, values in weights(folder).items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-7)
+    curves = [(one / "gsm8k/metrics/train.csv").read_text() for one in (done, folder)]
+    assert curves[0] == curves[1]
+
+
+def ask(folder: Path, *arguments: str) -> Result:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return CliRunner().invoke(app, ["solve", *arguments])
+
+
+def test_solve_prints_reasoning_and_answer(done: Path) -> None:
+    question = "Ada has 3 pens. Ada finds 2 more. How many pens does Ada have now?"
+    result = ask(done, question, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert {"reasoning", "answer", "strict_format", "completion"} <= set(found)
+    assert "answer: " in ask(done, question, "--base").stdout
+
+
+def test_solve_refuses_an_empty_question_and_a_model_that_is_not_there(done: Path, tmp_path: Path) -> None:
+    assert isinstance(ask(done, " ").exception, DataError)
+    missing = ask(copy(done, tmp_path / "run"), "How many?").exception
+    assert isinstance(missing, ModelError) and "models/trained: not found; run dvc repro" in str(missing)

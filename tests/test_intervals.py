@@ -1,0 +1,104 @@
+"""Intervals and p-values: against closed forms, and how often they are right."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from socrates.evaluation import intervals
+from socrates.evaluation.intervals import Pooled, difference_interval, interval, mean_of, quantile_intervals
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_equal_studies_have_an_interval_of_no_width() -> None:
+    found = interval(mean_of(np.full(5, 0.2)), 100, rng())
+    assert (found.low, found.high, found.sign) == (found.value, found.value, 1)
+    assert interval(mean_of(np.array([0.2, np.nan])), 100, rng()).low is None
+    assert interval(mean_of(np.array([np.nan])), 100, rng()).value is None
+
+
+def test_without_draws_a_mean_has_students_t() -> None:
+    x = rng().normal(0.3, size=12)
+    found = interval(mean_of(x), 0, rng())
+    expected = stats.ttest_1samp(x, 0)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert found.p == pytest.approx(expected.pvalue)
+
+
+def test_intervals_cover_about_as_often_as_they_say() -> None:
+    draw, covered = rng(), 0
+    for _ in range(300):
+        found = interval(mean_of(draw.gamma(4, 0.04, 20)), 300, draw)
+        covered += found.low <= 0.16 <= found.high  # type: ignore[operator]
+    assert 0.91 <= covered / 300 <= 0.99
+
+
+def test_resampled_respondents_neither_shift_nor_double_an_interval() -> None:
+    x = rng().gamma(4, 0.04, 20)
+    noise = rng(1).normal(
+        0, 0.02, (20, 200)
+    )  # respondents a third as noisy as studies, resamples all too high
+    alone = interval(mean_of(x), 4000, rng(2))
+    both = interval(mean_of(x, x[:, None] + noise + 0.1), 4000, rng(2))
+    assert both.low == pytest.approx(alone.low, abs=0.006)
+    assert both.high == pytest.approx(alone.high, abs=0.006)
+    assert (both.low, both.high) != (alone.low, alone.high)
+
+
+def test_a_correlation_is_numpys_and_stays_inside_its_range() -> None:
+    x, study = rng().normal(size=60), np.repeat(np.arange(6), 10)
+    y = x + rng(1).normal(size=60)
+    figure = Pooled(intervals.correlation, intervals.moments(x, y, study, 6), None, intervals.fisher, np.tanh)
+    found = interval(figure, 500, rng())
+    assert found.value == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert -1 <= found.low < found.value < found.high <= 1
+    change = interval(figure.minus(figure), 500, rng())
+    assert (change.value, change.sign) == (0, 0)
+
+
+@pytest.mark.parametrize("n", [6, 9])
+def test_differences_are_those_that_flipping_signs_allows(n: int) -> None:
+    x = rng(n).normal(0.4, size=n)
+    found = difference_interval(x, 100, rng())
+    means = [np.mean(np.array(signs) * x) for signs in itertools.product([1, -1], repeat=n)]
+    assert found.p == pytest.approx(2 * min(np.mean(np.array(means) >= x.mean() - 1e-12), 0.5))
+
+    def rejected(shift: float) -> bool:
+        moved = [np.mean(np.array(signs) * (x - shift)) for signs in itertools.product([1, -1], repeat=n)]
+        centre = (x - shift).mean()
+        return 2 * min(np.mean(moved >= centre - 1e-12), np.mean(moved <= centre + 1e-12)) <= 0.05
+
+    assert not rejected(found.low + 1e-6) and not rejected(found.high - 1e-6)
+    assert rejected(found.low - 1e-6) and rejected(found.high + 1e-6)
+
+
+@pytest.mark.parametrize("n", [6, 20])
+def test_equal_predictors_are_seldom_called_different(n: int) -> None:
+    draw = rng(n)
+    found = [difference_interval(draw.standard_t(2, n), 400, draw) for _ in range(600)]
+    assert 0.01 <= np.mean([f.sign != 0 for f in found]) <= 0.08
+    assert all((f.sign != 0) == (f.p <= 0.05) for f in found)
+
+
+def test_five_studies_fall_back_on_students_t() -> None:
+    x = np.array([0.1, 0.2, 0.15, 0.12, 0.18])
+    assert difference_interval(x, 1000, rng()) == interval(mean_of(x), 0, rng())
+    assert difference_interval(np.zeros(8), 1000, rng()).sign == 0
+
+
+def test_quartiles_are_numpys_and_their_intervals_cover() -> None:
+    draw, covered = rng(), 0
+    for _ in range(200):
+        study = np.repeat(np.arange(15), 8)
+        values = draw.normal(0, 0.5, 15)[study] + draw.normal(size=120)
+        found = quantile_intervals(values, study, (25.0, 50.0), 300, draw)
+        assert [f.value for f in found] == pytest.approx(np.percentile(values, [25, 50]))
+        covered += found[1].low <= 0 <= found[1].high
+    assert 0.9 <= covered / 200 <= 1
+    assert quantile_intervals(np.full(3, np.nan), np.arange(3), (50.0,), 9, draw)[0].value is None

@@ -1,0 +1,140 @@
+"""What must hold of every metric on any survey: bounds, perfect scores, and what may not matter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss
+
+from benchmarks.prediction_world import world
+from socrates.evaluation import distance, groups, individual, intervals, predictors, scores
+from socrates.evaluation.cells import Predictor, Survey, read_predictions
+from socrates.evaluation.registry import METRICS, metric
+from socrates.params.evaluate import Evaluate
+
+ROOT = Path(__file__).resolve().parents[1]
+PARAMS = Evaluate(
+    min_cell_size=2, constant_cells="exclude", draws=2, temperature=0.6, top_p=0.9, bootstrap=40,
+    permutations=20, min_group_size=5, plot_cells=3, seed=1,
+)  # fmt: skip
+slow = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+surveys = st.tuples(
+    st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), st.integers(3, 12), st.integers(0, 99)
+)
+
+
+def made(shape: tuple[int, int, int, int, int]) -> tuple[Survey, Predictor]:
+    *size, seed = shape
+    predictions, _ = world(*size, {"adapter": 0.3}, seed)
+    return read_predictions(predictions["adapter"], Path("made"), "adapter")
+
+
+def perfect(survey: Survey) -> Predictor:
+    """Every respondent's own answer, with certainty."""
+    return Predictor("adapter", [np.eye(len(b.options))[b.answers] for b in survey.blocks])
+
+
+def figures(survey: Survey, predictor: Predictor) -> dict[str, intervals.Interval]:
+    guess = predictors.uniform(survey)
+    found, uniform = scores.score(survey, predictor, PARAMS), scores.score(survey, guess, PARAMS)
+    scores.resample_respondents(survey, [(found, predictor), (uniform, guess)], PARAMS)
+    scores.add_pooled(survey, [found, uniform], uniform)
+    accuracy = {predictor.name: found.rows.accuracy}  # type: ignore[union-attr]
+    parts = groups.served(survey, [predictor], accuracy, PARAMS.min_group_size, PARAMS.min_cell_size)
+    if parts:
+        found.pooled |= {f"groups.{key}": gap for key, gap in groups.figures(parts).items()}
+    scores.add_figures(survey, found, PARAMS)
+    return found.figures
+
+
+@slow
+@given(surveys)
+def test_no_figure_leaves_its_range_nor_its_interval(shape: tuple[int, int, int, int, int]) -> None:
+    for key, found in figures(*made(shape)).items():
+        known = metric(key)
+        if found.value is None:
+            continue
+        assert np.isfinite(found.value), key
+        assert known.low is None or found.value >= known.low - 1e-6, key
+        assert known.high is None or found.value <= known.high + 1e-6, key
+        if found.low is not None:
+            assert found.low - 1e-9 <= found.value <= found.high + 1e-9, key
+
+
+@slow
+@given(surveys)
+def test_a_perfect_predictor_has_the_best_value_of_every_metric(
+    shape: tuple[int, int, int, int, int],
+) -> None:
+    survey, _ = made(shape)
+    found = figures(survey, perfect(survey))
+    best = {
+        **dict.fromkeys(("wasserstein", "clipped.wasserstein", "stated.wasserstein", "drawn.wasserstein"), 0),
+        **dict.fromkeys(("wasserstein_cells", "tvd", "jensen_shannon", "mae", "rmse", "brier"), 0),
+        **dict.fromkeys(("log_likelihood", "calibration_error", "drawn.wasserstein_sd"), 0),
+        **dict.fromkeys(("groups.accuracy_gap", "groups.wasserstein_gap", "effects.residual_sd"), 0),
+        **dict.fromkeys(("accuracy", "accuracy_median", "exact_match", "within_one", "pearson"), 1),
+        **dict.fromkeys(("drawn.accuracy", "drawn.exact_match", "entropy_ratio", "spread_ratio"), 1),
+        **dict.fromkeys(("cells_w_zero", "cells_w_below_0_1", "cells_w_below_0_3"), 1),
+        **dict.fromkeys(("effects.r", "effects.slope", "effects.size_ratio", "effects.sign_accuracy"), 1),
+        "simbench": 100,
+    }
+    for key, value in best.items():
+        if found.get(key) is not None and found[key].value is not None:
+            assert found[key].value == pytest.approx(value, abs=1e-5), key
+    assert found["brier"].value is not None
+
+
+@slow
+@given(surveys, st.integers(0, 99))
+def test_every_error_is_seen(shape: tuple[int, int, int, int, int], seed: int) -> None:
+    survey, _ = made(shape)
+    right = perfect(survey)
+    which = seed % len(survey.blocks)
+    moved = [p.copy() for p in right.blocks]
+    moved[which][0] = np.roll(moved[which][0], 1)
+    wrong = individual.individual(survey, Predictor("adapter", moved))
+    clean = individual.individual(survey, right)
+    for key in ("accuracy", "accuracy_median", "exact_match", "log_likelihood"):
+        assert getattr(wrong, key).mean() < getattr(clean, key).mean(), key
+    for key in ("squared_error", "brier"):
+        assert getattr(wrong, key).mean() > getattr(clean, key).mean(), key
+
+
+def test_distances_do_not_care_which_side_is_which() -> None:
+    rng = np.random.default_rng(0)
+    p, q = rng.dirichlet(np.ones(6), (2, 50))
+    gap = np.full((50, 5), 0.2)
+    for measure in (
+        distance.total_variation,
+        distance.jensen_shannon,
+        lambda a, b: distance.wasserstein(a, b, gap),
+    ):
+        np.testing.assert_allclose(measure(p, q), measure(q, p))
+        assert (measure(p, q) > 0).all() and np.abs(measure(p, p)).max() < 1e-12
+    np.testing.assert_allclose(
+        distance.ratio(distance.entropy(p), distance.entropy(q)),
+        1 / distance.ratio(distance.entropy(q), distance.entropy(p)),
+    )
+
+
+def test_brier_and_pearson_are_those_of_other_libraries() -> None:
+    survey, model = made((1, 1, 1, 60, 4))
+    found = individual.individual(survey, model)
+    (block,), (p,) = survey.blocks, model.blocks
+    labels = list(range(len(block.options)))
+    expected = brier_score_loss(block.answers, p, labels=labels, scale_by_half=False)
+    assert found.brier.mean() == pytest.approx(expected, abs=1e-5)
+    study = np.zeros(len(found.truth), dtype=np.int64)
+    sums = intervals.moments(found.mean.astype(float), found.truth.astype(float), study, 1)[0]
+    assert intervals.correlation(sums) == pytest.approx(np.corrcoef(found.mean, found.truth)[0, 1], abs=1e-5)
+
+
+def test_every_metric_is_defined_in_the_documentation() -> None:
+    text = (ROOT / "docs" / "measurement.md").read_text(encoding="utf-8")
+    missing = [key for key in METRICS if f"`{key}`" not in text]
+    assert not missing

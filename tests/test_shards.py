@@ -1,0 +1,280 @@
+"""Prediction in batches, by several processes, and after a kill: always the same table."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from socrates.errors import ModelError
+from socrates.launch import Place
+from socrates.model.base import file_hashes
+from socrates.model.encoding import encode
+from socrates.params import load, read_yaml
+from socrates.params.model import Model
+from socrates.params.predict import Predict
+from socrates.params.prompt import Prompt
+from socrates.prediction import distributions as module
+from socrates.prediction import shards
+from socrates.prediction.distributions import (
+    LARGEST,
+    PROBE,
+    Budget,
+    Job,
+    budget_within,
+    find_budget,
+    first_twins,
+)
+from socrates.prediction.predict import predict_table
+from socrates.survey.resolution import resolve_scales
+from tests import tiny
+
+LAYOUTS = ["scenario_first", "persona_first"]
+
+
+def job(layout, people=8, copies=1):
+    table = resolve_scales(tiny.rows(people), tiny.rows(people))
+    table = pl.concat([table] * copies)
+    return Job(tiny.tokenizer(), encode(table, tiny.tokenizer(), layout), table["scale"].to_list()), table
+
+
+def greedy(job, scales, tokens_per_batch):
+    """What cut() means, row by row."""
+    data = job.data
+    alike = (
+        data.scenario_of_row
+        if data.layout == "scenario_first"
+        else [len(data.own(row)) for row in range(len(data))]
+    )
+    batches, tokens, last = [], 0, None
+    for row in sorted(job.rows, key=lambda row: (scales[row], alike[row], row)):
+        own = len(data.own(row)) + job.tries[scales[row]].nodes
+        stem = len(data.shared(row))
+        same = last is not None and data.scenario_of_row[last] == data.scenario_of_row[row]
+        cost = own if same else own + stem
+        if last is None or scales[last] != scales[row] or tokens + cost > tokens_per_batch:
+            batches.append([])
+            tokens, cost = 0, own + stem
+        batches[-1].append(int(row))
+        tokens, last = tokens + cost, row
+    return batches
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("tokens_per_batch", [64, 300, 1000, 10**6])
+def test_batches_are_filled_row_by_row(layout, tokens_per_batch):
+    made, table = job(layout, people=20)
+    works = list(made.cut(made.rows, tokens_per_batch))
+    assert [work.rows.tolist() for work in works] == greedy(made, table["scale"].to_list(), tokens_per_batch)
+    assert all(made.tokens(work) <= tokens_per_batch or len(work.rows) == 1 for work in works)
+
+
+def test_rows_of_like_length_are_computed_together_where_nothing_is_shared():
+    made, table = job("persona_first", people=30)
+    scales = table["scale"].to_list()
+    rows = np.concatenate([work.rows for work in made.cut(made.rows, 500)])
+    for notation in made.notations:
+        lengths = [len(made.data.own(row)) for row in rows if scales[row] == notation]
+        assert lengths == sorted(lengths) and len(set(lengths)) > 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_identical_prompt_is_computed_once(layout, monkeypatch):
+    made, table = job(layout, people=4, copies=3)
+    computed = []
+    monkeypatch.setattr(
+        module,
+        "_log_probabilities",
+        lambda model, data, trie, rows: (
+            computed.extend(rows) or np.zeros((len(rows), len(trie.on_path)), np.float32)
+        ),
+    )
+    found = made.for_all_rows(
+        made.compute(tiny.model(), work, Budget(10**6)) for work in made.cut(made.rows, 10**6)
+    )
+    assert sorted(computed) == list(range(len(table) // 3))
+    assert len(found.probabilities) == len(table)
+
+
+def test_twins_are_the_first_rows_with_equal_keys():
+    a, b = np.array([0, 1, 0, 1, 0]), np.array([2, 0, 2, 1, 0])
+    assert first_twins(a, b).tolist() == [0, 1, 0, 3, 4]
+    assert first_twins(np.zeros(0, np.int64)).tolist() == []
+
+
+def test_what_ran_out_of_memory_is_not_tried_again(monkeypatch):
+    made, _ = job("scenario_first", people=12)
+    sizes = []
+
+    def small(model, data, trie, rows):
+        sizes.append(len(rows))
+        if len(rows) > 3:
+            raise torch.OutOfMemoryError
+        return np.zeros((len(rows), len(trie.on_path)), np.float32)
+
+    monkeypatch.setattr(module, "_log_probabilities", small)
+    budget = Budget(10**6)
+    model = tiny.model()
+    works = list(made.cut(made.rows, budget.tokens))
+    assert [made.compute(model, works[0], budget).rows.tolist()] == [works[0].rows.tolist()]
+    assert max(sizes) == 12 and budget.tokens < made.tokens(works[0])
+    sizes.clear()
+    made.compute(model, works[0], budget)
+    assert max(sizes) <= 3
+
+
+def test_too_little_memory_for_one_respondent_is_one_clear_line(monkeypatch):
+    made, _ = job("scenario_first", people=3)
+
+    def never(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(module, "_log_probabilities", never)
+    with pytest.raises(ModelError, match=r"out of memory with one respondent .* predict\.max_options"):
+        made.compute(tiny.model(), next(made.cut(made.rows, 10**6)), Budget(10**6))
+
+
+def test_the_budget_follows_the_free_memory():
+    assert budget_within(free=100 * 2**20, used=2**20, tokens=200) == 11 * 1024  # 0.6 of 20,000 tokens
+    assert budget_within(free=0, used=2**20, tokens=200) == PROBE
+    assert budget_within(free=2**50, used=1, tokens=200) == LARGEST
+    made, _ = job("scenario_first", people=1)
+    assert find_budget(tiny.model(), made) == module.ON_CPU
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which everything before predict has run, on a random model."""
+    folder = tmp_path_factory.mktemp("ready")
+    raw = read_yaml(tiny.ROOT / "params.yaml")
+    raw["model"]["quantization"] = "none"
+    raw["prompt"]["max_length"] = 320
+    raw["predict"]["tokens_per_batch"] = 400
+    YAML().dump(raw, folder / "params.yaml")
+    (folder / "data/splits").mkdir(parents=True)
+    rows = tiny.rows(12)
+    long = (
+        pl.when(pl.col("participant") == 5)
+        .then(pl.lit("word " * 400) + pl.col("stimuli"))
+        .otherwise("stimuli")
+    )
+    rows.write_parquet(folder / "data/splits/train.parquet")
+    rows.with_columns(stimuli=long).write_parquet(folder / "data/splits/test.parquet")
+    base = folder / "models/base"
+    tiny.model().save_pretrained(base)
+    tiny.tokenizer().save_pretrained(base)
+    (base / "manifest.json").write_text(json.dumps({"kind": "builtin", "files": file_hashes(base)}))
+    return folder
+
+
+def predict(ready: Path, folder: Path, *command: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
+    """The real stage in a folder of its own on the same inputs."""
+    folder.mkdir(exist_ok=True)
+    for name in ("params.yaml", "models"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ready / name)
+    (folder / "data").mkdir(exist_ok=True)
+    if not (folder / "data/splits").exists():
+        (folder / "data/splits").symlink_to(ready / "data/splits")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tiny.ROOT),
+        "OMP_NUM_THREADS": "1",
+        "SOCRATES_PROCESSES": str(processes),
+        "SOCRATES_SCRATCH": str(folder / "scratch"),
+    }
+    return subprocess.run(
+        [sys.executable, *(command or ("-m", "stages.predict")), "base"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "data/predictions/base").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def done(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prediction by one process."""
+    folder = tmp_path_factory.mktemp("done")
+    result = predict(ready, folder)
+    assert result.returncode == 0, result.stderr
+    assert "33 of 36 rows; excluded: longer than prompt.max_length 3" in result.stdout
+    return folder
+
+
+def test_the_stage_writes_what_predicting_in_memory_gives(ready: Path, done: Path) -> None:
+    train, test = (pl.read_parquet(ready / f"data/splits/{name}.parquet") for name in ("train", "test"))
+    sections = [load(section, ready / "params.yaml") for section in (Model, Prompt, Predict)]
+    table, manifest = predict_table(test, train, ready / "models/base", None, *sections)
+    assert table.equals(pl.read_parquet(done / "data/predictions/base/predictions.parquet"))
+    assert manifest == json.loads(outputs(done)["manifest.json"])
+    assert manifest["excluded"]["longer than prompt.max_length"] == 3
+    assert table["sample_id"].to_list() == [n for n in test["sample_id"] if n // 3 != 5]
+
+
+def test_two_processes_write_the_same_bytes(ready: Path, done: Path, tmp_path: Path) -> None:
+    result = predict(ready, tmp_path / "run", processes=2)
+    assert result.returncode == 0, result.stderr
+    assert outputs(tmp_path / "run") == outputs(done)
+
+
+KILLED = """
+import os, signal, sys
+from socrates.prediction import shards
+from stages.predict import main
+write, written = shards.write_part, []
+def write_and_die(path, parts):
+    write(path, parts)
+    written.append(path)
+    if len(written) == 3:
+        (path.parent / ".part-000009.npz.torn.partial").write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+shards.write_part = write_and_die
+main()
+"""
+
+
+def test_a_killed_prediction_goes_on(ready: Path, done: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert predict(ready, folder, "-c", KILLED).returncode == -signal.SIGKILL
+    assert not (folder / "data/predictions").exists()
+    parts = sorted((folder / "scratch/predict").glob("*/part-*.npz"))
+    assert [path.name for path in parts] == [f"part-{n:06d}.npz" for n in range(3)]
+    counting = (
+        KILLED.replace("if len(written) == 3:", "if False:") + "print('computed', [p.name for p in written])"
+    )
+    result = predict(ready, folder, "-c", counting)
+    assert result.returncode == 0, result.stderr
+    computed = result.stdout.split("computed")[1]
+    assert "part-000003" in computed and "part-000002" not in computed
+    assert outputs(folder) == outputs(done)
+    assert not list((folder / "scratch/predict").iterdir())  # the parts have done their work
+
+
+def test_every_shard_belongs_to_exactly_one_process(tmp_path: Path) -> None:
+    made, _ = job("scenario_first", people=20)
+    works = list(made.cut(made.rows, 300))
+    cut = shards.cut_shards(works, len(made.rows))
+    assert [row for shard in cut for work in shard for row in work.rows] == [
+        row for w in works for row in w.rows
+    ]
+    for rank in range(3):
+        shards.compute_shards(made, cut, tmp_path, Place(rank, 3), Budget(300), tiny.model, "predict")
+        assert len(list(tmp_path.iterdir())) == sum(n % 3 <= rank for n in range(len(cut)))
+    found = made.for_all_rows(shards.read_part(shards.part_path(tmp_path, n)) for n in range(len(cut)))
+    alone = made.for_all_rows(made.compute(tiny.model(), work, Budget(300)) for work in works)
+    np.testing.assert_array_equal(found.probabilities.values, alone.probabilities.values)
+    np.testing.assert_array_equal(found.mass, alone.mass)
