@@ -50,4 +50,14 @@ compare: env  ## two runs, paired by cell: make compare A=rev B=rev (or workspac
 paper-baseline: env  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
 	python -m socrates.evaluation.paper_baseline
 
-.PHONY: help env env-dev repro gsm8k watch test check preset compare paper-baseline
+bench: env  ## the CPU benchmarks of docs/performance.md, a few minutes each
+	python -m benchmarks.training_speed
+	python -m benchmarks.training_memory
+	python -m benchmarks.prediction_speed scoring
+	python -m benchmarks.prediction_speed sampling
+	python -m benchmarks.prediction_speed seed
+
+bench-gpu: env  ## the benchmarks of one GPU: one table, under nine minutes, fetches nothing
+	python -m benchmarks.gpu
+
+.PHONY: help env env-dev repro gsm8k watch test check preset compare paper-baseline bench bench-gpu

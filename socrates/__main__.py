@@ -8,7 +8,20 @@ from __future__ import annotations
 import typer
 
 from socrates import errors
-from socrates.commands import card, doctor, estimate, merge, prepare, publish, solve
+from socrates.commands import (
+    audit,
+    card,
+    chat,
+    doctor,
+    estimate,
+    experiment,
+    merge,
+    predict,
+    prepare,
+    publish,
+    serve,
+    solve,
+)
 
 app = typer.Typer(
     name="socrates",
@@ -23,6 +36,11 @@ def main() -> None:
     """Commands are registered below, in the order that help shows them."""
 
 
+app.command(epilog=predict.EPILOG)(predict.predict)
+app.command(epilog=experiment.EPILOG)(experiment.experiment)
+app.command(epilog=serve.EPILOG)(serve.serve)
+app.command(epilog=audit.EPILOG)(audit.audit)
+app.command(hidden=True, context_settings=chat.ANYTHING)(chat.chat)
 app.command()(doctor.doctor)
 app.command()(estimate.estimate)
 app.command()(prepare.prepare)
@@ -30,7 +48,6 @@ app.command()(solve.solve)
 app.command()(merge.merge)
 app.command()(card.card)
 app.command()(publish.publish)
-
 
 if __name__ == "__main__":
     errors.run(lambda: app(prog_name="python -m socrates"))

@@ -95,6 +95,7 @@ FLOORS = {
     "prediction": 3,
     "evaluation": 3,
     "reporting": 4,
+    "use": 4,
 }
 
 

@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from bitsandbytes.nn import Linear4bit
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from peft import PeftModel
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
 from socrates.errors import ModelError
 from socrates.files import json_text, sha256
 from socrates.params.model import Model
+
+if TYPE_CHECKING:  # these take seconds to import: only where they are used
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
@@ -37,6 +30,9 @@ def pin_hub(params: Model, folder: Path) -> str:
         ModelError: the hub cannot be reached and the cache lacks the revision, or the revision has
             no safetensors.
     """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
     try:
         cache = Path(snapshot_download(params.name, revision=params.revision, allow_patterns=HUB_FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -59,7 +55,9 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a base folder (or of the hub revision its manifest names)."""
-    name, options = _where(folder)
+    from transformers import AutoTokenizer
+
+    name, options = where(folder)
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
 
 
@@ -68,7 +66,9 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
 
     Compute is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower.
     """
-    name, options = _where(folder)
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    name, options = where(folder)
     dtype = compute_dtype()
     if params.quantization == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(
@@ -86,12 +86,21 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
         use_safetensors=True,
         **options,
     )
+    keep_unpacked(model)
+    return model
+
+
+def keep_unpacked(model: PreTrainedModel) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16.
+
+    It does so for bfloat16 inference at the first evaluation; training cannot go on from there, and
+    float32 is what we compute in.
+    """
+    from bitsandbytes.nn import Linear4bit
+
     for module in model.modules():
         if isinstance(module, Linear4bit):
-            # Where a CPU has AVX512-BF16, bitsandbytes repacks weights for bfloat16 inference at the
-            # first evaluation; training cannot go on from there, and float32 is what we compute in.
             module.support_avx512bf16_for_cpu = False
-    return model
 
 
 def load_model(base: Path, adapter: Path | None, params: Model) -> PreTrainedModel | PeftModel:
@@ -103,6 +112,17 @@ def load_model(base: Path, adapter: Path | None, params: Model) -> PreTrainedMod
     model = load_base(base, params)
     if adapter is None:
         return model
+    return with_adapter(model, adapter, base)
+
+
+def with_adapter(model: PreTrainedModel, adapter: Path, base: Path) -> PeftModel:
+    """``model``, that of the folder ``base``, with the layers of an adapter folder beside its own.
+
+    Raises:
+        ModelError: the folder holds no adapter that fits the model.
+    """
+    from peft import PeftModel
+
     try:
         return PeftModel.from_pretrained(model, str(adapter))
     except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -121,9 +141,11 @@ def compute_dtype() -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_available() else torch.float32
 
 
-def _where(folder: Path) -> tuple[str, dict[str, Any]]:
-    """What to give ``from_pretrained`` for a base folder."""
+def where(folder: Path) -> tuple[str, dict[str, Any]]:
+    """What to give ``from_pretrained`` for a base folder, or for a model that was saved whole."""
     path = folder / "manifest.json"
+    if not path.exists() and (folder / "config.json").exists():
+        return str(folder), {}
     try:
         manifest = json.loads(path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):

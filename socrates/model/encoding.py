@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from socrates.errors import ModelError
 from socrates.model.ragged import Ragged, join, offsets_of
 from socrates.survey.prompts import Layout, answer_part, persona_expression, persona_part, scenario_part
 from socrates.survey.tables import RESPONSES, read_table
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Ids = NDArray[np.int32]
 EMPTY: Ids = np.zeros(0, dtype=np.int32)
@@ -149,6 +152,8 @@ def encode_parts(
 ) -> Encoded:
     """Token ids of the rows of several tables with :data:`COLUMNS`, one table after another.
 
+    A column ``persona`` with the text itself takes the place of ``demographic``.
+
     A table is let go when the next is asked for: memory is that of the distinct texts and three
     numbers a row.
     """
@@ -156,7 +161,8 @@ def encode_parts(
     stimuli, personas, responses = _Distinct(), _Distinct(), _Distinct()
     for table in tables:
         stimuli.add(*_distinct(table["stimuli"]))
-        personas.add(*_distinct_personas(table["demographic"]))
+        given = "persona" in table.columns
+        personas.add(*(_distinct(table["persona"]) if given else _distinct_personas(table["demographic"])))
         responses.add(*_distinct(table["response"]))
     scenario_texts, scenario_of_row = stimuli.finish()
     persona_texts, persona_of_row = personas.finish()

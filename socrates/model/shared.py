@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from transformers import AttentionInterface, PreTrainedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 NAME = "shared_scenario"
 IGNORED = -100  # the label of tokens that carry no loss
@@ -173,6 +175,9 @@ def _keep_scored(_: torch.nn.Module, __: Any, inputs: dict[str, Any], output: An
 
 def use_shared_attention(model: PreTrainedModel) -> None:
     """Make ``model`` read packed trees from now on."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, attention)
     model.set_attn_implementation(NAME)
     backbone = model.base_model
     if _keep_scored not in backbone._forward_hooks.values():
@@ -188,6 +193,3 @@ def shared_attention(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(before)
-
-
-AttentionInterface.register(NAME, attention)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from socrates.errors import ModelError
 from socrates.model.encoding import Encoded, Ids, end_token, stems, token_ids
@@ -25,6 +23,10 @@ from socrates.model.shared import branch_offsets, pack, use_shared_attention
 from socrates.prediction.trie import Trie, build
 from socrates.survey.prompts import answer_part
 from socrates.survey.scales import scale
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ON_CPU = 16384  # packed tokens of a pass where predict.tokens_per_batch is null
 PROBE = 2048  # packed tokens of the pass that tells what a token takes on a GPU
@@ -152,7 +154,8 @@ class Job:
         Raises:
             ModelError: the memory cannot hold a single respondent.
         """
-        use_shared_attention(causal_model(model))
+        if not hasattr(model, "reads_trees"):
+            use_shared_attention(causal_model(model))
         model.eval()
         trie = self.tries[work.scale]
         parts: list[NDArray[np.float32]] = []
@@ -225,7 +228,7 @@ def budget_within(free: int, used: int, tokens: int) -> int:
 
 def causal_model(model: Any) -> Any:
     """The language model itself, with any adapter's layers in it, without PEFT's wrapper."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @torch.inference_mode()

@@ -34,6 +34,9 @@ SEVERAL_GPUS = 0.9  # assumed: of N times one GPU's speed
 START_SECONDS_PER_GB = 10.0  # assumed: reading and quantising the weights, per 10^9 bytes
 OVERHEAD = 1.5 * GIB  # assumed: CUDA context, workspaces, DeepSpeed's buffers
 FRAGMENTED = 1.1  # assumed: of the other memory, lost between blocks
+ANSWER_TOKENS = (
+    4  # of a row: at most three digits and the end; where a scenario is shared, only they have logits
+)
 LOGIT_BYTES = 10  # a logit in bfloat16, in float32, and its gradient in float32
 CPU_RATE = 2e10  # operations per second of one core in float32; assumed
 
@@ -191,7 +194,7 @@ def memory(
         "adapter and its gradients": 2 * trainable / over[3] + 4 * trainable / over[2],
         "optimiser": 0.0 if deepspeed.offload else state,
         "activations": float(kept),
-        "logits": float(LOGIT_BYTES * tokens * form.vocab),
+        "logits": float(LOGIT_BYTES * _scored(work, train, tokens) * form.vocab),
     }
     lost = (FRAGMENTED - 1) * sum(held.values())
     return {**held, "between blocks": lost, "context and buffers": OVERHEAD}
@@ -199,9 +202,14 @@ def memory(
 
 def operations(form: Shape, work: Workload, train: Train) -> float:
     """Floating point operations of the run (see the module's formula)."""
-    weights = form.linear + form.head
-    passes = 6 if train.gradient_checkpointing else 4
-    return weights * (passes * work.tokens + 2 * work.evaluation_tokens)
+    of_pass = form.linear * work.pass_tokens + form.head * _scored(work, train, work.pass_tokens)
+    each = 6 if train.gradient_checkpointing else 4
+    return of_pass * (each * work.passes + 2 * work.evaluation_passes)
+
+
+def _scored(work: Workload, train: Train, tokens: float) -> float:
+    """Tokens that reach the vocabulary, of a pass of ``tokens``."""
+    return work.micro * ANSWER_TOKENS if train.share_scenario else tokens
 
 
 def needs(

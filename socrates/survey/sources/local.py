@@ -135,7 +135,7 @@ def read_alpaca(path: Path) -> pl.DataFrame:
                     "demographic": demographic,
                     "stimuli": scenario,
                     "response": answer["answer"] if answer else None,
-                    "unknown_labels": unknown_labels,
+                    "unknown_labels": list(unknown_labels),
                 }
             )
             of_study[study] += 1
@@ -174,27 +174,24 @@ def split_input(text: str) -> tuple[str, str | None]:
     return (match["persona"] or "", match["scenario"]) if match else ("", None)
 
 
-def parse_persona(text: str) -> tuple[dict[str, str], list[str]]:
-    """The demographic fields of ``Age: 76; Gender: Male``, and the labels that are not known.
+def parse_persona(text: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The demographic fields of ``Age: 76; Gender: Male``, and the labels that are not known with their values.
 
     Values may hold "; " and ": " themselves. A part that does not begin like a label (a capital,
     then at most 30 letters, before a colon) belongs to the value before it. A label counts once: a
     second ``Age:`` belongs to the value before it as well.
     """
     fields: dict[str, str] = {}
-    unknown: list[str] = []
-    current: str | None = None  # the field that a continuation belongs to; None after an unknown label
+    unknown: dict[str, str] = {}
+    current: tuple[dict[str, str], str] | None = None  # what a continuation belongs to
     for part in text.strip().split("; "):
         match = LABELLED.fullmatch(part.strip())
         field = LABELS.get(match["label"].lower()) if match else None
-        if match and field and field not in fields:
-            fields[field] = match["value"].strip()
-            current = field
-        elif match and not field:
-            unknown.append(match["label"])
-            current = None
+        if match and (field or match["label"]) not in (fields if field else unknown):
+            current = (fields, field) if field else (unknown, match["label"])
+            current[0][current[1]] = match["value"].strip()
         elif current:
-            fields[current] += f"; {part.strip()}"
+            current[0][current[1]] += f"; {part.strip()}"
     return {field: value for field, value in fields.items() if value}, unknown
 
 

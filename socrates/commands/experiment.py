@@ -1,0 +1,138 @@
+"""experiment: what a planned survey experiment would find, before anyone is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from socrates.use.experiment import Result
+
+EPILOG = (
+    "Examples:\n\n  python -m socrates experiment examples/toll.yaml\n\n"
+    "  python -m socrates experiment examples/toll.yaml --output experiments/toll --json"
+)
+TABLES = Path("metrics/tables")
+ADAPTER, BASE = "models/adapter", Path("models/base")
+
+
+def experiment(
+    design: Annotated[Path, typer.Argument(help="YAML: conditions, outcomes, population; see examples/.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the page and its tables. [experiments/NAME]")
+    ] = None,
+    adapter: Annotated[
+        str, typer.Option(help="A folder, owner/name@commit on the hub, or 'none' for the base model.")
+    ] = ADAPTER,
+    base: Annotated[
+        Path, typer.Option("--base", "--model", help="The base model's folder, or one saved whole.")
+    ] = BASE,
+    rev: Annotated[str | None, typer.Option(help="A Git revision whose models DVC fetches.")] = None,
+    tables: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the model's effects.csv and cells.csv. [metrics/tables]"),
+    ] = None,
+    precision: Annotated[str, typer.Option(help="auto, bfloat16, nf4, int8 or float32.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Answer a survey experiment with the model: distributions, effects with intervals, power.
+
+    The 90 % intervals hold the model's error on held-out studies, which evaluate measured. Writes a page
+    (experiment.html) and CSV tables.
+    """
+    from socrates.use.calibration import calibrate, read_effects
+    from socrates.use.design import read_design
+    from socrates.use.finding import locate
+    from socrates.use.population import from_file, from_training, training_respondents
+
+    plan = read_design(design)
+    if tables is None and (rev is not None or adapter not in (ADAPTER, "none") or base != BASE):
+        raise typer.BadParameter(
+            f"say --tables: {TABLES} has the error of {ADAPTER}, and no other model's is known"
+        )
+    located = locate(base, None if adapter == "none" else adapter, rev)
+    known = calibrate(read_effects(tables or TABLES, "adapter" if located.adapter else "base"))
+    if plan.population.file is not None:
+        people = from_file(design.parent / plan.population.file)
+    elif located.training_table is None:
+        raise typer.BadParameter(
+            "the training respondents are not at hand; give the design a population.file"
+        )
+    else:
+        respondents = training_respondents(located.training_table)
+        size = plan.population.size or len(respondents)
+        people = from_training(respondents, size, plan.population.quotas, plan.population.seed)
+
+    from functools import partial
+
+    from tqdm import tqdm
+
+    from socrates.files import json_text
+    from socrates.use import experiment as planned
+    from socrates.use import experiment_page as page
+    from socrates.use.asking import open_model
+    from socrates.use.seen import seen
+
+    model = open_model(located, precision)
+    result = planned.run(
+        plan,
+        people,
+        partial(model.ask, progress=lambda batches: tqdm(batches, desc="experiment", unit="batch")),
+        known,
+        seen(located.training_table) if located.training_table else None,
+        planned.vocabulary(located.training_table) if located.training_table else frozenset(),
+        str(model),
+        (*located.notes, *_synthetic(adapter, rev)),
+    )
+    written = page.write(result, output or Path("experiments") / design.stem)
+    if as_json:
+        typer.echo(json_text({**page.summary(result), "files": [str(path) for path in written]}), nl=False)
+    else:
+        _print(result, written)
+
+
+def _synthetic(adapter: str, rev: str | None) -> tuple[str, ...]:
+    """The caution that the checkout's own model learned from made answers, if it did."""
+    from socrates.params import PATH, load
+    from socrates.params.data import Data
+
+    own = adapter in (ADAPTER, "none") and rev is None and PATH.exists()
+    if not own or load(Data).source != "synthetic":
+        return ()
+    return ("The model learned from a made world (data.source synthetic): nothing here is about people.",)
+
+
+def _print(result: Result, written: list[Path]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from socrates.use.experiment_page import percent, plain, signed
+
+    table = Table(box=None, pad_edge=False, title=result.design.title, title_justify="left")
+    for name in ("outcome", "condition", "mean", "effect", "90 % interval", "power", "over its error"):
+        table.add_column(name, justify="left" if name in ("outcome", "condition") else "right")
+    effects = {(found.outcome, found.condition): found for found in result.effects}
+    for cell in sorted(
+        result.cells, key=lambda cell: [o.name for o in result.design.outcomes].index(cell.outcome)
+    ):
+        row = [cell.outcome, cell.condition, plain(cell.mean)]
+        if found := effects.get((cell.outcome, cell.condition)):
+            low, high = signed(found.low * found.span), signed(found.high * found.span)
+            row += [signed(found.effect * found.span), f"{low} to {high}"]
+            row += [percent(found.power), percent(found.assurance)]
+        table.add_row(*row)
+    console = Console(highlight=False)
+    console.print(f"model       {result.model}\npopulation  {result.people.source}\n", soft_wrap=True)
+    console.print(table)
+    console.print(
+        f"\nPower is of {result.design.respondents} respondents in all, two-sided 0.05. Simulated answers are "
+        "no substitute for people.",
+        soft_wrap=True,
+    )
+    for text in result.warnings:
+        console.print(f"warning: {text}", soft_wrap=True, markup=False)
+    for text in result.notes:
+        console.print(f"note: {text}", soft_wrap=True, markup=False)
+    console.print(f"written: {', '.join(map(str, written))}", soft_wrap=True, markup=False)

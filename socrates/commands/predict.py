@@ -1,0 +1,201 @@
+"""predict: the answer distribution of a respondent, or of a file of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+EPILOG = (
+    'Examples:\n\n  python -m socrates predict --demographics "Age: 30; Gender: Female" '
+    '--scenario "Should the minimum wage be raised to $15/hour? (1-7 scale, 1=Strongly oppose)"\n\n'
+    "  python -m socrates predict --example 1 --compare-base --sample 20\n\n"
+    "  python -m socrates predict --input rows.csv --output answers.csv"
+)
+
+
+def predict(
+    demographics: Annotated[
+        str, typer.Option(help="Who is asked: 'Age: 30; Gender: Female'. Empty: nothing is known of them.")
+    ] = "",
+    scenario: Annotated[
+        str | None, typer.Option(help="What they read: scenario, question, and its answer scale.")
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="1-7, 0-1000/100 or 1,2,98: where the scenario states no scale.")
+    ] = None,
+    example: Annotated[int | None, typer.Option(help="One of the built-in examples, from 1.")] = None,
+    input: Annotated[
+        Path | None,
+        typer.Option(help="A file of questions: .csv, .jsonl or .parquet with a column scenario."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where their answers go, same formats. A killed run goes on from its parts."),
+    ] = None,
+    compare_base: Annotated[
+        bool, typer.Option("--compare-base", help="The base model's answer beside it.")
+    ] = False,
+    sample: Annotated[int, typer.Option(min=0, help="Answers to draw at temperature 0.6, top-p 0.9.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    adapter: Annotated[
+        str, typer.Option(help="A folder, owner/name@commit on the hub, or 'none' for the base model.")
+    ] = "models/adapter",
+    base: Annotated[
+        Path, typer.Option("--base", "--model", help="The base model's folder, or one saved whole.")
+    ] = Path("models/base"),
+    rev: Annotated[str | None, typer.Option(help="A Git revision whose models DVC fetches.")] = None,
+    precision: Annotated[str, typer.Option(help="auto, bfloat16, nf4, int8 or float32.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="torch, or vllm (its own install) for large sampled runs.")
+    ] = "torch",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Predict how a person answers a survey question: a distribution over its scale."""
+    kinds = [name for name, given in _kinds(scenario, example, input).items() if given]
+    if len(kinds) != 1:
+        raise typer.BadParameter("give one of --scenario, --example and --input")
+    if (input is None) != (output is None):
+        raise typer.BadParameter("--input and --output go together")
+    if input is not None and demographics:
+        raise typer.BadParameter("--demographics is for --scenario; a file has its own column")
+    from socrates.use.finding import locate
+    from socrates.use.seen import seen
+
+    located = locate(base, None if adapter == "none" else adapter, rev)
+    known = seen(located.training_table) if located.training_table else None
+    if compare_base and located.adapter is None:
+        raise typer.BadParameter("--compare-base needs an adapter to compare with")
+    models = {"adapter" if located.adapter else "base": located}
+    if compare_base:
+        models["base"] = located.alone()
+    if input is not None and output is not None:
+        _file(input, output, scale, models, known, sample, seed, precision, backend, as_json)
+        return
+    if example is not None:
+        demographics, scenario = _example(example, demographics)
+    _one(demographics, scenario or "", scale, models, known, sample, seed, precision, backend, as_json)
+
+
+Mode = Literal["scenario", "example", "input"]
+
+
+def _kinds(scenario: str | None, example: int | None, file: Path | None) -> dict[Mode, bool]:
+    return {"scenario": scenario is not None, "example": example is not None, "input": file is not None}
+
+
+def _example(number: int, demographics: str) -> tuple[str, str]:
+    from socrates.use.examples import EXAMPLES
+
+    if not 1 <= number <= len(EXAMPLES):
+        raise typer.BadParameter(f"--example {number}: there are {len(EXAMPLES)}, from 1")
+    found = EXAMPLES[number - 1]
+    return demographics or found.demographics, found.scenario
+
+
+def _one(
+    demographics: str,
+    scenario: str,
+    scale: str | None,
+    models: dict[str, Any],
+    known: Any,
+    samples: int,
+    seed: int,
+    precision: str,
+    backend: str,
+    as_json: bool,
+) -> None:
+    from socrates.use.questions import asked, persona
+
+    who, question = persona(demographics), asked(scenario, scale)  # before the seconds a model takes
+    import polars as pl
+
+    from socrates.use.answers import TEMPERATURE, TOP_P, chart, describe
+    from socrates.use.asking import QUESTIONS, answers_of, open_model
+
+    outside = known.of_persona(who) + known.of_question(question.stimuli, question.scale) if known else []
+    row = pl.DataFrame(
+        [(who.text, question.stimuli, question.scale.notation)], schema=QUESTIONS, orient="row"
+    )
+    answers, names = {}, []
+    for name, located in models.items():
+        model = open_model(located, precision, backend)
+        answers[name] = answers_of(model.ask(row))[0]
+        names.append(str(model))
+    first = next(iter(answers.values()))
+    draws = first.draw(samples, seed)
+    notes = [*next(iter(models.values())).notes, *question.notes, *first.doubts]
+    if known is None:
+        notes.append("what training had seen is not at hand: nothing was compared with its range")
+    if as_json:
+        from socrates.files import json_text
+
+        result = {
+            "models": names,
+            "persona": who.text,
+            "asked": question.stimuli,
+            "scale_rule": question.rule,
+            **{name: answer.summary() for name, answer in answers.items()},
+            "samples": {"answers": draws, "temperature": TEMPERATURE, "top_p": TOP_P, "seed": seed}
+            if samples
+            else None,
+            "outside_training": outside,
+            "notes": notes,
+        }
+        print(json_text(result), end="")
+        return
+    for name in names:
+        print(f"model    {name}")
+    print(
+        f"persona  {who.text}\nasked    {question.stimuli}\nscale    {question.scale.notation} ({question.rule})\n"
+    )
+    print(chart(answers) + "\n")
+    for name, answer in answers.items():
+        print(f"{name}: {describe(answer)}" if len(answers) > 1 else describe(answer))
+    if samples:
+        print(f"{samples} drawn at temperature {TEMPERATURE}, top-p {TOP_P}: {' '.join(map(str, draws))}")
+    for note in notes:
+        print(f"note: {note}")
+    for sentence in outside:
+        print(f"outside the training data: {sentence}")
+
+
+def _file(
+    source: Path,
+    output: Path,
+    scale: str | None,
+    models: dict[str, Any],
+    known: Any,
+    samples: int,
+    seed: int,
+    precision: str,
+    backend: str,
+    as_json: bool,
+) -> None:
+    from tqdm import tqdm
+
+    from socrates.errors import DataError
+    from socrates.files import json_text
+    from socrates.use.asking import open_model
+    from socrates.use.batch import READERS, answer_batch, read_batch
+
+    if output.suffix not in READERS:
+        raise DataError(f"{output}: expected .csv, .jsonl or .parquet (--output)")
+    batch = read_batch(source, scale, known)
+    opened = {name: open_model(located, precision, backend) for name, located in models.items()}
+    counts = answer_batch(
+        batch, opened, output, samples, seed, lambda parts: tqdm(parts, desc="predict", unit="part")
+    )
+    counts["models"] = [str(model) for model in opened.values()]
+    if as_json:
+        print(json_text(counts), end="")
+        return
+    problems = ", ".join(f"{reason} {count:,}" for reason, count in counts["problems"].items()) or "none"
+    print(f"model    {'; '.join(counts['models'])}")
+    print(
+        f"predict: {counts['answered']:,} of {counts['rows']:,} rows answered in {output} "
+        f"({counts['resumed']:,} from an earlier run); not answered: {problems}; "
+        f"with notes: {counts['with_notes']:,}; format validity "
+        + ", ".join(f"{name} {100 * value:.1f} %" for name, value in counts["format_validity"].items())
+    )

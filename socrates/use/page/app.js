@@ -1,0 +1,129 @@
+"use strict";
+// Everything that is shown is set as text, never as HTML.
+const at = (id) => document.getElementById(id);
+const PAUSE = 450; // milliseconds without a key before the bars follow
+let examples = [], timer = 0, latest = 0;
+
+function element(tag, name, text) {
+  const made = document.createElement(tag);
+  made.className = name;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+// The bars of an answer; longest is the share of a full bar, the same for answers that are compared.
+function bars(place, answer, longest, title) {
+  let rows = [...place.querySelectorAll(".bar")];
+  if (rows.length !== answer.bars.length) {
+    place.replaceChildren();
+    rows = answer.bars.map(() => {
+      const row = element("div", "bar"), track = element("div", "track");
+      track.append(element("div", "fill"));
+      row.append(element("span", "label"), track, element("span", "share"));
+      place.append(row);
+      return row;
+    });
+    place.prepend(element("h2", "title"));
+    place.append(element("p", "summary"));
+    place.offsetWidth; // the bars start at nothing, and grow from there
+  }
+  place.querySelector(".title").textContent = title;
+  answer.bars.forEach((bar, i) => {
+    rows[i].querySelector(".label").textContent = bar.label;
+    rows[i].querySelector(".share").textContent = `${(100 * bar.share).toFixed(1)} %`;
+    rows[i].querySelector(".fill").style.width = `${100 * bar.share / longest}%`;
+  });
+  place.querySelector(".summary").textContent =
+    `Expected answer ${answer.expected.toFixed(2)}; middle 80 %: ${answer.middle_80[0]} to ${answer.middle_80[1]}; ` +
+    `format validity ${(100 * answer.format_validity).toFixed(1)} %`;
+}
+
+function say(text, wrong) {
+  at("status").textContent = text;
+  at("status").classList.toggle("wrong", Boolean(wrong));
+}
+
+async function call(path, body) {
+  const options = body && {method: "POST", headers: {"content-type": "application/json"}, body: JSON.stringify(body)};
+  const response = await fetch(path, options || {});
+  const result = await response.json();
+  if (!response.ok) throw new Error(result.error);
+  return result;
+}
+
+async function predict() {
+  clearTimeout(timer);
+  const mine = ++latest, two = at("compare").checked;
+  const common = {demographics: at("demographics").value, scale: at("scale").value.trim() || null};
+  if (!at("a").value.trim() || (two && !at("b").value.trim())) {
+    say(two ? "Give both wordings." : "Give what the person reads, with its question and its scale.");
+    return;
+  }
+  say("Asking …");
+  try {
+    const result = two
+      ? await call("api/compare", {...common, a: at("a").value, b: at("b").value})
+      : await call("api/predict", {...common, scenario: at("a").value});
+    if (mine !== latest) return; // a later question is on its way
+    const first = two ? result.a : result;
+    const shown = two ? [result.a, result.b] : [result];
+    const longest = Math.max(...shown.flatMap((answer) => answer.bars.map((bar) => bar.share)));
+    bars(at("answer-a"), first, longest, two ? "First wording" : "");
+    if (two) bars(at("answer-b"), result.b, longest, "Second wording");
+    say(two
+      ? result.difference === null ? "The wordings have different scales." :
+        `The second wording moves the expected answer by ${result.difference > 0 ? "+" : ""}${result.difference.toFixed(2)}.`
+      : `Answered on the scale ${first.scale}.`);
+    const notes = two
+      ? [...first.notes.map((n) => `first: ${n}`), ...result.b.notes.map((n) => `second: ${n}`)]
+      : first.notes;
+    at("notes").replaceChildren(...notes.map((note) => element("li", "", note)));
+  } catch (error) {
+    if (mine === latest) say(error instanceof TypeError ? "The server does not answer; is it still running?" : error.message, true);
+  }
+}
+
+function later() {
+  clearTimeout(timer);
+  if (at("a").value.trim()) timer = setTimeout(predict, PAUSE);
+}
+
+function compare() {
+  const two = at("compare").checked;
+  document.querySelectorAll(".second").forEach((part) => { part.hidden = !two; });
+  document.querySelectorAll(".wordings").forEach((part) => part.classList.toggle("two", two));
+  at("label-a").textContent = two ? "The first wording" : "What they read";
+  if (two && !at("b").value) at("b").value = at("a").value;
+  later();
+}
+
+at("form").addEventListener("submit", (event) => { event.preventDefault(); predict(); });
+at("form").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); predict(); }
+});
+for (const id of ["demographics", "scale", "a", "b"]) at(id).addEventListener("input", later);
+at("compare").addEventListener("change", compare);
+at("example").addEventListener("change", () => {
+  const chosen = examples[Number(at("example").value) - 1];
+  if (!chosen) return;
+  at("demographics").value = chosen.demographics;
+  at("a").value = chosen.scenario;
+  at("scale").value = "";
+  if (at("compare").checked) at("b").value = chosen.scenario;
+  predict();
+});
+
+call("api/model").then((about) => {
+  at("model").textContent = about.model;
+  at("fields").textContent = `Fields of the training data: ${about.fields.join(", ")}.`;
+  examples = about.examples;
+  examples.forEach((example, i) => {
+    const option = element("option", "", example.title);
+    option.value = i + 1;
+    at("example").append(option);
+  });
+  // A link such as /#example=2&compare opens filled in.
+  const wanted = new URLSearchParams(location.hash.slice(1));
+  if (wanted.has("compare")) { at("compare").checked = true; compare(); }
+  if (wanted.has("example")) { at("example").value = wanted.get("example"); at("example").dispatchEvent(new Event("change")); }
+}).catch(() => say("The server does not answer; is it still running?", true));

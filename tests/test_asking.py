@@ -1,0 +1,455 @@
+"""The model is asked as the pipeline asks it, wherever it lies and wherever it runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from socrates.errors import DataError, ModelError, SourceError
+from socrates.files import write_json
+from socrates.model import precision
+from socrates.model.base import load_tokenizer, with_adapter
+from socrates.model.encoding import encode
+from socrates.model.folding import fold, foldable
+from socrates.model.plain import PlainQwen2, PlainTokenizer, readable
+from socrates.params.model import Model
+from socrates.params.predict import Predict
+from socrates.params.prompt import Prompt
+from socrates.prediction.distributions import distributions
+from socrates.prediction.predict import predict_table
+from socrates.survey.resolution import resolve_scales
+from socrates.survey.scales import Scale, scale
+from socrates.use import asking
+from socrates.use.answers import CHART_BINS, CHART_ROWS, Answer, binned, chart, describe
+from socrates.use.asking import answers_of, ask_in_parts, open_model
+from socrates.use.finding import from_hub, locate
+from socrates.use.questions import LONGEST_TEXT, asked, parse_scale, persona
+from socrates.use.seen import seen, summarise
+from tests import model_folders, tiny
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    model_folders.make(folder)
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path / ".scratch"))
+    return tmp_path
+
+
+# the model
+
+
+@pytest.mark.parametrize(("quantization", "asked_for"), [("none", "float32"), ("nf4", "nf4")])
+def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_for: str) -> None:
+    table = tiny.rows(4)
+    params = Model(
+        name="builtin/tiny-qwen2",
+        revision=None,
+        tokenizer=None,
+        quantization=quantization,
+        double_quantization=True,
+        tiny=tiny.TINY,
+    )
+    expected, _ = predict_table(
+        table,
+        table,
+        Path("models/base"),
+        Path("models/adapter"),
+        params,
+        Prompt(layout="scenario_first", max_length=512),
+        Predict(max_options=1001, large_scales="grid", tokens_per_batch=4096),
+    )
+    rows = [
+        (persona(who).text, asked(text).stimuli, asked(text).scale.notation)
+        for who, text in table.select("demographic", "stimuli").iter_rows()
+    ]
+    found = open_model(locate(), asked_for).ask(
+        pl.DataFrame(rows, schema=["persona", "stimuli", "scale"], orient="row")
+    )
+    assert found["scale"].to_list() == expected["scale"].to_list()
+    np.testing.assert_allclose(found["allowed_mass"], expected["allowed_mass"], rtol=1e-4)
+    for one, other in zip(found["probabilities"], expected["probabilities"], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_the_plain_model_and_tokenizer_are_those_of_transformers(here: Path) -> None:
+    table = resolve_scales(tiny.rows(3), tiny.rows(3))
+    results = []
+    for tokenizer, model in (
+        (PlainTokenizer(Path("models/base")), PlainQwen2(Path("models/base"))),
+        (load_tokenizer(Path("models/base")), tiny.model()),
+    ):
+        data = encode(table, tokenizer, "persona_first")  # type: ignore[arg-type]
+        probabilities, mass = distributions(model, tokenizer, data, table["scale"].to_list(), 4096)  # type: ignore[arg-type]
+        results.append((data.scenarios, np.concatenate(probabilities), mass))
+    for one, other in zip(results[0][0], results[1][0], strict=True):
+        assert one.tolist() == other.tolist()
+    np.testing.assert_allclose(results[0][1], results[1][1], atol=1e-5)
+    np.testing.assert_allclose(results[0][2], results[1][2], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("config.json", {"model_type": "llama"}),
+        ("config.json", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1.0}}),
+        ("config.json", {"use_sliding_window": True}),
+        ("tokenizer_config.json", {"tokenizer_class": "Qwen2Tokenizer"}),
+    ],
+)
+def test_any_other_model_is_left_to_transformers(here: Path, name: str, change: dict) -> None:
+    path = here / "models/base" / name
+    assert readable(path.parent)
+    write_json(path, model_folders.read_json(path) | change)
+    assert not readable(path.parent)
+
+
+def test_a_folded_adapter_is_the_adapter(here: Path) -> None:
+    adapter, ids = Path("models/adapter"), torch.arange(5, 40)[None]
+    folded, beside, base = (
+        tiny.model(),
+        with_adapter(tiny.model(), adapter, Path("models/base")),
+        tiny.model(),
+    )
+    fold(folded, adapter)
+    with torch.no_grad():
+        results = [model(input_ids=ids).logits for model in (folded, beside.eval(), base)]
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
+    assert (results[0] - results[2]).abs().max() > 0.1  # it does something
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"rank_pattern": {"q_proj": 4}}, {"bias": "all"}],
+)
+def test_only_plain_lora_is_folded(here: Path, change: dict) -> None:
+    config = model_folders.read_json(Path("models/adapter/adapter_config.json"))
+    assert foldable(config)
+    assert not foldable(config | change)
+
+
+def test_int8_answers_are_close(here: Path) -> None:
+    exact, rough = (open_model(locate(), name) for name in ("float32", "int8"))
+    assert "int8 on" in str(rough)
+    a, b = (model.ask(model_folders.questions())["probabilities"] for model in (exact, rough))
+    distances = [np.abs(np.subtract(one, other)).sum() / 2 for one, other in zip(a, b, strict=True)]
+    assert 0 < np.mean(distances) < 0.1
+
+
+def test_a_row_does_not_depend_on_those_beside_it(here: Path) -> None:
+    model, questions = open_model(locate()), model_folders.questions().with_row_index("id")
+    together = model.ask(questions.sample(fraction=1, shuffle=True, seed=1)).sort("id")
+    assert together.columns == [*questions.columns, "probabilities", "allowed_mass"]
+    for row in range(len(questions)):
+        alone = model.ask(questions[row : row + 1])
+        np.testing.assert_allclose(alone["probabilities"][0], together["probabilities"][row], atol=1e-5)
+        assert sum(together["probabilities"][row]) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_question_longer_than_the_model_reads_is_refused(here: Path) -> None:
+    model = open_model(locate())
+    long = pl.DataFrame(
+        [("unknown", "x " * 5000, "1..7")], schema=["persona", "stimuli", "scale"], orient="row"
+    )
+    assert model.too_long(long).to_list() == [True]
+    with pytest.raises(ModelError, match=r"question 1: .* tokens .* reads .* shorten"):
+        model.ask(long)
+
+
+def test_a_killed_batch_goes_on_and_gives_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "ROWS_PER_PART", 4)
+    model, questions = open_model(locate()), model_folders.questions()
+
+    def killed(parts):
+        for number, part in enumerate(parts):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield part
+
+    with pytest.raises(KeyboardInterrupt):
+        ask_in_parts(model, questions, here / "parts", killed)
+    answered, resumed = ask_in_parts(model, questions, here / "parts")
+    assert resumed == 8
+    straight = model.ask(questions)
+    assert answered.drop("probabilities").equals(
+        straight.drop("probabilities").with_columns(answered["allowed_mass"])
+    )
+    for one, other in zip(answered["probabilities"], straight["probabilities"], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    with pytest.raises(DataError, match="another run"):
+        ask_in_parts(model, questions.reverse(), here / "parts")
+
+
+# where it lies
+
+
+def test_an_adapter_of_another_base_is_refused(here: Path) -> None:
+    write_json(here / "models/base/manifest.json", {"kind": "builtin", "files": {"another": "base"}})
+    with pytest.raises(ModelError, match="models/adapter: trained on another base model"):
+        locate()
+
+
+def test_an_adapter_without_a_record_is_noted(here: Path) -> None:
+    (here / "models/adapter/training.json").unlink()
+    assert "not checked" in locate().notes[0]
+
+
+def test_a_model_saved_whole_is_asked_without_an_adapter(here: Path) -> None:
+    shutil.move("models/base", "whole")
+    (here / "whole/manifest.json").unlink()
+    model = open_model(locate(Path("whole"), None))
+    assert len(model.ask(model_folders.questions())) == 9
+
+
+def test_missing_folders_are_named(here: Path) -> None:
+    with pytest.raises(ModelError, match="nowhere: no such folder"):
+        locate(Path("nowhere"))
+    with pytest.raises(ModelError, match="elsewhere: not an adapter folder"):
+        locate(adapter="elsewhere")
+    (here / "models/adapter/adapter_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(ModelError, match=r"adapter_model\.safetensors: not readable"):
+        open_model(locate())
+
+
+def test_a_hub_adapter_is_pinned_to_a_commit() -> None:
+    with pytest.raises(SourceError, match="40-digit commit"):
+        from_hub("someone/adapter@main")
+
+
+def test_a_revision_gives_the_models_of_then(here: Path) -> None:
+    def run(*command: str) -> None:
+        subprocess.run(command, cwd=here, check=True, capture_output=True)
+
+    dvc = [sys.executable, "-m", "dvc"]
+    run("git", "init", "-q")
+    run("git", "config", "user.email", "a@b")
+    run("git", "config", "user.name", "a")
+    run(*dvc, "init", "-q")
+    run(*dvc, "config", "core.analytics", "false")
+    run(*dvc, "add", "-q", "models/base", "models/adapter", "data/splits/train.parquet")
+    run("git", "add", "-A")
+    run("git", "commit", "-qm", "then")
+    then = (here / "models/adapter/adapter_model.safetensors").read_bytes()
+    shutil.rmtree("models")
+    located = locate(revision="HEAD")
+    assert located.adapter is not None and located.training_table is not None
+    assert located.adapter.is_relative_to(here / ".scratch/models")
+    assert (located.adapter / "adapter_model.safetensors").read_bytes() == then
+    assert locate(revision="HEAD").adapter == located.adapter  # kept
+    with pytest.raises(SourceError, match="revision 'nosuch'"):
+        locate(revision="nosuch")
+
+
+# where it runs
+
+
+@pytest.mark.parametrize(
+    ("device", "free", "expected"),
+    [("cpu", 20, "float32"), ("cpu", 3, "int8"), ("cuda", 6, "bfloat16"), ("cuda", 1.5, "nf4")],
+)
+def test_precision_follows_the_free_memory(
+    monkeypatch: pytest.MonkeyPatch, device: str, free: float, expected: str
+) -> None:
+    monkeypatch.setattr(precision, "device", lambda: torch.device(device))
+    monkeypatch.setattr(precision, "free_bytes", lambda on: int(free * 1e9))
+    assert precision.choose(2 * 10**9).precision == expected
+    assert precision.choose(2 * 10**9, "float32").precision == "float32"
+    with pytest.raises(ModelError, match="precision 'int4'"):
+        precision.choose(1, "int4")
+    with pytest.raises(ModelError, match="are free"):
+        precision.choose(2 * 10**11)
+
+
+def test_vllm_is_a_clear_line_where_it_is_absent(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(ModelError, match="vllm: not installed"):
+        open_model(locate(), backend="vllm")
+    with pytest.raises(ModelError, match="expected torch or vllm"):
+        open_model(locate(), backend="other")
+
+
+def test_sampled_answers_are_shares_of_draws(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = tiny.tokenizer()
+    end = tokenizer.eos_token_id
+
+    class Engine:
+        def __init__(self, **options):
+            assert options["max_lora_rank"] == model_folders.RANK
+            self.llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=4096))
+
+        def generate(self, prompts, settings, lora_request):
+            texts = ["1", "1", "7", "12"]  # the last is no answer to 1..7
+            draws = [SimpleNamespace(token_ids=[*tokenizer(text)["input_ids"], end]) for text in texts]
+            return [SimpleNamespace(outputs=draws) for _ in prompts]
+
+    vllm, lora, request = ModuleType("vllm"), ModuleType("vllm.lora"), ModuleType("vllm.lora.request")
+    vllm.LLM, vllm.SamplingParams, request.LoRARequest = Engine, SimpleNamespace, lambda *given: given  # type: ignore[attr-defined]
+    for name, module in {"vllm": vllm, "vllm.lora": lora, "vllm.lora.request": request}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    answer = answers_of(open_model(locate(), backend="vllm").ask(model_folders.questions()[:1]))[0]
+    np.testing.assert_allclose(answer.probabilities, [2 / 3, 0, 0, 0, 0, 0, 1 / 3], atol=1e-6)
+    assert answer.format_validity == 0.75
+
+
+# what is asked
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("Gender: Female; Age: 30", "Age: 30; Gender: Female"),
+        (
+            "age: 30, gender: Female, political affiliation: Lean left, perhaps",
+            "Age: 30; Gender: Female; Political affiliation: Lean left, perhaps",
+        ),
+        ("Age: 30\nparty_id: Lean Democrat", "Age: 30; Political affiliation: Lean Democrat"),
+        ("Shoe size: 44; Age: 30", "Age: 30; Shoe size: 44"),
+        ("", "unknown"),
+        ({"age": "30", "Gender": None, "Pet": "cat"}, "Age: 30; Pet: cat"),
+    ],
+)
+def test_a_persona_reads_as_in_training(given: str | dict, text: str) -> None:
+    assert persona(given).text == text
+
+
+def test_demographics_without_a_field_are_refused() -> None:
+    with pytest.raises(DataError, match="no field was understood"):
+        persona("a nurse of thirty")
+
+
+@pytest.mark.parametrize(
+    ("text", "notation"),
+    [
+        ("1-7", "1..7"),
+        ("0 to 100", "0..100"),
+        ("-3..3", "-3..3"),
+        ("-3–3", "-3..3"),
+        ("0-1000/100", "0..1000/100"),
+        ("1,2, 98", "1,2,98"),
+    ],
+)
+def test_scales_are_read(text: str, notation: str) -> None:
+    assert parse_scale(text).notation == notation
+
+
+@pytest.mark.parametrize("text", ["7-1", "1-1", "x", "1-7-9", "", "5"])
+def test_what_is_no_scale_is_refused(text: str) -> None:
+    with pytest.raises(DataError, match="scale"):
+        parse_scale(text)
+
+
+@pytest.mark.parametrize("notation", ["1..7", "0..1000/100", "1,2", "1,2,98", "-3..3"])
+def test_the_instruction_that_is_added_reads_back_as_the_scale(notation: str) -> None:
+    question = asked("Is the tram good?", notation)
+    assert question.scale == scale(notation)
+    assert asked(question.stimuli).scale == scale(notation)
+    assert "added" in question.notes[0]
+
+
+def test_a_scenario_without_a_scale_asks_for_one_and_says_what_it_understood() -> None:
+    with pytest.raises(DataError, match=r"'Is the tram good\?': understood no answer scale.*--scale 1-7"):
+        asked("Is the tram good?")
+    with pytest.raises(DataError, match=r"understood an integer up to 4"):
+        asked("How many? Only return an integer up to 4.")
+
+
+def test_a_given_scale_that_contradicts_the_text_is_noted() -> None:
+    question = asked(tiny.SCENARIOS[1], "1-5")
+    assert question.scale.notation == "1..5"
+    assert question.notes == ("the scenario states 1..7; answers are read on 1..5, as given",)
+    assert asked(tiny.SCENARIOS[1], "1-7").notes == ()
+
+
+def test_a_long_scale_is_thinned_and_said() -> None:
+    question = asked("How much? Only return an integer from 0 to 50000.")
+    assert len(question.scale.options) <= 1001
+    assert "50,001 answers" in question.notes[0]
+
+
+@pytest.mark.parametrize("text", ["", "   \n", "x" * (LONGEST_TEXT + 1), "x" * 10_000_000])
+def test_an_empty_and_a_huge_scenario_are_refused(text: str) -> None:
+    with pytest.raises(DataError, match=r"scenario: (is empty|[\d,]+ characters)"):
+        asked(text, "1-7")
+
+
+# what training had seen
+
+
+def test_what_training_had_not_seen_is_said() -> None:
+    known = summarise(tiny.rows(12))
+    assert known.numbers["age"] == [18, 117]
+    assert known.values["gender"] == ["Female", "Male"]
+    assert known.scales == ["0..100", "1..2", "1..7"]
+    assert known.of_persona(persona("Age: 30; Gender: Male")) == []
+    said = " | ".join(known.of_persona(persona("Age: 130; Gender: Other; Income: 1; Pet: cat")))
+    for expected in ("130 is outside", "answered 'Other'", "Income: no training", "Pet: not a field"):
+        assert expected in said
+    assert known.of_question(tiny.SCENARIOS[1], scale("1..7")) == []
+    said = " | ".join(known.of_question("x" * 500, scale("0..1000")))
+    assert "1,001 answers" in said and "500 characters" in said
+    assert "no training question had it" in known.of_question(tiny.SCENARIOS[1], scale("1..6"))[0]
+
+
+def test_the_range_of_training_is_kept_until_the_table_changes(here: Path) -> None:
+    table = here / "data/splits/train.parquet"
+    first = seen(table)
+    assert len(list((here / ".scratch/seen").iterdir())) == 1
+    assert seen(table) == first
+    tiny.rows(3).write_parquet(table)
+    assert seen(table).rows == 9
+
+
+# what is said of an answer
+
+
+def test_the_middle_80_percent_and_the_expected_answer() -> None:
+    answer = Answer(Scale(range(1, 6)), np.array([0.05, 0.1, 0.5, 0.3, 0.05]), 0.9)
+    assert answer.expected == pytest.approx(3.2)
+    assert answer.interval() == (2, 4)
+    assert answer.interval(1.0) == (1, 5)
+    assert Answer(Scale(range(1, 6)), np.array([0, 0, 1, 0, 0.0]), 1).interval() == (3, 3)
+    assert "format validity 90.0 %" in describe(answer)
+    assert answer.doubts == []
+    assert "1.0 %" in Answer(Scale(range(1, 3)), np.array([0.5, 0.5]), 0.01).doubts[0]
+
+
+def test_draws_follow_temperature_and_top_p() -> None:
+    answer = Answer(Scale((1, 2, 98)), np.array([0.6, 0.38, 0.02]), 1)
+    draws = answer.draw(4000, seed=1)
+    assert draws == answer.draw(4000, seed=1) != answer.draw(4000, seed=2)
+    assert set(draws) == {1, 2}  # top-p cuts the tail
+    sharp = np.array([0.6, 0.38]) ** (1 / 0.6)
+    assert np.mean(np.array(draws) == 1) == pytest.approx(sharp[0] / sharp.sum(), abs=0.03)
+
+
+@pytest.mark.parametrize("notation", ["1..7", "0..100", "-3..3", "0..1000/50", "1,2,98", "-500..500"])
+def test_a_chart_shows_all_of_the_distribution(notation: str) -> None:
+    options = scale(notation).options
+    answer = Answer(scale(notation), np.full(len(options), 1 / len(options)), 1)
+    labels, shares = binned(answer)
+    assert shares.sum() == pytest.approx(1)
+    assert len(labels) == len(options) if len(options) <= CHART_ROWS else len(labels) <= CHART_BINS
+    text = chart({"adapter": answer, "base": answer})
+    assert text.count("adapter:") == text.count("base:") == 1
+    assert len({len(line) for line in text.splitlines() if "%" in line}) == 1  # columns line up
+
+
+def test_a_summary_is_json() -> None:
+    answer = Answer(scale("1..7"), np.full(7, 1 / 7), 0.5)
+    assert json.loads(json.dumps(answer.summary()))["middle_80"] == [1, 7]

@@ -1,0 +1,229 @@
+"""The audit: what it calls same, different on purpose, wrong and not compared."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from socrates.__main__ import app
+from socrates.errors import DataError
+from socrates.params.preset import apply
+from socrates.reporting.audit import Facts, audit, markdown, read_facts, read_specification, summary
+
+ROOT = Path(__file__).resolve().parents[1]
+SPECIFICATION = read_specification(ROOT / "docs/paper.yaml")
+RUN = CliRunner()
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project folder with the default params and the records that its stages would write."""
+    for name in ("params.yaml", "docs/paper.yaml", "socrates/training/sft.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "presets", tmp_path / "presets")
+    return tmp_path
+
+
+def write(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def write_records(folder, w=0.26):
+    params = YAML(typ="safe").load((folder / "params.yaml").read_text())
+    data = params["data"]
+    world = {"world": data["synthetic"]} if data["source"] == "synthetic" else {"revision": data["revision"]}
+    hub = data["source"] == "hub"
+    kept = {"rows": 2901390 if hub else 17520, "studies": 210 if hub else 120}
+    write(
+        folder / "data/raw/manifest.json",
+        {"source": data["source"], **world, "rows_read": kept["rows"], "kept": kept},
+    )
+    sizes = {"train": 152, "val": 18, "test": 40}
+    parts = {
+        name: {"rows": 1000, "studies": size, "study_ids": [f"{name}{i}" for i in range(size)]}
+        for name, size in sizes.items()
+    }
+    write(folder / "data/splits/manifest.json", {"split": params["split"], "splits": parts})
+    sections = ("model", "prompt", "lora", "train", "deepspeed")
+    write(
+        folder / "models/adapter/training.json",
+        {
+            "params": {name: params[name] for name in sections},
+            "rows": 1000,
+            "trainable_parameters": 5,
+            "rows_too_long": {"train": 0},
+        },
+    )
+    ends = {"wasserstein": w, "wasserstein_low": w - 0.02, "wasserstein_high": w + 0.02, "accuracy": 0.61}
+    counts = {"answers": 990, "answers_excluded": {"adapter": {"no_scale_known": 10}}}
+    metrics = {name: {"drawn": ends} for name in ("adapter", "base")}
+    uniform = {"drawn": {"wasserstein": 0.2015, "accuracy": 0.61}}
+    write(folder / "metrics/evaluate.json", {**metrics, "uniform": uniform, "counts": counts})
+
+
+def edit(folder, **changes):
+    path = folder / "params.yaml"
+    params = YAML(typ="safe").load(path.read_text())
+    for key, value in changes.items():
+        section, name = key.split("__")
+        params[section][name] = value
+    with path.open("w") as file:
+        YAML().dump(params, file)
+
+
+def found(folder):
+    return {row.item: row for row in audit(SPECIFICATION, read_facts(folder))}
+
+
+def test_the_demo_is_different_on_purpose_and_never_wrong(project):
+    write_records(project)
+    rows = found(project)
+    assert not [row for row in rows.values() if row.verdict == "wrong"]
+    assert rows["base model"].verdict == "different on purpose"
+    assert "builtin/tiny-qwen2" in rows["base model"].reason
+    assert "synthetic" in rows["studies in the dataset"].reason
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
+def test_no_preset_is_wrong_before_its_run(project, preset):
+    apply(preset, project / "params.yaml", project / "presets")
+    rows = audit(SPECIFICATION, read_facts(project))
+    assert not [row for row in rows if row.verdict == "wrong"], preset
+    assert all(row.verdict == "not compared" for row in rows if row.item.startswith("W of"))
+
+
+def test_a_batch_that_no_parameter_excuses_is_wrong_and_strict_fails(project):
+    apply("full", project / "params.yaml", project / "presets")
+    edit(project, train__global_batch=128)
+    assert found(project)["answers per optimiser step"].verdict == "wrong"
+    assert RUN.invoke(app, ["audit", "--folder", str(project)]).exit_code == 0
+    strict = RUN.invoke(app, ["audit", "--folder", str(project), "--strict", "--markdown"])
+    assert strict.exit_code == 1
+    table = [line for line in strict.stdout.splitlines() if line.startswith("|")]
+    assert "**wrong**" in table[2] and "| 256 | 128 |" in table[2]  # the wrong item comes first
+
+
+def test_the_learning_rate_of_an_adapter_is_another_quantity_even_when_the_number_is_equal(project):
+    apply("full", project / "params.yaml", project / "presets")
+    row = found(project)["learning rate"]
+    assert (row.paper, row.here, row.verdict) == ("1e-05", "1e-05", "different on purpose")
+
+
+def test_all_weights_against_an_adapter_is_on_purpose(project):
+    write_records(project)
+    row = found(project)["trained weights"]
+    assert row.paper == "all" and row.verdict == "different on purpose" and "QLoRA" in row.reason
+
+
+def test_what_no_stage_recorded_is_not_compared(project):
+    rows = found(project)
+    for item in ("unseen studies (test)", "passes over the training answers", "trained weights"):
+        assert rows[item].verdict == "not compared", item
+    assert "data/splits/manifest.json" in rows["unseen studies (test)"].reason
+
+
+def test_an_unknown_of_the_paper_is_never_the_same(project):
+    write_records(project)
+    unknown = [row for row in found(project).values() if row.paper == "unknown"]
+    assert unknown and {row.verdict for row in unknown} == {"not compared"}
+
+
+def test_a_study_in_two_splits_is_wrong_whatever_the_data(project):
+    write_records(project)
+    path = project / "data/splits/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["splits"]["test"]["study_ids"][0] = manifest["splits"]["train"]["study_ids"][0]
+    write(path, manifest)
+    assert found(project)["studies in two of train, validation and test"].verdict == "wrong"
+
+
+def test_records_of_other_params_are_wrong_and_are_not_compared_with_the_paper(project):
+    write_records(project)
+    edit(project, train__weight_decay=0.0)
+    rows = found(project)
+    record = rows["models/adapter/training.json is of params.yaml"]
+    assert record.verdict == "wrong" and "train.weight_decay 0.1, now 0" in record.reason
+    assert rows["passes over the training answers"].verdict == "not compared"
+    assert rows["studies in the dataset"].verdict == "different on purpose"  # the data are of these params
+
+
+def test_answers_that_are_neither_scored_nor_excluded_are_wrong(project):
+    write_records(project)
+    path = project / "metrics/evaluate.json"
+    metrics = json.loads(path.read_text())
+    metrics["counts"]["answers"] = 900
+    write(path, metrics)
+    assert found(project)["answers of the test split, scored or counted as excluded"].verdict == "wrong"
+
+
+@pytest.mark.parametrize(("w", "verdict"), [(0.16, "same"), (0.22, "different on purpose")])
+def test_results_are_compared_on_the_papers_studies_alone(project, w, verdict):
+    apply("full", project / "params.yaml", project / "presets")
+    edit(project, split__method="official")
+    write_records(project, w)
+    rows = found(project)
+    assert rows["W of the fine-tuned model"].verdict == verdict
+    assert rows["W of a uniform guess"].verdict == "same"
+    assert rows["unseen studies (test)"].verdict == "same"
+    edit(project, split__method="seeded")
+    assert found(project)["W of the fine-tuned model"].verdict == "not compared"
+
+
+def test_a_uniform_guess_far_from_the_papers_says_that_the_ruler_is_another(project):
+    apply("full", project / "params.yaml", project / "presets")
+    edit(project, split__method="official")
+    write_records(project)
+    metrics = json.loads((project / "metrics/evaluate.json").read_text())
+    metrics["uniform"]["drawn"]["wasserstein"] = 0.168  # on the stated scale
+    write(project / "metrics/evaluate.json", metrics)
+    assert found(project)["W of a uniform guess"].verdict == "wrong"
+
+
+def test_the_optimiser_is_read_from_the_trainer_and_not_believed(project):
+    assert found(project)["optimiser"].verdict == "same"
+    path = project / "socrates/training/sft.py"
+    path.write_text(path.read_text().replace('optim="adamw_torch"', 'optim="sgd"'))
+    assert found(project)["optimiser"].verdict == "wrong"
+
+
+def test_every_entry_names_its_source_and_what_is_looked_up_or_why_not():
+    for item in SPECIFICATION.items:
+        assert item.source.strip() and (item.here or item.not_compared), item.item
+    assert len({item.item for item in SPECIFICATION.items}) == len(SPECIFICATION.items)
+
+
+def test_the_specification_agrees_with_the_figures_of_the_paper_in_metrics():
+    paper = json.loads((ROOT / "metrics/paper.json").read_text())
+    values = {item.item: item.paper for item in SPECIFICATION.items}
+    assert values["W of the fine-tuned model"] == paper["adapter"]["wasserstein"]
+    assert values["W of the base model"] == paper["base"]["wasserstein"]
+    assert values["W of a uniform guess"] == paper["uniform"]["wasserstein"]
+    assert values["accuracy of a uniform guess"] == paper["uniform"]["drawn"]["accuracy"]
+    assert values["W of people against themselves"] == paper["empirical_best"]["wasserstein"]
+    assert values["unseen studies (test)"] == paper["counts"]["studies"]
+
+
+def test_json_has_every_item_and_the_counts(project):
+    done = RUN.invoke(app, ["audit", "--folder", str(project), "--json"])
+    report = json.loads(done.stdout)
+    assert sum(report["counts"].values()) == len(report["items"]) > 30
+    assert set(report["items"][0]) == {"item", "paper", "here", "verdict", "reason", "source"}
+
+
+def test_a_run_of_which_nothing_is_known_is_not_compared_at_all():
+    rows = audit(SPECIFICATION, Facts({}, {}))
+    assert {row.verdict for row in rows} == {"not compared"}
+    assert summary(rows) == f"0 same, 0 different on purpose, 0 wrong, {len(rows)} not compared"
+    assert "perfect" not in markdown(rows).lower()
+
+
+def test_a_specification_with_an_unknown_key_names_the_entry(tmp_path):
+    path = tmp_path / "paper.yaml"
+    path.write_text("source: x\nitems:\n  - {item: a, paper: 1, source: b, heer: params.x}\n")
+    with pytest.raises(DataError, match=r"paper.yaml: items.0"):
+        read_specification(path)

@@ -1,0 +1,293 @@
+"""Every command that README.md or docs/ shows works, or is held to be right in a way that is declared here.
+
+Commands are the lines of ``bash``, ``sh`` and ``console`` blocks and the inline code that starts with one of
+``INLINE``. What is quick is run. What needs a GPU, the hub, a store or minutes is checked: its make target,
+module, stage, option or parameter must exist. A command that no rule knows fails.
+"""
+
+import ast
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from socrates import params
+from socrates.__main__ import app
+from socrates.params.preset import apply
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+BLOCK = re.compile(r"^```(?:bash|sh|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE = ("make", "dvc", "python", "pip", "git", "aws", "rclone", "torchrun", "curl")
+SPAN = re.compile(rf"`((?:{'|'.join(INLINE)}) [^`\n]+)`")
+SETTING = re.compile(r"[A-Z][A-Z0-9_]*=.*")
+RUN = {"audit"}  # commands of python -m socrates that answer at once and write nothing
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command as a page shows it."""
+
+    place: str
+    text: str
+
+
+def shown(path: Path) -> list[Shown]:
+    """The commands of a page, in its order."""
+    text = path.read_text(encoding="utf-8")
+    found = [(match.start(1), line) for match in BLOCK.finditer(text) for line in lines(match[1])]
+    found += [(match.start(), match[1]) for match in SPAN.finditer(BLOCK.sub(blank, text))]
+    return [
+        Shown(f"{path.name}:{text.count(chr(10), 0, start) + 1}", command) for start, command in sorted(found)
+    ]
+
+
+def blank(match: re.Match) -> str:
+    return re.sub(r"[^\n]", " ", match[0])
+
+
+def lines(block: str) -> list[str]:
+    """The commands of a block: joined at backslashes; of a console session those after ``$``."""
+    whole = block.replace("\\\n", " ").splitlines()
+    if any(line.startswith("$ ") for line in whole):
+        whole = [line[2:] for line in whole if line.startswith("$ ")]
+    return [line.strip() for line in whole if line.strip() and not line.lstrip().startswith("#")]
+
+
+def parts(command: str) -> list[list[str]]:
+    """The words of each command of a line, without settings such as ``NAME=1`` in front."""
+    words = shlex.split(command, comments=True)
+    commands: list[list[str]] = [[]]
+    for word in words:
+        if word in ("&&", ";", "|", "&"):
+            commands.append([])
+        elif commands[-1] or not SETTING.fullmatch(word):
+            commands[-1].append(word)
+    return [words for words in commands if words]
+
+
+# The rules: each takes the words after the program, and fails where the command would.
+
+
+def make(words: list[str], scratch: Path) -> None:
+    targets = [word for word in words if "=" not in word and not word.startswith("-")]
+    known = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert targets and set(targets) <= known, f"no make target {set(targets) - known}"
+    settings = dict(word.split("=", 1) for word in words if "=" in word)
+    used = (ROOT / "Makefile").read_text()
+    assert all(f"$({name})" in used for name in settings), f"the Makefile reads no {settings}"
+    if targets == ["preset"]:
+        shutil.copyfile(ROOT / "params.yaml", scratch / "params.yaml")
+        apply(settings["NAME"], scratch / "params.yaml", ROOT / "presets")
+
+
+def python(words: list[str], scratch: Path) -> None:
+    if words[:1] != ["-m"]:
+        assert (ROOT / words[0]).exists() or words[0] == "--version", f"no file {words[0]}"
+        return
+    module, rest = words[1], words[2:]
+    if module == "socrates":
+        socrates(rest, scratch)
+        return
+    spec = importlib.util.find_spec(module)
+    assert spec and spec.origin, f"no module {module}"
+    if Path(spec.origin).is_relative_to(ROOT):
+        source = Path(spec.origin).read_text()
+        for option in (word.split("=")[0] for word in rest if word.startswith("--")):
+            assert f'"{option}"' in source, f"{module} has no option {option}"
+        assert not rest or "argv" in source or "argparse" in source, f"{module} takes no arguments"
+        assert "__main__" in source, f"{module} cannot be run"
+
+
+def socrates(words: list[str], scratch: Path) -> None:
+    group = typer.main.get_command(app)
+    if not words or words == ["--help"]:
+        return
+    name, rest = words[0], words[1:]
+    assert name in group.commands, f"no command {name}"
+    for word in rest:
+        if word.startswith("examples/"):
+            assert (ROOT / word).exists(), f"no file {word}"
+    if "--help" not in rest:
+        group.commands[name].make_context(name, list(rest))  # refuses options and values that it has not
+    if name in RUN:
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+
+
+def dvc(words: list[str], scratch: Path) -> None:
+    from dvc.cli import parse_args
+
+    given = parse_args(words)
+    if words[0] == "remote":
+        if not (scratch / ".dvc").exists():
+            run(["-m", "dvc", "init", "--no-scm", "-q"], scratch)
+        if words[1] == "modify":
+            run(["-m", "dvc", "remote", "add", words[2], "s3://bucket/folder"], scratch)
+        run(["-m", "dvc", *words], scratch)
+    for target in getattr(given, "targets", None) or []:
+        file, _, stage = str(target).rpartition(":")
+        if target.endswith("dvc.yaml"):
+            assert (ROOT / target).exists(), f"no pipeline {target}"
+        elif words[0] in ("repro", "exp"):
+            stages = YAML(typ="safe").load((ROOT / (file or "dvc.yaml")).read_text())["stages"]
+            assert stage.split("@")[0] in stages, f"no stage {target}"
+    raw = params.read_yaml(ROOT / "params.yaml")
+    for override in getattr(given, "set_param", None) or []:
+        key, value = override.split("=", 1)
+        section = raw
+        for part in key.lstrip("+~").split(".")[:-1]:
+            section = section[part]
+        section[key.split(".")[-1]] = YAML(typ="safe").load(value.split(",")[0])  # a queue's first value
+    params.parse(raw)
+
+
+def run(words: list[str], folder: Path) -> None:
+    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def pip(words: list[str], scratch: Path) -> None:
+    assert words[0] == "install"
+    files = [words[i + 1] for i, word in enumerate(words) if word == "-r"]
+    assert all((ROOT / file).exists() for file in files), f"no file {files}"
+    pinned = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-dev.txt").read_text()
+    for package in (word for word in words[1:] if not word.startswith("-") and word not in files):
+        assert "==" in package or re.search(rf"^{re.escape(package)}==", pinned, re.MULTILINE), package
+
+
+def rclone(words: list[str], scratch: Path) -> None:
+    program = shutil.which("rclone") or str(Path(sys.executable).with_name("rclone"))
+    if not Path(program).exists():
+        pytest.skip("rclone is not installed (requirements-dev.txt)")
+    text = subprocess.run([program, *words[:2], "--help"], capture_output=True, text=True, check=True).stdout
+    for option in (word for word in words if word.startswith("--")):
+        assert f"{option} " in text, f"rclone {' '.join(words[:2])} has no {option}"
+
+
+def git(words: list[str], scratch: Path) -> None:
+    known = subprocess.run(["git", "--list-cmds=main"], capture_output=True, text=True, check=True).stdout
+    assert words[0] in known.split(), f"git has no {words[0]}"
+
+
+def curl(words: list[str], scratch: Path) -> None:
+    address = next(word for word in words if word.startswith("http"))
+    path = re.fullmatch(r"http://127\.0\.0\.1:\d+(/[\w/-]*)?", address)
+    assert path, f"{address}: examples ask this machine only"
+    served = "\n".join(file.read_text() for file in sorted((ROOT / "socrates").rglob("serv*.py")))
+    assert f'"{path[1] or "/"}"' in served, f"serve has no {path[1]}"
+
+
+def mkdir(words: list[str], scratch: Path) -> None:
+    assert words[0] == "-p" and len(words) == 2
+
+
+def source(words: list[str], scratch: Path) -> None:
+    assert words == [".venv/bin/activate"]  # made by make
+
+
+def copied(words: list[str], scratch: Path) -> None:
+    inside = [word for word in words[:-1] if not word.startswith(("-", "/", "~"))]
+    assert all((ROOT / word).exists() for word in inside), f"nothing at {inside}"
+
+
+def not_ours(words: list[str], scratch: Path) -> None:
+    """Another program's, which needs an account or a machine that a test has not; nothing is checked."""
+
+
+RULES = {
+    "make": make,
+    "python": python,
+    "dvc": dvc,
+    "pip": pip,
+    "rclone": rclone,
+    "git": git,
+    "curl": curl,
+    "mkdir": mkdir,
+    "source": source,
+    "cp": copied,
+    "cd": not_ours,
+    "export": not_ours,
+    "aws": not_ours,
+    "ssh": not_ours,
+    "nvidia-smi": not_ours,
+    "docker": not_ours,
+}
+
+
+def check(command: str, scratch: Path) -> None:
+    """Fail where a command would. Raises ``AssertionError`` or what the command's own parser raises."""
+    for words in parts(command):
+        assert words[0] in RULES, f"no rule for {words[0]!r}: add one to tests/test_docs_commands.py"
+        RULES[words[0]](words[1:], scratch)
+
+
+COMMANDS = [command for page in PAGES for command in shown(page)]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: f"{c.place} {c.text[:60]}")
+def test_every_command_of_the_pages_is_right(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    check(command.text, tmp_path)
+
+
+def test_the_pages_show_commands():
+    assert {command.place.split(":")[0] for command in COMMANDS} >= {
+        "README.md",
+        "remotes.md",
+        "performance.md",
+    }
+    assert len(COMMANDS) > 30
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make repros",
+        "make preset NAME=none-such",
+        "make compare C=main",
+        "python -m socrates.evaluation.compete",
+        "python -m benchmarks.random_kills --kilts 100",
+        "python -m socrates predicts",
+        "python -m socrates audit --stricter",
+        "python -m socrates experiment examples/none.yaml",
+        "dvc repro training",
+        "dvc exp run -S lora.rank=32",
+        "dvc exp run -S lora.r=many",
+        "dvc metrics dif main",
+        "dvc remote add -d",
+        "pip install -r requirements-none.txt",
+        "curl http://example.org/predict",
+        "rm -rf data",
+        "python none.py && make help",
+    ],
+)
+def test_a_command_that_has_rotted_fails(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises((Exception, SystemExit)):
+        check(command, tmp_path)
+
+
+def test_commands_are_found_as_a_reader_sees_them():
+    block = "```bash\nA=1 make \\\n  repro # all\n# only words\n```\n"
+    page = f"text `dvc repro` and `a.py`\n{block}```yaml\nmake: no\n```\n```console\n$ make help\nhelp\n```\n"
+    texts = [line for match in BLOCK.finditer(page) for line in lines(match[1])]
+    assert texts == ["A=1 make    repro # all", "make help"]
+    assert SPAN.findall(page) == ["dvc repro"]
+    assert parts(texts[0]) == [["make", "repro"]]
+
+
+def test_every_module_that_can_be_run_says_how_in_its_docstring():
+    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+        tree = ast.parse(path.read_text())
+        if '__name__ == "__main__"' in path.read_text():
+            assert f"python -m benchmarks.{path.stem}" in (ast.get_docstring(tree) or ""), path

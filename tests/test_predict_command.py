@@ -1,0 +1,237 @@
+"""``python -m socrates predict``: what it prints and writes, and one clear line for what it cannot do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner, Result
+
+from socrates.__main__ import app
+from socrates.errors import DataError, ModelError, SocratesError
+from socrates.use import asking
+from socrates.use.examples import EXAMPLES
+from socrates.use.questions import asked, persona
+from tests import model_folders, tiny
+
+QUESTION = ["--demographics", "Age: 30; Gender: Female", "--scenario", tiny.SCENARIOS[1]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    model_folders.make(folder)
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path / ".scratch"))
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(app, ["predict", *arguments])
+    if isinstance(result.exception, SocratesError):
+        raise result.exception
+    return result
+
+
+def run_json(*arguments: str) -> dict:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def batch_of(here: Path, name: str = "rows.csv") -> Path:
+    rows = pl.DataFrame(
+        {
+            "id": ["001", "002", "003", "004", "005"],
+            "Gender": ["Female", None, "Male", "Other", "Male"],
+            "age": ["30", "40", "50", "60", "70"],
+            "scenario": [tiny.SCENARIOS[2], "Is it warm?", "Is it cold?", "", tiny.SCENARIOS[1]],
+            "scale": [None, "1-5", None, "1-5", None],
+        }
+    )
+    path = here / name
+    {".csv": rows.write_csv, ".jsonl": rows.write_ndjson, ".parquet": rows.write_parquet}[path.suffix](path)
+    return path
+
+
+def test_one_question_prints_bars_interval_and_where_it_ran(here: Path) -> None:
+    output = run(*QUESTION, "--sample", "5").stdout
+    assert "models/adapter on models/base, float32 on the CPU" in output
+    assert "Age: 30; Gender: Female" in output
+    assert output.count("█") > 7
+    for expected in (
+        "expected answer",
+        "middle 80 %",
+        "format validity",
+        "5 drawn at temperature 0.6, top-p 0.9",
+    ):
+        assert expected in output
+
+
+def test_json_holds_the_same_and_nothing_else_is_on_standard_output(here: Path) -> None:
+    result = run_json(*QUESTION, "--sample", "4", "--compare-base", "--seed", "3")
+    assert sum(result["adapter"]["probabilities"]) == pytest.approx(1, abs=1e-4)
+    assert result["adapter"]["probabilities"] != result["base"]["probabilities"]
+    assert len(result["samples"]["answers"]) == 4
+    assert result["scale_rule"] == "range"
+    assert result["outside_training"] == []
+    assert run_json(*QUESTION, "--adapter", "none")["base"] == result["base"]
+
+
+def test_an_unknown_field_is_accepted_and_flagged(here: Path) -> None:
+    result = run_json("--demographics", "Age: 30; Favourite tram: 7", "--scenario", tiny.SCENARIOS[1])
+    assert result["persona"] == "Age: 30; Favourite tram: 7"
+    assert result["outside_training"] == ["Favourite tram: not a field of the training data"]
+
+
+def test_without_the_training_table_the_answer_says_that_nothing_was_compared(here: Path) -> None:
+    (here / "data/splits/train.parquet").unlink()
+    assert "not at hand" in " ".join(run_json(*QUESTION)["notes"])
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
+def test_a_file_comes_back_whole_in_its_order(here: Path, name: str) -> None:
+    output = here / f"answers{Path(name).suffix}"
+    counts = run_json(
+        "--input", str(batch_of(here, name)), "--output", str(output), "--compare-base", "--sample", "2"
+    )
+    read = {
+        ".csv": lambda path: pl.read_csv(path, schema_overrides={"id": pl.String}),
+        ".jsonl": pl.read_ndjson,
+    }
+    table = read.get(output.suffix, pl.read_parquet)(output)
+    assert table["id"].to_list() == ["001", "002", "003", "004", "005"]
+    assert [problem is None for problem in table["problem"]] == [True, True, False, False, True]
+    assert table["scale"].to_list() == ["0..100", "1..5", None, None, "1..7"]
+    assert (counts["rows"], counts["answered"]) == (5, 3)
+    assert counts["problems"] == {"empty scenario": 1, "no scale": 1}
+    assert table["expected"].null_count() == 2
+    assert {"base_expected", "samples", "middle_80_low", "format_validity"} <= set(table.columns)
+    assert not (here / f"{output.name}.parts").exists()
+    alone = run_json("--demographics", "Age: 30; Gender: Female", "--scenario", tiny.SCENARIOS[2])
+    assert table["expected"][0] == pytest.approx(alone["adapter"]["expected"], abs=1e-3)
+
+
+def test_a_killed_file_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "ROWS_PER_PART", 1)
+    arguments = ("--input", str(batch_of(here)), "--output", str(here / "answers.csv"))
+    ask, calls = asking.OpenModel.ask, []
+
+    def once(self, questions, progress=iter):
+        calls.append(len(questions))
+        if len(calls) == 2:
+            raise ModelError("killed")
+        return ask(self, questions, progress)
+
+    monkeypatch.setattr(asking.OpenModel, "ask", once)
+    with pytest.raises(ModelError, match="killed"):
+        run(*arguments)
+    assert not (here / "answers.csv").exists()
+    assert run_json(*arguments)["resumed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", r"rows\.csv: is empty"),
+        ("scenario\n", r"rows\.csv: holds a header and no rows"),
+        ("text\nhello\n", r"rows\.csv: no column scenario; found text"),
+        ("scenario,expected\na,b\n", r"column expected is what the answers are called"),
+        ("scenario\nIs it warm?\n", r"none of 1 rows can be asked; the first: .*--scale 1-7"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line(here: Path, content: str, message: str) -> None:
+    (here / "rows.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        run("--input", "rows.csv", "--output", "out.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.jsonl", b'{"scenario": 1'), ("a.parquet", b"no"), ("a.csv", b"\xff\xfe\x00scenario")],
+)
+def test_a_damaged_file_is_one_line(here: Path, name: str, content: bytes) -> None:
+    (here / name).write_bytes(content)
+    with pytest.raises(DataError, match=name):
+        run("--input", name, "--output", "out.csv")
+    with pytest.raises(DataError, match=r"expected \.csv"):
+        run("--input", str(batch_of(here)), "--output", "out.xlsx")
+    with pytest.raises(DataError, match="not found"):
+        run("--input", "nowhere.csv", "--output", "out.csv")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give one of --scenario"),
+        (["--scenario", "x", "--example", "1"], "give one of --scenario"),
+        (["--input", "rows.csv"], "--input and --output go together"),
+        (["--example", "99"], "there are"),
+        (["--example", "1", "--adapter", "none", "--compare-base"], "needs an adapter"),
+    ],
+)
+def test_a_wrong_option_is_status_2(here: Path, arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_every_example_can_be_asked(number: int) -> None:
+    example = EXAMPLES[number]
+    assert asked(example.scenario).notes == ()
+    assert persona(example.demographics).unknown == {}
+
+
+def test_an_example_is_answered(here: Path) -> None:
+    assert run_json("--example", "1")["adapter"]["scale"] == "1..7"
+
+
+def test_an_error_is_one_line_and_status_1(tmp_path: Path) -> None:
+    for arguments in (
+        ["predict", "--scenario", "Is it warm?", "--scale", "1-7"],
+        ["chat", "hello", "--fast"],
+    ):
+        command, environment = model_folders.cli(*arguments, folder=tmp_path)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert "answers surveys" in done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, socrates.__main__; "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'polars', 'numpy', 'fastapi', 'pydantic')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, check=False).returncode == 0
+
+
+def test_an_answer_of_the_built_in_model_imports_what_it_needs_alone(here: Path) -> None:
+    code = (
+        "import sys\n"
+        "from socrates.use.asking import open_model\n"
+        "from socrates.use.finding import locate\n"
+        "import polars as pl\n"
+        "row = pl.DataFrame({'persona': 'unknown', 'stimuli': 'Is it warm?', 'scale': '1..7'})\n"
+        "open_model(locate()).ask(row)\n"
+        "sys.exit(any(name in sys.modules for name in ('transformers', 'torch._dynamo', 'peft', 'scipy')))"
+    )
+    _, environment = model_folders.cli(folder=here)
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=here, env=environment, check=False).returncode == 0
+    )

@@ -1,0 +1,252 @@
+"""The page and the API answer everything with a clear line, and stay up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from socrates.commands.serve import HOST, listen
+from socrates.errors import SocratesError
+from socrates.use import server
+from socrates.use.asking import OpenModel, open_model
+from socrates.use.finding import locate
+from socrates.use.seen import Seen, summarise
+from tests import model_folders, tiny
+
+PERSONA = "Age: 30; Gender: Female"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    model_folders.make(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(made: Path) -> OpenModel:
+    return open_model(locate(made / "models/base", made / "models/adapter"))
+
+
+@pytest.fixture(scope="module")
+def known() -> Seen:
+    return summarise(tiny.rows(12))
+
+
+def client(model: OpenModel, known: Seen | None, waiting: int = server.WAITING) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(server.application(model, known, waiting), raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
+
+
+def call(model: OpenModel, known: Seen | None, method: str, path: str, **options) -> httpx.Response:
+    async def once() -> httpx.Response:
+        async with client(model, known) as http:
+            return await http.request(method, path, **options)
+
+    return asyncio.run(once())
+
+
+def test_a_question_is_answered(model: OpenModel, known: Seen) -> None:
+    body = {"demographics": PERSONA, "scenario": tiny.SCENARIOS[2]}
+    response = call(model, known, "POST", "/api/predict", json=body)
+    assert response.status_code == 200
+    answer = response.json()
+    assert len(answer["probabilities"]) == 101
+    assert sum(bar["share"] for bar in answer["bars"]) == pytest.approx(1, abs=1e-4)
+    assert answer["persona"] == PERSONA
+    assert {"expected", "middle_80", "format_validity", "notes"} <= set(answer)
+
+
+def test_two_wordings_are_compared(model: OpenModel, known: Seen) -> None:
+    other = "The town has no money. " + tiny.SCENARIOS[1]
+    body = {"demographics": PERSONA, "a": tiny.SCENARIOS[1], "b": other}
+    both = call(model, known, "POST", "/api/compare", json=body).json()
+    assert both["difference"] == pytest.approx(both["b"]["expected"] - both["a"]["expected"], abs=1e-3)
+    assert both["a"]["asked"] != both["b"]["asked"]
+    assert (
+        call(model, known, "POST", "/api/compare", json=body | {"b": tiny.SCENARIOS[2]}).json()["difference"]
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        ({"content": b'{"scenario": '}, 400, "not JSON"),
+        ({"content": b"\xff\xfe"}, 400, "not JSON"),
+        ({"json": {}}, 422, "scenario: Field required"),
+        ({"json": {"scenario": 7}}, 422, "scenario: "),
+        ({"json": {"scenario": "x", "file": "/etc/passwd"}}, 422, "file: "),
+        ({"json": ["x"]}, 422, "request: "),
+        ({"json": {"scenario": "Is it warm?"}}, 422, "understood no answer scale"),
+        ({"json": {"scenario": "", "scale": "1-7"}}, 422, "scenario: is empty"),
+        ({"json": {"scenario": "x?", "scale": "7-1"}}, 422, "scale '7-1'"),
+        ({"json": {"scenario": "x" * 30_000, "scale": "1-7"}}, 422, "scenario: "),
+        ({"json": {"scenario": "x" * 10_000_000, "scale": "1-7"}}, 413, "larger than 128 KiB"),
+        ({"json": {"scenario": "x y " * 5_000, "scale": "1-7"}}, 422, "shorten the scenario"),
+        (
+            {"json": {"scenario": "x?", "scale": "1-7", "demographics": "a nurse"}},
+            422,
+            "no field was understood",
+        ),
+    ],
+)
+def test_a_bad_request_gets_one_line(
+    model: OpenModel, known: Seen, options: dict, status: int, message: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    response = call(model, known, "POST", "/api/predict", headers=headers, **options)
+    assert response.status_code == status
+    assert message in response.json()["error"]
+    assert "\n" not in response.json()["error"] and "Traceback" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("GET", "/../../params.yaml", 404),
+        ("GET", "/%2e%2e/params.yaml", 404),
+        ("GET", "/api/predict", 405),
+        ("GET", "/docs", 404),
+        ("GET", "//etc/passwd", 404),
+    ],
+)
+def test_nothing_else_is_served(model: OpenModel, known: Seen, method: str, path: str, status: int) -> None:
+    response = call(model, known, method, path)
+    assert response.status_code == status
+    assert "error" in response.json()
+
+
+def test_another_host_name_is_refused(model: OpenModel, known: Seen) -> None:
+    assert call(model, known, "GET", "/", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_two_hundred_at_once_are_all_answered(model: OpenModel, known: Seen) -> None:
+    async def all_at_once() -> Counter[int]:
+        async with client(model, known) as http:
+            calls = [
+                http.post(
+                    "/api/predict",
+                    json={"demographics": f"Age: {18 + i % 50}", "scenario": tiny.SCENARIOS[1]},
+                )
+                for i in range(200)
+            ]
+            statuses = Counter(response.status_code for response in await asyncio.gather(*calls))
+            assert (await http.get("/api/model")).status_code == 200
+            return statuses
+
+    assert asyncio.run(all_at_once()) == {200: 200}
+
+
+def test_a_full_queue_is_refused_and_the_server_goes_on(
+    model: OpenModel, known: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = OpenModel.ask
+
+    def slow(self, questions, progress=iter):
+        time.sleep(0.05)
+        return ask(self, questions, progress)
+
+    monkeypatch.setattr(OpenModel, "ask", slow)
+    monkeypatch.setattr(server, "TOGETHER", 1)
+
+    async def crowd() -> Counter[int]:
+        async with client(model, known, waiting=3) as http:
+            body = {"scenario": tiny.SCENARIOS[1]}
+            responses = await asyncio.gather(*(http.post("/api/predict", json=body) for _ in range(40)))
+            for response in responses:
+                if response.status_code != 200:
+                    assert response.json()["error"].startswith("busy: ")
+                    assert response.headers["retry-after"]
+            assert (await http.post("/api/predict", json=body)).status_code == 200
+            return Counter(response.status_code for response in responses)
+
+    statuses = asyncio.run(crowd())
+    assert set(statuses) == {200, 503}
+    assert statuses[200] >= 3
+
+
+def test_one_question_that_fails_costs_no_other_its_answer(model: OpenModel, known: Seen) -> None:
+    async def mixed() -> list[int]:
+        async with client(model, known) as http:
+            bodies = [{"scenario": tiny.SCENARIOS[1]}, {"scenario": "x y " * 5_000, "scale": "1-7"}] * 4
+            return [
+                r.status_code
+                for r in await asyncio.gather(*(http.post("/api/predict", json=b) for b in bodies))
+            ]
+
+    assert asyncio.run(mixed()) == [200, 422] * 4
+
+
+def test_a_fault_of_ours_is_one_line(model: OpenModel, known: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self, questions, progress=iter):
+        raise RuntimeError("secret path")
+
+    monkeypatch.setattr(OpenModel, "ask", broken)
+    response = call(model, known, "POST", "/api/predict", json={"scenario": tiny.SCENARIOS[1]})
+    assert response.status_code == 500
+    assert response.json() == {"error": "internal error (RuntimeError)"}
+
+
+def test_the_page_asks_for_nothing_from_elsewhere(model: OpenModel, known: Seen) -> None:
+    for path in ("/", "/app.js", "/style.css"):
+        response = call(model, known, "GET", path)
+        assert response.status_code == 200
+        assert "default-src 'none'" in response.headers["content-security-policy"]
+        assert response.headers["x-content-type-options"] == "nosniff"
+        for outside in ("http://", "https://", "//cdn", "innerHTML", " style=", "onclick"):
+            assert outside not in response.text
+
+
+def test_every_field_of_the_page_has_a_label() -> None:
+    page = (server.PAGE / "index.html").read_text()
+    fields = re.findall(r'<(?:input|textarea|select)[^>]*?\bid="([\w-]+)"', page)
+    assert len(fields) == 6
+    assert all(f'for="{field}"' in page for field in fields)
+    assert 'aria-live="polite"' in page
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SocratesError, match=f"port {port}: .*in use; give another with --port"):
+            listen(port)
+
+
+def test_only_this_machine_can_reach_it() -> None:
+    with listen(0) as listening:
+        assert listening.getsockname()[0] == "127.0.0.1"
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_page_works_in_a_browser(made: Path, tmp_path: Path) -> None:
+    command, environment = model_folders.cli("serve", "--port", "0", "--json", folder=tmp_path)
+    with subprocess.Popen(command, cwd=made, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = json.loads(process.stdout.readline())["url"]
+            browser = [
+                "chromium",
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--virtual-time-budget=4000",
+            ]
+            browser += [f"--user-data-dir={tmp_path}/chromium", "--dump-dom", f"{url}/#compare&example=1"]
+            page = subprocess.run(browser, capture_output=True, text=True, timeout=180, check=True).stdout
+        finally:
+            process.terminate()
+    assert page.count('class="bar"') == 14
+    assert page.count("Expected answer ") == 2
+    assert "moves the expected answer by 0.00." in page
