@@ -51,6 +51,9 @@ def test_memory_by_hand() -> None:
     assert held["adapter and its gradients"] == 6 * trainable
     assert held["optimiser"] == 12 * trainable
     assert held["logits"] == 10 * 20 * 100
+    params["train"] = params["train"].model_copy(update={"share_scenario": True})
+    held = memory(form, work, *(params[name] for name in ("model", "lora", "train", "deepspeed")), 1)
+    assert held["logits"] == 10 * (4 * 4) * 100  # four rows, at most four tokens of an answer
     assert held["activations"] == 2 * 20 * 8 * 2 + 2 * 20 * (8 * 8 + 4 * 16)
 
 

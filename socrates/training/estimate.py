@@ -202,9 +202,9 @@ def memory(
 
 def operations(form: Shape, work: Workload, train: Train) -> float:
     """Floating point operations of the run (see the module's formula)."""
-    of_pass = form.linear * work.pass_tokens + form.head * _scored(work, train, work.pass_tokens)
-    each = 6 if train.gradient_checkpointing else 4
-    return of_pass * (each * work.passes + 2 * work.evaluation_passes)
+    weights = form.linear + form.head  # the output layer as if no scenario were shared
+    passes = 6 if train.gradient_checkpointing else 4
+    return weights * (passes * work.tokens + 2 * work.evaluation_tokens)
 
 
 def _scored(work: Workload, train: Train, tokens: float) -> float:
