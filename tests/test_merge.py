@@ -32,7 +32,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
-def merged(project: Path, out: Path, rows: int = 15, tolerance: float | None = None) -> Merged:
+def merged(project: Path, out: Path, rows: int = 10, tolerance: float | None = None) -> Merged:
     sections = [load(section, project / "params.yaml") for section in (Model, Prompt, Predict)]
     tables = [read_table(project / f"data/splits/{name}.parquet", RESPONSES) for name in ("test", "train")]
     return merge(
@@ -42,7 +42,7 @@ def merged(project: Path, out: Path, rows: int = 15, tolerance: float | None = N
 
 def test_merged_and_adapter_give_the_same_distributions(project: Path, tmp_path: Path) -> None:
     found = merged(project, tmp_path / "merged")
-    assert found.rows == 15
+    assert found.rows == 10
     assert found.largest_difference < 1e-4 and found.largest_mass_difference < 1e-4
     names = {path.name for path in (tmp_path / "merged").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "merge.json"} <= names
