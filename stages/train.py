@@ -7,6 +7,8 @@ Run: ``python -m stages.train``; ``SOCRATES_PROCESSES=4`` starts four processes.
 
 from pathlib import Path
 
+import polars as pl
+
 from socrates.errors import run
 from socrates.launch import launch
 from socrates.params import load
@@ -16,6 +18,7 @@ from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.prompt import Prompt
 from socrates.params.train import Train
+from socrates.training.meter import table
 
 SPLITS = Path("data/splits")
 BASE = Path("models/base")
@@ -43,6 +46,7 @@ def main() -> None:
         load(Backup),
     )
     if place.first:
+        print(table(pl.read_csv(CURVES, infer_schema_length=None)))
         print(f"train: {summary}")
 
 
