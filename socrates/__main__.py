@@ -8,9 +8,20 @@ from __future__ import annotations
 import typer
 
 from socrates import errors
-from socrates.commands import audit, chat, experiment, predict, serve
-from socrates.commands.prepare import prepare
-from socrates.commands.solve import solve
+from socrates.commands import (
+    audit,
+    card,
+    chat,
+    doctor,
+    estimate,
+    experiment,
+    merge,
+    predict,
+    prepare,
+    publish,
+    serve,
+    solve,
+)
 
 app = typer.Typer(
     name="socrates",
@@ -30,8 +41,13 @@ app.command(epilog=experiment.EPILOG)(experiment.experiment)
 app.command(epilog=serve.EPILOG)(serve.serve)
 app.command(epilog=audit.EPILOG)(audit.audit)
 app.command(hidden=True, context_settings=chat.ANYTHING)(chat.chat)
-app.command()(prepare)
-app.command()(solve)
+app.command()(doctor.doctor)
+app.command()(estimate.estimate)
+app.command()(prepare.prepare)
+app.command()(solve.solve)
+app.command()(merge.merge)
+app.command()(card.card)
+app.command()(publish.publish)
 
 if __name__ == "__main__":
     errors.run(lambda: app(prog_name="python -m socrates"))

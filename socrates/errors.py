@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+TERMINATED = 75  # exit status after SIGTERM: EX_TEMPFAIL, "try again later"; starting again resumes
+
 
 class SocratesError(Exception):
     """Something the user can mend. The message is shown without a traceback."""

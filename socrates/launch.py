@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
-from socrates.errors import TrainingError
+import psutil
+
+from socrates.errors import TERMINATED, TrainingError
 
 T = TypeVar("T")
 PROCESSES = "SOCRATES_PROCESSES"
+HOSTFILE = "SOCRATES_HOSTFILE"  # of DeepSpeed: one host and its number of processes a line
+NODE_RANK = "SOCRATES_NODE_RANK"  # this machine's place in it, where machines are started one by one
+SSH_PORT = 22
 
 
 @dataclass(frozen=True)
@@ -44,26 +54,89 @@ def wanted_processes() -> int:
 def launch(module: str, *arguments: str) -> Place | None:
     """Become one of the processes of a stage, or start them and wait (then None).
 
-    A single process needs no launcher: it gets the variables torchrun would set. Several are started
-    by torchrun, each running ``python -m module *arguments`` again. Under a launcher of the user's own
-    (torchrun, a DeepSpeed hostfile) the variables are there already.
+    A single process needs no launcher: it gets the variables torchrun would set. Several are started by
+    torchrun, or with ``SOCRATES_HOSTFILE`` on several machines by DeepSpeed's launcher, each running
+    ``python -m module *arguments`` again. Under a launcher of the user's own the variables are there already.
 
     Raises:
-        TrainingError: a process failed; its own error stands above in the log.
+        TrainingError: a host cannot be reached, or a process failed; its own error stands above in the log.
+        SystemExit: with :data:`~socrates.errors.TERMINATED` after SIGTERM.
     """
     import torch
 
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if "LOCAL_RANK" not in os.environ:
+        command = [module, *arguments]
+        if hostfile := os.environ.get(HOSTFILE):
+            _run_and_wait(_on_hosts(Path(hostfile), os.environ.get(NODE_RANK)), command)
+            return None
         count = wanted_processes()
         if count > 1:
-            _torchrun([module, *arguments], count)
+            os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
+            launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m"]
+            _run_and_wait(launcher, command)
             return None
         os.environ.update(
             RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port())
         )
     return Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+
+
+def read_hostfile(path: Path) -> dict[str, int]:
+    """Processes of each host, in the file's order, from lines such as ``worker-1 slots=4``.
+
+    Raises:
+        TrainingError: the file is missing or empty, or a line is not of that form.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise TrainingError(f"{HOSTFILE}={path}: cannot be read ({error.strerror})") from None
+    hosts: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        text = line.partition("#")[0].strip()
+        match = re.fullmatch(r"(\S+)\s+slots=([1-9]\d*)", text)
+        if text and (match is None or match[1] in hosts):
+            raise TrainingError(f"{path}:{number}: expected a new host and 'slots=<processes>', not {text!r}")
+        if match:
+            hosts[match[1]] = int(match[2])
+    if not hosts:
+        raise TrainingError(f"{path}: names no host; a line is 'worker-1 slots=4'")
+    return hosts
+
+
+def check_reachable(hosts: Iterable[str], port: int = SSH_PORT, seconds: float = 5.0) -> None:
+    """Raise :class:`TrainingError` that names every host on which nothing answers at ``port``."""
+    silent = []
+    for host in hosts:
+        try:
+            socket.create_connection((host, port), timeout=seconds).close()
+        except OSError as error:
+            silent.append(f"{host} ({error.strerror or error})")
+    if silent:
+        raise TrainingError(
+            f"{HOSTFILE}: cannot be reached at port {port}: {', '.join(silent)}; nothing was started; start the "
+            f"host, take its line out, or start each machine yourself with {NODE_RANK}"
+        )
+
+
+def _on_hosts(hostfile: Path, node_rank: str | None) -> list[str]:
+    """The module and options of DeepSpeed's launcher, after the hosts were checked.
+
+    With a node rank the machines need no ssh: the same command is given on each of them.
+    """
+    hosts = read_hostfile(hostfile)
+    command = ["deepspeed.launcher.runner", "--hostfile", str(hostfile), "--no_local_rank"]
+    if node_rank is None:
+        check_reachable(hosts)
+        return [*command, "--force_multi", "--module"]
+    if not node_rank.isdigit() or int(node_rank) >= len(hosts):
+        raise TrainingError(
+            f"{NODE_RANK}={node_rank}: expected 0 to {len(hosts) - 1}, the host's place in {hostfile}"
+        )
+    first = next(iter(hosts))
+    return [*command, "--no_ssh", f"--node_rank={node_rank}", f"--master_addr={first}", "--module"]
 
 
 def meet(place: Place) -> None:
@@ -95,11 +168,29 @@ def wait_for_all(place: Place) -> None:
         torch.distributed.barrier()
 
 
-def _torchrun(command: list[str], count: int) -> None:
-    environment = dict(os.environ)
-    environment.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1)))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    status = subprocess.run([*launcher, "-m", *command], env=environment, check=False).returncode
+def _run_and_wait(launcher: list[str], command: list[str]) -> None:
+    """Start a module with its arguments under a launcher; SIGTERM goes to its processes, not to the launcher.
+
+    A launcher that gets it kills its processes before they have saved and backed up.
+    """
+    child = subprocess.Popen([sys.executable, "-m", *launcher, *command])
+    noticed = False
+
+    def pass_on(*_: object) -> None:
+        nonlocal noticed
+        noticed = True
+        for process in psutil.Process(child.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "LOCAL_RANK" in process.environ():
+                    process.send_signal(signal.SIGTERM)
+
+    former = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        status = child.wait()
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    if status and noticed:
+        raise SystemExit(TERMINATED)
     if status:
         raise TrainingError(
             f"{' '.join(command)}: a process failed (status {status}); its error stands above"

@@ -7,6 +7,8 @@ Run: ``python -m stages.train``; ``SOCRATES_PROCESSES=4`` starts four processes.
 
 from pathlib import Path
 
+import polars as pl
+
 from socrates.errors import run
 from socrates.launch import launch
 from socrates.params import load
@@ -18,6 +20,7 @@ from socrates.params.model import Model
 from socrates.params.prompt import Prompt
 from socrates.params.reward import Reward
 from socrates.params.train import Train
+from socrates.training.meter import table
 
 SPLITS = Path("data/splits")
 BASE = Path("models/base")
@@ -66,6 +69,7 @@ def main() -> None:
             load(Backup),
         )
     if place.first:
+        print(table(pl.read_csv(CURVES, infer_schema_length=None)))
         print(f"train: {summary}")
 
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from socrates import params
 from socrates.__main__ import app
-from socrates.params.preset import apply
+from socrates.params.preset import PIPELINES, apply
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -86,8 +86,9 @@ def make(words: list[str], scratch: Path) -> None:
     used = (ROOT / "Makefile").read_text()
     assert all(f"$({name})" in used for name in settings), f"the Makefile reads no {settings}"
     if targets == ["preset"]:
-        shutil.copyfile(ROOT / "params.yaml", scratch / "params.yaml")
-        apply(settings["NAME"], scratch / "params.yaml", ROOT / "presets")
+        pipeline, _, name = settings["NAME"].rpartition("/")
+        shutil.copyfile(ROOT / pipeline / "params.yaml", scratch / "params.yaml")
+        apply(name, scratch / "params.yaml", ROOT / pipeline / "presets", PIPELINES[pipeline])
 
 
 def python(words: list[str], scratch: Path) -> None:

@@ -17,6 +17,7 @@ from socrates import fingerprint as fp
 from socrates import params
 from socrates.errors import TrainingError
 from socrates.params.backup import Backup
+from socrates.params.grpo import Grpo
 from socrates.params.train import Train
 
 FACTS = {"params.train.seed": 42, "file.data/train.parquet": "ab" * 32}
@@ -43,7 +44,7 @@ def section() -> Train:
 
 
 def test_every_key_that_does_not_shape_the_result_exists_and_stays_out() -> None:
-    known = {f"train.{key}" for key in Train.model_fields}
+    known = {f"train.{key}" for key in Train.model_fields} | {f"grpo.{key}" for key in Grpo.model_fields}
     assert known >= fp.NOT_RESULT
     facts = fp.of_sections({"train": section()})
     assert "params.train.learning_rate" in facts

@@ -8,12 +8,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from rich.console import Console
 
 from socrates.training import runlog, watch
 from socrates.training.guards import Step
-from socrates.training.meter import Meter, duration
+from socrates.training.meter import Meter, duration, table
 from socrates.training.runlog import RunLog, curves, read_lines
 
 STEP = Step(
@@ -154,3 +155,24 @@ def test_the_progress_line_says_what_is_left_and_what_it_cost(capsys: pytest.Cap
 )
 def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_table_at_the_end_shows_first_last_and_every_evaluation() -> None:
+    steps = list(range(101))
+    curves = pl.DataFrame(
+        {
+            "step": steps,
+            "loss": [None, *(1 / step for step in steps[1:])],
+            "validation_loss": [0.5 if step in (0, 50, 100) else None for step in steps],
+            "answer_token_accuracy": [None, *([0.25] * 100)],
+            "learning_rate": [None, *([1e-5] * 100)],
+        },
+        schema_overrides={"validation_loss": pl.Float64},
+    )
+    lines = table(curves, rows=7).splitlines()
+    assert lines[0].split("  ")[-1].strip() == "learning rate"
+    shown = [int(line.split()[0]) for line in lines[1:]]
+    assert len(shown) == 7 and {0, 1, 50, 99, 100} <= set(shown) and shown == sorted(shown)
+    assert lines[1].split() == ["0", "-", "0.5000", "-", "-"]
+    assert lines[2].split() == ["1", "1.0000", "-", "25.0%", "1.00e-05"]
+    assert len(table(curves.head(3)).splitlines()) == 4

@@ -15,7 +15,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ruamel.yaml.error import YAMLError
 
 from socrates.errors import ParamsError, run
 from socrates.files import write_text
-from socrates.params import PATH, SECTIONS, WORD_PROBLEMS, flat, parse
+from socrates.params import PATH, SECTIONS, WORD_PROBLEMS, Section, flat, parse
 
 FOLDER = Path("presets")
 PIPELINES = {"": SECTIONS, "gsm8k": WORD_PROBLEMS}  # by folder
@@ -79,6 +79,19 @@ def layers(name: str, folder: Path = FOLDER, extended_by: tuple[str, ...] = ()) 
     overlay = _read(folder / f"{name}.yaml")[1]
     below = overlay.pop(EXTENDS, None)
     return [*(layers(str(below), folder, (*extended_by, name)) if below else []), overlay]
+
+
+def preview(names: Iterable[str], path: Path = PATH, folder: Path = FOLDER) -> dict[str, Section]:
+    """The sections that ``path`` would hold after the named presets, one after another; nothing is written.
+
+    Raises:
+        ParamsError: as :func:`apply`.
+    """
+    params = _read(path)[1]
+    for name in names:
+        for layer in layers(name, folder):
+            _overlay(params, layer, 0)
+    return parse(YAML(typ="safe").load(_text(params)), path)
 
 
 def _overlay(target: Any, overlay: Mapping[str, Any], comment_column: int) -> None:

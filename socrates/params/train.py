@@ -14,7 +14,7 @@ Positive = Annotated[int, Field(ge=1)]
 class Train(Section):
     method: Literal["sft", "grpo"]  # grpo: by the grpo and reward sections, and no other key of this one
     global_batch: Positive  # rows per optimiser step, whatever the number of processes
-    micro_batch: Positive  # rows per forward pass of one process
+    micro_batch: Positive | None  # rows per forward pass of one process; null: as many as the GPU holds
     share_scenario: bool  # compute each scenario once for its group of respondents
     group_size: Positive  # respondents of one scenario that share a pass
     learning_rate: Annotated[float, Field(gt=0)]

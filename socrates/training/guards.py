@@ -22,7 +22,6 @@ from typing import Any
 
 from socrates.errors import TrainingError
 
-TERMINATED = 75  # exit status after SIGTERM: EX_TEMPFAIL, "try again later"; starting again resumes
 STALLED = 76  # exit status when the main thread could not be woken from a stall
 WINDOW = 100  # steps behind the running median
 WARM_UP = 20  # steps before the median means anything

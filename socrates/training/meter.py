@@ -6,11 +6,19 @@ import sys
 from collections import deque
 from collections.abc import Callable
 
+import polars as pl
 from tqdm import tqdm
 
 from socrates.training.guards import Step
 
 RECENT = 20  # steps behind the shown speed and the time left
+TABLE = {  # of the curves: column -> (head, format)
+    "step": ("step", "d"),
+    "loss": ("loss", ".4f"),
+    "validation_loss": ("validation loss", ".4f"),
+    "answer_token_accuracy": ("token accuracy", ".1%"),
+    "learning_rate": ("learning rate", ".2e"),
+}
 
 
 class Meter:
@@ -64,3 +72,27 @@ def duration(seconds: float) -> str:
     if hours >= 1:
         return f"{int(hours)} h {int(minutes % 60)} min"
     return f"{int(minutes)} min" if minutes >= 1 else f"{int(seconds)} s"
+
+
+def table(curves: pl.DataFrame, rows: int = 12) -> str:
+    """The curves (metrics/train.csv) as a table of at most ``rows`` lines, first and last step among them.
+
+    Steps with a validation loss go before others. A column that is not there, and a value that was not
+    measured, is a dash.
+    """
+    measured = curves.get_column("validation_loss", default=pl.Series([None] * len(curves))).is_not_null()
+    chosen = set(_spread(list(measured.arg_true()), rows))
+    chosen |= set(_spread([i for i in range(len(curves)) if i not in chosen], rows - len(chosen)))
+    lines = ["  ".join(f"{head:>15}" for head, _ in TABLE.values())]
+    for row in curves[sorted(chosen)].iter_rows(named=True):
+        values = [(row.get(column), form) for column, (_, form) in TABLE.items()]
+        shown = ["-" if value is None else format(value, form) for value, form in values]
+        lines.append("  ".join(f"{text:>15}" for text in shown))
+    return "\n".join(lines)
+
+
+def _spread(items: list[int], count: int) -> list[int]:
+    """At most ``count`` of ``items``, evenly from the first to the last."""
+    if len(items) <= count:
+        return items
+    return [items[round(i * (len(items) - 1) / max(count - 1, 1))] for i in range(count)]

@@ -11,6 +11,8 @@ from socrates.errors import TrainingError
 from socrates.params.grpo import Grpo
 from socrates.params.train import Train
 
+CPU_MICRO = 16  # rows of a pass where train.micro_batch is null and there is no GPU to try it on
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -27,10 +29,11 @@ class Batches:
     accumulation: int
 
 
-def batches(train: Train | Grpo, rows: int, processes: int) -> Batches:
+def batches(train: Train | Grpo, rows: int, processes: int, found: int | None = None) -> Batches:
     """Cut the section's ``global_batch`` for a number of processes; the batch itself never changes.
 
-    The micro batch is the largest that divides a process's share and is at most ``micro_batch``.
+    The micro batch is the largest that divides a process's share and is at most ``micro_batch``, or
+    where that is null what was ``found`` to fit (see ``training.micro``).
 
     Raises:
         TrainingError: the processes cannot share the global batch evenly, or there are no rows.
@@ -48,7 +51,8 @@ def batches(train: Train | Grpo, rows: int, processes: int) -> Batches:
             f"{section}.global_batch: {train.global_batch} rows cannot be shared by {processes} processes; "
             f"nearest process counts that can: {', '.join(map(str, near))}"
         )
-    micro = max(n for n in range(1, min(train.micro_batch, share) + 1) if share % n == 0)
+    limit = train.micro_batch or found or CPU_MICRO
+    micro = max(n for n in range(1, min(limit, share) + 1) if share % n == 0)
     steps = -(-round(rows * train.epochs) // train.global_batch)
     if train.max_steps is not None:
         steps = train.max_steps

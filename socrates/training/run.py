@@ -22,6 +22,7 @@ from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.prompt import Prompt
 from socrates.params.train import Train
+from socrates.training.micro import find
 from socrates.training.plan import batches, row_order
 from socrates.training.safety import kept_safe, limits
 from socrates.training.setup import curve_table, record, save_weights
@@ -100,9 +101,16 @@ def fine_tune(
         | of_packages()
     )
     args = arguments(train, deepspeed, cut)
+    if train.micro_batch is None and torch.cuda.is_available():
+        found = find(base, model_params, lora, train, data, rows, place.processes)
+        cut = batches(train, len(rows), place.processes, found)
+        args = arguments(train, deepspeed, cut)
+        set_seed(train.seed)  # the trial has drawn from the random state
     with kept_safe("train", place, facts, limits(train), backup, cut.steps, RUN_LOG) as safety:
         model = load_base(base, model_params)
         run = trainer(model, tokenizer, data, order, held_out, train, lora, cut, args, safety)
+        if safety.log is not None:
+            safety.log.write("plan", micro_batch=cut.micro, accumulation=cut.accumulation)
         trainable = run.get_num_trainable_parameters()
         try:
             safety.train(run, backup.finish_minutes)

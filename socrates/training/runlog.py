@@ -1,7 +1,8 @@
 """One JSON line a step, flushed, beside the record of the run and outside the hashed outputs.
 
 ``runs/<stage>.jsonl`` is appended to by every attempt of a run, so that the time and money of lost steps
-stay visible. A line has an ``event``: ``start``, ``step``, ``evaluate``, ``checkpoint`` or ``stop``.
+stay visible. A line has an ``event``: ``start``, ``machine``, ``plan``,
+``step``, ``evaluate``, ``checkpoint``, ``stop`` or ``end``.
 """
 
 from __future__ import annotations

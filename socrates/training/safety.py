@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from socrates.errors import TERMINATED
 from socrates.fingerprint import Facts, explain_fresh_start, fingerprint, hold
 from socrates.launch import Place
 from socrates.params import Section
@@ -20,7 +21,7 @@ from socrates.params.backup import Backup as BackupParams
 from socrates.training.backup import Backup, open_store, resume_point
 from socrates.training.checkpoints import sealed, sweep
 from socrates.training.durable import Durability, Durable
-from socrates.training.guards import TERMINATED, LossGuard, Step, Stop, Termination, Watchdog
+from socrates.training.guards import LossGuard, Step, Stop, Termination, Watchdog
 from socrates.training.meter import Meter
 from socrates.training.runlog import RunLog
 

@@ -1,0 +1,120 @@
+"""The largest micro batch that a GPU holds, found by trying: ``train.micro_batch: null``.
+
+The rows tried are the longest there are, forward and backward, while the room that the optimiser and
+DeepSpeed will take is held. What is found changes how a step is cut into passes, never the global batch.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import get_peft_model
+
+from socrates.errors import TrainingError
+from socrates.model.base import device, load_base
+from socrates.model.encoding import Encoded
+from socrates.model.shared import use_shared_attention
+from socrates.params.lora import Lora
+from socrates.params.model import Model
+from socrates.params.train import Train
+from socrates.training.batches import SharedCollator
+from socrates.training.setup import lora_config
+
+STATE_BYTES = 14  # of a trainable weight: a float32 copy, Adam's two moments, a gradient being reduced
+BUFFERS = 2 * 2**30  # bytes; DeepSpeed's buckets
+
+
+def largest(share: int, attempt: Callable[[int], None]) -> int:
+    """The largest divisor of ``share`` that can be computed at once.
+
+    Args:
+        share: rows of one process in an optimiser step.
+        attempt: computes that many rows; raises :class:`torch.OutOfMemoryError` where they do not fit.
+
+    Raises:
+        TrainingError: not even one row fits.
+    """
+    fits = 0
+    for size in (size for size in range(1, share + 1) if share % size == 0):
+        try:
+            attempt(size)
+        except torch.OutOfMemoryError:
+            break
+        finally:
+            _free()
+        fits = size
+    if not fits:
+        raise TrainingError(
+            "train.micro_batch: not even one row fits into the GPU's memory; lower prompt.max_length or "
+            "lora.r, or set train.gradient_checkpointing: true"
+        )
+    return fits
+
+
+def find(
+    base: Path,
+    params: Model,
+    lora: Lora,
+    train: Train,
+    data: Encoded,
+    rows: NDArray[np.int64],
+    processes: int,
+) -> int:
+    """The micro batch for this run: the smallest that any process's GPU found largest.
+
+    The processes must have found each other. The model is loaded for the trial and let go.
+
+    Args:
+        rows: of ``data``, that training reads.
+    """
+    found = _tried(load_base(base, params), lora, train, data, rows, train.global_batch // processes)
+    _free()
+    if processes > 1:
+        all_found = torch.tensor([found], device=device())
+        torch.distributed.all_reduce(all_found, torch.distributed.ReduceOp.MIN)
+        found = int(all_found.item())
+    return found
+
+
+def _tried(model: Any, lora: Lora, train: Train, data: Encoded, rows: NDArray[np.int64], share: int) -> int:
+    if train.share_scenario:
+        use_shared_attention(model)
+    if train.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+        model.enable_input_require_grads()
+    model = get_peft_model(model, lora_config(lora)).train()
+    trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    held = STATE_BYTES * trainable + BUFFERS if torch.cuda.is_available() else 0
+    _room = torch.empty(held, dtype=torch.uint8, device=device())
+    longest = rows[np.argsort(-data.lengths()[rows], kind="stable")]
+    return largest(share, lambda size: one_pass(model, data, longest[:size], train.share_scenario))
+
+
+def one_pass(model: Any, data: Encoded, rows: NDArray[np.int64], shared: bool) -> None:
+    """Forward and backward of some rows, as training does them; the gradients are thrown away."""
+    if shared:
+        inputs = SharedCollator(data)([{"rows": rows.tolist()}])
+    else:
+        length = int(data.lengths()[rows].max())
+        ids = torch.ones((len(rows), length), dtype=torch.int64)
+        inputs = {"input_ids": ids, "attention_mask": ids, "labels": ids}
+    model(**_to_device(inputs)).loss.backward()
+    model.zero_grad(set_to_none=True)
+
+
+def _to_device(inputs: Any) -> Any:
+    if isinstance(inputs, dict):
+        return {key: _to_device(value) for key, value in inputs.items()}
+    return inputs.to(device())
+
+
+def _free() -> None:
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()

@@ -1,0 +1,50 @@
+"""A base model and an adapter that changes its answers, as the stages leave them, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import torch
+from peft import LoraConfig, get_peft_model
+from ruamel.yaml import YAML
+
+from socrates.model.base import load_base, load_tokenizer
+from socrates.model.builtin import build_builtin
+from socrates.params import parse, read_yaml
+from socrates.params.data import World
+from socrates.params.model import Model
+from socrates.survey.world import generate
+from tests import tiny
+
+
+def write_models(folder: Path, quantization: str = "nf4") -> Model:
+    """Write params.yaml, data/splits/, models/base/ and models/adapter/ under ``folder``."""
+    raw = read_yaml(tiny.ROOT / "params.yaml")
+    raw["model"] |= {"quantization": quantization}
+    raw["model"]["tiny"] |= {**tiny.TINY.model_dump(), "hidden_size": 64, "intermediate_size": 128}
+    raw["prompt"]["max_length"] = 400
+    params = parse(raw)["model"]
+    assert isinstance(params, Model)
+    YAML().dump(raw, folder / "params.yaml")
+    responses, _ = generate(World(studies=8, participants=6, seed=1))
+    studies = sorted(responses["study_id"].unique())
+    (folder / "data/splits").mkdir(parents=True, exist_ok=True)
+    for name, chosen in {"train": studies[:4], "val": studies[4:6], "test": studies[6:]}.items():
+        rows = responses.filter(pl.col("study_id").is_in(chosen))
+        rows.write_parquet(folder / f"data/splits/{name}.parquet")
+        if name == "train":
+            (folder / "models/base").mkdir(parents=True, exist_ok=True)
+            build_builtin(rows, params, "scenario_first", folder / "models/base")
+    lora = LoraConfig(
+        r=4, lora_alpha=16, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM"
+    )
+    torch.manual_seed(4)
+    model = get_peft_model(load_base(folder / "models/base", params), lora)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:  # a new adapter's B is zero, and changes nothing
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(str(folder / "models/adapter"))
+    (folder / "models/adapter/README.md").unlink(missing_ok=True)
+    load_tokenizer(folder / "models/base").save_pretrained(str(folder / "models/adapter"))
+    return params

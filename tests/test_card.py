@@ -1,0 +1,150 @@
+"""The model card: what the hub reads of it, what a person does, and that its snippet runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from socrates.__main__ import app
+from socrates.files import sha256
+from socrates.model.base import load_model, load_tokenizer
+from socrates.model.encoding import encode
+from socrates.params.prompt import Prompt
+from socrates.prediction.distributions import distributions
+from socrates.reporting.card import EXAMPLE, EXAMPLE_OPTIONS, PUE, Choices, render_card, snippet, usage
+from socrates.reporting.page import content, number
+from socrates.reporting.read import Report, read_report
+from tests import tiny
+from tests.small_models import write_models
+from tests.test_report import QUESTION, project  # noqa: F401  (a fixture)
+
+MARK = "e" * 64
+
+
+def log(device: str, *seconds: float, usd: float = 0.0, steps: int = 2) -> list[dict[str, Any]]:
+    """A run log whose attempts took ``seconds`` each, an hour apart."""
+    lines: list[dict[str, Any]] = []
+    at = 1000.0
+    for length in seconds:
+        common = {"fingerprint": MARK, "usd": usd}
+        lines.append({"event": "start", "time": at, "step": 0, **common})
+        machine = {"device": device, "processes": 1, "cores": 8, "threads": 4}
+        lines.append({"event": "machine", "time": at, **machine, **common})
+        lines.append({"event": "step", "time": at + length, "step": steps, **common})
+        at += length + 3600
+    return lines
+
+
+@pytest.fixture(scope="module")
+def report(project: Path) -> Report:  # noqa: F811
+    return read_report(project)
+
+
+CONTENT: dict[str, Any] = {}  # of the fixture's report; its figures take seconds
+
+
+def card(report: Report, lines: list[dict[str, Any]] | None = None, **choices: Any) -> str:
+    CONTENT.update({} if CONTENT else content(report))
+    return render_card(report, CONTENT | {"report": report}, lines or [], Choices(**choices))
+
+
+def test_the_hub_reads_base_licence_data_and_figures(report: Report) -> None:
+    hub = replace(report, raw={**report.raw, "source": "hub"})
+    read = ModelCard(card(hub, log("NVIDIA A100-SXM4-80GB", 3600), adapter="lab/answers", license="mit"))
+    assert read.data.base_model == "some/model" and read.data.library_name == "peft"
+    assert read.data.license == "mit" and read.data.datasets == ["socratesft/SocSci210"]
+    found = {entry.metric_type: entry.metric_value for entry in read.data.eval_results or []}
+    assert found["wasserstein"] == round(report.estimate("adapter").value or 0, 4)
+    assert read.data.co2_eq_emissions["emissions"] == round(0.4 * PUE * 475, 2)  # type: ignore[attr-defined]
+
+
+def test_figures_stand_beside_baselines_and_intervals(report: Report) -> None:
+    text = card(report)
+    for part in ("adapter", "base", "uniform", "train_marginal"):
+        found = report.estimate(part)
+        assert f"{number(found.value)} ({number(found.low)} to {number(found.high)})" in text
+    for word in ("c" * 40, "split", "method seeded", "lora.r", "Not for:", "Licences", "no substitute"):
+        assert word in text, word
+
+
+def test_no_text_of_a_question_is_in_the_card(report: Report) -> None:
+    assert "kettle" in QUESTION and "kettle" not in card(report)
+
+
+def test_a_licence_that_was_not_decided_says_so(report: Report) -> None:
+    assert "license: other\nlicense_name: not-decided\n" in card(report)
+
+
+def test_estimates_are_called_that_and_name_what_they_assume(report: Report) -> None:
+    text = card(report, log("NVIDIA L4", 1800, usd=1.5))
+    assert "**estimate**" in text and "72 W for each of 1 GPU" in text and "$1.50" in text
+
+
+def test_the_time_of_a_killed_attempt_counts_and_the_time_between_does_not() -> None:
+    used = usage(log("NVIDIA H100 80GB HBM3", 1800, 5400), 100.0, steps=2)
+    assert used is not None and used.hours == pytest.approx(2.0)
+    assert used.kwh == pytest.approx(1.4 * PUE) and used.grams == pytest.approx(140 * PUE)
+
+
+def test_an_unknown_device_and_another_runs_log_are_not_guessed_at(report: Report) -> None:
+    used = usage(log("TPU v9", 60), 100.0, steps=2)
+    assert used is not None and used.kwh is None
+    assert "co2_eq" not in card(report, log("TPU v9", 60))
+    assert usage(log("NVIDIA L4", 60, steps=7), 100.0, steps=2) is None
+    assert "not on this machine" in card(report, log("NVIDIA L4", 60, steps=7))
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "none"])
+def test_the_snippet_runs_and_prints_what_the_pipeline_predicts(
+    quantization: str, report: Report, tmp_path: Path
+) -> None:
+    params = write_models(tmp_path, quantization)
+    raw = YAML(typ="safe").load(tmp_path / "params.yaml")
+    base = {"kind": "builtin", "parameters": 1}
+    code = snippet(replace(report, base=base, training={}, params=raw), Choices())
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    printed = [float(line.split()[1]) for line in ran.stdout.splitlines() if re.match(r"\d+ ", line)]
+
+    rows = tiny.rows(1).head(1)
+    person = {**dict.fromkeys(rows["demographic"].struct.fields), "age": "34", "gender": "Female"}
+    row = rows.to_dicts()[0] | {"stimuli": EXAMPLE, "demographic": person, "response": 1}
+    table = type(rows)([row], schema=rows.schema)
+    tokenizer = load_tokenizer(tmp_path / "models/base")
+    data = encode(table, tokenizer, Prompt.model_validate(raw["prompt"]).layout)
+    model = load_model(tmp_path / "models/base", tmp_path / "models/adapter", params)
+    probabilities, mass = distributions(model, tokenizer, data, ["1..5"], 4096)
+    assert len(printed) == len(EXAMPLE_OPTIONS)
+    np.testing.assert_allclose(
+        printed, probabilities[0] * mass[0], rtol=2e-2
+    )  # bitsandbytes may infer in bfloat16
+
+
+def test_the_command_writes_the_card_and_its_plots(
+    project: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(project, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    result = CliRunner().invoke(app, ["card", "--license", "mit", "--json"])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    text = Path(told["out"], "README.md").read_text()
+    shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
+    assert shown and set(shown) < set(told["files"])
+    assert all(sha256(Path(told["out"], name)) for name in told["files"])

@@ -1,0 +1,156 @@
+"""Several processes, on one machine or several: how they are started, told to stop, and refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from socrates import launch
+from socrates.errors import TERMINATED, TrainingError
+from tests import tiny
+from tests.test_train_stage import copy, losses, no_dropout, ready, run, without_dropout  # noqa: F401  (fixtures)
+
+
+def hostfile(folder: Path, text: str) -> Path:
+    path = folder / "hosts"
+    path.write_text(text)
+    return path
+
+
+def test_a_hostfile_is_read_in_its_order(tmp_path: Path) -> None:
+    path = hostfile(tmp_path, "# ours\nworker-2 slots=4\n\nworker-1   slots=2  # the old one\n")
+    assert list(launch.read_hostfile(path).items()) == [("worker-2", 4), ("worker-1", 2)]
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("worker-1\n", "hosts:1: expected a new host"),
+        ("a slots=2\nb slots=0\n", "hosts:2: expected a new host"),
+        ("a slots=2\na slots=2\n", "hosts:2: expected a new host"),
+        ("# nothing\n", "names no host"),
+    ],
+)
+def test_a_hostfile_that_cannot_be_used_names_the_line(text: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=says):
+        launch.read_hostfile(hostfile(tmp_path, text))
+
+
+def test_a_missing_hostfile_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"SOCRATES_HOSTFILE=.*absent: cannot be read"):
+        launch.read_hostfile(tmp_path / "absent")
+
+
+@pytest.fixture
+def listening() -> Iterator[int]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def test_every_host_that_does_not_answer_is_named_and_nothing_is_started(
+    listening: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch.check_reachable(["127.0.0.1"], listening)
+    with pytest.raises(TrainingError, match=r"worker-9.invalid \(.*\); nothing was started") as refused:
+        launch.check_reachable(["127.0.0.1", "worker-9.invalid"], listening)
+    assert "127.0.0.1" not in str(refused.value) and "\n" not in str(refused.value)
+    monkeypatch.setattr(launch, "SSH_PORT", listening)
+    monkeypatch.setattr(launch, "_run_and_wait", lambda *_: pytest.fail("started"))
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setenv(launch.HOSTFILE, str(hostfile(tmp_path, "worker-9.invalid slots=1\n")))
+    with pytest.raises(TrainingError, match="cannot be reached"):
+        launch.launch("stages.train")
+
+
+def test_hosts_that_answer_are_handed_to_deepspeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = hostfile(tmp_path, "worker-1 slots=4\nworker-2 slots=4\n")
+    asked: list[list[str]] = []
+    monkeypatch.setattr(launch, "check_reachable", lambda hosts: asked.append(list(hosts)))
+    command = launch._on_hosts(path, None)
+    assert asked == [["worker-1", "worker-2"]]
+    assert command[0] == "deepspeed.launcher.runner" and command[-1] == "--module" and str(path) in command
+    assert "--no_ssh" in launch._on_hosts(path, "1") and len(asked) == 1
+    with pytest.raises(TrainingError, match="SOCRATES_NODE_RANK=2: expected 0 to 1"):
+        launch._on_hosts(path, "2")
+
+
+def armed(folder: Path, place: str | None) -> subprocess.CompletedProcess[str]:
+    """The train stage on two processes, the first of which gets notice at ``place``."""
+    paths = os.pathsep.join([str(tiny.ROOT / "tests/armed"), str(tiny.ROOT)])
+    environment = {
+        **os.environ,
+        "PYTHONPATH": paths,
+        "OMP_NUM_THREADS": "1",
+        "SOCRATES_PROCESSES": "2",
+        "SOCRATES_SCRATCH": str(folder / "scratch"),
+        "SOCRATES_TEST_KILL": place or "",
+    }
+    command = [sys.executable, "-m", "stages.train"]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def test_two_processes_given_notice_resume_to_the_adapter_of_one(
+    ready: Path,  # noqa: F811
+    without_dropout: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder = no_dropout(copy(ready, tmp_path / "two", group_size=1))
+    noticed = armed(folder, "2:notice")
+    assert noticed.returncode == TERMINATED, noticed.stderr
+    lines = [json.loads(line) for line in (folder / "runs/train.jsonl").read_text().splitlines()]
+    last = max(line["step"] for line in lines if line["event"] == "step")
+    assert 2 <= last <= 3  # the next step at the latest answers
+    assert lines[-1]["event"] == "checkpoint" and lines[-1]["path"] == f"checkpoint-{last}"
+    ended = armed(folder, None)
+    assert ended.returncode == 0 and "resuming from" in ended.stdout, ended.stderr
+    np.testing.assert_allclose(losses(folder), losses(without_dropout), rtol=2e-3)
+    expected = load_file(without_dropout / "models/adapter/adapter_model.safetensors")
+    for name, values in load_file(folder / "models/adapter/adapter_model.safetensors").items():
+        np.testing.assert_allclose(values, expected[name], atol=2e-3)
+
+
+def meeting(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """``tests.meeting``, started as a stage is."""
+    environment = {**os.environ, "PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1", **variables}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.meeting", *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_process_that_fails_ends_the_stage_in_one_line(tmp_path: Path) -> None:
+    stage = meeting(tmp_path, "fail", SOCRATES_PROCESSES="2")
+    told = stage.communicate(timeout=240)[0]
+    assert stage.returncode == 1
+    assert told.splitlines()[-1].startswith("error: tests.meeting fail: a process failed (status 1)"), told
+    assert {path.name for path in tmp_path.iterdir()} == {"met-0", "met-1"}
+
+
+def test_two_machines_of_a_hostfile_work_together(tmp_path: Path) -> None:
+    """Two launchers on this machine, which think they are two machines on one shared disk."""
+    path = hostfile(tmp_path, "127.0.0.1 slots=1\nlocalhost slots=1\n")
+    machines = [
+        meeting(tmp_path, "argument", SOCRATES_HOSTFILE=str(path), SOCRATES_NODE_RANK=rank)
+        for rank in ("0", "1")
+    ]
+    told = [machine.communicate(timeout=240)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], told
+    met = [(tmp_path / f"met-{rank}").read_text() for rank in (0, 1)]
+    assert met[0] == met[1] and met[0].startswith("2 ")

@@ -1,0 +1,94 @@
+"""The merged model answers as base and adapter do, and one that does not is never written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from socrates.__main__ import app
+from socrates.errors import ModelError
+from socrates.model.base import load_model
+from socrates.model.merge import merged_weights
+from socrates.params import load
+from socrates.params.model import Model
+from socrates.params.predict import Predict
+from socrates.params.prompt import Prompt
+from socrates.prediction import merge as merging
+from socrates.prediction.merge import Merged, merge
+from socrates.survey.tables import RESPONSES, read_table
+from tests.small_models import write_models
+
+
+@pytest.fixture(scope="module", params=["nf4", "none"])
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param)
+    write_models(folder, request.param)
+    return folder
+
+
+def merged(project: Path, out: Path, rows: int = 10, tolerance: float | None = None) -> Merged:
+    sections = [load(section, project / "params.yaml") for section in (Model, Prompt, Predict)]
+    tables = [read_table(project / f"data/splits/{name}.parquet", RESPONSES) for name in ("test", "train")]
+    return merge(
+        project / "models/base", project / "models/adapter", out, *tables, *sections, rows, tolerance
+    )  # type: ignore[arg-type]
+
+
+def test_merged_and_adapter_give_the_same_distributions(project: Path, tmp_path: Path) -> None:
+    found = merged(project, tmp_path / "merged")
+    assert found.rows == 10
+    assert found.largest_difference < 1e-4 and found.largest_mass_difference < 1e-4
+    names = {path.name for path in (tmp_path / "merged").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "merge.json"} <= names
+    assert not any(name.endswith((".bin", ".pt", ".pkl")) or "adapter" in name for name in names)
+    assert "quantization_config" not in json.loads((tmp_path / "merged/config.json").read_text())
+    record = json.loads((tmp_path / "merged/merge.json").read_text())
+    assert record["check"]["largest_difference"] == found.largest_difference
+
+
+def test_the_adapter_is_added_to_what_nf4_represents(project: Path) -> None:
+    """Only where the base is quantised do the merged weights differ from original plus adapter."""
+    params = load(Model, project / "params.yaml")
+    model = load_model(project / "models/base", project / "models/adapter", params)
+    assert isinstance(model, PeftModel)
+    weights = merged_weights(model, torch.float32)
+    original = load_file(project / "models/base/model.safetensors")
+    name = "model.layers.0.self_attn.q_proj"
+    layer = model.get_base_model().get_submodule(name)
+    delta = layer.get_delta_weight("default").float()
+    distance = (weights[f"{name}.weight"] - original[f"{name}.weight"] - delta).abs().max()
+    assert (distance > 1e-3) == (params.quantization == "nf4")
+    untouched = "model.layers.0.self_attn.k_proj.weight"  # quantised too, and without an adapter
+    assert ((weights[untouched] - original[untouched]).abs().max() > 1e-3) == (params.quantization == "nf4")
+
+
+def test_a_merge_that_differs_is_refused_and_leaves_nothing(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(model: PeftModel, tokenizer: object, folder: Path, dtype: torch.dtype) -> None:
+        with model.disable_adapter():
+            for module in model.modules():
+                if hasattr(module, "get_delta_weight"):
+                    monkeypatch.setattr(module, "get_delta_weight", lambda _: torch.zeros(()))
+            write(model, tokenizer, folder, dtype)
+
+    write = merging.write_merged
+    monkeypatch.setattr(merging, "write_merged", forgetful)
+    with pytest.raises(ModelError, match=r"not written; merged and adapter differ by \d"):
+        merged(project, tmp_path / "merged")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_reports_the_largest_difference(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    result = CliRunner().invoke(app, ["merge", "--rows", "10", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert found["out"] == "models/merged" and found["rows"] == 10
+    assert 0 <= found["largest_difference"] <= found["tolerance"]
