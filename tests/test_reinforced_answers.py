@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from socrates.errors import TrainingError
 from socrates.model.base import load_base
+from socrates.model.builtin import build_builtin
 from socrates.params import parse, read_yaml
 from socrates.params.model import Model
 from socrates.survey.tables import RESPONSES
@@ -36,9 +37,25 @@ GRPO = {
 }
 
 
-def folder_of(ready: Path, folder: Path, **grpo: Any) -> Path:
+@pytest.fixture(scope="module")
+def able(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Like ``ready``, with a base model that gives allowed answers at times: others earn all the same."""
+    folder = tmp_path_factory.mktemp("able")
+    raw = read_yaml(ready / "params.yaml")
+    raw["model"]["tiny"] |= {"pretrain_steps": 120, "pretrain_learning_rate": 1.0e-2}
+    YAML().dump(raw, folder / "params.yaml")
+    (folder / "data").symlink_to(ready / "data")
+    (folder / "models/base").mkdir(parents=True)
+    model = parse(raw)["model"]
+    assert isinstance(model, Model)
+    rows = pl.read_parquet(ready / "data/splits/train.parquet")
+    build_builtin(rows, model, "scenario_first", folder / "models/base")
+    return folder
+
+
+def folder_of(able: Path, folder: Path, **grpo: Any) -> Path:
     """A run folder whose method is grpo."""
-    made = copy(ready, folder, method="grpo")
+    made = copy(able, folder, method="grpo")
     raw = read_yaml(made / "params.yaml")
     raw["grpo"] |= GRPO | grpo
     raw["reward"] = {"closeness": 0.5, "fit": 1.0, "invalid": -0.25}
@@ -47,8 +64,8 @@ def folder_of(ready: Path, folder: Path, **grpo: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = folder_of(ready, tmp_path_factory.mktemp("grpo") / "run")
+def done(able: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = folder_of(able, tmp_path_factory.mktemp("grpo") / "run")
     result = run(folder)
     assert result.returncode == 0, result.stderr
     assert "4 steps of 4 respondents x 4 answers" in result.stdout
@@ -72,11 +89,11 @@ def test_the_curves_hold_the_reward_by_part(done: Path) -> None:
     assert curves["step"].to_list() == [1, 2, 3, 4]
     total = curves["closeness"] + curves["fit"] + curves["invalid"]
     np.testing.assert_allclose(total, curves["reward"], atol=1e-4)
-    assert "loss" not in curves.columns and curves["invalid"].max() <= 0
+    assert "loss" not in curves.columns and curves["invalid"].max() <= 0 < curves["closeness"].max()
 
 
-def test_killed_it_ends_bit_for_bit_the_same(ready: Path, done: Path, tmp_path: Path) -> None:
-    folder = folder_of(ready, tmp_path / "run")
+def test_killed_it_ends_bit_for_bit_the_same(able: Path, done: Path, tmp_path: Path) -> None:
+    folder = folder_of(able, tmp_path / "run")
     killed = run(folder, str(tiny.ROOT / "tests/killing.py"), "3:training", "stages.train")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     again = run(folder)
@@ -86,9 +103,9 @@ def test_killed_it_ends_bit_for_bit_the_same(ready: Path, done: Path, tmp_path: 
 
 
 def test_answers_longer_than_the_limit_are_refused_with_the_limit_that_holds_them(
-    ready: Path, tmp_path: Path
+    able: Path, tmp_path: Path
 ) -> None:
-    result = run(folder_of(ready, tmp_path / "run", max_completion_length=1))
+    result = run(folder_of(able, tmp_path / "run", max_completion_length=1))
     assert result.returncode == 1
     assert "grpo.max_completion_length: 1 tokens cannot hold every allowed answer; set it to" in result.stderr
     with pytest.raises(TrainingError, match="set it to 4"):
