@@ -1,6 +1,6 @@
-"""train: fine-tune an NF4 QLoRA adapter on the training studies.
+"""train: fine-tune an NF4 QLoRA adapter on the training studies, or reinforce its answers (train.method).
 
-Reads data/splits/{train,val}.parquet and models/base/. Writes models/adapter/ (adapter, tokenizer,
+Reads data/splits/{train,val}.parquet (grpo: train only) and models/base/. Writes models/adapter/ (adapter, tokenizer,
 training.json) and metrics/train.csv (the curves). Speed, device and process count go to runs/.
 Run: ``python -m stages.train``; ``SOCRATES_PROCESSES=4`` starts four processes.
 """
@@ -14,9 +14,11 @@ from socrates.launch import launch
 from socrates.params import load
 from socrates.params.backup import Backup
 from socrates.params.deepspeed import Deepspeed
+from socrates.params.grpo import Grpo
 from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.prompt import Prompt
+from socrates.params.reward import Reward
 from socrates.params.train import Train
 from socrates.training.meter import table
 
@@ -30,21 +32,42 @@ def main() -> None:
     place = launch("stages.train")
     if place is None:
         return
-    from socrates.training.run import fine_tune
+    train_file, val_file = SPLITS / "train.parquet", SPLITS / "val.parquet"
+    train = load(Train)
+    if train.method == "grpo":
+        from socrates.training.respond import reinforce_answers
 
-    summary = fine_tune(
-        (SPLITS / "train.parquet", SPLITS / "val.parquet"),
-        BASE,
-        ADAPTER,
-        CURVES,
-        place,
-        load(Model),
-        load(Prompt),
-        load(Lora),
-        load(Train),
-        load(Deepspeed),
-        load(Backup),
-    )
+        summary = reinforce_answers(
+            train_file,
+            BASE,
+            ADAPTER,
+            CURVES,
+            place,
+            load(Model),
+            load(Prompt),
+            load(Lora),
+            train,
+            load(Grpo),
+            load(Reward),
+            load(Deepspeed),
+            load(Backup),
+        )
+    else:
+        from socrates.training.run import fine_tune
+
+        summary = fine_tune(
+            (train_file, val_file),
+            BASE,
+            ADAPTER,
+            CURVES,
+            place,
+            load(Model),
+            load(Prompt),
+            load(Lora),
+            train,
+            load(Deepspeed),
+            load(Backup),
+        )
     if place.first:
         print(table(pl.read_csv(CURVES, infer_schema_length=None)))
         print(f"train: {summary}")

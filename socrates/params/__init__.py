@@ -36,6 +36,8 @@ SECTIONS = {
     "prompt": "Prompt",
     "lora": "Lora",
     "train": "Train",
+    "grpo": "Grpo",
+    "reward": "Reward",
     "deepspeed": "Deepspeed",
     "backup": "Backup",
     "predict": "Predict",

@@ -17,9 +17,10 @@ class Grpo(Section):
     micro_batch: Positive  # completions per forward pass of one process
     generations: Annotated[int, Field(ge=2)]  # completions of one prompt: the group
     updates: Positive  # optimiser passes over each batch of completions
-    max_prompt_length: Positive  # tokens; problems with longer prompts are dropped and counted
+    max_prompt_length: Positive  # tokens; rows with longer prompts are dropped and counted
     max_completion_length: Positive  # tokens
     temperature: Annotated[float, Field(gt=0)]  # of the completions
+    normalise: bool  # divide what a completion earned above its group's mean by the group's deviation
     generator: Literal["transformers", "vllm"]
     lora: bool  # an adapter by the lora section; false: all weights
     bf16: bool
@@ -43,7 +44,7 @@ class Grpo(Section):
 
     @property
     def prompts_per_step(self) -> int:
-        """Problems behind one optimiser step."""
+        """Prompts behind one optimiser step."""
         return self.global_batch // self.generations
 
     @model_validator(mode="after")

@@ -42,6 +42,11 @@ class Trainer(Durable, GRPOTrainer):
     args: GRPOConfig
     _buffered_inputs: list[dict[str, torch.Tensor]]  # type: ignore[assignment]
 
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """As they stand, without the tokens that some tokenizers put before every text."""
+        tokenizer: Any = self.processing_class
+        return tokenizer(text=prompts, add_special_tokens=False)["input_ids"], None, {}
+
     def _tokens_in(self, inputs: Any) -> int:
         """Of the completions that this forward pass learns from; ``inputs`` are the prompts they came from."""
         used = self._buffered_inputs[(self._step - 1) % len(self._buffered_inputs)]
@@ -68,6 +73,25 @@ class Trainer(Durable, GRPOTrainer):
                 place, name = key.split(".", 1)
                 batches.setdefault(int(place), {})[name] = value.to(self.args.device)
             self._buffered_inputs = [batches[place] for place in sorted(batches)]
+
+
+def curve_names(parts: Sequence[str]) -> dict[str, str]:
+    """The curves of a run whose reward has these parts: the trainer's names -> ours."""
+    return {
+        "step": "step",
+        "reward": "reward",
+        **{f"rewards/{part}/mean": part for part in parts},
+        "reward_std": "reward_deviation",
+        "frac_reward_zero_std": "groups_without_difference",
+        "kl": "kl",
+        "entropy": "entropy",
+        "completions/mean_length": "completion_tokens",
+        "completions/clipped_ratio": "truncated",
+        "clip_ratio/region_mean": "clipped",
+        "loss": "loss",
+        "grad_norm": "gradient_norm",
+        "learning_rate": "learning_rate",
+    }
 
 
 class RewardRecords(TrainerCallback):
@@ -134,7 +158,7 @@ def arguments(grpo: Grpo, model: Model, deepspeed: Deepspeed, cut: Batches) -> G
         beta=grpo.kl,
         epsilon=grpo.clip,
         loss_type="grpo",
-        scale_rewards="group",
+        scale_rewards="group" if grpo.normalise else "none",
         shuffle_dataset=False,  # the rows come in their order
         max_steps=cut.steps,
         optim="adamw_torch",

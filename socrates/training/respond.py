@@ -1,0 +1,246 @@
+"""One run of GRPO on survey answers, from tables to an adapter folder.
+
+The policy answers as the respondent, several times for each; what an answer earns is in
+``socrates.survey.rewards``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from socrates.errors import TrainingError
+from socrates.launch import Place
+from socrates.model.base import load_tokenizer
+from socrates.model.encoding import end_token, token_ids
+from socrates.model.prepared import prepared
+from socrates.params import Section
+from socrates.params.backup import Backup
+from socrates.params.deepspeed import Deepspeed
+from socrates.params.grpo import Grpo
+from socrates.params.lora import Lora
+from socrates.params.model import Model
+from socrates.params.prompt import Prompt
+from socrates.params.reward import Reward
+from socrates.params.train import Train
+from socrates.survey.prompts import Layout, answer_part, persona_expression, prompt
+from socrates.survey.resolution import resolve_scales
+from socrates.survey.rewards import People, closeness, fit_shares, stated
+from socrates.survey.scales import scale
+from socrates.survey.tables import CELL, RESPONSES, read_table
+from socrates.training.grpo import ROW, checked, curve_names
+from socrates.training.plan import row_order
+from socrates.training.policy import Task, check, improve, plan, prompts_needed
+
+RUN_LOG = Path("runs/train.jsonl")
+PARTS = ("closeness", "fit", "invalid")
+# The code that shapes the weights, besides that of every run of GRPO.
+CODE = [
+    *(f"socrates.model.{name}" for name in ("base", "encoding")),
+    *(f"socrates.survey.{name}" for name in ("grammar", "instructions", "prompts", "resolution", "rewards")),
+    "socrates.survey.scales",
+    "socrates.training.respond",
+]
+# A loss of GRPO is no likelihood: it is not to be drawn with those of supervised training.
+CURVES = curve_names(PARTS) | {"loss": "policy_loss"}
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What the policy is asked, one row per respondent and question.
+
+    Attributes:
+        table: ``stimuli``, ``persona``, ``response``, ``scale`` (a notation), ``cell`` and the name :data:`ROW`.
+        people: of each ``cell``: all whose answers may be trained on.
+    """
+
+    table: pl.DataFrame
+    people: list[People]
+
+    def rows(self, order: NDArray[np.int64], layout: Layout) -> list[dict[str, Any]]:
+        """The rows that the trainer reads, each with its text under ``prompt``."""
+        return [
+            {
+                "prompt": prompt(row["stimuli"], row["persona"], layout),
+                **{key: row[key] for key in (ROW, "response", "scale", "cell")},
+            }
+            for row in self.table[order].iter_rows(named=True)
+        ]
+
+
+def reinforce_answers(
+    data_file: Path,
+    base: Path,
+    adapter: Path,
+    curves: Path,
+    place: Place,
+    model_params: Model,
+    prompt_params: Prompt,
+    lora: Lora,
+    train: Train,
+    grpo: Grpo,
+    reward: Reward,
+    deepspeed: Deepspeed,
+    backup: Backup,
+) -> str:
+    """Train from the base model and write the adapter folder and the curves; returns one line about the run.
+
+    Args:
+        data_file: the training table (``RESPONSES``).
+
+    Raises:
+        TrainingError: the params cannot be run, a reward is not a number, or a guard stopped the run.
+    """
+    check(model_params, grpo)
+    tokenizer = load_tokenizer(base)
+    asked = questions(read_table(data_file, RESPONSES))
+    data = prepared([data_file], base, prompt_params.layout)
+    lengths = data.lengths() - data.answers.lengths[data.answer_of_row]
+    fits = lengths <= grpo.max_prompt_length
+    known = asked.table["scale"].is_not_null().to_numpy()
+    rows = np.flatnonzero(fits & known)
+    cut = plan(grpo, len(rows), place.processes)
+    if cut.micro * cut.accumulation % grpo.generations:
+        raise TrainingError(
+            f"grpo.generations: the {grpo.generations} answers of a group do not fit whole into a process's "
+            f"{cut.micro * cut.accumulation} of {grpo.global_batch}: use fewer processes or raise grpo.global_batch"
+        )
+    order = row_order(rows, data.scenario_of_row, prompts_needed(grpo, cut), 1, grpo.seed)
+    check_lengths(asked.table["scale"][order], tokenizer, grpo.max_completion_length)
+    sections: dict[str, Section] = {
+        "model": model_params,
+        "prompt": prompt_params,
+        "lora": lora,
+        "train": train,
+        "grpo": grpo,
+        "reward": reward,
+        "deepspeed": deepspeed,
+    }
+    too_long, no_scale = int((~fits).sum()), int((fits & ~known).sum())
+    about = {
+        "rows": len(order),
+        "tokens": int(lengths[order].sum()),
+        "rows_too_long": {"train": too_long},
+        "rows_without_scale": no_scale,
+    }
+    task = Task(
+        "train",
+        RUN_LOG,
+        [data_file],
+        CODE,
+        asked.rows(order, prompt_params.layout),
+        rewards(reward, asked.people, grpo.generations, end_token(tokenizer)),
+        CURVES,
+        about,
+    )
+    learned = improve(
+        task,
+        cut,
+        base,
+        tokenizer,
+        adapter,
+        curves,
+        place,
+        sections,
+        model_params,
+        lora,
+        grpo,
+        deepspeed,
+        backup,
+    )
+    if learned is None:
+        return ""
+    earned = learned["reward"].drop_nulls()
+    return (
+        f"{cut.steps} steps of {grpo.prompts_per_step} respondents x {grpo.generations} answers, "
+        f"{len(rows):,} rows kept, {too_long} too long, "
+        f"{no_scale} without a scale, reward {earned[0]:.3f} -> {earned[-1]:.3f}"
+    )
+
+
+def questions(table: pl.DataFrame) -> Questions:
+    """The rows of a responses table, in its order; the scale and cell of one that has no scale are null.
+
+    People are compared where study, condition, task *and* scale are the same.
+    """
+    scaled = resolve_scales(table, table)
+    key = [*CELL, "scale"]
+    groups = (
+        scaled.filter(pl.col("scale").is_not_null())
+        .group_by(key)
+        .agg("response")
+        .sort(key)
+        .with_row_index("cell")
+    )
+    people = [
+        People.of(responses, scale(notation))
+        for notation, responses in groups.select("scale", "response").iter_rows()
+    ]
+    named = scaled.join(groups.select("cell", *key), on=key, how="left", maintain_order="left").select(
+        "stimuli",
+        persona_expression(),
+        "response",
+        "scale",
+        "cell",
+        pl.format("study {}, sample {}", "study_id", "sample_id").alias(ROW),
+    )
+    return Questions(named, people)
+
+
+def check_lengths(scales: pl.Series, tokenizer: PreTrainedTokenizerBase, limit: int) -> None:
+    """Raises :class:`TrainingError` where an allowed answer and its end token are longer than ``limit``."""
+    ends = {end for notation in scales.unique() for end in (scale(notation).low, scale(notation).high)}
+    longest = 1 + max(len(ids) for ids in token_ids(tokenizer, [answer_part(end) for end in sorted(ends)]))
+    if longest > limit:
+        raise TrainingError(
+            f"grpo.max_completion_length: {limit} tokens cannot hold every allowed answer; set it to {longest}"
+        )
+
+
+def rewards(
+    weights: Reward, people: list[People], generations: int, end: int
+) -> list[Callable[..., list[float | None]]]:
+    """The parts of the reward that have a weight, in the trainer's form.
+
+    Args:
+        people: of each cell.
+        generations: answers of a group; those of one lie together.
+        end: the token without which an answer is not finished.
+    """
+
+    def answers(rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[int | None]:
+        return [
+            stated(text, scale(row["scale"])) if row["completion_ids"][-1:] == [end] else None
+            for row, text in zip(rows, texts, strict=True)
+        ]
+
+    def close(rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[float]:
+        return [
+            0.0
+            if given is None
+            else weights.closeness * closeness(given, row["response"], scale(row["scale"]))
+            for row, given in zip(rows, answers(rows, texts), strict=True)
+        ]
+
+    def fitting(rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[float]:
+        given = answers(rows, texts)
+        earned = np.zeros(len(given))
+        for start in range(0, len(given), generations):
+            valid = [place for place in range(start, start + generations) if given[place] is not None]
+            if valid:
+                group = [value for place in valid if (value := given[place]) is not None]
+                earned[valid] = weights.fit * fit_shares(group, people[rows[start]["cell"]])
+        return earned.tolist()
+
+    def invalid(rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[float]:
+        return [weights.invalid if given is None else 0.0 for given in answers(rows, texts)]
+
+    parts = dict(zip(PARTS, (close, fitting, invalid), strict=True))
+    return [checked(name, parts[name]) for name in PARTS if getattr(weights, name)]
