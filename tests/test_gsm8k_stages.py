@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,7 +18,9 @@ from typer.testing import CliRunner, Result
 from socrates.__main__ import app
 from socrates.errors import DataError, ModelError
 from socrates.params import read_yaml
-from tests import tiny
+from socrates.training.runlog import read_lines
+from tests import forked, tiny
+from tests.forked import in_process
 
 STEPS = 4
 
@@ -51,23 +51,9 @@ def settings(folder: Path, **grpo: object) -> None:
     YAML().dump(raw, folder / "gsm8k/params.yaml")
 
 
-def train(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(tiny.ROOT),
-        "OMP_NUM_THREADS": "1",
-        "SOCRATES_PROCESSES": "1",
-        "SOCRATES_SCRATCH": str(folder / "scratch"),
-    }
-    return subprocess.run(
-        [sys.executable, *(command or ("-m", "gsm8k.stages.train"))],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def train(folder: Path, kill: str | None = None) -> int:
+    """The training's exit code, in a process of its own."""
+    return in_process(forked.stage, "gsm8k.stages.train", folder, kill)
 
 
 def stage(folder: Path, name: str, *arguments: str) -> None:
@@ -99,8 +85,7 @@ def copy(ready: Path, folder: Path, **grpo: object) -> Path:
 
 @pytest.fixture(scope="module")
 def done(ready: Path) -> Path:
-    result = train(ready)
-    assert result.returncode == 0, result.stderr
+    assert train(ready) == 0
     return ready
 
 
@@ -147,10 +132,11 @@ def test_the_trained_folder_and_the_curves_are_complete(done: Path) -> None:
 def test_killed_and_resumed_it_ends_with_the_same_weights_and_curves(done: Path, tmp_path: Path) -> None:
     # The checkpoint of step 3 lies between two uses of the same completions.
     folder = copy(done, tmp_path / "killed")
-    killed = train(folder, str(tiny.ROOT / "tests/killing.py"), "4:training", "gsm8k.stages.train")
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    result = train(folder)
-    assert result.returncode == 0 and "resuming from" in result.stdout, result.stderr
+    assert train(folder, kill="4:training") == -signal.SIGKILL
+    assert not (folder / "gsm8k/models/trained").exists()
+    assert train(folder) == 0
+    starts = [one["step"] for one in read_lines(folder / "runs/gsm8k.jsonl") if one["event"] == "start"]
+    assert starts == [0, 3]
     expected = weights(done)
     for name, values in weights(folder).items():
         np.testing.assert_allclose(values, expected[name], atol=1e-7)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,19 +13,7 @@ from socrates.training import checkpoints
 from socrates.training.durable import Durability
 from socrates.training.guards import LossGuard, Stop
 from tests import killing, tiny_trainer
-
-# Forked from a server that has torch imported, so that a process costs a tenth of a second.
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["tests.tiny_trainer", "deepspeed", "peft.tuners.lora.bnb"])
-
-
-def in_process(target: Callable[..., None], *args: Any, **kwargs: Any) -> int:
-    """Run in a process of its own; its exit code, negative for a signal."""
-    process = processes.Process(target=target, args=args, kwargs=kwargs)
-    process.start()
-    process.join(120)
-    assert process.exitcode is not None, "the training hangs"
-    return process.exitcode
+from tests.forked import in_process
 
 
 @pytest.fixture(scope="session")
