@@ -121,7 +121,7 @@ def test_people_are_those_of_the_cell_and_a_question_without_scale_has_none() ->
     )
     asked = questions(pl.concat([rows, silent]))
     table = asked.table
-    assert table["scale"].to_list()[:3] == ["1..7", "0..100", "1,2"] and table["scale"][-1] is None
+    assert table["scale"].to_list()[:3] == ["1..7", "0..100", "1..2"] and table["scale"][-1] is None
     assert table["cell"][-1] is None and table["cell"].n_unique() == 4
     assert table[ROW][0] == "study tram1, sample 0"
     for (cell,), part in table.filter(pl.col("cell").is_not_null()).group_by("cell"):
