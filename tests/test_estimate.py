@@ -84,7 +84,7 @@ def test_tokens_are_those_of_the_batches_that_training_reads(tmp_path: Path) -> 
     write_models(tmp_path)
     params = preview([], tmp_path / "params.yaml", tiny.ROOT / "presets")
     train: Any = params["train"]
-    params["train"] = train = train.model_copy(update={"max_steps": 6, "micro_batch": 8})
+    params["train"] = train = train.model_copy(update={"max_steps": 6, "global_batch": 16, "micro_batch": 8})
     prompt: Any = params["prompt"]
     params["prompt"] = prompt.model_copy(update={"max_length": 4096})  # every row fits
     work = counted(tmp_path, params, 1)
