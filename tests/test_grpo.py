@@ -55,7 +55,7 @@ def test_steps_are_whole_batches_of_problems(
 
 
 def test_too_few_problems_and_processes_that_cannot_share_are_refused() -> None:
-    with pytest.raises(TrainingError, match="3 problems are fewer than the 4 of one step"):
+    with pytest.raises(TrainingError, match="3 prompts are fewer than the 4 of one step"):
         plan(GRPO, 3, 1)
     with pytest.raises(TrainingError, match=r"grpo.global_batch: 16 .* by 3 processes; .* 2, 4"):
         plan(GRPO, 100, 3)
