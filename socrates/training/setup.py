@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import deepspeed.ops
 import polars as pl
 import torch
 from peft import LoraConfig
@@ -22,12 +23,18 @@ from socrates.params.lora import Lora
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "deepspeed", "accelerate"]
 
 
-def deepspeed_config(deepspeed: Deepspeed) -> dict[str, Any]:
-    """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments."""
-    zero: dict[str, Any] = {"stage": deepspeed.zero_stage}
-    if deepspeed.offload:
+def deepspeed_config(params: Deepspeed) -> dict[str, Any]:
+    """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments.
+
+    On a CPU, DeepSpeed would compile a kernel of its own for sums over processes when it first starts,
+    half a minute for what gloo does too: it is told that no such kernel can be had here.
+    """
+    if not torch.cuda.is_available():
+        deepspeed.ops.__compatible_ops__ = {}
+    zero: dict[str, Any] = {"stage": params.zero_stage}
+    if params.offload:
         zero["offload_optimizer"] = {"device": "cpu"}
-        if deepspeed.zero_stage == 3:
+        if params.zero_stage == 3:
             zero["offload_param"] = {"device": "cpu"}
     return {
         "zero_optimization": zero,
