@@ -228,7 +228,7 @@ def test_missing_folders_are_named(here: Path) -> None:
 
 
 def test_a_hub_adapter_is_pinned_to_a_commit() -> None:
-    with pytest.raises(SourceError, match="40-digit commit"):
+    with pytest.raises(SourceError, match="the revision must be a full 40-digit commit hash"):
         from_hub("someone/adapter@main")
 
 

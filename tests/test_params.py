@@ -180,7 +180,7 @@ def test_a_floating_hub_revision_is_refused_for_data_and_model(floating: str) ->
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"model.name": "someone/a-model"}, "revision must be a full 40-digit commit hash"),
+        ({"model.name": "someone/a-model"}, "a hub model needs a revision, a full 40-digit commit hash"),
         ({"model.name": "builtin/large"}, "only built-in model is builtin/tiny-qwen2"),
         (
             {"model.name": "someone/a-model", "model.revision": COMMIT, "model.tokenizer": "folder"},

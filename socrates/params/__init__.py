@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -54,6 +55,16 @@ WORD_PROBLEMS = {  # of gsm8k/params.yaml
     "backup": "Backup",
     "solve": "Solve",
 }
+
+
+def pinned(revision: str) -> str:
+    """``revision``, if it is a commit. Raises ``ValueError`` for any other name, since that can move."""
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ValueError("must be a full 40-digit commit hash: a branch or tag can move")
+    return revision
+
+
+Commit = Annotated[str, AfterValidator(pinned)]
 
 
 class Section(BaseModel):

@@ -12,13 +12,12 @@ from typing import Any
 from socrates.errors import ModelError, SourceError
 from socrates.files import atomic_folder, sha256
 from socrates.fingerprint import scratch
-from socrates.params import PATH, load
+from socrates.params import PATH, load, pinned
 from socrates.params.prompt import Prompt
 
 BASE, ADAPTER = Path("models/base"), Path("models/adapter")
 TRAINING_TABLE = Path("data/splits/train.parquet")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+@(?P<revision>.+)")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -164,8 +163,10 @@ def from_hub(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     repo, revision = name.split("@", 1)
-    if not COMMIT.fullmatch(revision):
-        raise SourceError(f"adapter {name}: the revision must be a 40-digit commit: a branch or tag can move")
+    try:
+        pinned(revision)
+    except ValueError as error:
+        raise SourceError(f"adapter {name}: the revision {error}") from None
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=["*.safetensors", "*.json"]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
