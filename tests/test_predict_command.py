@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,21 +19,6 @@ from socrates.use.questions import asked, persona
 from tests import model_folders, tiny
 
 QUESTION = ["--demographics", "Age: 30; Gender: Female", "--scenario", tiny.SCENARIOS[1]]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    model_folders.make(folder)
-    return folder
-
-
-@pytest.fixture
-def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path / ".scratch"))
-    return tmp_path
 
 
 def run(*arguments: str) -> Result:

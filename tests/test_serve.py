@@ -27,13 +27,6 @@ PERSONA = "Age: 30; Gender: Female"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    model_folders.make(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def model(made: Path) -> OpenModel:
     return open_model(locate(made / "models/base", made / "models/adapter"))
 
