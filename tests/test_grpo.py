@@ -17,8 +17,10 @@ from socrates.params.deepspeed import Deepspeed
 from socrates.params.grpo import Grpo
 from socrates.params.model import Model
 from socrates.training.grpo import arguments, checked
+from socrates.training.job import Job
 from socrates.training.plan import Batches
-from socrates.training.reinforce import of_parts, plan, prompts_within, reinforce
+from socrates.training.policy import plan
+from socrates.training.reinforce import of_parts, prompts_within, reinforce
 from tests import tiny
 
 SECTIONS = params.parse(params.read_yaml(tiny.ROOT / "gsm8k/params.yaml"), sections=params.WORD_PROBLEMS)
@@ -76,7 +78,8 @@ def test_what_cannot_be_trained_is_refused_in_one_line(tmp_path: Path) -> None:
     assert isinstance(model, Model) and isinstance(deepspeed, Deepspeed)
     with pytest.raises(TrainingError, match="vllm needs a GPU"):
         arguments(GRPO.model_copy(update={"generator": "vllm"}), model, deepspeed, Batches(1, 16, 1))
-    rest = [SECTIONS[name] for name in ("lora", "grpo", "rewards", "deepspeed", "backup")]
     quantised = model.model_copy(update={"quantization": "nf4"})
+    rest = [SECTIONS[name] for name in ("lora", "deepspeed", "backup")]
+    job = Job(tmp_path, tmp_path, tmp_path, Place(0, 1), quantised, *rest)
     with pytest.raises(TrainingError, match="quantised weights cannot be trained"):
-        reinforce(tmp_path / "x", tmp_path, tmp_path, tmp_path, Place(0, 1), quantised, *rest)
+        reinforce(job, tmp_path / "x", SECTIONS["grpo"], SECTIONS["rewards"])

@@ -14,11 +14,12 @@ import torch
 from peft import LoraConfig
 from transformers import PreTrainedModel, Trainer
 
-from socrates.files import json_text, sha256
+from socrates.files import atomic_folder, json_text, sha256, write_table
 from socrates.model.base import compute_dtype
 from socrates.params import Section
 from socrates.params.deepspeed import Deepspeed
 from socrates.params.lora import Lora
+from socrates.training.job import Job
 
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "deepspeed", "accelerate"]
 
@@ -79,13 +80,34 @@ def save_weights(trainer: Trainer, folder: Path) -> None:
         path.write_text(json_text(config))
 
 
-def record(sections: Mapping[str, Section], base: Path) -> dict[str, Any]:
-    """What a run was made from: its params, the base model's hash, the versions of what computes."""
-    return {
+def leave(
+    trainer: Trainer,
+    job: Job,
+    sections: Mapping[str, Section],
+    names: Mapping[str, str],
+    about: dict[str, Any],
+) -> pl.DataFrame:
+    """Write what a job leaves behind, and return its curves.
+
+    The folder gets the weights, the tokenizer and ``training.json``: params, the base model's hash, the
+    versions of what computes, and ``about``.
+
+    Args:
+        sections: from :meth:`Job.sections`.
+        names: of the curves, see :func:`curve_table`.
+    """
+    record = {
         "params": {name: section.model_dump() for name, section in sections.items()},
-        "base": sha256(base / "manifest.json"),
+        "base": sha256(job.base / "manifest.json"),
         "versions": {name: version(name) for name in PACKAGES},
+        **about,
     }
+    curves = curve_table(trainer.state.log_history, names)
+    with atomic_folder(job.trained) as folder:
+        save_weights(trainer, folder)
+        (folder / "training.json").write_text(json_text(record))
+    write_table(job.curves, curves)
+    return curves
 
 
 def curve_table(history: list[dict[str, Any]], names: Mapping[str, str]) -> pl.DataFrame:
