@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +17,7 @@ from socrates.model.warmup import prompt_text
 from socrates.params.grpo import Grpo
 from socrates.params.rewards import Rewards
 from socrates.survey.tables import read_table
-from socrates.training.grpo import ROW, checked, curve_names
+from socrates.training.grpo import ROW, Rows, by_part, curve_names
 from socrates.training.job import Job
 from socrates.training.plan import row_order
 from socrates.training.policy import Task, check, improve, plan, prompts_needed
@@ -88,13 +87,10 @@ def prompts_within(
 def of_parts(weights: Rewards) -> list[Callable[..., list[float | None]]]:
     """The rewards that have a weight, in the trainer's form."""
 
-    def part(name: str) -> Callable[[Sequence[Mapping[str, Any]], Sequence[str]], list[float]]:
-        def reward(rows: Sequence[Mapping[str, Any]], completions: Sequence[str]) -> list[float]:
-            return [
-                parts.score(text, row["answer"], weights)[name]
-                for row, text in zip(rows, completions, strict=True)
-            ]
+    def score(rows: Rows, completions: Sequence[str]) -> dict[str, list[float]]:
+        each = [
+            parts.score(text, row["answer"], weights) for row, text in zip(rows, completions, strict=True)
+        ]
+        return {name: [earned[name] for earned in each] for name in parts.PARTS}
 
-        return reward
-
-    return [checked(name, part(name)) for name in parts.PARTS if getattr(weights, name)]
+    return by_part([name for name in parts.PARTS if getattr(weights, name)], score)

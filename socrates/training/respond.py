@@ -6,7 +6,7 @@ The policy answers as the respondent, several times for each; what an answer ear
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from socrates.survey.resolution import resolve_scales
 from socrates.survey.rewards import People, closeness, fit_shares, stated
 from socrates.survey.scales import scale
 from socrates.survey.tables import CELL, RESPONSES, read_table
-from socrates.training.grpo import ROW, checked, curve_names
+from socrates.training.grpo import ROW, Rows, by_part, curve_names
 from socrates.training.job import Job
 from socrates.training.plan import row_order
 from socrates.training.policy import Task, check, improve, plan, prompts_needed
@@ -176,32 +176,28 @@ def rewards(
         end: the token without which an answer is not finished.
     """
 
-    def answers(rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[int | None]:
-        return [
+    def score(rows: Rows, texts: Sequence[str]) -> dict[str, list[float]]:
+        answers = [
             stated(text, scale(row["scale"])) if row["completion_ids"][-1:] == [end] else None
             for row, text in zip(rows, texts, strict=True)
         ]
-
-    def close(rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[float]:
-        return [
-            0.0
-            if given is None
-            else weights.closeness * closeness(given, row["response"], scale(row["scale"]))
-            for row, given in zip(rows, answers(rows, texts), strict=True)
+        near = [
+            0.0 if given is None else closeness(given, row["response"], scale(row["scale"]))
+            for row, given in zip(rows, answers, strict=True)
         ]
+        shares = np.zeros(len(answers))
+        for start in range(0, len(answers), generations):
+            group = {
+                place: given
+                for place in range(start, start + generations)
+                if (given := answers[place]) is not None
+            }
+            if group:
+                shares[list(group)] = fit_shares(list(group.values()), people[rows[start]["cell"]])
+        return {
+            "closeness": [weights.closeness * value for value in near],
+            "fit": [weights.fit * value for value in shares.tolist()],
+            "invalid": [weights.invalid if given is None else 0.0 for given in answers],
+        }
 
-    def fitting(rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[float]:
-        given = answers(rows, texts)
-        earned = np.zeros(len(given))
-        for start in range(0, len(given), generations):
-            valid = [place for place in range(start, start + generations) if given[place] is not None]
-            if valid:
-                group = [value for place in valid if (value := given[place]) is not None]
-                earned[valid] = weights.fit * fit_shares(group, people[rows[start]["cell"]])
-        return earned.tolist()
-
-    def invalid(rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[float]:
-        return [weights.invalid if given is None else 0.0 for given in answers(rows, texts)]
-
-    parts = dict(zip(PARTS, (close, fitting, invalid), strict=True))
-    return [checked(name, parts[name]) for name in PARTS if getattr(weights, name)]
+    return by_part([name for name in PARTS if getattr(weights, name)], score)
