@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from socrates.evaluation.registry import METRICS, PREDICTORS
 from socrates.reporting import figures
 from socrates.reporting.cautions import cautions, comparable
 from socrates.reporting.read import MODELS, Estimate, Report, flatten
 from socrates.survey.tables import CELL
+from socrates.templates import environment
 
 HEADLINE = ("wasserstein", "drawn.wasserstein", "stated.wasserstein", "drawn.accuracy", "effects.r")
 DIFFERENCES = (
@@ -77,22 +78,14 @@ def _render(template: str, report: Report, html: bool) -> str:
 
 
 def templates(html: bool) -> Environment:
-    """The templates of this package, with the filters that they use; a name that is not given is an error."""
-    environment = Environment(
-        loader=PackageLoader("socrates.reporting"),
-        autoescape=html,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
+    """The templates of this package, with the filters that they use."""
+    filters: dict[str, Callable[..., Any]] = {
         "number": number,
         "interval": interval,
         "md": markdown_cell,
         "quote": markdown_quote,
     }
-    return environment
+    return environment("socrates.reporting", html, filters)
 
 
 def number(value: Any, digits: int = 3) -> str:
