@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from peft import LoraConfig
 from transformers import PreTrainedModel, Trainer
 
-from socrates.files import atomic_folder, json_text, sha256, write_table
+from socrates.files import atomic_folder, json_text, read_json, sha256, write_table
 from socrates.model.base import compute_dtype
 from socrates.params import Section
 from socrates.params.deepspeed import Deepspeed
@@ -75,7 +74,7 @@ def save_weights(trainer: Trainer, folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     path = folder / "adapter_config.json"
     if path.exists():
-        config = json.loads(path.read_text())
+        config = read_json(path)
         config["target_modules"] = sorted(config["target_modules"])  # PEFT writes a set
         path.write_text(json_text(config))
 
