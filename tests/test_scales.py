@@ -168,6 +168,14 @@ def test_any_text_gives_a_scale_or_none(text):
     assert found is None or found.scale is None or len(found.scale.options) >= 2
 
 
+@pytest.mark.parametrize("words", ["Only return 1 ", "Only return 1 if ", "1 to ", "\n"])
+def test_a_long_text_of_instructions_that_state_nothing_ends(words):
+    """Read as a whole, each of these would take minutes to hours."""
+    long = words * (200_000 // len(words))
+    assert read(long) == "nothing"
+    assert read(f"{long}. How warm? Only return an integer from 1 to 7.") == "range 1..7"
+
+
 def responses(*rows: tuple[str, int, int, str, int]) -> pl.DataFrame:
     columns = ["study_id", "condition_num", "task_num", "stimuli", "response"]
     return pl.DataFrame(rows, schema=columns, orient="row")

@@ -22,7 +22,6 @@ from socrates.survey.tables import DEMOGRAPHICS, Schema
 QUESTIONS: Schema = {"persona": pl.String, "stimuli": pl.String, "scale": pl.String}
 
 LONGEST_TEXT = 100_000  # characters; far beyond any survey question, far below what would hang a tokenizer
-READ_FOR_SCALE = 2_000  # characters at the end of a scenario, where its answer instruction is looked for
 MOST_OPTIONS = 1001  # a longer scale is thinned, as in the pipeline
 COMMA_BEFORE_LABEL = re.compile(
     rf"[,\n]\s*(?=(?:{'|'.join(map(re.escape, sorted(LABELS, key=len, reverse=True)))})\s*:)", re.IGNORECASE
@@ -105,7 +104,7 @@ def asked(scenario: str, given: str | None = None) -> Asked:
     text = checked_length(scenario, "scenario").strip()
     if not text:
         raise DataError("scenario: is empty; give the text that respondents read, with its question")
-    parsed = parse_instruction(text[-READ_FOR_SCALE:])
+    parsed = parse_instruction(text)
     stated = parsed.scale if parsed else None
     if given is None:
         if stated is None or parsed is None:
