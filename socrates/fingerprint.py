@@ -94,14 +94,19 @@ def of_code(modules: Iterable[str]) -> Facts:
 
 
 def of_packages(packages: Iterable[str] = PACKAGES) -> Facts:
-    """Installed version of each package, under ``package.<name>``; null where it is not installed."""
-    facts: Facts = {}
+    """The versions of packages, under ``package.<name>``."""
+    return {f"package.{package}": version for package, version in versions(packages).items()}
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str | None]:
+    """Installed version of each package, by name; None where it is not installed."""
+    found: dict[str, str | None] = {}
     for package in sorted(packages):
         try:
-            facts[f"package.{package}"] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            facts[f"package.{package}"] = None
-    return facts
+            found[package] = None
+    return found
 
 
 def fingerprint(facts: Facts) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ from peft import LoraConfig
 from transformers import PreTrainedModel, Trainer
 
 from socrates.files import atomic_folder, json_text, read_json, sha256, write_table
+from socrates.fingerprint import versions
 from socrates.model.base import compute_dtype
 from socrates.params import Section
 from socrates.params.deepspeed import Deepspeed
 from socrates.params.lora import Lora
 from socrates.training.job import Job
-
-PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "deepspeed", "accelerate"]
 
 
 def deepspeed_config(params: Deepspeed) -> dict[str, Any]:
@@ -98,7 +96,7 @@ def leave(
     record = {
         "params": {name: section.model_dump() for name, section in sections.items()},
         "base": sha256(job.base / "manifest.json"),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(),
         **about,
     }
     curves = curve_table(trainer.state.log_history, names)
