@@ -66,6 +66,11 @@ Facts = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
+def of_run(sections: Mapping[str, Section], files: Iterable[Path], code: Iterable[str]) -> Facts:
+    """All that shapes the result of a run: params, data, the modules that compute it, installed packages."""
+    return of_sections(sections) | of_files(files) | of_code(code) | of_packages()
+
+
 def of_sections(sections: Mapping[str, Section], leave_out: Iterable[str] = NOT_RESULT) -> Facts:
     """Every key of the given sections as ``params.<section>.<key>``, but for :data:`NOT_RESULT`."""
     left_out = set(leave_out)

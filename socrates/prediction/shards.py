@@ -19,7 +19,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from socrates.files import atomic_folder, atomic_path, read_json, write_json, write_table
-from socrates.fingerprint import hold, of_code, of_files, of_packages, of_sections
+from socrates.fingerprint import hold, of_run
 from socrates.launch import Place, meet, told_by_first, wait_for_all
 from socrates.model.base import load_model, load_tokenizer
 from socrates.model.prepared import prepared
@@ -73,12 +73,8 @@ def predict_split(
     with contextlib.ExitStack() as stack:
         folder = Path()
         if place.first:
-            facts = (
-                of_sections({"model": model_params, "prompt": prompt, "predict": params})
-                | of_files([train, test, base / "manifest.json", *adapter_files])
-                | of_code(CODE)
-                | of_packages()
-            )
+            sections = {"model": model_params, "prompt": prompt, "predict": params}
+            facts = of_run(sections, [train, test, base / "manifest.json", *adapter_files], CODE)
             folder = stack.enter_context(hold("predict", facts))
             for torn in folder.glob(".*.partial"):
                 torn.unlink()

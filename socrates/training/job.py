@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from socrates.fingerprint import Facts, of_code, of_files, of_packages, of_sections
+from socrates.fingerprint import Facts, of_run
 from socrates.launch import Place
 from socrates.params import Section
 from socrates.params.backup import Backup
@@ -48,5 +48,4 @@ class Job:
             files: data that shape the weights, besides the base model.
             code: modules that do.
         """
-        data = of_files([*files, self.base / "manifest.json"])
-        return of_sections(sections) | data | of_code(code) | of_packages()
+        return of_run(sections, [*files, self.base / "manifest.json"], code)
