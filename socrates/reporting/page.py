@@ -10,20 +10,14 @@ from urllib.parse import quote
 import polars as pl
 from jinja2 import Environment
 
-from socrates.evaluation.registry import METRICS, PREDICTORS
+from socrates.evaluation.registry import DIFFERENCES, METRICS, MODELS, PREDICTORS
 from socrates.reporting import figures
 from socrates.reporting.cautions import cautions, comparable
-from socrates.reporting.read import MODELS, Estimate, Report, flatten
+from socrates.reporting.read import Estimate, Report, flatten
 from socrates.survey.tables import CELL
 from socrates.templates import environment
 
 HEADLINE = ("wasserstein", "drawn.wasserstein", "stated.wasserstein", "drawn.accuracy", "effects.r")
-DIFFERENCES = (
-    ("adapter", "base"),
-    ("adapter", "uniform"),
-    ("adapter", "train_marginal"),
-    ("base", "uniform"),
-)
 STUDIES_PER_FIGURE = 40  # so that a figure fits on a printed page
 SHORT = {"train_marginal": "training-study average", "pooled": "pooled people (oracle)"}
 PAPER_MODELS = {

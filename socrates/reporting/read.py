@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from socrates.errors import DataError
+from socrates.evaluation.registry import MODELS
 from socrates.files import read_json
 from socrates.params import read_yaml
 from socrates.survey import tables as survey_tables
@@ -28,7 +29,6 @@ TABLES = (
     "group_gaps",
     "seed_convention",
 )
-MODELS = ("adapter", "base")
 MACHINE = ("device", "cores", "threads", "processes", "python")  # of a run log's ``machine`` line
 # What the rows of a table do not tell: a study's name may look like a number, and a table may have no row.
 TYPES = {
