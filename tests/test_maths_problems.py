@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from socrates.errors import DataError, SourceError
 from socrates.maths import answers, problems, rewards, sources, synthetic
 from socrates.params.problems import Synthetic
 from socrates.params.rewards import Rewards
+from tests.shared import SHARED
 
-SHARED = Path(os.environ.get("SOCRATES_SHARED", Path(__file__).resolve().parents[1].parent / "shared"))
 GSM8K = SHARED / "data" / "gsm8k"
 DIFFICULTY = Synthetic(train=200, test=50, min_steps=1, max_steps=3, max_number=20, seed=3)
 WEIGHTS = Rewards(

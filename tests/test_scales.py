@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -17,8 +16,7 @@ from socrates.errors import DataError
 from socrates.survey.instructions import parse_instruction
 from socrates.survey.resolution import conforms, resolve_scales
 from socrates.survey.scales import Scale, grid, nearest, scale
-
-SHARED = Path(os.environ.get("SOCRATES_SHARED") or Path(__file__).resolve().parents[1].parent / "shared")
+from tests.shared import SHARED
 
 # The rule and scale that each text must give ("one_sided 1..": an open end), and the text.
 LINES = Path(__file__).with_name("instructions.tsv").read_text(encoding="utf-8").splitlines()[1:]
