@@ -53,7 +53,7 @@ def test_the_row_it_shows_is_read_as_it_says(tmp_path: Path) -> None:
     (tmp_path / "answers.jsonl").write_text(line[1] + "\n")
     ((_, table),) = open_local(tmp_path / "answers.jsonl").tables
     (row,) = table.to_dicts()
-    assert (row["study_id"], row["condition_num"], row["response"]) == ("wages", 1, 5)
+    assert [str(row[name]) for name in ("study_id", "condition_num", "response")] == ["wages", "1", "5"]
     assert row["demographic"]["gender"] == "Female"
     assert row["stimuli"].startswith("Should the wage rise?")
     assert set(json.loads(line[1])) == {"instruction", "input", "output", "study_id", "condition_num"}
