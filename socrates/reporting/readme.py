@@ -1,7 +1,7 @@
 """The figures of README.md, so that nobody copies them by hand: ``make readme`` after a new default run.
 
 Reads:   metrics/evaluate.json, metrics/paper.json, params.yaml, presets/
-Writes:  between the ``<!-- NAME -->`` and ``<!-- end -->`` lines of README.md; docs/report.svg, the report's first figure
+Writes:  README.md, between its ``<!-- NAME -->`` and ``<!-- end -->`` lines; docs/report.svg, the report's first figure
 Command: python -m socrates.reporting.readme
 """
 
