@@ -51,9 +51,12 @@ def experiment(
     """
     from socrates.use.calibration import calibrate, read_effects
     from socrates.use.design import read_design
+    from socrates.use.outputs import check_output
     from socrates.use.population import from_file, from_training, training_respondents
 
     plan = read_design(design)
+    folder = output or Path("experiments") / design.stem
+    check_output(folder / "experiment.html")
     if tables is None and (rev is not None or adapter not in (ADAPTER, NO_ADAPTER) or base != BASE):
         raise typer.BadParameter(
             f"say --tables: {TABLES} has the error of {ADAPTER}, and no other model's is known"
@@ -91,7 +94,7 @@ def experiment(
         str(model),
         (*located.notes, *_synthetic(adapter, rev)),
     )
-    written = page.write(result, output or Path("experiments") / design.stem)
+    written = page.write(result, folder)
     if as_json:
         typer.echo(json_text({**page.summary(result), "files": [str(path) for path in written]}), nl=False)
     else:

@@ -45,8 +45,10 @@ def predict(
     compare_base: Annotated[
         bool, typer.Option("--compare-base", help="The base model's answer beside it.")
     ] = False,
-    sample: Annotated[int, typer.Option(min=0, help="Answers to draw at temperature 0.6, top-p 0.9.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    sample: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Answers to draw at temperature 0.6, top-p 0.9.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     adapter: Adapter = ADAPTER,
     base: Base = BASE,
     rev: Revision = None,
@@ -178,9 +180,11 @@ def _file(source: Path, output: Path, how: _How) -> None:
     from socrates.errors import DataError
     from socrates.files import json_text
     from socrates.use.batch import READERS, answer_batch, read_batch
+    from socrates.use.outputs import check_output
 
     if output.suffix not in READERS:
         raise DataError(f"{output}: expected .csv, .jsonl or .parquet (--output)")
+    check_output(output, source)
     batch = read_batch(source, how.scale, how.known)
     opened = {name: how.open(name) for name in how.models}
     counts = answer_batch(

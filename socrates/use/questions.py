@@ -27,6 +27,7 @@ COMMA_BEFORE_LABEL = re.compile(
     rf"[,\n]\s*(?=(?:{'|'.join(map(re.escape, sorted(LABELS, key=len, reverse=True)))})\s*:)", re.IGNORECASE
 )
 RANGE = re.compile(r"\s*([-−]?\d+)\s*(?:\.\.|-|–|to)\s*([-−]?\d+)\s*(?:/\s*(\d+))?\s*")
+MANY_DIGITS = re.compile(r"\d{13}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def persona(demographics: str | Mapping[str, str | None]) -> Persona:
         DataError: the text holds no label, or is too long.
     """
     if isinstance(demographics, str):
-        text = checked_length(demographics, "demographics")
+        text = checked_text(demographics, "demographics")
         text = COMMA_BEFORE_LABEL.sub("; ", " ".join(text.split(" ")).strip().rstrip(";"))
         parts = [part.strip() for part in re.split(r";\s*|\n+", text)]
         fields, unknown = parse_persona("; ".join(part[:1].upper() + part[1:] for part in parts))
@@ -101,7 +102,7 @@ def asked(scenario: str, given: str | None = None) -> Asked:
     Raises:
         DataError: the scenario is empty or too long, or no scale is stated and none given.
     """
-    text = checked_length(scenario, "scenario").strip()
+    text = checked_text(scenario, "scenario").strip()
     if not text:
         raise DataError("scenario: is empty; give the text that respondents read, with its question")
     parsed = parse_instruction(text)
@@ -132,6 +133,8 @@ def asked(scenario: str, given: str | None = None) -> Asked:
 
 def parse_scale(text: str) -> Scale:
     """The scale of ``1-7``, ``1..7``, ``1 to 7``, ``0-1000/100`` or ``1,2,98``. Raises :class:`DataError`."""
+    if MANY_DIGITS.search(text):
+        raise DataError(f"scale {_short(text)}: answers of more than 12 digits are not read")
     match = RANGE.fullmatch(text)
     if match:
         low, high = (end.replace("−", "-") for end in match.group(1, 2))
@@ -141,10 +144,16 @@ def parse_scale(text: str) -> Scale:
     return scale(text.replace(" ", ""))
 
 
-def checked_length(text: str, name: str) -> str:
-    """``text``, unless it is too long to be one. Raises :class:`DataError`."""
+def checked_text(text: str, name: str) -> str:
+    """``text``, unless it is too long to be one or no Unicode. Raises :class:`DataError`."""
     if len(text) > LONGEST_TEXT:
         raise DataError(f"{name}: {len(text):,} characters; at most {LONGEST_TEXT:,} are read")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # halves of characters: bytes that a shell passed on, escapes of a JSON
+        raise DataError(
+            f"{name}: holds what is no UTF-8 text; type it anew, or save its file as UTF-8"
+        ) from None
     return text
 
 
