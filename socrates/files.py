@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from socrates.errors import DataError, SocratesError
 
@@ -122,6 +121,8 @@ def parquet_parts(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
     For tables that are too large to hold: each part becomes row groups of its own and is let go.
     Equal parts in equal order give equal bytes.
     """
+    import pyarrow.parquet as pq  # here: a tenth of what an answer on the command line imports otherwise
+
     with atomic_path(path) as partial, contextlib.ExitStack() as stack:
         writers: list[pq.ParquetWriter] = []
 

@@ -113,7 +113,8 @@ def python(words: list[str], scratch: Path) -> None:
 
 def socrates(words: list[str], scratch: Path) -> None:
     group = typer.main.get_command(app)
-    if not words or words == ["--help"]:
+    if not words or words[0] in ("--help", "--completion"):
+        answered(words or ["--help"])
         return
     name, rest = words[0], words[1:]
     assert name in group.commands, f"no command {name}"

@@ -271,7 +271,7 @@ def test_an_answer_of_the_built_in_model_imports_what_it_needs_alone(here: Path)
         "import polars as pl\n"
         "row = pl.DataFrame({'persona': 'unknown', 'stimuli': 'Is it warm?', 'scale': '1..7'})\n"
         "open_model(locate()).ask(row)\n"
-        "sys.exit(any(name in sys.modules for name in ('transformers', 'torch._dynamo', 'peft', 'scipy')))"
+        "sys.exit(any(name in sys.modules for name in ('transformers', 'torch._dynamo', 'peft', 'scipy', 'pyarrow')))"
     )
     _, environment = model_folders.cli(folder=here)
     assert (
