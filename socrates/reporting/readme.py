@@ -41,7 +41,7 @@ def result(scores: Scores) -> str:
         f"| on {number(int(scores.count('studies_scored')))} unseen studies | W | 95 % interval |\n|---|---|---|\n"
         + "\n".join(rows)
         + f"\n\nPaired by cell, fine-tuned minus base is {said('adapter_minus_base')}. Effects of conditions "
-        f"correlate with people's\nat {said('adapter', 'effects.r')}; "
+        f"correlate with the\nrespondents' at {said('adapter', 'effects.r')}; "
         f"{number(scores.estimate('adapter', 'format_validity').value)} of the fine-tuned model's probability is "
         "on allowed answers."
     )
@@ -77,7 +77,7 @@ def with_blocks(text: str, blocks: dict[str, str]) -> str:
     """``text`` with what lies between the marks of each block replaced. Raises :class:`DataError` without marks."""
     for name, block in blocks.items():
         marked = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(?=<!-- end -->)", re.DOTALL)
-        text, count = marked.subn(lambda match, block=block: f"{match[1]}{block}\n", text)
+        text, count = marked.subn("\\1" + block.replace("\\", r"\\") + "\n", text)
         if count != 1:
             raise DataError(f"{README}: {count} blocks between <!-- {name} --> and <!-- end -->; needs one")
     return text
