@@ -19,7 +19,9 @@ def test_continuations_count_the_options_that_begin_alike() -> None:
     end = tokenizer.eos_token_id
     begun = continuations(tokenizer, ["0..100", "1..2"])
     # Of the 101 options one begins with 0, twelve with 1 (1, 10 to 19, 100), eleven with each other digit.
-    assert begun["0..100"][()] == Counter({token["0"]: 1, token["1"]: 12} | {token[d]: 11 for d in "23456789"})
+    assert begun["0..100"][()] == Counter(
+        {token["0"]: 1, token["1"]: 12} | {token[d]: 11 for d in "23456789"}
+    )
     assert begun["0..100"][token["1"], token["0"]] == Counter({end: 1, token["0"]: 1})
     assert begun["0..100"][token["1"], token["0"], token["0"]] == Counter({end: 1})
     assert begun["1..2"] == {

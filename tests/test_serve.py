@@ -18,7 +18,7 @@ from socrates.use import server
 from socrates.use.asking import OpenModel, open_model
 from socrates.use.finding import locate
 from socrates.use.seen import Seen, summarise
-from tests import model_folders, tiny
+from tests import tiny
 
 PERSONA = "Age: 30; Gender: Female"
 

@@ -124,7 +124,9 @@ def pretrain(
         inputs, targets, is_answer = _scored(data, rows, rng)
         logits = model(**inputs, use_cache=False).logits[0]
         expected = torch.zeros(int(is_answer.sum()), logits.shape[-1])
-        begun = ((row, ids[:place]) for row in rows for ids in [data.answer(row)] for place in range(len(ids)))
+        begun = (
+            (row, ids[:place]) for row in rows for ids in [data.answer(row)] for place in range(len(ids))
+        )
         for place, (row, ids) in enumerate(begun):
             following = answers[row][tuple(ids.tolist())]
             expected[place, list(following)] = torch.tensor(list(following.values())) / following.total()

@@ -76,13 +76,19 @@ FRAMINGS = (
 )
 
 FORMS = (
-    Form("How much do you support or oppose {plan}?", 1, 0.1, ("Strongly oppose", "Strongly support"), ("7",)),
-    Form("Do you agree that {plan} should go ahead?", 1, 0.2, ("Strongly disagree", "Strongly agree"), ("5",)),
+    Form(
+        "How much do you support or oppose {plan}?", 1, 0.1, ("Strongly oppose", "Strongly support"), ("7",)
+    ),
+    Form(
+        "Do you agree that {plan} should go ahead?", 1, 0.2, ("Strongly disagree", "Strongly agree"), ("5",)
+    ),
     Form("How likely are you to vote for {plan}?", 1, -0.2, ("Very unlikely", "Very likely"), ("0-100",)),
     Form("How important is {plan} to you?", 1, 0.3, ("Not at all important", "Very important"), ("4",)),
     Form("How warm do you feel toward {plan}?", 1, 0.0, ("Very cold", "Very warm"), ("0-10",)),
     Form("Would you vote for {plan}?", 1, 0.1, ("Yes", "No"), ("options",), falling=True),
-    Form("What should happen to {plan}?", 1, 0.0, ("Drop it", "Study it further", "Start it now"), ("options",)),
+    Form(
+        "What should happen to {plan}?", 1, 0.0, ("Drop it", "Study it further", "Start it now"), ("options",)
+    ),
     Form(
         "How much money should {plan} get?",
         1,
