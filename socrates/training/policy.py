@@ -121,6 +121,7 @@ def improve(
         trainable = run.get_num_trainable_parameters()
         safety.train(run, backup.finish_minutes)
     if not place.first:
+        run.save_model()  # under ZeRO-3 it gives its share of the weights; only the first process writes
         return None
     table = curve_table(run.state.log_history, task.curves)
     about = {

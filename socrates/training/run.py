@@ -121,6 +121,7 @@ def fine_tune(
             ) from None
     history = run.state.log_history
     if not place.first:
+        run.save_model()  # under ZeRO-3 it gives its share of the weights; only the first process writes
         return ""
     tokens = int(data.lengths()[order].sum())
     last = {key: value for entry in history for key, value in entry.items()}

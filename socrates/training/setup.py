@@ -23,8 +23,14 @@ PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "deepspeed",
 
 
 def deepspeed_config(deepspeed: Deepspeed) -> dict[str, Any]:
-    """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments."""
+    """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments.
+
+    Its collectives are those of the backend (NCCL, gloo): see :func:`leave_out_compiled_collectives`.
+    """
+    leave_out_compiled_collectives()
     zero: dict[str, Any] = {"stage": deepspeed.zero_stage}
+    if deepspeed.zero_stage == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True  # else only shards are saved
     if deepspeed.offload:
         zero["offload_optimizer"] = {"device": "cpu"}
         if deepspeed.zero_stage == 3:
@@ -39,6 +45,17 @@ def deepspeed_config(deepspeed: Deepspeed) -> dict[str, Any]:
         "train_batch_size": "auto",
         "steps_per_print": 10**9,  # the trainer prints
     }
+
+
+def leave_out_compiled_collectives() -> None:
+    """Keep DeepSpeed from compiling its shared-memory collectives for CPUs, which gloo replaces.
+
+    They take a minute to compile, under a lock file that a killed process leaves behind and every later
+    start then waits for, for ever.
+    """
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def lora_config(lora: Lora) -> LoraConfig:
