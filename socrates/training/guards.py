@@ -241,7 +241,7 @@ class Termination:
             self._deadline = time.monotonic() + (math.inf if self._seconds is None else self._seconds)
 
     def _watch(self, reading: int) -> None:
-        with open(reading, "rb", buffering=0) as heard:  # noqa: PTH123  (a descriptor)
+        with open(reading, "rb", buffering=0) as heard:
             while (number := heard.read(1)) and number[0] != signal.SIGTERM:
                 pass
         if not number or self._seconds is None:
