@@ -183,6 +183,13 @@ def test_a_process_that_fails_ends_the_stage_in_one_line(tmp_path: Path) -> None
     assert {path.name for path in tmp_path.iterdir()} == {"met-0", "met-1"}
 
 
+def test_notice_before_there_is_anything_to_save_has_the_same_status(tmp_path: Path) -> None:
+    stage = meeting(tmp_path, "notice", SOCRATES_PROCESSES="1")
+    told = stage.communicate(timeout=240)[0]
+    assert stage.returncode == TERMINATED, told
+    assert "Traceback" not in told and not list(tmp_path.iterdir())
+
+
 def test_two_machines_of_a_hostfile_work_together(tmp_path: Path) -> None:
     """Two launchers on this machine, which think they are two machines on one shared disk."""
     path = hostfile(tmp_path, "127.0.0.1 slots=1\nlocalhost slots=1\n")
