@@ -50,6 +50,9 @@ compare: env  ## two runs, paired by cell: make compare A=rev B=rev (or workspac
 paper-baseline: env  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
 	python -m socrates.evaluation.paper_baseline
 
+readme: env  ## the figures of README.md, from metrics/ and the estimates, after a new default run
+	python -m socrates.reporting.readme
+
 bench: env  ## the CPU benchmarks of docs/performance.md, a few minutes each
 	python -m benchmarks.training_speed
 	python -m benchmarks.training_memory
@@ -60,4 +63,4 @@ bench: env  ## the CPU benchmarks of docs/performance.md, a few minutes each
 bench-gpu: env  ## the benchmarks of one GPU: one table, under nine minutes, fetches nothing
 	python -m benchmarks.gpu
 
-.PHONY: help env env-dev repro gsm8k watch test check preset compare paper-baseline bench bench-gpu
+.PHONY: help env env-dev repro gsm8k watch test check preset compare paper-baseline readme bench bench-gpu

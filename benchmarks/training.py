@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, logging
 from trl import SFTConfig, SFTTrainer
 
@@ -26,6 +26,7 @@ from socrates.training.batches import plain_dataset
 from socrates.training.durable import Durability
 from socrates.training.plan import Batches, row_order
 from socrates.training.safety import Safety
+from socrates.training.setup import lora_config, train_in_float32
 from socrates.training.sft import trainer as shared_trainer
 
 OURS = "shared scenarios"
@@ -119,32 +120,19 @@ def make(
             args=args,
             train_dataset=plain_dataset(data, np.arange(len(data))),
             processing_class=tokenizer(),
-            peft_config=adapter_config(),
+            peft_config=lora_config(load(Lora)),
         )
         made.remove_callback(PrinterCallback)
         if not gpu:  # TRL keeps a QLoRA adapter in bfloat16; ours does not where nothing computes in it
-            for parameter in model.parameters():
-                parameter.data = parameter.data.float() if parameter.requires_grad else parameter.data
+            train_in_float32(model)
     if way in ATTENTION:
         model.set_attn_implementation(ATTENTION[way])
     return made
 
 
-def adapter_config() -> LoraConfig:
-    """The adapter of ``params.yaml``."""
-    lora = load(Lora)
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.scaling_alpha,
-        lora_dropout=lora.dropout,
-        target_modules=sorted(lora.target_modules),
-        task_type="CAUSAL_LM",
-    )
-
-
 def with_adapter(model: PreTrainedModel) -> PeftModel:
     """The model with an adapter that changes what it says, for prediction."""
-    adapted = get_peft_model(model, adapter_config())
+    adapted = get_peft_model(model, lora_config(load(Lora)))
     stir(adapted)
     return adapted.eval()
 

@@ -1,17 +1,24 @@
 """``python -m socrates``: use the model, hand it on, and look after a run.
 
-A :class:`~socrates.errors.SocratesError` becomes one line and exit status 1; a wrong option is 2.
+Exit status: 0 done; 1 a :class:`~socrates.errors.SocratesError`, in one line, or what a command was asked to
+fail for (``audit --strict``); 2 a wrong option.
 """
 
 from __future__ import annotations
 
+import atexit
+import gc
+from typing import Annotated
+
 import typer
+from typer.completion import completion_init
 
 from socrates import errors
 from socrates.commands import (
     audit,
     card,
     chat,
+    completion,
     doctor,
     estimate,
     experiment,
@@ -27,12 +34,29 @@ app = typer.Typer(
     name="socrates",
     help="Predict how people answer survey experiments. There is no chat: the adapter answers surveys.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
+def _script(shell: completion.Shell | None) -> None:
+    if shell:
+        typer.echo(completion.SCRIPTS[shell], nl=False)
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    shell: Annotated[
+        completion.Shell | None,
+        typer.Option(
+            "--completion",
+            callback=_script,
+            is_eager=True,
+            help="Print a script that completes words, and exit.",
+        ),
+    ] = None,
+) -> None:
     """Commands are registered below, in the order that help shows them."""
 
 
@@ -50,4 +74,8 @@ app.command()(card.card)
 app.command()(publish.publish)
 
 if __name__ == "__main__":
-    errors.run(lambda: app(prog_name="python -m socrates"))
+    # A collection walks the hundreds of thousands of objects that torch's import makes, and frees none of them.
+    gc.set_threshold(100_000, 50, 100)
+    atexit.register(gc.freeze)
+    completion_init()  # teaches the shells to Click; what add_completion would do
+    errors.run(lambda: app(prog_name="python -m socrates", complete_var=completion.VARIABLE))

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
 
-from socrates.errors import DataError
+from socrates.errors import DataError, SocratesError
 
 
 @contextlib.contextmanager
@@ -71,23 +70,23 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_json(path: Path, mend: str = "run dvc repro") -> dict[str, Any]:
+def read_json(
+    path: Path, mend: str = "run dvc repro", refusal: type[SocratesError] = DataError
+) -> dict[str, Any]:
     """A JSON object.
 
     Args:
         mend: what to do about a file that has none, for the message.
-
-    Raises:
-        DataError: the file is missing, is not JSON, or holds something else than an object.
+        refusal: raised where the file is missing, is not JSON, or holds something else than an object.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found; {mend}") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise refusal(f"{path}: not found; {mend}") from None
     except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}); {mend}") from None
+        raise refusal(f"{path}: not JSON ({error}); {mend}") from None
     if not isinstance(found, dict):
-        raise DataError(f"{path}: expected an object; {mend}")
+        raise refusal(f"{path}: expected an object; {mend}")
     return found
 
 
@@ -122,6 +121,8 @@ def parquet_parts(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
     For tables that are too large to hold: each part becomes row groups of its own and is let go.
     Equal parts in equal order give equal bytes.
     """
+    import pyarrow.parquet as pq  # here: a tenth of what an answer on the command line imports otherwise
+
     with atomic_path(path) as partial, contextlib.ExitStack() as stack:
         writers: list[pq.ParquetWriter] = []
 

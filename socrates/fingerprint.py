@@ -66,6 +66,11 @@ Facts = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
+def of_run(sections: Mapping[str, Section], files: Iterable[Path], code: Iterable[str]) -> Facts:
+    """All that shapes the result of a run: params, data, the modules that compute it, installed packages."""
+    return of_sections(sections) | of_files(files) | of_code(code) | of_packages()
+
+
 def of_sections(sections: Mapping[str, Section], leave_out: Iterable[str] = NOT_RESULT) -> Facts:
     """Every key of the given sections as ``params.<section>.<key>``, but for :data:`NOT_RESULT`."""
     left_out = set(leave_out)
@@ -94,14 +99,19 @@ def of_code(modules: Iterable[str]) -> Facts:
 
 
 def of_packages(packages: Iterable[str] = PACKAGES) -> Facts:
-    """Installed version of each package, under ``package.<name>``; null where it is not installed."""
-    facts: Facts = {}
+    """The versions of packages, under ``package.<name>``."""
+    return {f"package.{package}": version for package, version in versions(packages).items()}
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str | None]:
+    """Installed version of each package, by name; None where it is not installed."""
+    found: dict[str, str | None] = {}
     for package in sorted(packages):
         try:
-            facts[f"package.{package}"] = importlib.metadata.version(package)
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            facts[f"package.{package}"] = None
-    return facts
+            found[package] = None
+    return found
 
 
 def fingerprint(facts: Facts) -> str:

@@ -20,6 +20,7 @@ from socrates.params.model import Model
 from socrates.params.prompt import Prompt
 from socrates.params.reward import Reward
 from socrates.params.train import Train
+from socrates.training.job import Job
 from socrates.training.meter import table
 
 SPLITS = Path("data/splits")
@@ -32,42 +33,17 @@ def main() -> None:
     place = launch("stages.train")
     if place is None:
         return
+    job = Job(BASE, ADAPTER, CURVES, place, load(Model), load(Lora), load(Deepspeed), load(Backup))
     train_file, val_file = SPLITS / "train.parquet", SPLITS / "val.parquet"
-    train = load(Train)
+    prompt, train = load(Prompt), load(Train)
     if train.method == "grpo":
         from socrates.training.respond import reinforce_answers
 
-        summary = reinforce_answers(
-            train_file,
-            BASE,
-            ADAPTER,
-            CURVES,
-            place,
-            load(Model),
-            load(Prompt),
-            load(Lora),
-            train,
-            load(Grpo),
-            load(Reward),
-            load(Deepspeed),
-            load(Backup),
-        )
+        summary = reinforce_answers(job, train_file, prompt, train, load(Grpo), load(Reward))
     else:
         from socrates.training.run import fine_tune
 
-        summary = fine_tune(
-            (train_file, val_file),
-            BASE,
-            ADAPTER,
-            CURVES,
-            place,
-            load(Model),
-            load(Prompt),
-            load(Lora),
-            train,
-            load(Deepspeed),
-            load(Backup),
-        )
+        summary = fine_tune(job, (train_file, val_file), prompt, train)
     if place.first:
         print(table(pl.read_csv(CURVES, infer_schema_length=None)))
         print(f"train: {summary}")

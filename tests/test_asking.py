@@ -36,22 +36,6 @@ from socrates.use.questions import LONGEST_TEXT, asked, parse_scale, persona
 from socrates.use.seen import seen, summarise
 from tests import model_folders, tiny
 
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    model_folders.make(folder)
-    return folder
-
-
-@pytest.fixture
-def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path / ".scratch"))
-    return tmp_path
-
-
 # the model
 
 
@@ -228,7 +212,7 @@ def test_missing_folders_are_named(here: Path) -> None:
 
 
 def test_a_hub_adapter_is_pinned_to_a_commit() -> None:
-    with pytest.raises(SourceError, match="40-digit commit"):
+    with pytest.raises(SourceError, match="the revision must be a full 40-digit commit hash"):
         from_hub("someone/adapter@main")
 
 

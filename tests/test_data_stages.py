@@ -175,7 +175,7 @@ def test_a_fraction_outside_its_range_is_refused(
 
 def test_a_floating_revision_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     params_in(here, data={"source": "hub", "revision": "main"})
-    assert "revision must be a full 40-digit commit hash" in fails(download.main, capsys)
+    assert "data.revision: must be a full 40-digit commit hash" in fails(download.main, capsys)
 
 
 @pytest.mark.parametrize("stage", [download, sample, split])

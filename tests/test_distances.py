@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,7 +80,7 @@ def test_a_constant_predictor_never_scores_zero_on_varied_people(h: np.ndarray, 
     constant = np.zeros((1, 5))
     constant[0, option] = 1
     if (h > 0).sum() > 1:
-        for convention in distance.CONVENTIONS:
+        for convention in get_args(distance.Convention):
             assert w(constant, h, convention) > 0
 
 
@@ -112,7 +114,7 @@ def test_padding_changes_nothing() -> None:
     grid = np.array([[1.0, 2.0, 3.0]])
     padded = np.pad(grid, ((0, 0), (0, 4)), mode="edge")
     wide = [np.pad(x, ((0, 0), (0, 4))) for x in (p, h)]
-    for convention in distance.CONVENTIONS:
+    for convention in get_args(distance.Convention):
         narrow = distance.wasserstein(p, h, distance.gaps(h, grid, convention))
         assert distance.wasserstein(*wide, distance.gaps(wide[1], padded, convention)) == pytest.approx(
             narrow

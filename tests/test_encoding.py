@@ -1,7 +1,6 @@
 """Rows as flat arrays of ids: the same as tokenising row by row, kept on disk, cut into batches."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
 
 from socrates.errors import DataError
 from socrates.files import parquet_parts
@@ -22,7 +20,6 @@ from socrates.survey.prompts import answer_part, persona_expression, persona_par
 from socrates.training.batches import plain_dataset, shared_dataset
 from tests import tiny
 
-SHARED = Path(os.environ.get("SOCRATES_SHARED", tiny.ROOT.parent / "shared"))
 LAYOUTS = ["scenario_first", "persona_first"]
 sequences = st.lists(st.lists(st.integers(0, 99), max_size=5), max_size=6)
 
@@ -65,19 +62,12 @@ def many_rows():
     )
 
 
-def tokenizers():
-    yield tiny.tokenizer()
-    folder = SHARED / "tokenizers/qwen2.5"
-    if folder.exists():
-        yield AutoTokenizer.from_pretrained(folder)
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_encoding_equals_tokenising_row_by_row(layout, monkeypatch):
     monkeypatch.setattr(encoding, "PROBED", 16)  # so that pieces are joined
     monkeypatch.setattr(encoding, "TEXTS_AT_ONCE", 37)
     table = many_rows()
-    for tokenizer in tokenizers():
+    for tokenizer in tiny.tokenizers():
         expected = row_by_row(table, tokenizer, layout)
         whole = encode(table, tokenizer, layout)
         in_parts = encode_parts([table[:70], table[70:71], table[71:]], tokenizer, layout)

@@ -519,6 +519,14 @@ def test_the_command_refuses_a_bad_design_without_a_traceback(tmp_path):
     assert isinstance(done.exception, DataError) and "marked: 2" in str(done.exception)
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_model_is_asked(tmp_path):
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(
+        app, ["experiment", str(write_plan(tmp_path)), "--output", str(tmp_path / "file/out")]
+    )
+    assert isinstance(done.exception, DataError) and "cannot be written" in str(done.exception)
+
+
 def test_another_models_error_is_not_borrowed(tmp_path):
     done = CliRunner().invoke(app, ["experiment", str(write_plan(tmp_path)), "--adapter", "elsewhere"])
     assert done.exit_code == 2 and "--tables" in done.output

@@ -16,9 +16,11 @@ from socrates.model.warmup import CHAT
 from socrates.params.deepspeed import Deepspeed
 from socrates.params.grpo import Grpo
 from socrates.params.model import Model
-from socrates.training.grpo import arguments, checked
+from socrates.training.grpo import arguments, by_part
+from socrates.training.job import Job
 from socrates.training.plan import Batches
-from socrates.training.reinforce import of_parts, plan, prompts_within, reinforce
+from socrates.training.policy import plan
+from socrates.training.reinforce import of_parts, prompts_within, reinforce
 from tests import tiny
 
 SECTIONS = params.parse(params.read_yaml(tiny.ROOT / "gsm8k/params.yaml"), sections=params.WORD_PROBLEMS)
@@ -29,9 +31,23 @@ ROWS = {"row": ["problem 3", "problem 8"], "answer": ["4", "5"]}
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_reward_that_is_no_number_stops_and_names_part_and_problem(value: float) -> None:
-    reward = checked("tags", lambda rows, completions: [0.5, value])
+    (reward,) = by_part(["tags"], lambda rows, completions: {"tags": [0.5, value]})
     with pytest.raises(TrainingError, match=r"reward tags of problem 8 is (nan|inf)"):
         reward(prompts=["a", "b"], completions=["x", "y"], trainer_state=object(), **ROWS)
+
+
+def test_a_batch_is_scored_once_for_all_parts_and_the_next_one_anew() -> None:
+    seen = []
+
+    def score(rows: list[dict[str, object]], completions: list[str]) -> dict[str, list[float]]:
+        seen.append([row["row"] for row in rows])
+        return {"length": [float(len(text)) for text in completions], "one": [1.0] * len(completions)}
+
+    parts = by_part(["length", "one"], score)
+    for completions in (["a", "bcd"], ["ef", "g"]):
+        earned = [part(prompts=["p", "p"], completions=completions, **ROWS) for part in parts]
+        assert earned == [[float(len(text)) for text in completions], [1.0, 1.0]]
+    assert seen == [ROWS["row"]] * 2
 
 
 def test_each_part_with_a_weight_rewards_its_own_problem_s_answer() -> None:
@@ -76,7 +92,8 @@ def test_what_cannot_be_trained_is_refused_in_one_line(tmp_path: Path) -> None:
     assert isinstance(model, Model) and isinstance(deepspeed, Deepspeed)
     with pytest.raises(TrainingError, match="vllm needs a GPU"):
         arguments(GRPO.model_copy(update={"generator": "vllm"}), model, deepspeed, Batches(1, 16, 1))
-    rest = [SECTIONS[name] for name in ("lora", "grpo", "rewards", "deepspeed", "backup")]
     quantised = model.model_copy(update={"quantization": "nf4"})
+    rest = [SECTIONS[name] for name in ("lora", "deepspeed", "backup")]
+    job = Job(tmp_path, tmp_path, tmp_path, Place(0, 1), quantised, *rest)
     with pytest.raises(TrainingError, match="quantised weights cannot be trained"):
-        reinforce(tmp_path / "x", tmp_path, tmp_path, tmp_path, Place(0, 1), quantised, *rest)
+        reinforce(job, tmp_path / "x", SECTIONS["grpo"], SECTIONS["rewards"])

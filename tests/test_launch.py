@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from socrates import launch
 from socrates.errors import TERMINATED, TrainingError
 from socrates.params import read_yaml
-from tests import tiny
+from tests import running, tiny
 from tests.test_train_stage import copy, losses, no_dropout, ready, run, without_dropout  # noqa: F401  (fixtures)
 
 
@@ -90,18 +90,8 @@ def test_hosts_that_answer_are_handed_to_deepspeed(tmp_path: Path, monkeypatch: 
 def armed(folder: Path, place: str | None) -> subprocess.CompletedProcess[str]:
     """The train stage on two processes, the first of which gets notice at ``place``."""
     paths = os.pathsep.join([str(tiny.ROOT / "tests/armed"), str(tiny.ROOT)])
-    environment = {
-        **os.environ,
-        "PYTHONPATH": paths,
-        "OMP_NUM_THREADS": "1",
-        "SOCRATES_PROCESSES": "2",
-        "SOCRATES_SCRATCH": str(folder / "scratch"),
-        "SOCRATES_TEST_KILL": place or "",
-    }
-    command = [sys.executable, "-m", "stages.train"]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
+    environment = {"PYTHONPATH": paths, "SOCRATES_PROCESSES": "2", "SOCRATES_TEST_KILL": place or ""}
+    return running.run(folder, "-m", "stages.train", **environment)
 
 
 def test_two_processes_given_notice_resume_to_the_adapter_of_one(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from survey_rows import survey
 from socrates.errors import DataError, SourceError
 from socrates.survey.sources.clean import clean
 from socrates.survey.sources.local import open_local, parse_persona, question, read_alpaca, split_input
+from tests.shared import SHARED
 
-SHARED = Path(os.environ.get("SOCRATES_SHARED", Path(__file__).resolve().parents[1].parent / "shared"))
 VAL = SHARED / "data/socsci210/val.jsonl"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -14,13 +13,14 @@ from socrates.errors import DataError, SourceError
 from socrates.maths import answers, problems, rewards, sources, synthetic
 from socrates.params.problems import Synthetic
 from socrates.params.rewards import Rewards
+from tests.shared import SHARED
 
-SHARED = Path(os.environ.get("SOCRATES_SHARED", Path(__file__).resolve().parents[1].parent / "shared"))
 GSM8K = SHARED / "data" / "gsm8k"
 DIFFICULTY = Synthetic(train=200, test=50, min_steps=1, max_steps=3, max_number=20, seed=3)
 WEIGHTS = Rewards(
     correctness=2.0, integer=0.5, strict_format=0.5, soft_format=0.5, tags=0.5, trailing_penalty=0.002
 )
+FULL = sum(getattr(WEIGHTS, part) for part in rewards.PARTS)  # right and well-formed
 
 
 def record(question: object = "How many?", answer: object = "2+2=4\n#### 4") -> dict[str, object]:
@@ -145,7 +145,7 @@ def test_synthetic_references_earn_the_full_reward() -> None:
     assert table.height == 200
     for _, _, solution, answer in table.iter_rows():
         completion = problems.reference(solution, answer)
-        assert sum(rewards.score(completion, answer, WEIGHTS).values()) == rewards.full(WEIGHTS)
+        assert sum(rewards.score(completion, answer, WEIGHTS).values()) == FULL
 
 
 @pytest.mark.skipif(not GSM8K.is_dir(), reason="GSM8K's JSONL files are not beside the project")
@@ -158,4 +158,4 @@ def test_all_of_gsm8k_loads_and_every_reference_earns_the_full_reward() -> None:
             assert answers.number(answer) is not None
             completion = problems.reference(solution, answer)
             earned = sum(rewards.score(completion, answer, WEIGHTS).values())
-            assert earned == rewards.full(WEIGHTS), f"problem {problem_id}: {completion}"
+            assert earned == FULL, f"problem {problem_id}: {completion}"

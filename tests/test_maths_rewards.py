@@ -14,6 +14,7 @@ from socrates.params.rewards import Rewards
 WEIGHTS = Rewards(
     correctness=2.0, integer=0.5, strict_format=0.5, soft_format=0.5, tags=0.5, trailing_penalty=0.002
 )
+FULL = sum(getattr(WEIGHTS, part) for part in rewards.PARTS)  # right and well-formed
 GOOD = answers.wrap("6*7=42\n42-2=40", "40")
 
 
@@ -26,7 +27,7 @@ def test_a_perfect_completion_earns_everything() -> None:
         "soft_format": 0.5,
         "tags": 0.5,
     }
-    assert sum(parts.values()) == rewards.full(WEIGHTS) == 4.0
+    assert sum(parts.values()) == FULL == 4.0
 
 
 def test_a_wrong_integer_in_the_format_loses_correctness_alone() -> None:
@@ -78,7 +79,7 @@ def test_a_missing_closing_tag_is_not_charged_the_whole_text() -> None:
 def test_no_completion_earns_more_than_everything(text: str, answer: str) -> None:
     parts = rewards.score(text, answer, WEIGHTS)
     assert list(parts) == list(rewards.PARTS)
-    assert sum(parts.values()) <= rewards.full(WEIGHTS)
+    assert sum(parts.values()) <= FULL
     assert all(math.isfinite(value) for value in parts.values())
 
 

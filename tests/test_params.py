@@ -180,7 +180,7 @@ def test_a_floating_hub_revision_is_refused_for_data_and_model(floating: str) ->
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"model.name": "someone/a-model"}, "revision must be a full 40-digit commit hash"),
+        ({"model.name": "someone/a-model"}, "a hub model needs a revision, a full 40-digit commit hash"),
         ({"model.name": "builtin/large"}, "only built-in model is builtin/tiny-qwen2"),
         (
             {"model.name": "someone/a-model", "model.revision": COMMIT, "model.tokenizer": "folder"},
@@ -220,17 +220,19 @@ def test_a_problem_in_another_section_stops_a_stage_too(path: Path) -> None:
     ("content", "says"),
     [
         (None, "not found"),
-        ("train: [", "not valid YAML"),
-        ("train: {a: 1, a: 2}", "not valid YAML"),
-        ("- train", "expected sections"),
-        ("", "expected sections"),
-        ("train: 3", "train: "),
+        (b"train: [", "not valid YAML"),
+        (b"train: {a: 1, a: 2}", "not valid YAML"),
+        (b"train: 2026-02-30", "not valid YAML"),  # a date that no calendar has
+        ("# Größe\ntrain: {}".encode("latin-1"), "not valid YAML"),
+        (b"- train", "expected sections"),
+        (b"", "expected sections"),
+        (b"train: 3", "train: "),
     ],
 )
 def test_a_file_that_is_not_a_mapping_of_sections_is_one_line(
-    path: Path, content: str | None, says: str
+    path: Path, content: bytes | None, says: str
 ) -> None:
-    path.unlink() if content is None else path.write_text(content)
+    path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(ParamsError) as refused:
         params.load(Lora, path)
     assert says in str(refused.value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,21 +19,6 @@ from socrates.use.questions import asked, persona
 from tests import model_folders, tiny
 
 QUESTION = ["--demographics", "Age: 30; Gender: Female", "--scenario", tiny.SCENARIOS[1]]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    model_folders.make(folder)
-    return folder
-
-
-@pytest.fixture
-def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path / ".scratch"))
-    return tmp_path
 
 
 def run(*arguments: str) -> Result:
@@ -148,6 +132,7 @@ def test_a_killed_file_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("scenario\n", r"rows\.csv: holds a header and no rows"),
         ("text\nhello\n", r"rows\.csv: no column scenario; found text"),
         ("scenario,expected\na,b\n", r"column expected is what the answers are called"),
+        ('scenario\n"a",b,c\n', r"more fields than the header; put quotes"),
         ("scenario\nIs it warm?\n", r"none of 1 rows can be asked; the first: .*--scale 1-7"),
     ],
 )
@@ -171,9 +156,66 @@ def test_a_damaged_file_is_one_line(here: Path, name: str, content: bytes) -> No
         run("--input", "nowhere.csv", "--output", "out.csv")
 
 
+def test_a_file_in_another_encoding_is_said_to_be_one(here: Path) -> None:
+    (here / "rows.csv").write_bytes("scenario\nest-ce bon à 1-7 ?\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"rows\.csv: is not UTF-8 text; save it as UTF-8"):
+        run("--input", "rows.csv", "--output", "out.csv")
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("rows.csv", "holds the questions"),
+        ("sub/../rows.csv", "holds the questions"),
+        ("sub.csv", "is a folder"),
+        ("file/out.csv", "cannot be written"),
+        ("/proc/none/out.csv", "cannot be written"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_the_model_is_asked(
+    here: Path, output: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = batch_of(here)
+    before = source.read_bytes()
+    (here / "sub").mkdir()
+    (here / "sub.csv").mkdir()
+    (here / "file").touch()
+    monkeypatch.setattr(asking, "open_model", None)
+    with pytest.raises(DataError, match=message):
+        run("--input", "rows.csv", "--output", output)
+    assert source.read_bytes() == before
+
+
+def test_a_scenario_of_ten_megabytes_costs_its_row_alone(here: Path) -> None:
+    rows = pl.DataFrame({"scenario": ["word " * 2_000_000 + tiny.SCENARIOS[1], tiny.SCENARIOS[1]]})
+    rows.write_csv(here / "rows.csv")
+    counts = run_json("--input", "rows.csv", "--output", "out.csv")
+    assert (counts["answered"], counts["problems"]) == (1, {"too long": 1})
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--scenario", "a\udcff " + tiny.SCENARIOS[1]], "scenario: holds what is no UTF-8 text"),
+        ([*QUESTION[2:], "--demographics", "Age: \udcff"], "demographics: holds what is no UTF-8 text"),
+        ([*QUESTION, "--scale", "1-99999999999999999999"], "more than 12 digits"),
+        ([*QUESTION, "--scale", "1,2,99999999999999999999"], "more than 12 digits"),
+        ([*QUESTION, "--scale", "7-1"], "the first number is the lowest"),
+        (["--scenario", ""], "scenario: is empty"),
+    ],
+)
+def test_a_question_that_cannot_be_read_is_one_line(here: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message) as refused:
+        run(*arguments)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([*QUESTION, "--sample", "-1"], "--sample"),
+        ([*QUESTION, "--sample", "1000000000"], "--sample"),
+        ([*QUESTION, "--sample", "2", "--seed", "-1"], "--seed"),
         ([], "give one of --scenario"),
         (["--scenario", "x", "--example", "1"], "give one of --scenario"),
         (["--input", "rows.csv"], "--input and --output go together"),
@@ -229,7 +271,7 @@ def test_an_answer_of_the_built_in_model_imports_what_it_needs_alone(here: Path)
         "import polars as pl\n"
         "row = pl.DataFrame({'persona': 'unknown', 'stimuli': 'Is it warm?', 'scale': '1..7'})\n"
         "open_model(locate()).ask(row)\n"
-        "sys.exit(any(name in sys.modules for name in ('transformers', 'torch._dynamo', 'peft', 'scipy')))"
+        "sys.exit(any(name in sys.modules for name in ('transformers', 'torch._dynamo', 'peft', 'scipy', 'pyarrow')))"
     )
     _, environment = model_folders.cli(folder=here)
     assert (

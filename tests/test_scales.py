@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -17,8 +16,7 @@ from socrates.errors import DataError
 from socrates.survey.instructions import parse_instruction
 from socrates.survey.resolution import conforms, resolve_scales
 from socrates.survey.scales import Scale, grid, nearest, scale
-
-SHARED = Path(os.environ.get("SOCRATES_SHARED") or Path(__file__).resolve().parents[1].parent / "shared")
+from tests.shared import SHARED
 
 # The rule and scale that each text must give ("one_sided 1..": an open end), and the text.
 LINES = Path(__file__).with_name("instructions.tsv").read_text(encoding="utf-8").splitlines()[1:]
@@ -166,6 +164,14 @@ def test_any_step_reads_back(first, count, step, form):
 def test_any_text_gives_a_scale_or_none(text):
     found = parse_instruction(text)
     assert found is None or found.scale is None or len(found.scale.options) >= 2
+
+
+@pytest.mark.parametrize("words", ["Only return 1 ", "Only return 1 if ", "1 to ", "\n"])
+def test_a_long_text_of_instructions_that_state_nothing_ends(words):
+    """Read as a whole, each of these would take minutes to hours."""
+    long = words * (200_000 // len(words))
+    assert read(long) == "nothing"
+    assert read(f"{long}. How warm? Only return an integer from 1 to 7.") == "range 1..7"
 
 
 def responses(*rows: tuple[str, int, int, str, int]) -> pl.DataFrame:

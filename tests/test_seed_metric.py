@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from socrates.evaluation.seed import human_range_distances, seed_distances
+from tests.shared import SHARED
 
-SHARED = Path(os.environ.get("SOCRATES_SHARED", Path(__file__).resolve().parents[1].parent / "shared"))
 PUBLISHED = SHARED / "data" / "socsci210" / "published_predictions_100.json"
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-import shutil
 import socket
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,16 +18,9 @@ from socrates.use import server
 from socrates.use.asking import OpenModel, open_model
 from socrates.use.finding import locate
 from socrates.use.seen import Seen, summarise
-from tests import model_folders, tiny
+from tests import tiny
 
 PERSONA = "Age: 30; Gender: Female"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    model_folders.make(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +75,9 @@ def test_two_wordings_are_compared(model: OpenModel, known: Seen) -> None:
         ({"content": b'{"scenario": '}, 400, "not JSON"),
         ({"content": b"\xff\xfe"}, 400, "not JSON"),
         ({"json": {}}, 422, "scenario: Field required"),
+        ({"content": b'{"scenario": "\\ud800 Only return an integer from 1 to 7."}'}, 422, "scenario: "),
+        ({"content": b'{"scenario": "a", "demographics": "Age: \\udc00"}'}, 422, "demographics: "),
+        ({"content": b"[" * 100_000}, 400, "parsing the body"),
         ({"json": {"scenario": 7}}, 422, "scenario: "),
         ({"json": {"scenario": "x", "file": "/etc/passwd"}}, 422, "file: "),
         ({"json": ["x"]}, 422, "request: "),
@@ -227,26 +220,3 @@ def test_a_port_in_use_is_one_line() -> None:
 def test_only_this_machine_can_reach_it() -> None:
     with listen(0) as listening:
         assert listening.getsockname()[0] == "127.0.0.1"
-
-
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_the_page_works_in_a_browser(made: Path, tmp_path: Path) -> None:
-    command, environment = model_folders.cli("serve", "--port", "0", "--json", folder=tmp_path)
-    with subprocess.Popen(command, cwd=made, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            url = json.loads(process.stdout.readline())["url"]
-            browser = [
-                "chromium",
-                "--headless=new",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--virtual-time-budget=4000",
-            ]
-            browser += [f"--user-data-dir={tmp_path}/chromium", "--dump-dom", f"{url}/#compare&example=1"]
-            page = subprocess.run(browser, capture_output=True, text=True, timeout=180, check=True).stdout
-        finally:
-            process.terminate()
-    assert page.count('class="bar"') == 14
-    assert page.count("Expected answer ") == 2
-    assert "moves the expected answer by 0.00." in page

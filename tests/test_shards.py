@@ -1,10 +1,8 @@
 """Prediction in batches, by several processes, and after a kill: always the same table."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +32,7 @@ from socrates.prediction.distributions import (
 )
 from socrates.prediction.predict import predict_table
 from socrates.survey.resolution import resolve_scales
-from tests import tiny
+from tests import running, tiny
 
 LAYOUTS = ["scenario_first", "persona_first"]
 
@@ -183,22 +181,8 @@ def predict(ready: Path, folder: Path, *command: str, processes: int = 1) -> sub
     (folder / "data").mkdir(exist_ok=True)
     if not (folder / "data/splits").exists():
         (folder / "data/splits").symlink_to(ready / "data/splits")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(tiny.ROOT),
-        "OMP_NUM_THREADS": "1",
-        "SOCRATES_PROCESSES": str(processes),
-        "SOCRATES_SCRATCH": str(folder / "scratch"),
-    }
-    return subprocess.run(
-        [sys.executable, *(command or ("-m", "stages.predict")), "base"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    stage = command or ("-m", "stages.predict")
+    return running.run(folder, *stage, "base", SOCRATES_PROCESSES=str(processes))
 
 
 def outputs(folder: Path) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socrates.params.reward import Reward
-from socrates.survey.rewards import People, closeness, fit, fit_shares, stated
+from socrates.survey.rewards import People, closeness, fit_shares, stated
 from socrates.survey.scales import Scale, scale
 from socrates.training.respond import rewards
 
@@ -19,6 +19,11 @@ ENDS = People.of([1, 1, 7, 7], SEVEN)  # half at either end
 answers = st.integers(1, 7)
 groups = st.lists(answers, min_size=3, max_size=9)
 END = 9
+
+
+def fit(group: list[int], people: People) -> float:
+    """Of the whole group: the mean of the shares."""
+    return float(fit_shares(group, people).mean())
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
 """The real train stage on a two-layer model: files, resume, processes, refusals."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ from socrates.params import parse, read_yaml
 from socrates.params.data import World
 from socrates.params.model import Model
 from socrates.survey.world import generate
-from tests import tiny
+from tests import running, tiny
 
 STEPS = 8
 
@@ -70,22 +68,7 @@ def copy(ready: Path, folder: Path, **train: object) -> Path:
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(tiny.ROOT),
-        "OMP_NUM_THREADS": "1",
-        "SOCRATES_PROCESSES": "1",
-        "SOCRATES_SCRATCH": str(folder / "scratch"),
-    }
-    return subprocess.run(
-        [sys.executable, *(command or ("-m", "stages.train"))],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    return running.run(folder, *(command or ("-m", "stages.train")))
 
 
 def adapter(folder: Path) -> bytes:

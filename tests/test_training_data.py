@@ -1,11 +1,7 @@
 """What a training step sees: the plan of rows, and a loss on the answer and its end token alone."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
 
 from socrates.errors import TrainingError
 from socrates.model.encoding import encode, end_token
@@ -16,21 +12,13 @@ from socrates.training.batches import SharedCollator, plain_dataset
 from socrates.training.plan import batches, row_order
 from tests import tiny
 
-SHARED = Path(os.environ.get("SOCRATES_SHARED", tiny.ROOT.parent / "shared"))
 TRAIN = load(Train, tiny.ROOT / "params.yaml")
-
-
-def tokenizers():
-    yield tiny.tokenizer()
-    folder = SHARED / "tokenizers/qwen2.5"
-    if folder.exists():
-        yield AutoTokenizer.from_pretrained(folder)
 
 
 @pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
 def test_loss_covers_the_answer_and_its_end_token_only(layout):
     table = tiny.rows()
-    for tokenizer in tokenizers():
+    for tokenizer in tiny.tokenizers():
         data = encode(table, tokenizer, layout)
         for row, item in enumerate(plain_dataset(data, np.arange(len(data)))):
             supervised = [label for label in item["labels"] if label != IGNORED]
@@ -50,7 +38,7 @@ def test_tokens_of_the_parts_are_the_tokens_of_the_whole(layout):
 
     table = tiny.rows()
     personas = table.select(persona_expression())["persona"]
-    for tokenizer in tokenizers():
+    for tokenizer in tiny.tokenizers():
         data = encode(table, tokenizer, layout)
         for row in range(len(table)):
             text = prompt(table["stimuli"][row], personas[row], layout) + str(table["response"][row])

@@ -1,16 +1,18 @@
 """A two-layer model, a small tokenizer and a few survey rows, for tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from socrates.model.builtin import new_model, train_tokenizer
 from socrates.params.model import Tiny
 from socrates.survey.prompts import HEAD, RESPONSE
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
+from tests.shared import SHARED
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = Tiny(
@@ -37,6 +39,14 @@ def tokenizer() -> PreTrainedTokenizerBase:
     return train_tokenizer(
         [HEAD, RESPONSE, *SCENARIOS.values(), "Demographics: Age: 30; Gender: Female"], 320
     )
+
+
+def tokenizers() -> Iterator[PreTrainedTokenizerBase]:
+    """That one, and the real one of Qwen2.5 where it is on this machine."""
+    yield tokenizer()
+    folder = SHARED / "tokenizers/qwen2.5"
+    if folder.exists():
+        yield AutoTokenizer.from_pretrained(folder)
 
 
 def model() -> PreTrainedModel:

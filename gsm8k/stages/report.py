@@ -5,14 +5,13 @@ gsm8k/models/trained/training.json. Writes gsm8k/metrics/report.html and report.
 Run: ``python -m gsm8k.stages.report``
 """
 
-import json
 from pathlib import Path
 
 import polars as pl
 
 from gsm8k.stages import load
 from socrates.errors import run
-from socrates.files import write_text
+from socrates.files import read_json, write_text
 from socrates.maths.problems import ATTEMPTS, PROBLEMS
 from socrates.params.solve import Solve
 from socrates.reporting.maths import render
@@ -20,17 +19,18 @@ from socrates.survey.tables import read_table
 
 DATA, METRICS = Path("gsm8k/data"), Path("gsm8k/metrics")
 TRAINED = Path("gsm8k/models/trained")
+MEND = "run make gsm8k"
 
 
 def main() -> None:
     attempts = [read_table(DATA / f"attempts/{name}.parquet", ATTEMPTS) for name in ("base", "trained")]
     html, markdown = render(
-        json.loads((METRICS / "evaluate.json").read_text(encoding="utf-8")),
+        read_json(METRICS / "evaluate.json", MEND),
         pl.read_csv(METRICS / "train.csv"),
         pl.concat(attempts),
         read_table(DATA / "test.parquet", PROBLEMS),
         load(Solve).transcripts,
-        json.loads((TRAINED / "training.json").read_text(encoding="utf-8")),
+        read_json(TRAINED / "training.json", MEND),
     )
     write_text(METRICS / "report.html", html)
     write_text(METRICS / "report.md", markdown)

@@ -17,6 +17,7 @@ from socrates.params.grpo import Grpo
 from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.rewards import Rewards
+from socrates.training.job import Job
 
 TRAIN = Path("gsm8k/data/train.parquet")
 BASE = Path("gsm8k/models/base")
@@ -30,19 +31,8 @@ def main() -> None:
         return
     from socrates.training.reinforce import reinforce
 
-    summary = reinforce(
-        TRAIN,
-        BASE,
-        TRAINED,
-        CURVES,
-        place,
-        load(Model),
-        load(Lora),
-        load(Grpo),
-        load(Rewards),
-        load(Deepspeed),
-        load(Backup),
-    )
+    job = Job(BASE, TRAINED, CURVES, place, load(Model), load(Lora), load(Deepspeed), load(Backup))
+    summary = reinforce(job, TRAIN, load(Grpo), load(Rewards))
     if place.first:
         print(f"train: {summary}")
 

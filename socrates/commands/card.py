@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from socrates.commands.options import Json, License, LicenseName
+
 
 def card(
     out: Annotated[
@@ -16,14 +18,12 @@ def card(
     adapter: Annotated[
         str, typer.Option(help="Where the loading snippet finds the adapter: a folder or a hub repository.")
     ] = "models/adapter",
-    license_: Annotated[
-        str, typer.Option("--license", help="Of the adapter, as the hub names it.")
-    ] = "other",
-    license_name: Annotated[str, typer.Option(help="With --license other.")] = "not-decided",
+    license_: License = "other",
+    license_name: LicenseName = "not-decided",
     grams_per_kwh: Annotated[
         float, typer.Option(min=0, help="CO2 equivalent of your electricity, for the estimate.")
     ] = 475.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write a model card from the run: data, params, figures with intervals, limits, cost, how to load."""
     from socrates.reporting.card import Choices, write_card

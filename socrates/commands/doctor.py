@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from socrates.commands.options import Json
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+
+def doctor(as_json: Json = False) -> None:
     """Check Python, packages, Git, stores, GPU, disk, scratch and hub against params.yaml.
 
     The exit status is 1 where a run would fail; a warning is a risk that you may take.

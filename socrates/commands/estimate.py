@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
+from socrates.commands.options import Json
+
 
 def estimate(
     presets: Annotated[
         list[str] | None, typer.Argument(help="Presets laid over params.yaml for this estimate, in order.")
     ] = None,
     gpus: Annotated[int, typer.Option(min=1, help="GPUs of each machine.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print what the training of the current params, or of presets, would need on named machines.
 

@@ -7,6 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from socrates.commands.options import (
+    ADAPTER,
+    BASE,
+    NO_ADAPTER,
+    Adapter,
+    Base,
+    Json,
+    Precision,
+    Revision,
+    found,
+)
+
 if TYPE_CHECKING:
     from socrates.use.experiment import Result
 
@@ -15,7 +27,6 @@ EPILOG = (
     "  python -m socrates experiment examples/toll.yaml --output experiments/toll --json"
 )
 TABLES = Path("metrics/tables")
-ADAPTER, BASE = "models/adapter", Path("models/base")
 
 
 def experiment(
@@ -23,19 +34,15 @@ def experiment(
     output: Annotated[
         Path | None, typer.Option(help="Folder for the page and its tables. [experiments/NAME]")
     ] = None,
-    adapter: Annotated[
-        str, typer.Option(help="A folder, owner/name@commit on the hub, or 'none' for the base model.")
-    ] = ADAPTER,
-    base: Annotated[
-        Path, typer.Option("--base", "--model", help="The base model's folder, or one saved whole.")
-    ] = BASE,
-    rev: Annotated[str | None, typer.Option(help="A Git revision whose models DVC fetches.")] = None,
+    adapter: Adapter = ADAPTER,
+    base: Base = BASE,
+    rev: Revision = None,
     tables: Annotated[
         Path | None,
         typer.Option(help="Folder with the model's effects.csv and cells.csv. [metrics/tables]"),
     ] = None,
-    precision: Annotated[str, typer.Option(help="auto, bfloat16, nf4, int8 or float32.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    precision: Precision = "auto",
+    as_json: Json = False,
 ) -> None:
     """Answer a survey experiment with the model: distributions, effects with intervals, power.
 
@@ -44,16 +51,18 @@ def experiment(
     """
     from socrates.use.calibration import calibrate, read_effects
     from socrates.use.design import read_design
-    from socrates.use.finding import locate
+    from socrates.use.outputs import check_output
     from socrates.use.population import from_file, from_training, training_respondents
 
     plan = read_design(design)
-    if tables is None and (rev is not None or adapter not in (ADAPTER, "none") or base != BASE):
+    folder = output or Path("experiments") / design.stem
+    check_output(folder / "experiment.html")
+    if tables is None and (rev is not None or adapter not in (ADAPTER, NO_ADAPTER) or base != BASE):
         raise typer.BadParameter(
             f"say --tables: {TABLES} has the error of {ADAPTER}, and no other model's is known"
         )
-    located = locate(base, None if adapter == "none" else adapter, rev)
-    known = calibrate(read_effects(tables or TABLES, "adapter" if located.adapter else "base"))
+    located, known = found(base, adapter, rev)
+    calibration = calibrate(read_effects(tables or TABLES, "adapter" if located.adapter else "base"))
     if plan.population.file is not None:
         people = from_file(design.parent / plan.population.file)
     elif located.training_table is None:
@@ -73,20 +82,19 @@ def experiment(
     from socrates.use import experiment as planned
     from socrates.use import experiment_page as page
     from socrates.use.asking import open_model
-    from socrates.use.seen import seen
 
     model = open_model(located, precision)
     result = planned.run(
         plan,
         people,
         partial(model.ask, progress=lambda batches: tqdm(batches, desc="experiment", unit="batch")),
+        calibration,
         known,
-        seen(located.training_table) if located.training_table else None,
         planned.vocabulary(located.training_table) if located.training_table else frozenset(),
         str(model),
         (*located.notes, *_synthetic(adapter, rev)),
     )
-    written = page.write(result, output or Path("experiments") / design.stem)
+    written = page.write(result, folder)
     if as_json:
         typer.echo(json_text({**page.summary(result), "files": [str(path) for path in written]}), nl=False)
     else:
@@ -98,7 +106,7 @@ def _synthetic(adapter: str, rev: str | None) -> tuple[str, ...]:
     from socrates.params import PATH, load
     from socrates.params.data import Data
 
-    own = adapter in (ADAPTER, "none") and rev is None and PATH.exists()
+    own = adapter in (ADAPTER, NO_ADAPTER) and rev is None and PATH.exists()
     if not own or load(Data).source != "synthetic":
         return ()
     return ("The model learned from a made world (data.source synthetic): nothing here is about people.",)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from socrates.commands.options import Json
+
 OUT = Path("models/merged")
 
 
@@ -18,7 +20,7 @@ def merge(
         float | None,
         typer.Option(min=0, help="Largest difference of a probability; by the dtype if left out."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write the adapter merged into its base model as safetensors, if both give the same answers.
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from socrates.commands.options import ADAPTER, BASE, Adapter, Base, Json, Precision, Revision, found
+
+if TYPE_CHECKING:
+    from socrates.use.asking import OpenModel
+    from socrates.use.finding import Located
+    from socrates.use.seen import Seen
 
 EPILOG = (
     'Examples:\n\n  python -m socrates predict --demographics "Age: 30; Gender: Female" '
@@ -37,20 +45,18 @@ def predict(
     compare_base: Annotated[
         bool, typer.Option("--compare-base", help="The base model's answer beside it.")
     ] = False,
-    sample: Annotated[int, typer.Option(min=0, help="Answers to draw at temperature 0.6, top-p 0.9.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    adapter: Annotated[
-        str, typer.Option(help="A folder, owner/name@commit on the hub, or 'none' for the base model.")
-    ] = "models/adapter",
-    base: Annotated[
-        Path, typer.Option("--base", "--model", help="The base model's folder, or one saved whole.")
-    ] = Path("models/base"),
-    rev: Annotated[str | None, typer.Option(help="A Git revision whose models DVC fetches.")] = None,
-    precision: Annotated[str, typer.Option(help="auto, bfloat16, nf4, int8 or float32.")] = "auto",
+    sample: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Answers to draw at temperature 0.6, top-p 0.9.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    adapter: Adapter = ADAPTER,
+    base: Base = BASE,
+    rev: Revision = None,
+    precision: Precision = "auto",
     backend: Annotated[
         str, typer.Option(help="torch, or vllm (its own install) for large sampled runs.")
     ] = "torch",
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Predict how a person answers a survey question: a distribution over its scale."""
     kinds = [name for name, given in _kinds(scenario, example, input).items() if given]
@@ -60,22 +66,39 @@ def predict(
         raise typer.BadParameter("--input and --output go together")
     if input is not None and demographics:
         raise typer.BadParameter("--demographics is for --scenario; a file has its own column")
-    from socrates.use.finding import locate
-    from socrates.use.seen import seen
-
-    located = locate(base, None if adapter == "none" else adapter, rev)
-    known = seen(located.training_table) if located.training_table else None
+    located, known = found(base, adapter, rev)
     if compare_base and located.adapter is None:
         raise typer.BadParameter("--compare-base needs an adapter to compare with")
     models = {"adapter" if located.adapter else "base": located}
     if compare_base:
         models["base"] = located.alone()
+    how = _How(models, known, scale, sample, seed, precision, backend, as_json)
     if input is not None and output is not None:
-        _file(input, output, scale, models, known, sample, seed, precision, backend, as_json)
+        _file(input, output, how)
         return
     if example is not None:
         demographics, scenario = _example(example, demographics)
-    _one(demographics, scenario or "", scale, models, known, sample, seed, precision, backend, as_json)
+    _one(demographics, scenario or "", how)
+
+
+@dataclass(frozen=True)
+class _How:
+    """How questions are asked and answers told, be it one or a file of them."""
+
+    models: dict[str, Located]
+    known: Seen | None
+    scale: str | None
+    samples: int
+    seed: int
+    precision: str
+    backend: str
+    as_json: bool
+
+    def open(self, name: str) -> OpenModel:
+        """The model of a name, ready to be asked."""
+        from socrates.use.asking import open_model
+
+        return open_model(self.models[name], self.precision, self.backend)
 
 
 Mode = Literal["scenario", "example", "input"]
@@ -94,41 +117,31 @@ def _example(number: int, demographics: str) -> tuple[str, str]:
     return demographics or found.demographics, found.scenario
 
 
-def _one(
-    demographics: str,
-    scenario: str,
-    scale: str | None,
-    models: dict[str, Any],
-    known: Any,
-    samples: int,
-    seed: int,
-    precision: str,
-    backend: str,
-    as_json: bool,
-) -> None:
+def _one(demographics: str, scenario: str, how: _How) -> None:
     from socrates.use.questions import asked, persona
 
-    who, question = persona(demographics), asked(scenario, scale)  # before the seconds a model takes
+    who, question = persona(demographics), asked(scenario, how.scale)  # before the seconds a model takes
     import polars as pl
 
     from socrates.use.answers import TEMPERATURE, TOP_P, chart, describe
-    from socrates.use.asking import QUESTIONS, answers_of, open_model
+    from socrates.use.asking import QUESTIONS, answers_of
 
+    known = how.known
     outside = known.of_persona(who) + known.of_question(question.stimuli, question.scale) if known else []
     row = pl.DataFrame(
         [(who.text, question.stimuli, question.scale.notation)], schema=QUESTIONS, orient="row"
     )
     answers, names = {}, []
-    for name, located in models.items():
-        model = open_model(located, precision, backend)
+    for name in how.models:
+        model = how.open(name)
         answers[name] = answers_of(model.ask(row))[0]
         names.append(str(model))
     first = next(iter(answers.values()))
-    draws = first.draw(samples, seed)
-    notes = [*next(iter(models.values())).notes, *question.notes, *first.doubts]
+    draws = first.draw(how.samples, how.seed)
+    notes = [*next(iter(how.models.values())).notes, *question.notes, *first.doubts]
     if known is None:
         notes.append("what training had seen is not at hand: nothing was compared with its range")
-    if as_json:
+    if how.as_json:
         from socrates.files import json_text
 
         result = {
@@ -137,8 +150,8 @@ def _one(
             "asked": question.stimuli,
             "scale_rule": question.rule,
             **{name: answer.summary() for name, answer in answers.items()},
-            "samples": {"answers": draws, "temperature": TEMPERATURE, "top_p": TOP_P, "seed": seed}
-            if samples
+            "samples": {"answers": draws, "temperature": TEMPERATURE, "top_p": TOP_P, "seed": how.seed}
+            if how.samples
             else None,
             "outside_training": outside,
             "notes": notes,
@@ -153,42 +166,32 @@ def _one(
     print(chart(answers) + "\n")
     for name, answer in answers.items():
         print(f"{name}: {describe(answer)}" if len(answers) > 1 else describe(answer))
-    if samples:
-        print(f"{samples} drawn at temperature {TEMPERATURE}, top-p {TOP_P}: {' '.join(map(str, draws))}")
+    if how.samples:
+        print(f"{how.samples} drawn at temperature {TEMPERATURE}, top-p {TOP_P}: {' '.join(map(str, draws))}")
     for note in notes:
         print(f"note: {note}")
     for sentence in outside:
         print(f"outside the training data: {sentence}")
 
 
-def _file(
-    source: Path,
-    output: Path,
-    scale: str | None,
-    models: dict[str, Any],
-    known: Any,
-    samples: int,
-    seed: int,
-    precision: str,
-    backend: str,
-    as_json: bool,
-) -> None:
+def _file(source: Path, output: Path, how: _How) -> None:
     from tqdm import tqdm
 
     from socrates.errors import DataError
     from socrates.files import json_text
-    from socrates.use.asking import open_model
     from socrates.use.batch import READERS, answer_batch, read_batch
+    from socrates.use.outputs import check_output
 
     if output.suffix not in READERS:
         raise DataError(f"{output}: expected .csv, .jsonl or .parquet (--output)")
-    batch = read_batch(source, scale, known)
-    opened = {name: open_model(located, precision, backend) for name, located in models.items()}
+    check_output(output, source)
+    batch = read_batch(source, how.scale, how.known)
+    opened = {name: how.open(name) for name in how.models}
     counts = answer_batch(
-        batch, opened, output, samples, seed, lambda parts: tqdm(parts, desc="predict", unit="part")
+        batch, opened, output, how.samples, how.seed, lambda parts: tqdm(parts, desc="predict", unit="part")
     )
     counts["models"] = [str(model) for model in opened.values()]
-    if as_json:
+    if how.as_json:
         print(json_text(counts), end="")
         return
     problems = ", ".join(f"{reason} {count:,}" for reason, count in counts["problems"].items()) or "none"

@@ -9,18 +9,18 @@ from typing import Annotated
 
 import typer
 
+from socrates.commands.options import Json, License, LicenseName
+
 
 def publish(
     repo: Annotated[str, typer.Option(help="Repository on the hub: owner/name.")],
     public: Annotated[bool, typer.Option("--public", help="Show it to everyone; private otherwise.")] = False,
-    license_: Annotated[
-        str, typer.Option("--license", help="Of the adapter, as the hub names it.")
-    ] = "other",
-    license_name: Annotated[str, typer.Option(help="With --license other.")] = "not-decided",
+    license_: License = "other",
+    license_name: LicenseName = "not-decided",
     grams_per_kwh: Annotated[float, typer.Option(min=0, help="As for card.")] = 475.0,
     message: Annotated[str, typer.Option(help="Of the commit.")] = "Adapter, card, metrics and plots",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files and send nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Push adapter, model card, metrics and plots to the hub in one commit, private unless told otherwise."""
     from socrates.errors import SocratesError

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from socrates.commands.options import ADAPTER, BASE, Adapter, Base, Precision, Revision, found
 
 HOST = "127.0.0.1"  # and no other: there is no login
 EPILOG = "Example:\n\n  python -m socrates serve --port 8500"
@@ -14,14 +15,10 @@ EPILOG = "Example:\n\n  python -m socrates serve --port 8500"
 
 def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8421,
-    adapter: Annotated[
-        str, typer.Option(help="A folder, owner/name@commit on the hub, or 'none' for the base model.")
-    ] = "models/adapter",
-    base: Annotated[
-        Path, typer.Option("--base", "--model", help="The base model's folder, or one saved whole.")
-    ] = Path("models/base"),
-    rev: Annotated[str | None, typer.Option(help="A Git revision whose models DVC fetches.")] = None,
-    precision: Annotated[str, typer.Option(help="auto, bfloat16, nf4, int8 or float32.")] = "auto",
+    adapter: Adapter = ADAPTER,
+    base: Base = BASE,
+    rev: Revision = None,
+    precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="The address as JSON on standard output.")] = False,
 ) -> None:
     """Serve a page to ask the model and to compare two wordings, on 127.0.0.1 only."""
@@ -31,12 +28,9 @@ def serve(
     import uvicorn
 
     from socrates.use.asking import open_model
-    from socrates.use.finding import locate
-    from socrates.use.seen import seen
     from socrates.use.server import application
 
-    located = locate(base, None if adapter == "none" else adapter, rev)
-    known = seen(located.training_table) if located.training_table else None
+    located, known = found(base, adapter, rev)
     model = open_model(located, precision)
     url = f"http://{HOST}:{listening.getsockname()[1]}"
     print(

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from socrates.commands.options import Json
+
 
 def solve(
     question: Annotated[str, typer.Argument(help="A word problem with a number as its answer.")],
@@ -15,7 +17,7 @@ def solve(
         bool, typer.Option("--base", help="Ask the base model, as it was before training.")
     ] = False,
     folder: Annotated[Path, typer.Option(help="The folder of the word-problem pipeline.")] = Path("gsm8k"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Solve a word problem step by step: reasoning and answer, from the likeliest completion."""
     from socrates import params

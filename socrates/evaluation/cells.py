@@ -83,6 +83,12 @@ class Survey:
         """[C] answers in each cell."""
         return self.cells["respondents"].to_numpy()
 
+    @property
+    def places(self) -> Floats:
+        """[C, K] the options on each cell's own scale, 0 at its low and 1 at its high end."""
+        low, high = self.grid[:, :1], self.grid[:, -1:]
+        return (self.grid - low) / (high - low)
+
     def keys(self) -> list[tuple[str, int, int]]:
         """(study, condition, task) of each cell."""
         return list(self.cells.select(CELL).iter_rows())

@@ -15,7 +15,6 @@ from scipy.special import rel_entr, xlogy
 from socrates.evaluation.cells import Floats
 
 Convention = Literal["paper", "paper_clipped", "stated"]
-CONVENTIONS: tuple[Convention, ...] = ("paper", "paper_clipped", "stated")
 
 
 def observed_range(human: Floats, grid: Floats) -> tuple[Floats, Floats]:

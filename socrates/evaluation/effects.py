@@ -73,8 +73,7 @@ def effects(survey: Survey, pmf: Floats, min_cell_size: int) -> Effects:
     _, index, count = np.unique(group, return_inverse=True, return_counts=True)
     cell = np.flatnonzero((count[index] >= 2) & (group >= 0))
     _, group = np.unique(group[cell], return_inverse=True)
-    low, high = survey.grid[:, 0], survey.grid[:, -1]
-    place = ((survey.grid - low[:, None]) / (high - low)[:, None])[cell]
+    place = survey.places[cell]
     human, n = survey.human[cell], survey.respondents[cell]
     variance = distance.deviation(human, place) ** 2 / np.maximum(n - 1, 1)
     return Effects(

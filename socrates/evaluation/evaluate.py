@@ -9,16 +9,9 @@ import polars as pl
 
 from socrates.evaluation import groups, predictors, scores
 from socrates.evaluation.cells import check_same, read_predictions
+from socrates.evaluation.registry import DIFFERENCES, MODELS
 from socrates.evaluation.seed import seed_table
 from socrates.params.evaluate import Evaluate
-
-MODELS = ("adapter", "base")
-DIFFERENCES = (
-    ("adapter", "base"),
-    ("adapter", "uniform"),
-    ("adapter", "train_marginal"),
-    ("base", "uniform"),
-)
 
 
 @dataclass(frozen=True)

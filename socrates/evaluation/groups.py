@@ -32,7 +32,7 @@ def codes(survey: Survey, min_group_size: int) -> dict[str, tuple[list[str], Int
     for attribute in DEMOGRAPHICS:
         column = survey.rows["demographic"].struct.field(attribute)
         if attribute == "age":
-            column = _brackets(column)
+            column = brackets(column)
         people = (
             survey.rows.select("study_id", "participant", column.alias("group")).unique().drop_nulls("group")
         )
@@ -46,7 +46,7 @@ def codes(survey: Survey, min_group_size: int) -> dict[str, tuple[list[str], Int
     return found
 
 
-def _brackets(ages: pl.Series) -> pl.Series:
+def brackets(ages: pl.Series) -> pl.Series:
     """Age brackets of ages in years; other texts stay as they are."""
     years = ages.str.strip_chars().cast(pl.Float64, strict=False)
     named: pl.Expr = pl.col("age")

@@ -269,6 +269,13 @@ PREDICTORS: dict[str, str] = {
     "empirical_best": "people against people (floor)",
     "planted": "the planted truth (floor)",
 }
+MODELS = ("adapter", "base")
+DIFFERENCES = (  # the first minus the second, paired by cell
+    ("adapter", "base"),
+    ("adapter", "uniform"),
+    ("adapter", "train_marginal"),
+    ("base", "uniform"),
+)
 
 
 def metric(key: str) -> Metric:

@@ -30,6 +30,7 @@ from socrates.evaluation.intervals import (
 from socrates.evaluation.predictors import human_resamples, split_halves
 from socrates.evaluation.registry import metric
 from socrates.params.evaluate import Evaluate
+from socrates.survey.tables import CELL
 
 # Keys of metrics/evaluate.json for each convention of W.
 W_KEYS: dict[distance.Convention, str] = {
@@ -82,7 +83,6 @@ def cell_distances(survey: Survey, pmf: Floats, params: Evaluate) -> dict[str, F
     conventions on the human range follow ``constant_cells``.
     """
     human, grid = survey.human, survey.grid
-    place = (grid - grid[:, :1]) / (grid[:, -1:] - grid[:, :1])
     found = {
         key: distance.wasserstein(pmf, human, distance.gaps(human, grid, convention, params.constant_cells))
         for convention, key in W_KEYS.items()
@@ -91,7 +91,7 @@ def cell_distances(survey: Survey, pmf: Floats, params: Evaluate) -> dict[str, F
     found["jensen_shannon"] = distance.jensen_shannon(pmf, human)
     found["entropy_ratio"] = distance.ratio(distance.entropy(pmf), distance.entropy(human))
     found["spread_ratio"] = distance.ratio(distance.deviation(pmf, grid), distance.deviation(human, grid))
-    found["sigma"] = distance.deviation(pmf, place)
+    found["sigma"] = distance.deviation(pmf, survey.places)
     small = survey.respondents < params.min_cell_size
     return {key: np.where(small, np.nan, values) for key, values in found.items()}
 
@@ -372,7 +372,7 @@ def cell_scores(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
         "mae",
     ]
     parts = [
-        survey.cells.select("study_id", "condition_num", "task_num", "respondents").with_columns(
+        survey.cells.select(*CELL, "respondents").with_columns(
             pl.lit(found.name).alias("predictor"),
             *(pl.Series(key, found.cells.get(key, np.full(len(survey.cells), np.nan))) for key in keys),
         )
@@ -421,11 +421,11 @@ def distributions(survey: Survey, scores: Iterable[Scores], cells: Iterable[int]
     rows = [
         (*key, name, int(survey.grid[cell, option]), float(pmf[cell, option]))
         for cell in cells
-        for key in [survey.cells.select("study_id", "condition_num", "task_num").row(cell)]
+        for key in [survey.cells.select(*CELL).row(cell)]
         for name, pmf in sides
         for option in range(survey.options[cell])
     ]
-    columns = ["study_id", "condition_num", "task_num", "predictor", "option", "probability"]
+    columns = [*CELL, "predictor", "option", "probability"]
     return pl.DataFrame(rows, columns, orient="row")
 
 
@@ -457,9 +457,7 @@ def effects_table(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
     """One row per compared cell: the effect of its condition in people and in each predictor."""
     known = {found.name: found.effects for found in scores if found.effects is not None}
     first = next(iter(known.values()))
-    return survey.cells.select("study_id", "condition_num", "task_num", "respondents")[
-        first.cell.tolist()
-    ].with_columns(
+    return survey.cells.select(*CELL, "respondents")[first.cell.tolist()].with_columns(
         pl.Series("human", first.human),
         pl.Series("human_se", first.error),
         *(pl.Series(name, part.predicted) for name, part in known.items()),

@@ -26,10 +26,7 @@ def seed_distances(groups: Sequence[Hashable], predicted: Floats, truth: Floats)
         groups: [N] (study, condition) of each row.
         predicted, truth: [N] drawn and human answers in points of their scales.
     """
-    return {
-        group: float(wasserstein_distance(_own_scale(predicted[rows]), _own_scale(truth[rows])))
-        for group, rows in _members(groups).items()
-    }
+    return {group: _seed_distance((predicted[rows], truth[rows])) for group, rows in _members(groups).items()}
 
 
 def human_range_distances(
@@ -55,6 +52,11 @@ def _members(groups: Sequence[Hashable]) -> dict[Hashable, list[int]]:
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
     return {group: rows for group, rows in members.items() if len(rows) >= MIN_GROUP}
+
+
+def _seed_distance(sides: tuple[Floats, Floats], weights: tuple[Floats, Floats] | None = None) -> float:
+    """Of predictions and answers, each with its own range for a ruler."""
+    return float(wasserstein_distance(*map(_own_scale, sides), *(weights or ())))
 
 
 def _own_scale(values: Floats) -> Floats:
@@ -88,6 +90,6 @@ def _group_distance(survey: Survey, shares: Floats, cells: np.ndarray) -> float 
     if people.sum() < MIN_GROUP:
         return None
     values = survey.grid[cells].ravel()
-    sides = [(side[cells] * people).ravel() for side in (shares, survey.human)]
-    scaled = [(_own_scale(values[weight > 0]), weight[weight > 0]) for weight in sides]
-    return float(wasserstein_distance(scaled[0][0], scaled[1][0], scaled[0][1], scaled[1][1]))
+    predicted, truth = ((side[cells] * people).ravel() for side in (shares, survey.human))
+    given, weights = (values[predicted > 0], values[truth > 0]), (predicted[predicted > 0], truth[truth > 0])
+    return _seed_distance(given, weights)

@@ -47,8 +47,3 @@ def score(completion: str, answer: str, weights: Rewards) -> dict[str, float]:
         "soft_format": weights.soft_format * answers.is_soft(completion),
         "tags": weights.tags * tags(completion, penalty),
     }
-
-
-def full(weights: Rewards) -> float:
-    """The reward of a well-formed completion with the right integer."""
-    return sum(getattr(weights, part) for part in PARTS)

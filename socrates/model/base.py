@@ -6,14 +6,13 @@ files, because 28 GB belong in the hub's cache and not in DVC's.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from socrates.errors import ModelError
-from socrates.files import json_text, sha256
+from socrates.files import json_text, read_json, sha256
 from socrates.params.model import Model
 
 if TYPE_CHECKING:  # these take seconds to import: only where they are used
@@ -147,10 +146,7 @@ def where(folder: Path) -> tuple[str, dict[str, Any]]:
     path = folder / "manifest.json"
     if not path.exists() and (folder / "config.json").exists():
         return str(folder), {}
-    try:
-        manifest = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        raise ModelError(f"{path}: missing or damaged; run dvc repro base") from None
+    manifest = read_json(path, "run dvc repro base", ModelError)
     if manifest["kind"] == "builtin":
         return str(folder), {}
     return manifest["name"], {"revision": manifest["revision"]}

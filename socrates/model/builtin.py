@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,11 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from socrates.model.encoding import Encoded, encode, end_token, stems
+from socrates.model.encoding import Encoded, encode, end_token, stems, token_ids
 from socrates.model.making import Progress, optimise, save_builtin
 from socrates.model.shared import pack, score_only, shared_attention
 from socrates.params.model import Model, Tiny
-from socrates.survey.prompts import Layout, persona_expression, persona_part, scenario_part
+from socrates.survey.prompts import Layout, answer_part, persona_expression, persona_part, scenario_part
 from socrates.survey.resolution import resolve_scales
 from socrates.survey.scales import scale
 
@@ -73,18 +75,41 @@ def new_model(tiny: Tiny, tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalL
     return Qwen2ForCausalLM(config).float()
 
 
+# What has been answered so far, in tokens -> how many options of the scale go on with each token.
+Continuations = dict[tuple[int, ...], Counter[int]]
+
+
+def continuations(tokenizer: PreTrainedTokenizerBase, notations: Iterable[str]) -> dict[str, Continuations]:
+    """The continuations of answers on each of the scales."""
+    found: dict[str, Continuations] = {}
+    for notation in sorted(set(notations)):
+        begun: Continuations = defaultdict(Counter)
+        for option in token_ids(tokenizer, [answer_part(option) for option in scale(notation).options]):
+            ids = [*option.tolist(), end_token(tokenizer)]
+            for place, token in enumerate(ids):
+                begun[tuple(ids[:place])][token] += 1
+        found[notation] = dict(begun)
+    return found
+
+
 def pretrain(
     model: PreTrainedModel,
     data: Encoded,
+    answers: list[Continuations],
     tiny: Tiny,
     progress: Progress = iter,
 ) -> list[float]:
     """Teach a new model the texts and the answer format, and return the loss of each step.
 
     ``data`` holds answers drawn uniformly from each scale, so the model learns which answers are
-    allowed and nothing about people. Answers carry loss, and a sample of the texts' tokens.
+    allowed and nothing about people. Answers carry loss, and a sample of the texts' tokens. The loss
+    of an answer's token is the mean over the options that begin as the drawn one does: in expectation
+    the loss of the drawn token, without the noise of the draw.
 
     Rows of a step are respondents of a few scenarios, so that each scenario is computed once.
+
+    Args:
+        answers: of each row's scale, from :func:`continuations`.
     """
     rng = np.random.default_rng(tiny.seed)
     by_scenario: dict[int, list[int]] = {}
@@ -97,9 +122,17 @@ def pretrain(
         chosen = rng.choice(scenarios, min(per_step, len(scenarios)), replace=False)
         rows = [int(row) for s in chosen for row in rng.choice(by_scenario[int(s)], 2)]
         inputs, targets, is_answer = _scored(data, rows, rng)
-        losses_of = F.cross_entropy(model(**inputs, use_cache=False).logits[0], targets, reduction="none")
+        logits = model(**inputs, use_cache=False).logits[0]
+        expected = torch.zeros(int(is_answer.sum()), logits.shape[-1])
+        begun = (
+            (row, ids[:place]) for row in rows for ids in [data.answer(row)] for place in range(len(ids))
+        )
+        for place, (row, ids) in enumerate(begun):
+            following = answers[row][tuple(ids.tolist())]
+            expected[place, list(following)] = torch.tensor(list(following.values())) / following.total()
         # Answers are few among the tokens; weighed apart, the format is learned as fast as the text.
-        return losses_of[is_answer].mean() + losses_of[~is_answer].mean()
+        text = F.cross_entropy(logits[~is_answer], targets[~is_answer])
+        return F.cross_entropy(logits[is_answer], expected) + text
 
     with shared_attention(model):
         return optimise(model, step_loss, tiny, progress)
@@ -130,7 +163,7 @@ def _scored(
 
 
 def uniform_answers(table: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """``table`` with every response redrawn uniformly from its question's scale.
+    """``table`` with every response redrawn uniformly from its question's ``scale``, a column added.
 
     Rows whose question has no scale are left out.
     """
@@ -141,7 +174,7 @@ def uniform_answers(table: pl.DataFrame, seed: int) -> pl.DataFrame:
     for notation in sorted(set(notations)):
         rows = np.flatnonzero(notations == notation)
         responses[rows] = rng.choice(np.asarray(scale(notation).options), len(rows))
-    return scaled.select(table.columns).with_columns(response=pl.Series(responses))
+    return scaled.select(*table.columns, "scale").with_columns(response=pl.Series(responses))
 
 
 def build_builtin(
@@ -163,7 +196,9 @@ def build_builtin(
     end_token(tokenizer)
     data = encode(data_table, tokenizer, layout)
     model = new_model(params.tiny, tokenizer)
-    losses = pretrain(model, data, params.tiny, progress)
+    allowed = continuations(tokenizer, data_table["scale"])
+    answers = [allowed[notation] for notation in data_table["scale"]]
+    losses = pretrain(model, data, answers, params.tiny, progress)
     return save_builtin(model, tokenizer, losses, folder)
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from socrates.errors import ModelError
@@ -181,6 +180,8 @@ def encode_parts(
 
 def parts_of(path: Path) -> Iterator[pl.DataFrame]:
     """The :data:`COLUMNS` of a responses file, one row group at a time."""
+    import pyarrow.parquet as pq
+
     metadata = pq.read_metadata(path)
     start = 0
     for group in range(metadata.num_row_groups):

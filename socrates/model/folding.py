@@ -6,7 +6,6 @@ up to the rounding of its floating-point type.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from socrates.errors import ModelError
+from socrates.files import read_json
 
 WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -26,18 +26,8 @@ def adapter_config(adapter: Path) -> dict[str, Any]:
     Raises:
         ModelError: the folder holds none that can be read.
     """
-    path = adapter / "adapter_config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ModelError(
-            f"{path}: not found; expected an adapter folder (dvc repro train makes one)"
-        ) from None
-    except ValueError as error:
-        raise ModelError(f"{path}: not JSON ({error}); fetch or train the adapter again") from None
-    if not isinstance(config, dict):
-        raise ModelError(f"{path}: not a JSON object; fetch or train the adapter again")
-    return config
+    mend = "fetch the adapter again, or make one with dvc repro train"
+    return read_json(adapter / "adapter_config.json", mend, ModelError)
 
 
 def foldable(config: dict[str, Any]) -> bool:

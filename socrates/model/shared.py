@@ -90,6 +90,14 @@ def pack(
     }
 
 
+def to_device(inputs: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Model inputs, a packed tree's among them, moved to a device."""
+    return {
+        key: to_device(value, device) if isinstance(value, dict) else value.to(device)
+        for key, value in inputs.items()
+    }
+
+
 def branch_offsets(stems: Sequence[Ids], branches: Sequence[Ids]) -> NDArray[np.int64]:
     """Where each branch begins in the packed row, ``[R]``."""
     lengths = np.array([len(branch) for branch in branches], dtype=np.int64)

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from socrates.errors import ParamsError
+from socrates.errors import ParamsError, SocratesError
 
 PATH = Path("params.yaml")
 
@@ -56,6 +57,16 @@ WORD_PROBLEMS = {  # of gsm8k/params.yaml
 }
 
 
+def pinned(revision: str) -> str:
+    """``revision``, if it is a commit. Raises ``ValueError`` for any other name, since that can move."""
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ValueError("must be a full 40-digit commit hash: a branch or tag can move")
+    return revision
+
+
+Commit = Annotated[str, AfterValidator(pinned)]
+
+
 class Section(BaseModel):
     """A section of the parameters: frozen, strict about types, strict about names."""
 
@@ -76,16 +87,29 @@ def load(section: type[S], path: Path = PATH, sections: dict[str, str] = SECTION
     return parse(read_yaml(path), path, sections)[name]  # type: ignore[return-value]
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML 1.2 file (the dialect DVC reads: ``1e-5`` is a number)."""
+def read_yaml(
+    path: Path,
+    mend: str = "run from the folder that holds it",
+    keys: str = "sections such as 'data:' and 'train:'",
+    refusal: type[SocratesError] = ParamsError,
+    reader: YAML | None = None,
+) -> dict[str, Any]:
+    """The mapping in a YAML 1.2 file (the dialect DVC reads: ``1e-5`` is a number).
+
+    Args:
+        mend: what to do about a file that is missing, for the message.
+        keys: what is expected in the file, for the message.
+        refusal: raised where the file is missing, is not YAML in UTF-8, or holds something else than a mapping.
+        reader: another than the one that gives plain values.
+    """
     try:
-        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        raw = (reader or YAML(typ="safe")).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParamsError(f"{path}: not found; run from the folder that holds it") from None
-    except YAMLError as error:
-        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise refusal(f"{path}: not found; {mend}") from None
+    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2026-02-30
+        raise refusal(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(raw, dict):
-        raise ParamsError(f"{path}: expected sections such as 'data:' and 'train:'")
+        raise refusal(f"{path}: expected {keys}")
     return raw
 
 

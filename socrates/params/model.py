@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from socrates.params import Section
+from socrates.params import Commit, Section
 
 BUILTIN = "builtin/tiny-qwen2"
 
@@ -29,7 +28,7 @@ class Tiny(Section):
 
 class Model(Section):
     name: str
-    revision: str | None  # a full commit hash; null for the built-in model
+    revision: Commit | None  # null for the built-in model
     tokenizer: str | None  # built-in model only: a local tokenizer folder to use instead of a new one
     quantization: Literal["nf4", "none"]
     double_quantization: bool
@@ -44,8 +43,8 @@ class Model(Section):
     def _pinned(self) -> Model:
         if self.name.startswith("builtin/") and not self.builtin:
             raise ValueError(f"the only built-in model is {BUILTIN}")
-        if not self.builtin and not re.fullmatch(r"[0-9a-f]{40}", self.revision or ""):
-            raise ValueError("revision must be a full 40-digit commit hash: a branch or tag can move")
+        if not self.builtin and self.revision is None:
+            raise ValueError("a hub model needs a revision, a full 40-digit commit hash")
         if self.tokenizer and not self.builtin:
             raise ValueError("tokenizer is for the built-in model; a hub model brings its own")
         return self

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from socrates.errors import ParamsError, run
 from socrates.files import write_text
-from socrates.params import PATH, SECTIONS, WORD_PROBLEMS, Section, flat, parse
+from socrates.params import PATH, SECTIONS, WORD_PROBLEMS, Section, flat, parse, read_yaml
 
 FOLDER = Path("presets")
 PIPELINES = {"": SECTIONS, "gsm8k": WORD_PROBLEMS}  # by folder
@@ -45,9 +44,9 @@ def apply(
         ParamsError: no such preset, a file that is not YAML, or a result that the typed parameters
             refuse (unknown key, wrong type or range). All problems stand in the one message.
     """
-    text, params = _read(path)
+    params = read_yaml(path, reader=_yaml())
     before = dict(flat(params))
-    comment_column = _comment_column(text)
+    comment_column = _comment_column(path.read_text(encoding="utf-8"))
     for layer in layers(name, folder):
         _overlay(params, layer, comment_column)
     written = _text(params)
@@ -76,7 +75,7 @@ def layers(name: str, folder: Path = FOLDER, extended_by: tuple[str, ...] = ()) 
         raise ParamsError(f"{folder}: no preset {name!r}; there are {', '.join(known) or 'none'}")
     if name in extended_by:
         raise ParamsError(f"{folder / name}.yaml: {EXTENDS}: {' -> '.join([*extended_by, name])} is a circle")
-    overlay = _read(folder / f"{name}.yaml")[1]
+    overlay = read_yaml(folder / f"{name}.yaml", reader=_yaml())
     below = overlay.pop(EXTENDS, None)
     return [*(layers(str(below), folder, (*extended_by, name)) if below else []), overlay]
 
@@ -87,7 +86,7 @@ def preview(names: Iterable[str], path: Path = PATH, folder: Path = FOLDER) -> d
     Raises:
         ParamsError: as :func:`apply`.
     """
-    params = _read(path)[1]
+    params = read_yaml(path, reader=_yaml())
     for name in names:
         for layer in layers(name, folder):
             _overlay(params, layer, 0)
@@ -122,20 +121,6 @@ def _yaml() -> YAML:
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     return yaml
-
-
-def _read(path: Path) -> tuple[str, Any]:
-    """Text and round-trip mapping of a YAML file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = _yaml().load(text)
-    except FileNotFoundError:
-        raise ParamsError(f"{path}: not found; run from the folder that holds it") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, Mapping):
-        raise ParamsError(f"{path}: expected sections such as 'data:' and 'train:'")
-    return text, content
 
 
 def _text(content: Any) -> str:

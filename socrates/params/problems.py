@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
 from socrates.params import Section
+from socrates.params.source import Source
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -29,19 +29,8 @@ class Synthetic(Section):
         return self
 
 
-class Problems(Section):
-    source: Literal["synthetic", "hub", "local"]
-    path: str | None  # local: a folder with train.jsonl and test.jsonl
-    repo: str  # hub: dataset name
-    config: str  # hub: dataset configuration
-    revision: str  # hub: a full commit hash
-    max_rejected: Annotated[float, Field(ge=0, le=1)]  # share of problems that may be unusable
-    synthetic: Synthetic
+class Problems(Source):
+    LOCAL: ClassVar[str] = "a folder with train.jsonl and test.jsonl"
 
-    @model_validator(mode="after")
-    def _complete(self) -> Problems:
-        if self.source == "local" and not self.path:
-            raise ValueError("source 'local' needs a path (a folder with train.jsonl and test.jsonl)")
-        if not re.fullmatch(r"[0-9a-f]{40}", self.revision):
-            raise ValueError("revision must be a full 40-digit commit hash: a branch or tag can move")
-        return self
+    config: str  # hub: dataset configuration
+    synthetic: Synthetic

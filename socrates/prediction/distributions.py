@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from socrates.errors import ModelError
 from socrates.model.encoding import Encoded, Ids, end_token, stems, token_ids
 from socrates.model.ragged import Ragged
-from socrates.model.shared import branch_offsets, pack, use_shared_attention
+from socrates.model.shared import branch_offsets, pack, to_device, use_shared_attention
 from socrates.prediction.trie import Trie, build
 from socrates.survey.prompts import answer_part
 from socrates.survey.scales import scale
@@ -264,11 +264,3 @@ def edge_log_probabilities(head: torch.nn.Module, hidden: torch.Tensor, trie: Tr
         normaliser = torch.logsumexp(logits, dim=-1)
         parts.append(logits[:, parents, tokens] - normaliser[:, parents])
     return torch.cat(parts).cpu().numpy()
-
-
-def to_device(inputs: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Nested tensors moved to a device."""
-    return {
-        key: to_device(value, device) if isinstance(value, dict) else value.to(device)
-        for key, value in inputs.items()
-    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from socrates.errors import DataError, ModelError
-from socrates.files import atomic_folder, json_text
+from socrates.files import atomic_folder, json_text, read_json
 from socrates.model.base import compute_dtype, device, file_hashes, load_model, load_tokenizer
 from socrates.model.encoding import Encoded, encode
 from socrates.model.merge import write_merged
@@ -105,7 +104,7 @@ def merge(
                 f"{len(drawn)} test rows, allowed is {tolerance:.2g}; raise --tolerance if that will do"
             )
         origin = {
-            "base": json.loads((base / "manifest.json").read_text()),
+            "base": read_json(base / "manifest.json"),
             "adapter": file_hashes(adapter),
             "check": asdict(found),
         }

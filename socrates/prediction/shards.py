@@ -8,7 +8,6 @@ scratch folder (on a disk that all processes see). What lies there is not comput
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -19,8 +18,8 @@ from peft import PeftModel
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from socrates.files import atomic_folder, atomic_path, write_json, write_table
-from socrates.fingerprint import hold, of_code, of_files, of_packages, of_sections
+from socrates.files import atomic_folder, atomic_path, read_json, write_json, write_table
+from socrates.fingerprint import hold, of_run
 from socrates.launch import Place, meet, told_by_first, wait_for_all
 from socrates.model.base import load_model, load_tokenizer
 from socrates.model.prepared import prepared
@@ -74,12 +73,8 @@ def predict_split(
     with contextlib.ExitStack() as stack:
         folder = Path()
         if place.first:
-            facts = (
-                of_sections({"model": model_params, "prompt": prompt, "predict": params})
-                | of_files([train, test, base / "manifest.json", *adapter_files])
-                | of_code(CODE)
-                | of_packages()
-            )
+            sections = {"model": model_params, "prompt": prompt, "predict": params}
+            facts = of_run(sections, [train, test, base / "manifest.json", *adapter_files], CODE)
             folder = stack.enter_context(hold("predict", facts))
             for torn in folder.glob(".*.partial"):
                 torn.unlink()
@@ -188,4 +183,4 @@ def _planned(folder: Path, model: Callable[[], PreTrainedModel | PeftModel], job
     path = folder / PLAN
     if not path.exists():
         write_json(path, {"tokens_per_batch": find_budget(model(), job)})
-    return int(json.loads(path.read_text())["tokens_per_batch"])
+    return int(read_json(path, f"delete {folder} to begin anew")["tokens_per_batch"])

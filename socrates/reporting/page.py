@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
-from socrates.evaluation.registry import METRICS, PREDICTORS
+from socrates.evaluation.registry import DIFFERENCES, METRICS, MODELS, PREDICTORS
 from socrates.reporting import figures
 from socrates.reporting.cautions import cautions, comparable
-from socrates.reporting.read import MODELS, Estimate, Report, flatten
+from socrates.reporting.read import Estimate, Report, Scores, flatten
 from socrates.survey.tables import CELL
+from socrates.templates import environment
 
 HEADLINE = ("wasserstein", "drawn.wasserstein", "stated.wasserstein", "drawn.accuracy", "effects.r")
-DIFFERENCES = (
-    ("adapter", "base"),
-    ("adapter", "uniform"),
-    ("adapter", "train_marginal"),
-    ("base", "uniform"),
-)
 STUDIES_PER_FIGURE = 40  # so that a figure fits on a printed page
 SHORT = {"train_marginal": "training-study average", "pooled": "pooled people (oracle)"}
 PAPER_MODELS = {
@@ -77,22 +72,14 @@ def _render(template: str, report: Report, html: bool) -> str:
 
 
 def templates(html: bool) -> Environment:
-    """The templates of this package, with the filters that they use; a name that is not given is an error."""
-    environment = Environment(
-        loader=PackageLoader("socrates.reporting"),
-        autoescape=html,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
+    """The templates of this package, with the filters that they use."""
+    filters: dict[str, Callable[..., Any]] = {
         "number": number,
         "interval": interval,
         "md": markdown_cell,
         "quote": markdown_quote,
     }
-    return environment
+    return environment("socrates.reporting", html, filters)
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -135,7 +122,7 @@ def content(report: Report) -> dict[str, Any]:
         "registry": METRICS,
         "headline_keys": HEADLINE,
         "headline": [(name, [report.estimate(name, key) for key in HEADLINE]) for name in present],
-        "headline_picture": _headline_picture(report, present),
+        "headline_picture": headline_picture(report),
         "paper": _paper(report),
         "differences": _differences(report),
         "studies": studies,
@@ -223,17 +210,19 @@ def _paper(report: Report) -> list[tuple[str, Any, Any]]:
     return sorted((row for row in figures_of if row[1] is not None), key=lambda row: row[1])
 
 
-def _headline_picture(report: Report, present: Iterable[str]) -> Picture:
-    run = [(name, SHORT.get(name, PREDICTORS[name]), report.estimate(name)) for name in present]
+def headline_picture(scores: Scores) -> Picture:
+    """W of the run's predictors and of the paper's."""
+    present = [name for name in PREDICTORS if name in scores.metrics]
+    run = [(name, SHORT.get(name, PREDICTORS[name]), scores.estimate(name)) for name in present]
     paper = [
-        (label, Estimate(report.paper[name].get("wasserstein")))
+        (label, Estimate(scores.paper[name].get("wasserstein")))
         for name, label in (
             ("adapter", "fine-tuned"),
             ("base", "base"),
             ("uniform", "uniform"),
             ("empirical_best", "floor"),
         )
-        if name in report.paper
+        if name in scores.paper
     ]
     words = "; ".join(f"{label} {number(found.value)}" for _, label, found in run)
     return Picture(figures.headline(run, paper), f"W with 95 % intervals: {words}")

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from socrates.errors import DataError
+from socrates.evaluation.registry import MODELS
 from socrates.files import read_json
 from socrates.params import read_yaml
 from socrates.survey import tables as survey_tables
@@ -28,7 +29,6 @@ TABLES = (
     "group_gaps",
     "seed_convention",
 )
-MODELS = ("adapter", "base")
 MACHINE = ("device", "cores", "threads", "processes", "python")  # of a run log's ``machine`` line
 # What the rows of a table do not tell: a study's name may look like a number, and a table may have no row.
 TYPES = {
@@ -52,12 +52,32 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Report:
-    """The inputs of a report.
+class Scores:
+    """What the evaluation found, and what the paper did.
 
     Attributes:
         metrics: figure by dotted key below each part of metrics/evaluate.json (``adapter``, ``counts`` ...).
         paper: the same of metrics/paper.json; ``source`` and ``reported`` hold words and further models.
+    """
+
+    metrics: dict[str, dict[str, Any]]
+    paper: dict[str, dict[str, Any]]
+
+    def estimate(self, part: str, key: str = "wasserstein") -> Estimate:
+        """A figure of ``adapter``, ``adapter_minus_base`` ... with its interval."""
+        found = self.metrics.get(part, {})
+        return Estimate(found.get(key), found.get(f"{key}_low"), found.get(f"{key}_high"))
+
+    def count(self, key: str) -> float:
+        """A count of the evaluation; 0 where it is not given."""
+        return self.metrics.get("counts", {}).get(key) or 0
+
+
+@dataclass(frozen=True)
+class Report(Scores):
+    """The inputs of a report.
+
+    Attributes:
         tables: metrics/tables/, by name.
         curves: metrics/train.csv.
         questions: columns of CELL, ``text`` (the commonest wording) and ``wordings`` (how many there are).
@@ -67,8 +87,6 @@ class Report:
         records: what the machine's run records say, by title; empty where there are none.
     """
 
-    metrics: dict[str, dict[str, Any]]
-    paper: dict[str, dict[str, Any]]
     tables: dict[str, pl.DataFrame]
     curves: pl.DataFrame
     questions: pl.DataFrame
@@ -79,15 +97,6 @@ class Report:
     base: dict[str, Any]
     params: dict[str, Any]
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def estimate(self, part: str, key: str = "wasserstein") -> Estimate:
-        """A figure of ``adapter``, ``adapter_minus_base`` ... with its interval."""
-        found = self.metrics.get(part, {})
-        return Estimate(found.get(key), found.get(f"{key}_low"), found.get(f"{key}_high"))
-
-    def count(self, key: str) -> float:
-        """A count of the evaluation; 0 where it is not given."""
-        return self.metrics.get("counts", {}).get(key) or 0
 
     @property
     def synthetic(self) -> bool:
@@ -103,8 +112,7 @@ def read_report(folder: Path) -> Report:
     metrics = folder / "metrics"
     data = folder / "data"
     return Report(
-        metrics=_parts(read_json(metrics / "evaluate.json")),
-        paper=_parts(read_json(metrics / "paper.json")),
+        **vars(read_scores(folder)),
         tables={name: read_csv(metrics / "tables" / f"{name}.csv") for name in TABLES},
         curves=read_csv(metrics / "train.csv"),
         questions=read_questions(data / "splits" / "test.parquet"),
@@ -115,6 +123,14 @@ def read_report(folder: Path) -> Report:
         base=read_json(folder / "models" / "base" / "manifest.json"),
         params=read_yaml(folder / "params.yaml"),
         records=read_records(folder / "runs"),
+    )
+
+
+def read_scores(folder: Path) -> Scores:
+    """The figures of a project folder: two small files in Git. Raises :class:`DataError` where one is missing."""
+    return Scores(
+        metrics=_parts(read_json(folder / "metrics" / "evaluate.json")),
+        paper=_parts(read_json(folder / "metrics" / "paper.json")),
     )
 
 

@@ -43,6 +43,10 @@ SCALE_SENTENCE = re.compile(
     r"\W*(?:(?:on|using|use|rate|please|options|response options|scale)\b|\d+\s*=)", re.IGNORECASE
 )
 
+# Characters at the end of a stimulus in which its instruction is looked for. 500 would find the same in every real
+# text at hand. The time grows with their square where a text is made of instructions that state nothing.
+READ = 4_000
+
 NUMBER = r"[-−–+]?\s?[$€£]?\d[\d,]*%?"
 QUOTED = (
     r"(?![\"'“‘]\s*[-−–+]?\d+\s*[\"'”’])(?:\"[^\"\s][^\"]{0,400}?\"|“[^”]{1,400}”|‘(?:[^’]|’(?=\w)){1,400}’|'(?:[^'\s]|(?<=\w)'(?=\w))"
@@ -63,8 +67,10 @@ def parse_instruction(stimuli: str) -> ParsedScale | None:
 
     The last instruction of the text counts; sentences of instruction in a row are one. Where it gives no
     range (``Only return an integer``), the question directly before it may (``On a scale from 1 to 5,
-    ...``); nothing earlier is looked at, so a range of the scenario (``ages 18 to 35``) is never taken.
+    ...``); nothing earlier is looked at, so a range of the scenario (``ages 18 to 35``) is never taken, and
+    nothing further from the end than :data:`READ`.
     """
+    stimuli = stimuli[-READ:]
     text = LABEL.sub(_paint, stimuli)
     sentences = _sentences(text)
     spans: list[tuple[int, int]] = []  # of the question

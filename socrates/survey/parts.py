@@ -37,6 +37,7 @@ class Form:
     """An outcome question.
 
     Attributes:
+        text: with a place for the proposal's name.
         sign: 1 if the upper answer favours the proposal, -1 if it opposes it.
         shift: logits added after the sign.
         labels: of the lowest and the highest answer, or of every option in the order it is offered.
@@ -54,14 +55,14 @@ class Form:
 
 # Effects are large beside the sampling noise of a cell of 40, so that few studies teach them.
 TOPICS = (
-    Topic("make all city buses free", 0.5, 0.8, age=-0.3),
+    Topic("make all city buses free", 0.6, 0.8, age=-0.3),
     Topic("require a permit for every gun", 0.0, 1.2, female=0.3),
-    Topic("raise the minimum wage", 0.4, 1.0, income=-0.4),
-    Topic("ban phones in all schools", 0.7, 0.3, age=0.6),
-    Topic("charge a toll on downtown traffic", -0.7, 0.6, education=0.3),
-    Topic("open a clinic for drug users", -0.5, 1.0, age=-0.3),
-    Topic("build a sports stadium with public money", -0.8, -0.3, female=-0.3),
-    Topic("hire more police officers", 0.4, -0.8, age=0.3),
+    Topic("raise the minimum wage", 0.5, 1.0, income=-0.4),
+    Topic("ban phones in all schools", 0.9, 0.3, age=0.6),
+    Topic("charge a toll on downtown traffic", -0.9, 0.6, education=0.3),
+    Topic("open a clinic for drug users", -0.6, 1.0, age=-0.3),
+    Topic("build a sports stadium with public money", -1.1, 0.2, female=-0.3),
+    Topic("hire more police officers", 0.6, -0.5, age=0.3),
 )
 
 CONTROL = Framing("The council will decide on it next month.", 0.0)
@@ -70,20 +71,26 @@ FRAMINGS = (
     Framing("It would raise taxes for every household.", -1.7),
     Framing("A similar plan failed badly in a nearby town.", -1.3),
     Framing("It would create hundreds of new jobs.", 1.2),
-    Framing("Democratic leaders back it and Republican leaders reject it.", 0.0, liberal=1.5),
-    Framing("Republican leaders back it and Democratic leaders reject it.", 0.0, liberal=-1.5),
+    Framing("Democratic leaders back it and Republican leaders reject it.", 0.0, liberal=1.2),
+    Framing("Most residents who spoke at the hearing were against it.", -0.8),
 )
 
 FORMS = (
-    Form("How much do you support or oppose it?", 1, 0.1, ("Strongly oppose", "Strongly support"), ("7",)),
-    Form("Do you agree that it should go ahead?", 1, 0.2, ("Strongly disagree", "Strongly agree"), ("5",)),
-    Form("How likely are you to vote for it?", 1, -0.2, ("Very unlikely", "Very likely"), ("0-100",)),
-    Form("How important is it to you?", 1, 0.3, ("Not at all important", "Very important"), ("4",)),
-    Form("How warm do you feel toward it?", 1, 0.0, ("Very cold", "Very warm"), ("0-10",)),
-    Form("Would you vote for it?", 1, 0.1, ("Yes", "No"), ("options",), falling=True),
-    Form("What should happen to it?", 1, 0.0, ("Drop it", "Study it further", "Start it now"), ("options",)),
     Form(
-        "How much money should it get?",
+        "How much do you support or oppose {plan}?", 1, 0.1, ("Strongly oppose", "Strongly support"), ("7",)
+    ),
+    Form(
+        "Do you agree that {plan} should go ahead?", 1, 0.2, ("Strongly disagree", "Strongly agree"), ("5",)
+    ),
+    Form("How likely are you to vote for {plan}?", 1, -0.2, ("Very unlikely", "Very likely"), ("0-100",)),
+    Form("How important is {plan} to you?", 1, 0.3, ("Not at all important", "Very important"), ("4",)),
+    Form("How warm do you feel toward {plan}?", 1, 0.0, ("Very cold", "Very warm"), ("0-10",)),
+    Form("Would you vote for {plan}?", 1, 0.1, ("Yes", "No"), ("options",), falling=True),
+    Form(
+        "What should happen to {plan}?", 1, 0.0, ("Drop it", "Study it further", "Start it now"), ("options",)
+    ),
+    Form(
+        "How much money should {plan} get?",
         1,
         -0.1,
         ("No money", "A little money", "Some money", "A lot of money"),

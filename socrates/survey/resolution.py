@@ -10,9 +10,6 @@ import polars as pl
 from socrates.survey.grammar import ParsedScale
 from socrates.survey.instructions import parse_instruction
 
-# Why the download stage rejects a row for which conforms() is false.
-OUTSIDE_SCALE = "answer outside the stated scale"
-
 QUESTION = ["study_id", "task_num"]
 
 

@@ -68,16 +68,8 @@ def closeness(answer: int, response: int, on: Scale) -> float:
     return 1 - abs(answer - response) / (on.high - on.low)
 
 
-def fit(group: Sequence[int], people: People) -> float:
-    """The fit of a group of answers (see above). At most 1 in expectation; about 0 and more.
-
-    An answer alone has no spread. Raises ``ValueError`` for an empty group.
-    """
-    return float(np.mean(fit_shares(group, people)))
-
-
 def fit_shares(group: Sequence[int], people: People) -> Floats:
-    """``[G]`` what each answer of a group earns for the group's fit.
+    """``[G]`` what each answer of a group earns for the group's fit. An answer alone has no spread.
 
     Each earns the group's fit plus G times the change that leaving it out would make (with its sign
     turned). These changes sum to 0, so that the mean is the fit of the group; and since what does not
@@ -85,6 +77,9 @@ def fit_shares(group: Sequence[int], people: People) -> Floats:
     division by the group's deviation, that of the fit itself: at the people's distribution it
     vanishes. (Crediting distances to people and to the group alone would, after the mean of the group is
     subtracted, weigh the spread by (G - 2) / (G - 1).)
+
+    Raises:
+        ValueError: the group is empty.
     """
     if not len(group):
         raise ValueError("a group without answers has no fit")

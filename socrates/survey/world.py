@@ -146,6 +146,7 @@ def design(world: World) -> list[Study]:
     asked, extra = Deck(SOMETIMES_ASKED, rng), Deck((0, 1, 2), rng)
     studies = []
     for identifier in identifiers:
+        topic = topics.draw()
         control = rng.random() < SHARE_CONTROL
         conditions = ([CONTROL] if control else []) + framings.hand(arms.draw() - control)
         tasks: list[Task] = []
@@ -153,13 +154,13 @@ def design(world: World) -> list[Study]:
             used = [task.form for task in tasks]
             form = forms.draw([form for form in FORMS if form not in used])
             scale_name = str(rng.choice(form.scales))
-            tasks.append(_task(form, scale_name, wordings, rng))
+            tasks.append(_task(topic, form, scale_name, wordings, rng))
         fields = {*ALWAYS_ASKED, *asked.hand(extra.draw())}
         studies.append(
             Study(
                 study_id=identifier,
                 places=tuple(itertools.islice(places, len(conditions) * len(tasks))),
-                topic=topics.draw(),
+                topic=topic,
                 framings=tuple(conditions),
                 tasks=tuple(tasks),
                 frame=frames.draw(),
@@ -179,16 +180,17 @@ def _identifiers(count: int, rng: np.random.Generator) -> list[str]:
     return list(found)
 
 
-def _task(form: Form, scale_name: str, wordings: Deck[str], rng: np.random.Generator) -> Task:
+def _task(topic: Topic, form: Form, scale_name: str, wordings: Deck[str], rng: np.random.Generator) -> Task:
+    question = form.text.format(plan=f"the plan to {topic.text}")
     if scale_name == "options":
         offered = [f"{number} for '{label}'" for number, label in enumerate(form.labels, 1)]
         text = " or ".join(offered) if len(offered) == 2 else "; ".join(offered)
         options = Scale(tuple(range(1, len(offered) + 1)))
-        return Task(form, options, form.falling, f"{form.text} Only return {text}, nothing else.")
+        return Task(form, options, form.falling, f"{question} Only return {text}, nothing else.")
     scale = SCALES[scale_name]
     falling = form.falling
     first, last = form.labels[::-1] if falling else form.labels
-    text = wordings.draw().format(question=form.text, low=scale.low, high=scale.high, first=first, last=last)
+    text = wordings.draw().format(question=question, low=scale.low, high=scale.high, first=first, last=last)
     return Task(form, scale, falling, text)
 
 

@@ -201,10 +201,22 @@ def memory(
 
 
 def operations(form: Shape, work: Workload, train: Train) -> float:
-    """Floating point operations of the run (see the module's formula)."""
-    weights = form.linear + form.head  # the output layer as if no scenario were shared
-    passes = 6 if train.gradient_checkpointing else 4
-    return weights * (passes * work.tokens + 2 * work.evaluation_tokens)
+    """Floating point operations of the run."""
+    return of_training(form, train) * work.tokens + 2 * _multiplied(form) * work.evaluation_tokens
+
+
+def of_training(form: Shape, train: Train) -> int:
+    """Floating point operations of a token that is trained on (see the module's formula)."""
+    return _of_weight(train) * _multiplied(form)
+
+
+def _of_weight(train: Train) -> int:
+    return 6 if train.gradient_checkpointing else 4
+
+
+def _multiplied(form: Shape) -> int:
+    """Weights that a token is multiplied with; the output layer as if no scenario were shared."""
+    return form.linear + form.head
 
 
 def _scored(work: Workload, train: Train, tokens: float) -> float:
@@ -265,7 +277,7 @@ def assumptions(work: Workload, train: Train, gpus: int, measured_rate: float | 
     prices = ", ".join(f"{machine.name} ${machine.usd_per_hour:g}" for machine in MACHINES)
     return [
         *work.basis,
-        f"{6 if train.gradient_checkpointing else 4} operations per weight and token"
+        f"{_of_weight(train)} operations per weight and token"
         + (
             " (2 forward, 2 again for gradient checkpointing, 2 backward)"
             if train.gradient_checkpointing

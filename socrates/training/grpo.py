@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ from socrates.training.setup import deepspeed_config, lora_config, train_in_floa
 ROW = "row"  # column of the prompts that names each in an error
 BUFFER = "completions_{rank}.safetensors"
 
-# A part of the reward: what each completion earns, given its prompt's row.
-Reward = Callable[[Sequence[Mapping[str, Any]], Sequence[str]], Sequence[float]]
+Rows = list[dict[str, Any]]  # of the prompts
+# What each completion earns by part of the reward, given its prompt's row.
+Score = Callable[[Rows, Sequence[str]], Mapping[str, Sequence[float]]]
 
 
 class Trainer(Durable, GRPOTrainer):
@@ -105,28 +106,41 @@ class RewardRecords(TrainerCallback):
             self.log.write("reward", step=state.global_step, **logs)
 
 
-def checked(name: str, reward: Reward) -> Callable[..., list[float | None]]:
-    """A reward as TRL calls it, that stops the run at a value that is not finite.
+def by_part(names: Iterable[str], score: Score) -> list[Callable[..., list[float | None]]]:
+    """The named parts of a reward as TRL calls them, which stop the run at a value that is not finite.
 
-    TRL itself leaves a NaN out of the sum, so that a broken reward would pass for a small one.
+    TRL wants a function for each, and calls one after another with the same list of completions: they are
+    scored once. It leaves a NaN out of the sum, so that a broken reward would pass for a small one.
 
     Raises:
-        TrainingError: at such a value, with the name of the prompt's row.
+        TrainingError: when called, at such a value, with the name of the prompt's row.
     """
+    last: tuple[list[str] | None, Rows, Mapping[str, Sequence[float]]] = (None, [], {})
 
-    def call(prompts: list[str], completions: list[str], **columns: Any) -> list[float | None]:
-        rows = [
-            {key: values[place] for key, values in columns.items() if isinstance(values, list)}
-            for place in range(len(prompts))
-        ]
-        earned = [float(value) for value in reward(rows, completions)]
-        for row, value in zip(rows, earned, strict=True):
-            if not math.isfinite(value):
-                raise TrainingError(f"reward {name} of {row[ROW]} is {value}: mend the reward function")
-        return list(earned)
+    def scored(
+        completions: list[str], columns: Mapping[str, Any]
+    ) -> tuple[Rows, Mapping[str, Sequence[float]]]:
+        nonlocal last
+        if completions is not last[0]:
+            rows = [
+                {key: values[place] for key, values in columns.items() if isinstance(values, list)}
+                for place in range(len(completions))
+            ]
+            last = completions, rows, score(rows, completions)
+        return last[1:]
 
-    call.__name__ = name
-    return call
+    def part(name: str) -> Callable[..., list[float | None]]:
+        def call(prompts: list[str], completions: list[str], **columns: Any) -> list[float | None]:
+            rows, earned = scored(completions, columns)
+            for row, value in zip(rows, earned[name], strict=True):
+                if not math.isfinite(value):
+                    raise TrainingError(f"reward {name} of {row[ROW]} is {value}: mend the reward function")
+            return [float(value) for value in earned[name]]
+
+        call.__name__ = name
+        return call
+
+    return [part(name) for name in names]
 
 
 def arguments(grpo: Grpo, model: Model, deepspeed: Deepspeed, cut: Batches) -> GRPOConfig:
@@ -191,7 +205,7 @@ def arguments(grpo: Grpo, model: Model, deepspeed: Deepspeed, cut: Batches) -> G
 def trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: list[dict[str, Any]],
+    prompts: Rows,
     rewards: list[Callable[..., list[float | None]]],
     grpo: Grpo,
     lora: Lora,
@@ -203,7 +217,7 @@ def trainer(
     Args:
         prompts: rows with their text under ``prompt``, a name under :data:`ROW` and whatever the rewards
             read, in the order in which they are answered.
-        rewards: from :func:`checked`.
+        rewards: from :func:`by_part`.
         args: from :func:`arguments`.
     """
     args.output_dir = str(safety.folder)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from socrates.training.estimate import Shape
+from socrates.training.estimate import Shape, of_training
 from socrates.training.runlog import curves, read_lines
 
 
@@ -24,6 +24,5 @@ def cpu_rate(folder: Path, sections: Mapping[str, Any], form: Shape) -> float | 
     devices = [line["device"] for line in lines if line["event"] == "machine"]
     if not run.steps or not devices or not devices[-1].startswith("CPU"):
         return None
-    passes = 6 if sections["train"].gradient_checkpointing else 4
     speeds = [line["tokens"] / line["seconds"] for line in run.steps if line["seconds"] > 0]
-    return passes * (form.linear + form.head) * statistics.median(speeds)
+    return of_training(form, sections["train"]) * statistics.median(speeds)

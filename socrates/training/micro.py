@@ -19,7 +19,7 @@ from peft import get_peft_model
 from socrates.errors import TrainingError
 from socrates.model.base import device, load_base
 from socrates.model.encoding import Encoded
-from socrates.model.shared import use_shared_attention
+from socrates.model.shared import to_device, use_shared_attention
 from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.train import Train
@@ -104,14 +104,8 @@ def one_pass(model: Any, data: Encoded, rows: NDArray[np.int64], shared: bool) -
         length = int(data.lengths()[rows].max())
         ids = torch.ones((len(rows), length), dtype=torch.int64)
         inputs = {"input_ids": ids, "attention_mask": ids, "labels": ids}
-    model(**_to_device(inputs)).loss.backward()
+    model(**to_device(inputs, device())).loss.backward()
     model.zero_grad(set_to_none=True)
-
-
-def _to_device(inputs: Any) -> Any:
-    if isinstance(inputs, dict):
-        return {key: _to_device(value) for key, value in inputs.items()}
-    return inputs.to(device())
 
 
 def _free() -> None:

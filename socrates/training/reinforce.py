@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from transformers import PreTrainedTokenizerBase
 
-from socrates.launch import Place
 from socrates.maths import rewards as parts
 from socrates.maths.problems import PROBLEMS, within_limit
 from socrates.model.base import load_tokenizer
 from socrates.model.encoding import token_ids
 from socrates.model.warmup import prompt_text
-from socrates.params import Section
-from socrates.params.backup import Backup
-from socrates.params.deepspeed import Deepspeed
 from socrates.params.grpo import Grpo
-from socrates.params.lora import Lora
-from socrates.params.model import Model
 from socrates.params.rewards import Rewards
 from socrates.survey.tables import read_table
-from socrates.training.grpo import ROW, checked, curve_names
+from socrates.training.grpo import ROW, Rows, by_part, curve_names
+from socrates.training.job import Job
 from socrates.training.plan import row_order
 from socrates.training.policy import Task, check, improve, plan, prompts_needed
 
@@ -38,19 +32,7 @@ CODE = [
 CURVES = curve_names(parts.PARTS)
 
 
-def reinforce(
-    data_file: Path,
-    base: Path,
-    trained: Path,
-    curves: Path,
-    place: Place,
-    model_params: Model,
-    lora: Lora,
-    grpo: Grpo,
-    rewards: Rewards,
-    deepspeed: Deepspeed,
-    backup: Backup,
-) -> str:
+def reinforce(job: Job, data_file: Path, grpo: Grpo, rewards: Rewards) -> str:
     """Train and write the folder and the curves; returns one line about the run.
 
     Args:
@@ -60,23 +42,17 @@ def reinforce(
         TrainingError: the params cannot be run, a reward is not a number, or a guard stopped the run.
         DataError: no prompt is within the limit.
     """
-    check(model_params, grpo)
-    tokenizer = load_tokenizer(base)
+    check(job.model, grpo)
+    tokenizer = load_tokenizer(job.base)
     table = read_table(data_file, PROBLEMS)
     problems, too_long = prompts_within(table, tokenizer, grpo.max_prompt_length)
-    cut = plan(grpo, problems.height, place.processes)
+    cut = plan(grpo, problems.height, job.place.processes)
     places = np.arange(problems.height)
     order = row_order(places, places, prompts_needed(grpo, cut), group_size=1, seed=grpo.seed)
-    sections: dict[str, Section] = {
-        "model": model_params,
-        "lora": lora,
-        "grpo": grpo,
-        "rewards": rewards,
-        "deepspeed": deepspeed,
-    }
     task = Task(
         "gsm8k",
         RUN_LOG,
+        {"grpo": grpo, "rewards": rewards},
         [data_file],
         CODE,
         problems[order].to_dicts(),
@@ -84,21 +60,7 @@ def reinforce(
         CURVES,
         {"problems": problems.height, "prompts_too_long": too_long},
     )
-    learned = improve(
-        task,
-        cut,
-        base,
-        tokenizer,
-        trained,
-        curves,
-        place,
-        sections,
-        model_params,
-        lora,
-        grpo,
-        deepspeed,
-        backup,
-    )
+    learned = improve(job, task, grpo, cut, tokenizer)
     if learned is None:
         return ""
     known = learned["reward"].drop_nulls()
@@ -125,13 +87,10 @@ def prompts_within(
 def of_parts(weights: Rewards) -> list[Callable[..., list[float | None]]]:
     """The rewards that have a weight, in the trainer's form."""
 
-    def part(name: str) -> Callable[[Sequence[Mapping[str, Any]], Sequence[str]], list[float]]:
-        def reward(rows: Sequence[Mapping[str, Any]], completions: Sequence[str]) -> list[float]:
-            return [
-                parts.score(text, row["answer"], weights)[name]
-                for row, text in zip(rows, completions, strict=True)
-            ]
+    def score(rows: Rows, completions: Sequence[str]) -> dict[str, list[float]]:
+        each = [
+            parts.score(text, row["answer"], weights) for row, text in zip(rows, completions, strict=True)
+        ]
+        return {name: [earned[name] for earned in each] for name in parts.PARTS}
 
-        return reward
-
-    return [checked(name, part(name)) for name in parts.PARTS if getattr(weights, name)]
+    return by_part([name for name in parts.PARTS if getattr(weights, name)], score)

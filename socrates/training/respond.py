@@ -6,7 +6,7 @@ The policy answers as the respondent, several times for each; what an answer ear
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from socrates.errors import TrainingError
-from socrates.launch import Place
 from socrates.model.base import load_tokenizer
 from socrates.model.encoding import end_token, token_ids
 from socrates.model.prepared import prepared
-from socrates.params import Section
-from socrates.params.backup import Backup
-from socrates.params.deepspeed import Deepspeed
 from socrates.params.grpo import Grpo
-from socrates.params.lora import Lora
-from socrates.params.model import Model
 from socrates.params.prompt import Prompt
 from socrates.params.reward import Reward
 from socrates.params.train import Train
@@ -35,7 +29,8 @@ from socrates.survey.resolution import resolve_scales
 from socrates.survey.rewards import People, closeness, fit_shares, stated
 from socrates.survey.scales import scale
 from socrates.survey.tables import CELL, RESPONSES, read_table
-from socrates.training.grpo import ROW, checked, curve_names
+from socrates.training.grpo import ROW, Rows, by_part, curve_names
+from socrates.training.job import Job
 from socrates.training.plan import row_order
 from socrates.training.policy import Task, check, improve, plan, prompts_needed
 
@@ -76,19 +71,7 @@ class Questions:
 
 
 def reinforce_answers(
-    data_file: Path,
-    base: Path,
-    adapter: Path,
-    curves: Path,
-    place: Place,
-    model_params: Model,
-    prompt_params: Prompt,
-    lora: Lora,
-    train: Train,
-    grpo: Grpo,
-    reward: Reward,
-    deepspeed: Deepspeed,
-    backup: Backup,
+    job: Job, data_file: Path, prompt_params: Prompt, train: Train, grpo: Grpo, reward: Reward
 ) -> str:
     """Train from the base model and write the adapter folder and the curves; returns one line about the run.
 
@@ -98,15 +81,15 @@ def reinforce_answers(
     Raises:
         TrainingError: the params cannot be run, a reward is not a number, or a guard stopped the run.
     """
-    check(model_params, grpo)
-    tokenizer = load_tokenizer(base)
+    check(job.model, grpo)
+    tokenizer = load_tokenizer(job.base)
     asked = questions(read_table(data_file, RESPONSES))
-    data = prepared([data_file], base, prompt_params.layout)
+    data = prepared([data_file], job.base, prompt_params.layout)
     lengths = data.lengths() - data.answers.lengths[data.answer_of_row]
     fits = lengths <= grpo.max_prompt_length
     known = asked.table["scale"].is_not_null().to_numpy()
     rows = np.flatnonzero(fits & known)
-    cut = plan(grpo, len(rows), place.processes)
+    cut = plan(grpo, len(rows), job.place.processes)
     if cut.micro * cut.accumulation % grpo.generations:
         raise TrainingError(
             f"grpo.generations: the {grpo.generations} answers of a group do not fit whole into a process's "
@@ -114,15 +97,6 @@ def reinforce_answers(
         )
     order = row_order(rows, data.scenario_of_row, prompts_needed(grpo, cut), 1, grpo.seed)
     check_lengths(asked.table["scale"][order], tokenizer, grpo.max_completion_length)
-    sections: dict[str, Section] = {
-        "model": model_params,
-        "prompt": prompt_params,
-        "lora": lora,
-        "train": train,
-        "grpo": grpo,
-        "reward": reward,
-        "deepspeed": deepspeed,
-    }
     too_long, no_scale = int((~fits).sum()), int((fits & ~known).sum())
     about = {
         "rows": len(order),
@@ -133,6 +107,7 @@ def reinforce_answers(
     task = Task(
         "train",
         RUN_LOG,
+        {"prompt": prompt_params, "train": train, "grpo": grpo, "reward": reward},
         [data_file],
         CODE,
         asked.rows(order, prompt_params.layout),
@@ -140,21 +115,7 @@ def reinforce_answers(
         CURVES,
         about,
     )
-    learned = improve(
-        task,
-        cut,
-        base,
-        tokenizer,
-        adapter,
-        curves,
-        place,
-        sections,
-        model_params,
-        lora,
-        grpo,
-        deepspeed,
-        backup,
-    )
+    learned = improve(job, task, grpo, cut, tokenizer)
     if learned is None:
         return ""
     earned = learned["reward"].drop_nulls()
@@ -215,32 +176,28 @@ def rewards(
         end: the token without which an answer is not finished.
     """
 
-    def answers(rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[int | None]:
-        return [
+    def score(rows: Rows, texts: Sequence[str]) -> dict[str, list[float]]:
+        answers = [
             stated(text, scale(row["scale"])) if row["completion_ids"][-1:] == [end] else None
             for row, text in zip(rows, texts, strict=True)
         ]
-
-    def close(rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[float]:
-        return [
-            0.0
-            if given is None
-            else weights.closeness * closeness(given, row["response"], scale(row["scale"]))
-            for row, given in zip(rows, answers(rows, texts), strict=True)
+        near = [
+            0.0 if given is None else closeness(given, row["response"], scale(row["scale"]))
+            for row, given in zip(rows, answers, strict=True)
         ]
+        shares = np.zeros(len(answers))
+        for start in range(0, len(answers), generations):
+            group = {
+                place: given
+                for place in range(start, start + generations)
+                if (given := answers[place]) is not None
+            }
+            if group:
+                shares[list(group)] = fit_shares(list(group.values()), people[rows[start]["cell"]])
+        return {
+            "closeness": [weights.closeness * value for value in near],
+            "fit": [weights.fit * value for value in shares.tolist()],
+            "invalid": [weights.invalid if given is None else 0.0 for given in answers],
+        }
 
-    def fitting(rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[float]:
-        given = answers(rows, texts)
-        earned = np.zeros(len(given))
-        for start in range(0, len(given), generations):
-            valid = [place for place in range(start, start + generations) if given[place] is not None]
-            if valid:
-                group = [value for place in valid if (value := given[place]) is not None]
-                earned[valid] = weights.fit * fit_shares(group, people[rows[start]["cell"]])
-        return earned.tolist()
-
-    def invalid(rows: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> list[float]:
-        return [weights.invalid if given is None else 0.0 for given in answers(rows, texts)]
-
-    parts = dict(zip(PARTS, (close, fitting, invalid), strict=True))
-    return [checked(name, parts[name]) for name in PARTS if getattr(weights, name)]
+    return by_part([name for name in PARTS if getattr(weights, name)], score)

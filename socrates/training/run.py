@@ -10,22 +10,15 @@ import torch
 from transformers import set_seed
 
 from socrates.errors import TrainingError
-from socrates.files import atomic_folder, json_text, write_table
-from socrates.fingerprint import of_code, of_files, of_packages, of_sections
-from socrates.launch import Place
 from socrates.model.base import load_base, load_tokenizer
 from socrates.model.prepared import prepared
-from socrates.params import Section
-from socrates.params.backup import Backup
-from socrates.params.deepspeed import Deepspeed
-from socrates.params.lora import Lora
-from socrates.params.model import Model
 from socrates.params.prompt import Prompt
 from socrates.params.train import Train
+from socrates.training.job import Job
 from socrates.training.micro import find
 from socrates.training.plan import batches, row_order
 from socrates.training.safety import kept_safe, limits
-from socrates.training.setup import curve_table, record, save_weights
+from socrates.training.setup import leave
 from socrates.training.sft import arguments, trainer
 
 RUN_LOG = Path("runs/train.jsonl")
@@ -47,19 +40,7 @@ CURVES = {
 }
 
 
-def fine_tune(
-    data_files: tuple[Path, Path],
-    base: Path,
-    adapter: Path,
-    curves: Path,
-    place: Place,
-    model_params: Model,
-    prompt: Prompt,
-    lora: Lora,
-    train: Train,
-    deepspeed: Deepspeed,
-    backup: Backup,
-) -> str:
+def fine_tune(job: Job, data_files: tuple[Path, Path], prompt: Prompt, train: Train) -> str:
     """Fine-tune and write the adapter folder and the curves; returns one line about the run.
 
     Args:
@@ -74,62 +55,48 @@ def fine_tune(
             "shared); set train.share_scenario: false"
         )
     set_seed(train.seed)
-    tokenizer = load_tokenizer(base)
+    tokenizer = load_tokenizer(job.base)
     # One encoding for both splits; validation rows come after the training rows.
-    data = prepared(data_files, base, prompt.layout)
+    data = prepared(data_files, job.base, prompt.layout)
     train_rows = pq.read_metadata(data_files[0]).num_rows
     fits = data.lengths() <= prompt.max_length
     rows = np.flatnonzero(fits[:train_rows])
     held_out = train_rows + np.flatnonzero(fits[train_rows:])
-    cut = batches(train, len(rows), place.processes)
+    cut = batches(train, len(rows), job.place.processes)
     group = train.group_size if train.share_scenario else 1
     order = row_order(rows, data.scenario_of_row, cut.steps * train.global_batch, group, train.seed)
     held_out = row_order(
         held_out, data.scenario_of_row, min(train.eval_rows, len(held_out)), group, train.seed
     )
-    sections: dict[str, Section] = {
-        "model": model_params,
-        "prompt": prompt,
-        "lora": lora,
-        "train": train,
-        "deepspeed": deepspeed,
-    }
-    facts = (
-        of_sections(sections)
-        | of_files([*data_files, base / "manifest.json"])
-        | of_code(CODE)
-        | of_packages()
-    )
-    args = arguments(train, deepspeed, cut)
+    sections = job.sections(prompt=prompt, train=train)
+    facts = job.facts(sections, data_files, CODE)
+    args = arguments(train, job.deepspeed, cut)
     if train.micro_batch is None and torch.cuda.is_available():
-        found = find(base, model_params, lora, train, data, rows, place.processes)
-        cut = batches(train, len(rows), place.processes, found)
-        args = arguments(train, deepspeed, cut)
+        found = find(job.base, job.model, job.lora, train, data, rows, job.place.processes)
+        cut = batches(train, len(rows), job.place.processes, found)
+        args = arguments(train, job.deepspeed, cut)
         set_seed(train.seed)  # the trial has drawn from the random state
-    with kept_safe("train", place, facts, limits(train), backup, cut.steps, RUN_LOG) as safety:
-        model = load_base(base, model_params)
-        run = trainer(model, tokenizer, data, order, held_out, train, lora, cut, args, safety)
+    with kept_safe("train", job.place, facts, limits(train), job.backup, cut.steps, RUN_LOG) as safety:
+        model = load_base(job.base, job.model)
+        run = trainer(model, tokenizer, data, order, held_out, train, job.lora, cut, args, safety)
         if safety.log is not None:
             safety.log.write("plan", micro_batch=cut.micro, accumulation=cut.accumulation)
         trainable = run.get_num_trainable_parameters()
         try:
-            safety.train(run, backup.finish_minutes)
+            safety.train(run, job.backup.finish_minutes)
         except torch.OutOfMemoryError:
             raise TrainingError(
                 f"out of memory with passes of {cut.micro} rows: lower train.micro_batch (the global batch stays "
                 "the same), set train.gradient_checkpointing: true, or lower prompt.max_length"
             ) from None
-    history = run.state.log_history
-    if not place.first:
+    if not job.place.first:
         run.save_model()  # under ZeRO-3 it gives its share of the weights; only the first process writes
         return ""
-    tokens = int(data.lengths()[order].sum())
-    last = {key: value for entry in history for key, value in entry.items()}
+    last = {key: value for entry in run.state.log_history for key, value in entry.items()}
     about = {
-        **record(sections, base),
         "steps": cut.steps,
         "rows": len(order),
-        "tokens": tokens,
+        "tokens": int(data.lengths()[order].sum()),
         "rows_too_long": {
             "train": train_rows - len(rows),
             "validation": int((~fits[train_rows:]).sum()),
@@ -138,10 +105,7 @@ def fine_tune(
         "loss": last.get("loss"),
         "validation_loss": last.get("eval_loss"),
     }
-    with atomic_folder(adapter) as folder:
-        save_weights(run, folder)
-        (folder / "training.json").write_text(json_text(about))
-    write_table(curves, curve_table(history, CURVES))
+    leave(run, job, sections, CURVES, about)
     return (
         f"{cut.steps} steps of {train.global_batch} rows, {len(rows):,} rows kept, "
         f"{train_rows - len(rows)} too long, validation loss {about['validation_loss']:.4f}"

@@ -16,11 +16,11 @@ from transformers import TrainerCallback
 
 from socrates.errors import TERMINATED, TrainingError
 from socrates.fingerprint import Facts, explain_fresh_start, fingerprint, hold
-from socrates.launch import Place, wait_for_all
+from socrates.launch import Place, told_by_first, wait_for_all
 from socrates.params import Section
 from socrates.params.backup import Backup as BackupParams
 from socrates.training.backup import Backup, open_store, resume_point
-from socrates.training.checkpoints import sealed, sweep
+from socrates.training.checkpoints import read_manifest, sealed, sweep
 from socrates.training.durable import Durability, Durable
 from socrates.training.guards import LossGuard, Step, Stop, Termination, Watchdog
 from socrates.training.meter import Meter
@@ -116,7 +116,7 @@ def kept_safe(
     with contextlib.ExitStack() as stack:
         store = open_store(params.url, stage, mark, params.endpoint_url) if params.url else None
         log, backup, watchdog = None, None, None
-        told: list[Any] = [None, None]
+        folder, resume, start = Path(), None, 0
         if place.first:
             folder = stack.enter_context(hold(stage, facts))
             sweep(folder)
@@ -125,14 +125,11 @@ def kept_safe(
                 print(f"{stage}: {reason}", flush=True)
             if resume is not None:
                 print(f"{stage}: resuming from {resume}", flush=True)
-            told = [str(folder), None if resume is None else str(resume)]
-        if place.processes > 1:
-            torch.distributed.broadcast_object_list(told, src=0)
-        folder, resume = Path(told[0]), None if told[1] is None else Path(told[1])
+                start = read_manifest(resume).step
+        folder, resume = told_by_first(place, (folder, resume))
         observers: list[Any] = []
         on_checkpoint: list[Any] = []
         if place.first:
-            start = 0 if resume is None else int(resume.name.rpartition("-")[2])
             log = RunLog(
                 log_path, usd_per_hour=limits.usd_per_hour, fingerprint=mark, resumed_from=start, steps=steps
             )

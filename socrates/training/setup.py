@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import deepspeed.ops
 import polars as pl
 import torch
 from peft import LoraConfig
 from transformers import PreTrainedModel, Trainer
 
-from socrates.files import json_text, sha256
+from socrates.files import atomic_folder, json_text, read_json, sha256, write_table
+from socrates.fingerprint import versions
 from socrates.model.base import compute_dtype
 from socrates.params import Section
 from socrates.params.deepspeed import Deepspeed
 from socrates.params.lora import Lora
+from socrates.training.job import Job
 
-PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "deepspeed", "accelerate"]
 
-
-def deepspeed_config(deepspeed: Deepspeed) -> dict[str, Any]:
+def deepspeed_config(params: Deepspeed) -> dict[str, Any]:
     """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments.
 
-    Its collectives are those of the backend (NCCL, gloo): see :func:`leave_out_compiled_collectives`.
+    On a CPU, DeepSpeed would compile a kernel of its own for sums over processes when it first starts,
+    half a minute for what gloo does too, under a lock file that a killed process leaves behind and every later start
+    waits for: it is told that no such kernel can be had here.
     """
-    leave_out_compiled_collectives()
-    zero: dict[str, Any] = {"stage": deepspeed.zero_stage}
-    if deepspeed.zero_stage == 3:
+    if not torch.cuda.is_available():
+        deepspeed.ops.__compatible_ops__ = {}
+    zero: dict[str, Any] = {"stage": params.zero_stage}
+    if params.zero_stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True  # else only shards are saved
-    if deepspeed.offload:
+    if params.offload:
         zero["offload_optimizer"] = {"device": "cpu"}
-        if deepspeed.zero_stage == 3:
+        if params.zero_stage == 3:
             zero["offload_param"] = {"device": "cpu"}
     return {
         "zero_optimization": zero,
@@ -45,17 +47,6 @@ def deepspeed_config(deepspeed: Deepspeed) -> dict[str, Any]:
         "train_batch_size": "auto",
         "steps_per_print": 10**9,  # the trainer prints
     }
-
-
-def leave_out_compiled_collectives() -> None:
-    """Keep DeepSpeed from compiling its shared-memory collectives for CPUs, which gloo replaces.
-
-    They take a minute to compile, under a lock file that a killed process leaves behind and every later
-    start then waits for, for ever.
-    """
-    import deepspeed.ops
-
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def lora_config(lora: Lora) -> LoraConfig:
@@ -84,18 +75,39 @@ def save_weights(trainer: Trainer, folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     path = folder / "adapter_config.json"
     if path.exists():
-        config = json.loads(path.read_text())
+        config = read_json(path)
         config["target_modules"] = sorted(config["target_modules"])  # PEFT writes a set
         path.write_text(json_text(config))
 
 
-def record(sections: Mapping[str, Section], base: Path) -> dict[str, Any]:
-    """What a run was made from: its params, the base model's hash, the versions of what computes."""
-    return {
+def leave(
+    trainer: Trainer,
+    job: Job,
+    sections: Mapping[str, Section],
+    names: Mapping[str, str],
+    about: dict[str, Any],
+) -> pl.DataFrame:
+    """Write what a job leaves behind, and return its curves.
+
+    The folder gets the weights, the tokenizer and ``training.json``: params, the base model's hash, the
+    versions of what computes, and ``about``.
+
+    Args:
+        sections: from :meth:`Job.sections`.
+        names: of the curves, see :func:`curve_table`.
+    """
+    record = {
         "params": {name: section.model_dump() for name, section in sections.items()},
-        "base": sha256(base / "manifest.json"),
-        "versions": {name: version(name) for name in PACKAGES},
+        "base": sha256(job.base / "manifest.json"),
+        "versions": versions(),
+        **about,
     }
+    curves = curve_table(trainer.state.log_history, names)
+    with atomic_folder(job.trained) as folder:
+        save_weights(trainer, folder)
+        (folder / "training.json").write_text(json_text(record))
+    write_table(job.curves, curves)
+    return curves
 
 
 def curve_table(history: list[dict[str, Any]], names: Mapping[str, str]) -> pl.DataFrame:

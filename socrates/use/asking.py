@@ -12,7 +12,6 @@ and many rows at once are much faster than one after another.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from socrates.errors import DataError, ModelError
-from socrates.files import sha256, write_json, write_table
+from socrates.files import read_json, sha256, write_json, write_table
 from socrates.model.encoding import Encoded, encode
 from socrates.model.precision import load_for_use, tokenizer_for_use
 from socrates.prediction.distributions import distributions
@@ -179,7 +178,7 @@ def ask_in_parts(
     facts = {"model": identity(model), "questions": _fingerprint(questions)}
     record = folder / "parts.json"
     if record.exists():
-        if json.loads(record.read_text()) != facts:
+        if read_json(record, f"delete {folder} to begin anew") != facts:
             raise DataError(
                 f"{folder}: holds parts of another run (other rows or model); delete it to begin anew"
             )

@@ -68,8 +68,7 @@ def read_rows(path: Path) -> pl.DataFrame:
     except FileNotFoundError:
         raise DataError(f"{path}: not found (--input)") from None
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise DataError(f"{path}: not readable as {path.suffix[1:]} ({detail})") from None
+        raise DataError(f"{path}: {_unreadable(path, ' '.join(str(error).split()))}") from None
     if "stimuli" in table.columns and "scenario" not in table.columns:
         table = table.rename({"stimuli": "scenario"})
     if "scenario" not in table.columns:
@@ -79,6 +78,17 @@ def read_rows(path: Path) -> pl.DataFrame:
     if not len(table):
         raise DataError(f"{path}: holds a header and no rows")
     return table
+
+
+def _unreadable(path: Path, detail: str) -> str:
+    """What is wrong with a file, in the user's words where they are known."""
+    if path.is_dir():
+        return "is a folder; give a file (--input)"
+    if "utf-8" in detail.lower():
+        return "is not UTF-8 text; save it as UTF-8"
+    if "more fields than" in detail:
+        return "a row has more fields than the header; put quotes around texts that hold a comma"
+    return f"not readable as {path.suffix[1:]} ({detail[:200]})"
 
 
 def read_batch(path: Path, given_scale: str | None, seen: Seen | None) -> Batch:

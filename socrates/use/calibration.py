@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from socrates.errors import DataError
+from socrates.survey.tables import CELL
 
 Floats = NDArray[np.float64]
 LEVEL = 0.9
 FEWEST_STUDIES = 3
-COLUMNS = ("study_id", "condition_num", "task_num", "scale", "human", "human_se")
+COLUMNS = (*CELL, "scale", "human", "human_se")
 QUESTION = ["study_id", "task_num", "scale"]  # effects are compared within it
 
 
@@ -78,11 +79,10 @@ def read_effects(tables: Path, predictor: str) -> pl.DataFrame:
     Raises:
         DataError: a table is missing or has not these columns.
     """
-    keys = ["study_id", "condition_num", "task_num"]
-    cells = _read(tables / "cells.csv", (*keys, "scale"))
-    effects = _read(tables / "effects.csv", (*keys, "human", "human_se", predictor))
+    cells = _read(tables / "cells.csv", (*CELL, "scale"))
+    effects = _read(tables / "effects.csv", (*CELL, "human", "human_se", predictor))
     return (
-        effects.join(cells, on=keys)
+        effects.join(cells, on=CELL)
         .select(*COLUMNS, pl.col(predictor).cast(pl.Float64).alias("predicted"))
         .drop_nulls()
     )

@@ -24,10 +24,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from socrates.errors import DataError
+from socrates.params import read_yaml
 from socrates.survey.sources.local import LABELS
 from socrates.survey.tables import DEMOGRAPHICS
 from socrates.use.questions import Asked, asked
@@ -174,14 +173,8 @@ def read_design(path: Path) -> Design:
     Raises:
         DataError: the file is missing, not YAML, or no design. All problems stand in the one message.
     """
-    try:
-        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found; examples/ has designs to start from") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
-    if not isinstance(raw, dict):
-        raise DataError(f"{path}: expected keys such as 'conditions:' and 'outcomes:'")
+    keys = "keys such as 'conditions:' and 'outcomes:'"
+    raw = read_yaml(path, "examples/ has designs to start from", keys, DataError)
     try:
         design = Design.model_validate(raw)
     except ValidationError as error:

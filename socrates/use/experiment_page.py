@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from socrates import files
+from socrates.templates import environment
 from socrates.use.answers import Answer, binned
 from socrates.use.experiment import ALPHA, Cell, Effect, Result
 
@@ -106,15 +106,8 @@ def summary(result: Result) -> dict[str, Any]:
 
 def render(result: Result) -> str:
     """The page: no script, no request, every drawing within."""
-    environment = Environment(
-        loader=PackageLoader("socrates.use"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"signed": signed, "percent": percent, "plain": plain}
+    filters = {"signed": signed, "percent": percent, "plain": plain}
+    page = environment("socrates.use", html=True, filters=filters).get_template("experiment.html.j2")
     everyone = {(found.outcome, found.condition): found for found in result.effects}
     reach = max([0.01, *(abs(end) for e in (*result.effects, *result.subgroups) for end in (e.low, e.high))])
     highest = {
@@ -123,7 +116,7 @@ def render(result: Result) -> str:
         )
         for outcome in result.design.outcomes
     }
-    return environment.get_template("experiment.html.j2").render(
+    return page.render(
         result=result,
         design=result.design,
         per_arm=result.design.respondents / len(result.design.conditions),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from dataclasses import dataclass, replace
@@ -10,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from socrates.errors import ModelError, SourceError
-from socrates.files import atomic_folder, sha256
+from socrates.files import atomic_folder, read_json, sha256
 from socrates.fingerprint import scratch
-from socrates.params import PATH, load
+from socrates.params import PATH, load, pinned
 from socrates.params.prompt import Prompt
 
 BASE, ADAPTER = Path("models/base"), Path("models/adapter")
 TRAINING_TABLE = Path("data/splits/train.parquet")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+@(?P<revision>.+)")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -164,8 +162,10 @@ def from_hub(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     repo, revision = name.split("@", 1)
-    if not COMMIT.fullmatch(revision):
-        raise SourceError(f"adapter {name}: the revision must be a 40-digit commit: a branch or tag can move")
+    try:
+        pinned(revision)
+    except ValueError as error:
+        raise SourceError(f"adapter {name}: the revision {error}") from None
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=["*.safetensors", "*.json"]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -178,13 +178,7 @@ def from_hub(name: str) -> Path:
 def _record(folder: Path) -> dict[str, Any] | None:
     """The training record in a folder, None where there is none."""
     path = folder / "training.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError as error:
-        raise ModelError(f"{path}: not JSON ({error}); fetch or train the adapter again") from None
-    return record if isinstance(record, dict) else None
+    return read_json(path, "fetch or train the adapter again", ModelError) if path.exists() else None
 
 
 def _prompt(record: dict[str, Any] | None) -> Prompt:

@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from socrates.errors import DataError
+from socrates.evaluation.groups import brackets
 from socrates.survey.sources.local import LABELS
 from socrates.survey.tables import DEMOGRAPHICS, Schema, read_table
 from socrates.use.questions import Persona, persona
@@ -25,7 +26,6 @@ WEIGHT = "weight"
 ROUNDS, CLOSE = 500, 1e-4  # raking stops when every margin is met within CLOSE, or after so many rounds
 TOLERATED = 0.005  # largest miss of a margin that is let pass then
 BRACKET = re.compile(r"(\d+)\s*(?:-|–|to)\s*(\d+)|(\d+)\s*(?:\+|and over)")
-AGES = ((30, "18-29"), (45, "30-44"), (60, "45-59"), (200, "60 and over"))
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,9 @@ class People:
         """Group of a demographic field -> [N] who belongs to it; ages in brackets, unknown ones left out."""
         values = [person.fields.get(field) for person in self.personas]
         if field == "age":
-            values = [_age_bracket(value) for value in values]
+            values = brackets(pl.Series(values, dtype=pl.String)).to_list()
         names = sorted({value for value in values if value is not None})
         return {name: np.array([value == name for value in values]) for name in names}
-
-
-def _age_bracket(value: str | None) -> str | None:
-    if value is None or not value.strip().isdecimal():
-        return value
-    return next(name for limit, name in AGES if min(int(value), 199) < limit)
 
 
 def from_file(path: Path) -> People:

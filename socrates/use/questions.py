@@ -22,12 +22,12 @@ from socrates.survey.tables import DEMOGRAPHICS, Schema
 QUESTIONS: Schema = {"persona": pl.String, "stimuli": pl.String, "scale": pl.String}
 
 LONGEST_TEXT = 100_000  # characters; far beyond any survey question, far below what would hang a tokenizer
-READ_FOR_SCALE = 2_000  # characters at the end of a scenario, where its answer instruction is looked for
 MOST_OPTIONS = 1001  # a longer scale is thinned, as in the pipeline
 COMMA_BEFORE_LABEL = re.compile(
     rf"[,\n]\s*(?=(?:{'|'.join(map(re.escape, sorted(LABELS, key=len, reverse=True)))})\s*:)", re.IGNORECASE
 )
 RANGE = re.compile(r"\s*([-−]?\d+)\s*(?:\.\.|-|–|to)\s*([-−]?\d+)\s*(?:/\s*(\d+))?\s*")
+MANY_DIGITS = re.compile(r"\d{13}")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def persona(demographics: str | Mapping[str, str | None]) -> Persona:
         DataError: the text holds no label, or is too long.
     """
     if isinstance(demographics, str):
-        text = checked_length(demographics, "demographics")
+        text = checked_text(demographics, "demographics")
         text = COMMA_BEFORE_LABEL.sub("; ", " ".join(text.split(" ")).strip().rstrip(";"))
         parts = [part.strip() for part in re.split(r";\s*|\n+", text)]
         fields, unknown = parse_persona("; ".join(part[:1].upper() + part[1:] for part in parts))
@@ -102,10 +102,10 @@ def asked(scenario: str, given: str | None = None) -> Asked:
     Raises:
         DataError: the scenario is empty or too long, or no scale is stated and none given.
     """
-    text = checked_length(scenario, "scenario").strip()
+    text = checked_text(scenario, "scenario").strip()
     if not text:
         raise DataError("scenario: is empty; give the text that respondents read, with its question")
-    parsed = parse_instruction(text[-READ_FOR_SCALE:])
+    parsed = parse_instruction(text)
     stated = parsed.scale if parsed else None
     if given is None:
         if stated is None or parsed is None:
@@ -133,6 +133,8 @@ def asked(scenario: str, given: str | None = None) -> Asked:
 
 def parse_scale(text: str) -> Scale:
     """The scale of ``1-7``, ``1..7``, ``1 to 7``, ``0-1000/100`` or ``1,2,98``. Raises :class:`DataError`."""
+    if MANY_DIGITS.search(text):
+        raise DataError(f"scale {_short(text)}: answers of more than 12 digits are not read")
     match = RANGE.fullmatch(text)
     if match:
         low, high = (end.replace("−", "-") for end in match.group(1, 2))
@@ -142,10 +144,16 @@ def parse_scale(text: str) -> Scale:
     return scale(text.replace(" ", ""))
 
 
-def checked_length(text: str, name: str) -> str:
-    """``text``, unless it is too long to be one. Raises :class:`DataError`."""
+def checked_text(text: str, name: str) -> str:
+    """``text``, unless it is too long to be one or no Unicode. Raises :class:`DataError`."""
     if len(text) > LONGEST_TEXT:
         raise DataError(f"{name}: {len(text):,} characters; at most {LONGEST_TEXT:,} are read")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # halves of characters: bytes that a shell passed on, escapes of a JSON
+        raise DataError(
+            f"{name}: holds what is no UTF-8 text; type it anew, or save its file as UTF-8"
+        ) from None
     return text
 
 

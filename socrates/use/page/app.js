@@ -73,7 +73,7 @@ async function predict() {
     say(two
       ? result.difference === null ? "The wordings have different scales." :
         `The second wording moves the expected answer by ${result.difference > 0 ? "+" : ""}${result.difference.toFixed(2)}.`
-      : `Answered on the scale ${first.scale}.`);
+      : `Answered on the scale ${first.scale}: expected answer ${first.expected.toFixed(2)}.`);
     const notes = two
       ? [...first.notes.map((n) => `first: ${n}`), ...result.b.notes.map((n) => `second: ${n}`)]
       : first.notes;
@@ -113,6 +113,13 @@ at("example").addEventListener("change", () => {
   predict();
 });
 
+// A link such as /#example=2&compare opens filled in.
+function fromLink() {
+  const wanted = new URLSearchParams(location.hash.slice(1));
+  if (wanted.has("compare")) { at("compare").checked = true; compare(); }
+  if (wanted.has("example")) { at("example").value = wanted.get("example"); at("example").dispatchEvent(new Event("change")); }
+}
+
 call("api/model").then((about) => {
   at("model").textContent = about.model;
   at("fields").textContent = `Fields of the training data: ${about.fields.join(", ")}.`;
@@ -122,8 +129,6 @@ call("api/model").then((about) => {
     option.value = i + 1;
     at("example").append(option);
   });
-  // A link such as /#example=2&compare opens filled in.
-  const wanted = new URLSearchParams(location.hash.slice(1));
-  if (wanted.has("compare")) { at("compare").checked = true; compare(); }
-  if (wanted.has("example")) { at("example").value = wanted.get("example"); at("example").dispatchEvent(new Event("change")); }
+  fromLink();
+  window.addEventListener("hashchange", fromLink);
 }).catch(() => say("The server does not answer; is it still running?", true));

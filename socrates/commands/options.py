@@ -1,0 +1,34 @@
+"""Options that several commands have, and the model that they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from socrates.use.finding import Located
+    from socrates.use.seen import Seen
+
+ADAPTER, BASE = "models/adapter", Path("models/base")
+NO_ADAPTER = "none"
+
+Adapter = Annotated[
+    str, typer.Option(help=f"A folder, owner/name@commit on the hub, or '{NO_ADAPTER}' for the base model.")
+]
+Base = Annotated[Path, typer.Option("--base", "--model", help="The base model's folder, or one saved whole.")]
+Revision = Annotated[str | None, typer.Option(help="A Git revision whose models DVC fetches.")]
+Precision = Annotated[str, typer.Option(help="auto, bfloat16, nf4, int8 or float32.")]
+License = Annotated[str, typer.Option("--license", help="Of the adapter, as the hub names it.")]
+LicenseName = Annotated[str, typer.Option(help="With --license other.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def found(base: Path, adapter: str, revision: str | None) -> tuple[Located, Seen | None]:
+    """The model that the options name, and what its training had seen; None where that is not at hand."""
+    from socrates.use.finding import locate
+    from socrates.use.seen import seen
+
+    located = locate(base, None if adapter == NO_ADAPTER else adapter, revision)
+    return located, seen(located.training_table) if located.training_table else None

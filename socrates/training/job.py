@@ -1,0 +1,51 @@
+"""What a training is given, whatever it learns: where it reads and writes, and the params that all have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from socrates.fingerprint import Facts, of_run
+from socrates.launch import Place
+from socrates.params import Section
+from socrates.params.backup import Backup
+from socrates.params.deepspeed import Deepspeed
+from socrates.params.lora import Lora
+from socrates.params.model import Model
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Attributes:
+        base: the folder of the model that it starts from.
+        trained: the folder that it writes.
+        curves: the table that it writes.
+        place: this process among all.
+        model, lora, deepspeed, backup: sections of the params.
+    """
+
+    base: Path
+    trained: Path
+    curves: Path
+    place: Place
+    model: Model
+    lora: Lora
+    deepspeed: Deepspeed
+    backup: Backup
+
+    def sections(self, **own: Section) -> dict[str, Section]:
+        """All sections that shape the weights, by name: the job's, and ``own`` of what is learned."""
+        return {"model": self.model, "lora": self.lora, **own, "deepspeed": self.deepspeed}
+
+    def facts(self, sections: dict[str, Section], files: Iterable[Path], code: Iterable[str]) -> Facts:
+        """What a run resumes under, and under nothing else.
+
+        Args:
+            sections: from :meth:`sections`.
+            files: data that shape the weights, besides the base model.
+            code: modules that do.
+        """
+        return of_run(sections, [*files, self.base / "manifest.json"], code)

@@ -1,0 +1,27 @@
+"""Fixtures of several test files: a tiny base model and its adapter, made once, and a working folder with them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders of ``model_folders.make``, which no test may change."""
+    from tests import model_folders  # here, since it imports torch and most tests need none
+
+    folder = tmp_path_factory.mktemp("made")
+    model_folders.make(folder)
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of them, which is the working folder and has a scratch folder of its own."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path / ".scratch"))
+    return tmp_path

@@ -1,0 +1,140 @@
+"""The page in a real browser, with keys alone: everything is reached, seen, done and said, and nothing leaves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests import browser, model_folders, tiny
+from tests.browser import CONTROL, SHIFT, Browser
+
+pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="chromium is not installed")
+
+FOCUSED = "document.activeElement.id || document.activeElement.type || document.activeElement.localName"
+OUTLINE = (
+    "(s => s.outlineStyle !== 'none' && parseFloat(s.outlineWidth))(getComputedStyle(document.activeElement))"
+)
+STATUS = "document.getElementById('status').textContent"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("served")
+    model_folders.make(folder)
+    command, environment = model_folders.cli("serve", "--port", "0", "--json", folder=folder)
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())["url"]
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+@pytest.fixture
+def page(url: str, opened: Browser) -> Iterator[Browser]:
+    opened.open("about:blank")
+    opened.resize(1280)
+    opened.events.clear()
+    opened.open(url)
+    opened.wait("document.querySelectorAll('#example option').length > 1")
+    yield opened
+    told = opened.events
+    faults = [event for event in told if event["method"] == "Runtime.exceptionThrown"]
+    entries = [event["params"]["entry"] for event in told if event["method"] == "Log.entryAdded"]
+    faults += [entry for entry in entries if entry["source"] != "network"]  # a refusal is a 422
+    assert faults == []
+    sent = [e["params"]["request"]["url"] for e in told if e["method"] == "Network.requestWillBeSent"]
+    assert f"{url}/api/model" in sent
+    assert [address for address in sent if not address.startswith((f"{url}/", "data:,"))] == []
+
+
+def tab_to(page: Browser, wanted: str, modifiers: int = 0) -> None:
+    for _ in range(12):
+        if page.run(FOCUSED) == wanted:
+            return
+        page.press("Tab", modifiers)
+    raise AssertionError(f"Tab never reaches {wanted}")
+
+
+def stops(page: Browser) -> list[str]:
+    """What Tab reaches from the top of the page, in order; each must show that it has the focus."""
+    found = []
+    while True:
+        page.press("Tab")
+        if (now := page.run(FOCUSED)) == "body" or now in found:
+            return found
+        found.append(now)
+        assert page.run(OUTLINE) >= 2, f"{now}: nobody sees that it has the focus"
+
+
+def test_tab_reaches_every_control_in_the_order_of_the_page(page: Browser) -> None:
+    assert stops(page) == ["example", "demographics", "scale", "compare", "a", "submit"]
+    names = {node["role"]["value"]: node["name"]["value"] for node in page.tree() if "name" in node}
+    assert names["checkbox"] == "Compare with a second wording"
+    assert names["button"] == "Predict"
+
+
+def test_a_question_is_asked_with_keys_alone_and_its_answer_is_said(page: Browser) -> None:
+    tab_to(page, "demographics")
+    page.type("Age: 30; Gender: Female")
+    tab_to(page, "a")
+    page.type(tiny.SCENARIOS[1])
+    tab_to(page, "submit")
+    page.press(" ")
+    page.wait(f"{STATUS}.startsWith('Answered on the scale 1..7')")
+    assert page.run("document.querySelectorAll('#answer-a .bar').length") == 7
+    said = next(node for node in page.tree() if node["role"]["value"] == "status")
+    live = {entry["name"]: entry["value"]["value"] for entry in said["properties"]}
+    assert live["live"] == "polite"
+    assert "expected answer" in page.run(STATUS).lower()
+    assert page.run(FOCUSED) == "submit"  # an answer does not take the focus away
+
+
+def test_two_wordings_are_compared_with_keys_alone(page: Browser) -> None:
+    tab_to(page, "a")
+    page.type(tiny.SCENARIOS[1])
+    tab_to(page, "compare", SHIFT)
+    page.press(" ")
+    page.press("Tab")
+    page.press("Tab")
+    assert page.run(FOCUSED) == "b"
+    assert page.run("document.getElementById('b').value") == tiny.SCENARIOS[1]
+    page.press("End", CONTROL)
+    page.type(" Think of the town.")
+    page.press("Enter", CONTROL)
+    page.wait(f"{STATUS}.startsWith('The second wording moves')")
+    page.press("Tab")
+    page.press("Enter")
+    page.wait(f"{STATUS}.startsWith('The second wording moves')")
+    assert page.run("document.querySelectorAll('.bar').length") == 14
+
+
+def test_an_example_is_chosen_with_the_arrow_keys(page: Browser) -> None:
+    tab_to(page, "example")
+    page.press("ArrowDown")
+    page.wait(f"{STATUS}.startsWith('Answered on the scale 1..7')")
+    assert page.run("document.getElementById('demographics').value").startswith("Age: 30")
+
+
+def test_a_refusal_is_said_too(page: Browser) -> None:
+    tab_to(page, "a")
+    page.type("Is it warm?")
+    page.press("Enter", CONTROL)
+    page.wait(f"{STATUS}.includes('understood no answer scale')")
+    assert page.run("document.getElementById('status').className") == "wrong"
+
+
+@pytest.mark.parametrize("width", [1280, 500, 320])
+def test_nothing_is_wider_than_the_window(page: Browser, url: str, width: int) -> None:
+    page.resize(width)
+    page.open(f"{url}/#example=2&compare")
+    page.wait(f"{STATUS} === 'The second wording moves the expected answer by 0.00.'")
+    assert page.run("document.querySelectorAll('.bar').length") > 20
+    assert page.run("document.documentElement.scrollWidth") <= width
