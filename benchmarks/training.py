@@ -18,6 +18,7 @@ from benchmarks.attentions import FLEX, VARLEN
 from benchmarks.quantised import twin
 from benchmarks.timing import clock
 from benchmarks.workload import Profile, tokenizer
+from socrates.launch import Place
 from socrates.model.encoding import Encoded
 from socrates.params import load
 from socrates.params.lora import Lora
@@ -106,7 +107,7 @@ def make(
     torch.manual_seed(1)  # the adapter's first weights
     if way in (OURS, OURS_FLEX):
         order = row_order(np.arange(len(data)), data.scenario_of_row, len(data), profile.group, 1)
-        safety = Safety(folder, None, Durability("", keep=1), None, None, 0.0)
+        safety = Safety(Place(0, 1), folder, None, Durability("", keep=1), None, None)
         train = load(Train).model_copy(update={"share_scenario": True})
         cut = Batches(len(data) // micro, micro, 1)
         held_out = order[:micro]

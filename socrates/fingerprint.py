@@ -129,16 +129,17 @@ def difference(a: Facts, b: Facts) -> list[str]:
 def scratch() -> Path:
     """Where checkpoints live: ``SOCRATES_SCRATCH``, or ``.scratch`` in the current folder.
 
-    Under ``dvc exp run --temp`` and ``--queue`` the current folder is a copy that is deleted afterwards, so
-    the copy is left for the checkout it was made from.
+    Under ``dvc exp run --temp`` and ``--queue`` the current folder lies in a copy of the checkout, at
+    ``.dvc/tmp/exps/standalone/<copy>`` or ``.dvc/tmp/exps/<copy>``, that is deleted afterwards; the copy is
+    left for the same folder of the checkout it was made from.
     """
     if named := os.environ.get(SCRATCH_VARIABLE):
         return Path(named)
     here = Path.cwd()
-    for parent in here.parents:
-        inside = here.relative_to(parent).parts  # tmp, exps, <copy>, then the same folders as in the checkout
-        if parent.name == ".dvc" and inside[:2] == ("tmp", "exps") and len(inside) > 2:
-            return parent.parent.joinpath(*inside[3:], ".scratch")
+    for outer in here.parents:
+        if outer.name == ".dvc" and here.relative_to(outer).parts[:2] == ("tmp", "exps"):
+            copy = next(folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir())
+            return outer.parent / here.relative_to(copy) / ".scratch"
     return here / ".scratch"
 
 

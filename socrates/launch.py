@@ -60,7 +60,7 @@ def launch(module: str, *arguments: str) -> Place | None:
 
     Raises:
         TrainingError: a host cannot be reached, or a process failed; its own error stands above in the log.
-        SystemExit: with :data:`~socrates.errors.TERMINATED` after SIGTERM.
+        SystemExit: with :data:`~socrates.errors.TERMINATED` after SIGTERM, here or later.
     """
     import torch
 
@@ -80,7 +80,13 @@ def launch(module: str, *arguments: str) -> Place | None:
         os.environ.update(
             RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port())
         )
+    signal.signal(signal.SIGTERM, _leave)
     return Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+
+
+def _leave(*_: object) -> None:
+    """Answer SIGTERM where nothing is to be saved: before and after training, and in predicting."""
+    raise SystemExit(TERMINATED)
 
 
 def read_hostfile(path: Path) -> dict[str, int]:

@@ -78,6 +78,7 @@ def arm(place: str) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path.cwd()))
-    arm(sys.argv[1])
+    if sys.argv[1]:
+        arm(sys.argv[1])
     sys.argv = sys.argv[2:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -138,13 +138,15 @@ def test_the_first_run_of_all_needs_no_explanation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("inside", "scratch"),
     [("", ".scratch"), ("gsm8k", "gsm8k/.scratch"), (".dvc/tmp/exps/tmpab12", ".scratch"),
-     (".dvc/tmp/exps/tmpab12/gsm8k", "gsm8k/.scratch")],
+     (".dvc/tmp/exps/tmpab12/gsm8k", "gsm8k/.scratch"), (".dvc/tmp/exps/standalone/tmpab12", ".scratch"),
+     (".dvc/tmp/exps/standalone/tmpab12/gsm8k", "gsm8k/.scratch")],
 )  # fmt: skip
 def test_scratch_outlives_the_copies_that_dvc_makes_for_experiments(
     inside: str, scratch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(fp.SCRATCH_VARIABLE, raising=False)
-    (tmp_path / inside).mkdir(parents=True, exist_ok=True)
+    (tmp_path / inside.removesuffix("gsm8k") / ".dvc").mkdir(parents=True, exist_ok=True)
+    (tmp_path / inside).mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / inside)
     assert fp.scratch() == tmp_path / scratch
     monkeypatch.setenv(fp.SCRATCH_VARIABLE, "/data/scratch")

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from socrates.errors import TrainingError
+from socrates.errors import TERMINATED, TrainingError
 from socrates.training import guards
 from socrates.training.guards import LossGuard, Step, Stop, Termination, Watchdog, check_gate
 
@@ -131,3 +131,28 @@ def test_sigterm_is_remembered_and_the_former_handler_comes_back() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert termination.requested
     assert signal.getsignal(signal.SIGTERM) is former
+
+
+NOTICED = """
+import os, signal, time
+from socrates.training.guards import Termination
+with Termination(0.3):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # as a main thread that hangs in a collective
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+"""
+
+
+def test_a_process_that_cannot_answer_sigterm_ends_with_its_status_all_the_same() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", NOTICED], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == TERMINATED
+    assert "error: 0.3 s after SIGTERM" in ended.stderr
+
+
+def test_the_time_left_after_sigterm_stops_short_of_the_end() -> None:
+    with Termination(600) as termination:
+        assert termination.left == float("inf")
+        termination._request(signal.SIGTERM, None)  # not sent: the process would end
+        assert 0 < termination.left <= 600 - guards.LEAVING

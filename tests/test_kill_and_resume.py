@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from socrates.errors import TERMINATED
 from socrates.training import checkpoints
 from socrates.training.durable import Durability
 from socrates.training.guards import LossGuard, Stop
@@ -108,6 +109,17 @@ def test_sigterm_saves_at_once_and_the_next_start_goes_on_exactly(
     assert checkpoints.newest_complete(root) == root / f"checkpoint-{step}"
     assert in_process(tiny_trainer.train, root, out) == 0
     assert_same(out, uninterrupted)
+
+
+@pytest.mark.parametrize(("hang", "newest"), [("store", {5, 6}), ("save", {4})])
+def test_after_sigterm_a_run_ends_with_its_status_whatever_hangs(
+    hang: str, newest: set[int], tmp_path: Path
+) -> None:
+    assert in_process(tiny_trainer.run_until_noticed, tmp_path, hang, 4.0) == TERMINATED
+    (root,) = (tmp_path / "scratch/train").iterdir()
+    found = checkpoints.newest_complete(root)
+    assert found is not None and checkpoints.step_of(found) in newest
+    assert all(checkpoints.problem(path) is None for path in root.glob("checkpoint-*"))
 
 
 def test_a_nan_loss_stops_before_it_is_saved(tmp_path: Path) -> None:

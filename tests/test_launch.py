@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
 from socrates import launch
 from socrates.errors import TERMINATED, TrainingError
+from socrates.params import read_yaml
 from tests import running, tiny
 from tests.test_train_stage import copy, losses, no_dropout, ready, run, without_dropout  # noqa: F401  (fixtures)
 
@@ -106,10 +108,48 @@ def test_two_processes_given_notice_resume_to_the_adapter_of_one(
     assert lines[-1]["event"] == "checkpoint" and lines[-1]["path"] == f"checkpoint-{last}"
     ended = armed(folder, None)
     assert ended.returncode == 0 and "resuming from" in ended.stdout, ended.stderr
-    np.testing.assert_allclose(losses(folder), losses(without_dropout), rtol=2e-3)
-    expected = load_file(without_dropout / "models/adapter/adapter_model.safetensors")
+    assert_same_within_rounding(folder, without_dropout)
+
+
+def assert_same_within_rounding(folder: Path, expected: Path) -> None:
+    np.testing.assert_allclose(losses(folder), losses(expected), rtol=2e-3)
+    adapter = load_file(expected / "models/adapter/adapter_model.safetensors")
     for name, values in load_file(folder / "models/adapter/adapter_model.safetensors").items():
-        np.testing.assert_allclose(values, expected[name], atol=2e-3)
+        np.testing.assert_allclose(values, adapter[name], atol=1e-5, err_msg=name)
+
+
+rng = np.random.default_rng(21)
+
+
+@pytest.mark.parametrize(
+    ("deepspeed", "kills"),
+    [
+        ({}, [f"{rng.integers(1, 6)}:training", "6:writing"]),
+        ({"zero_stage": 3, "offload": True}, [f"{rng.integers(4, 8)}:training"]),
+    ],
+    ids=["ZeRO-2", "ZeRO-3 with offload"],
+)
+def test_two_processes_killed_at_random_end_with_the_adapter_of_one(
+    deepspeed: dict[str, object],
+    kills: list[str],
+    ready: Path,  # noqa: F811
+    without_dropout: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder = no_dropout(copy(ready, tmp_path / "two", group_size=1))
+    raw = read_yaml(folder / "params.yaml")
+    raw["deepspeed"] |= deepspeed
+    YAML().dump(raw, folder / "params.yaml")
+    for place in kills:
+        killed = armed(folder, place)
+        assert killed.returncode == 1 and "Signal 9 (SIGKILL)" in killed.stderr, killed.stderr
+        assert not (folder / "models").joinpath("adapter").exists()
+    ended = armed(folder, None)
+    assert ended.returncode == 0, ended.stderr
+    step = (int(kills[-1].partition(":")[0]) - 1) // 3 * 3
+    assert ("resuming from" in ended.stdout) == (step > 0)
+    assert f"checkpoint-{step}\n" in ended.stdout or step == 0
+    assert_same_within_rounding(folder, without_dropout)
 
 
 def meeting(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
@@ -131,6 +171,13 @@ def test_a_process_that_fails_ends_the_stage_in_one_line(tmp_path: Path) -> None
     assert stage.returncode == 1
     assert told.splitlines()[-1].startswith("error: tests.meeting fail: a process failed (status 1)"), told
     assert {path.name for path in tmp_path.iterdir()} == {"met-0", "met-1"}
+
+
+def test_notice_before_there_is_anything_to_save_has_the_same_status(tmp_path: Path) -> None:
+    stage = meeting(tmp_path, "notice", SOCRATES_PROCESSES="1")
+    told = stage.communicate(timeout=240)[0]
+    assert stage.returncode == TERMINATED, told
+    assert "Traceback" not in told and not list(tmp_path.iterdir())
 
 
 def test_two_machines_of_a_hostfile_work_together(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from peft import LoraConfig, get_peft_model
 from transformers import Qwen2Config, Qwen2ForCausalLM, Trainer, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
+from socrates.launch import Place
+from socrates.params.backup import Backup as BackupParams
 from socrates.training import checkpoints
-from socrates.training.backup import Backup, open_store, resume_point
+from socrates.training.backup import Backup, Store, open_store, resume_point
 from socrates.training.durable import Durability, Durable
 from socrates.training.guards import Step, Termination
+from socrates.training.safety import Limits, kept_safe
 from tests import killing
 
 STEPS = 16
@@ -141,3 +145,26 @@ def train_until_terminated(root: Path, out: Path, at_step: int) -> None:
         trainer.train()
     out.mkdir(parents=True, exist_ok=True)
     (out / "terminated.json").write_text(json.dumps([trainer.terminated, trainer.state.global_step]))
+
+
+def run_until_noticed(folder: Path, hang: str, stop_seconds: float) -> None:
+    """A run with a backup in ``folder / "nas"``, given notice at step 5 while ``hang`` ("store" or "save") never
+    ends; exits as a stage does."""
+    if hang == "store":
+        Store.put = lambda *_: time.sleep(3600)  # type: ignore[method-assign]
+    os.chdir(folder)
+    os.environ["SOCRATES_SCRATCH"] = str(folder / "scratch")
+    params = BackupParams(
+        url=str(folder / "nas"), endpoint_url=None, finish_minutes=1, stop_seconds=stop_seconds
+    )
+    watched = Limits(log_steps=1, keep_checkpoints=2, usd_per_hour=0.0, stall_minutes=None)
+    with kept_safe("train", Place(0, 1), {}, watched, params, STEPS, folder / "log.jsonl") as safety:
+
+        def notice(step: Step) -> None:
+            if step.step == 5:
+                if hang == "save":
+                    checkpoints.seal = lambda *_, **__: time.sleep(3600)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        safety.durability.observers = [notice]
+        safety.train(build(safety.folder, safety.durability, eval_on_start=True), params.finish_minutes)

@@ -66,6 +66,7 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
     Compute is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower.
     """
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers.integrations import is_deepspeed_zero3_enabled
 
     name, options = where(folder)
     dtype = compute_dtype()
@@ -80,7 +81,7 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
     model = AutoModelForCausalLM.from_pretrained(
         name,
         dtype=dtype,
-        device_map={"": device()},
+        device_map=None if is_deepspeed_zero3_enabled() else {"": device()},
         trust_remote_code=False,
         use_safetensors=True,
         **options,

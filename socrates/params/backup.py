@@ -13,4 +13,4 @@ class Backup(Section):
     url: str | None  # any fsspec URL (s3://bucket/folder, /mnt/backup); null: no backup
     endpoint_url: str | None  # for S3-compatible stores
     finish_minutes: Annotated[float, Field(ge=0)]  # waited for the last uploads when training has ended
-    stop_seconds: Annotated[float, Field(ge=0)]  # the same after SIGTERM; a spot machine's notice is 120 s
+    stop_seconds: Annotated[float, Field(ge=0)]  # from SIGTERM to the exit; a spot notice is 120 s

@@ -92,17 +92,20 @@ class Store:
             OSError: a file did not arrive as it was sent.
         """
         remote = self._path(manifest.step)
-        files = {path: manifest.files[path].sha256 for path in sorted(manifest.files)}
-        missing = [
-            path for path in files if not self._arrived(folder / path, f"{remote}/{path}", files[path])
-        ]
-        if missing and self.filesystem.exists(f"{remote}/{MANIFEST}"):
+        digests = {path: file.sha256 for path, file in sorted(manifest.files.items())}
+        there = self._listing(remote)
+        missing = {
+            path: digest
+            for path, digest in digests.items()
+            if not self._arrived(folder / path, f"{remote}/{path}", there.get(path), digest)
+        }
+        if missing and MANIFEST in there:
             self.filesystem.rm_file(f"{remote}/{MANIFEST}")
-        for path in missing:
-            self._put_file(folder / path, f"{remote}/{path}", files[path])
+        self._send(folder, remote, missing)
         digest = sha256(folder / MANIFEST)
-        if not self._arrived(folder / MANIFEST, f"{remote}/{MANIFEST}", digest):
-            self._put_file(folder / MANIFEST, f"{remote}/{MANIFEST}", digest)
+        sealed = there.get(MANIFEST)
+        if missing or not self._arrived(folder / MANIFEST, f"{remote}/{MANIFEST}", sealed, digest):
+            self._send(folder, remote, {MANIFEST: digest})
 
     def read_manifest(self, step: int) -> Manifest:
         """The manifest of a copy. Raises OSError, or ValueError and the like where it is damaged."""
@@ -169,22 +172,31 @@ class Store:
                 folders[step] = folders.get(step, False) or rest == MANIFEST
         return sorted(folders.items())
 
-    def _put_file(self, local: Path, remote: str, expected_sha256: str) -> None:
-        self._make_parent(remote)
-        self.filesystem.put_file(str(local), remote, **({"chunksize": PART} if self._s3 else {}))
-        if not self._arrived(local, remote, expected_sha256):
-            raise OSError(f"{remote}: did not arrive as it was sent")
-
-    def _arrived(self, local: Path, remote: str, expected_sha256: str) -> bool:
-        """Whether ``remote`` holds the bytes with this SHA-256, which are those of ``local``."""
+    def _listing(self, remote: str) -> dict[str, dict[str, Any]]:
+        """What the store says of each file under ``remote``, by relative path; a request or two for all."""
         try:
-            info = self.filesystem.info(remote)
+            found = self.filesystem.find(remote, detail=True)
         except FileNotFoundError:
-            return False
-        if info["size"] != local.stat().st_size:
+            return {}
+        return {path.removeprefix(remote).strip("/"): info for path, info in found.items()}
+
+    def _send(self, folder: Path, remote: str, digests: dict[str, str]) -> None:
+        """Upload files of ``folder``, by relative path with their SHA-256, then verify them all."""
+        for path in digests:
+            self._make_parent(f"{remote}/{path}")
+            options = {"chunksize": PART} if self._s3 else {}
+            self.filesystem.put_file(str(folder / path), f"{remote}/{path}", **options)
+        there = self._listing(remote) if digests else {}
+        for path, digest in digests.items():
+            if not self._arrived(folder / path, f"{remote}/{path}", there.get(path), digest):
+                raise OSError(f"{remote}/{path}: did not arrive as it was sent")
+
+    def _arrived(self, local: Path, remote: str, info: dict[str, Any] | None, expected_sha256: str) -> bool:
+        """Whether ``remote``, of which the store says ``info``, holds the bytes of ``local`` with this SHA-256."""
+        if info is None or info["size"] != local.stat().st_size:
             return False
         etag = str(info.get("ETag", "")).strip('"')
-        if etag and etag in (etag_of(local), etag_of(local, PART)):
+        if etag and etag == etag_of(local, PART if "-" in etag else None):
             # The sender's own bytes may have changed on the disk meanwhile; then the manifest disowns them.
             return sha256(local) == expected_sha256
         digest = hashlib.sha256()

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from socrates.errors import TrainingError
+from socrates.errors import TERMINATED, TrainingError
 
 STALLED = 76  # exit status when the main thread could not be woken from a stall
 WINDOW = 100  # steps behind the running median
 WARM_UP = 20  # steps before the median means anything
 GRACE = 30.0  # seconds the main thread gets to end a stall by itself
+LEAVING = 2.0  # seconds kept, of those after SIGTERM, for saying what is not backed up and ending
 
 
 @dataclass(frozen=True)
@@ -201,19 +202,55 @@ class Watchdog:
 class Termination:
     """Turns SIGTERM, a spot machine's notice, into a request that the training loop answers after its step.
 
-    A second SIGTERM changes nothing: the first is being answered. Enter and leave it in the main thread.
+    ``seconds`` after it the process ends with ``TERMINATED`` in any case, also when the main thread or a store
+    hangs: a thread of its own hears the signal and waits. Whatever is being written then has no name yet, so
+    only whole checkpoints are left. None: no such limit. A second SIGTERM changes nothing. Enter and leave it
+    in the main thread; once a signal has come, leaving does not call the end off.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float | None = None) -> None:
         self.requested = False
+        self._seconds = seconds
+        self._deadline = math.inf
         self._former: Any = None
+        self._former_descriptor = -1
+        self._heard = -1
+
+    @property
+    def left(self) -> float:
+        """Seconds for what is still to be done, short of those that ending takes; infinite before a signal."""
+        return max(self._deadline - time.monotonic() - LEAVING, 0.0)
 
     def __enter__(self) -> Termination:
         self._former = signal.signal(signal.SIGTERM, self._request)
+        reading, self._heard = os.pipe()
+        os.set_blocking(self._heard, False)
+        # Written to where the signal arrives, also while the main thread runs no Python code.
+        self._former_descriptor = signal.set_wakeup_fd(self._heard, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(reading,), name="termination", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._former_descriptor)
+        os.close(self._heard)
         signal.signal(signal.SIGTERM, self._former)
 
     def _request(self, _signal: int, _frame: FrameType | None) -> None:
-        self.requested = True
+        if not self.requested:
+            self.requested = True
+            self._deadline = time.monotonic() + (math.inf if self._seconds is None else self._seconds)
+
+    def _watch(self, reading: int) -> None:
+        with open(reading, "rb", buffering=0) as heard:
+            while (number := heard.read(1)) and number[0] != signal.SIGTERM:
+                pass
+        if not number or self._seconds is None:
+            return
+        time.sleep(self._seconds)
+        print(
+            f"error: {self._seconds:g} s after SIGTERM (backup.stop_seconds) it was not done; left without what "
+            "was being written or sent; the newest checkpoint on this machine is complete",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(TERMINATED)

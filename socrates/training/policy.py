@@ -101,6 +101,7 @@ def improve(
         trainable = run.get_num_trainable_parameters()
         safety.train(run, job.backup.finish_minutes)
     if not job.place.first:
+        run.save_model()  # under ZeRO-3 it gives its share of the weights; only the first process writes
         return None
     about = {
         "steps": cut.steps,

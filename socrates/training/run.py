@@ -90,6 +90,7 @@ def fine_tune(job: Job, data_files: tuple[Path, Path], prompt: Prompt, train: Tr
                 "the same), set train.gradient_checkpointing: true, or lower prompt.max_length"
             ) from None
     if not job.place.first:
+        run.save_model()  # under ZeRO-3 it gives its share of the weights; only the first process writes
         return ""
     last = {key: value for entry in run.state.log_history for key, value in entry.items()}
     about = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from socrates.errors import TERMINATED
+from socrates.errors import TERMINATED, TrainingError
 from socrates.fingerprint import Facts, explain_fresh_start, fingerprint, hold
-from socrates.launch import Place, told_by_first
+from socrates.launch import Place, told_by_first, wait_for_all
 from socrates.params import Section
 from socrates.params.backup import Backup as BackupParams
 from socrates.training.backup import Backup, open_store, resume_point
@@ -51,6 +52,7 @@ class Safety:
     """What a trainer gets to run safely.
 
     Attributes:
+        place: of this process.
         folder: where checkpoints lie.
         resume: the checkpoint to go on from, or None.
         durability: for :class:`socrates.training.durable.Durable`.
@@ -58,25 +60,32 @@ class Safety:
         backup: None without a store, and on other processes.
     """
 
+    place: Place
     folder: Path
     resume: Path | None
     durability: Durability
     log: RunLog | None
     backup: Backup | None
-    stop_seconds: float
 
     def train(self, trainer: Durable, finish_minutes: float) -> None:
-        """Train from where the run resumes, wait for the backlog of the backup, and leave with the exit
-        status of a spot notice if there was one.
+        """Train from where the run resumes and wait for the backlog of the backup.
 
         Raises:
             TrainingError: with the checkpoints that are not backed up.
+            SystemExit: with :data:`~socrates.errors.TERMINATED` after SIGTERM, backed up or not.
         """
         trainer.train(resume_from_checkpoint=None if self.resume is None else str(self.resume))
-        if self.backup is not None:
-            self.backup.drain(self.stop_seconds if trainer.terminated else finish_minutes * 60)
-        if trainer.terminated:
+        termination = self.durability.termination
+        if trainer.terminated and termination is not None:
+            try:
+                if self.backup is not None:
+                    self.backup.drain(termination.left)
+            except TrainingError as error:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+            wait_for_all(self.place)  # a launcher kills the first process soon after another has ended
             raise SystemExit(TERMINATED)
+        if self.backup is not None:
+            self.backup.drain(finish_minutes * 60)
         if self.log is not None:
             self.log.write("end", step=trainer.state.global_step)
 
@@ -152,7 +161,7 @@ def kept_safe(
             fingerprint=mark,
             keep=limits.keep_checkpoints,
             loss_guard=LossGuard(limits.spike_multiple, limits.spike_steps),
-            termination=stack.enter_context(Termination()),
+            termination=stack.enter_context(Termination(params.stop_seconds)),
             watchdog=watchdog,
             gate_step=limits.gate_step,
             gate_improvement=limits.gate_improvement,
@@ -160,7 +169,7 @@ def kept_safe(
             on_checkpoint=on_checkpoint,
         )
         try:
-            yield Safety(folder, resume, durability, log, backup, params.stop_seconds)
+            yield Safety(place, folder, resume, durability, log, backup)
         except Stop as stop:
             if log is not None:
                 log.write("stop", reason=str(stop))

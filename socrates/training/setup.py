@@ -25,11 +25,14 @@ def deepspeed_config(params: Deepspeed) -> dict[str, Any]:
     """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments.
 
     On a CPU, DeepSpeed would compile a kernel of its own for sums over processes when it first starts,
-    half a minute for what gloo does too: it is told that no such kernel can be had here.
+    half a minute for what gloo does too, under a lock file that a killed process leaves behind and every later start
+    waits for: it is told that no such kernel can be had here.
     """
     if not torch.cuda.is_available():
         deepspeed.ops.__compatible_ops__ = {}
     zero: dict[str, Any] = {"stage": params.zero_stage}
+    if params.zero_stage == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True  # else only shards are saved
     if params.offload:
         zero["offload_optimizer"] = {"device": "cpu"}
         if params.zero_stage == 3:

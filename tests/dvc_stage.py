@@ -1,0 +1,36 @@
+"""A stage that counts, checkpoints as training does, and dies at ``SOCRATES_TEST_KILL``: no torch, so that DVC's ways
+of running it can be tried cheaply. Prints where it starts from; writes ``out.txt``."""
+
+import os
+import signal
+from pathlib import Path
+
+from socrates.fingerprint import fingerprint, hold
+from socrates.training import checkpoints
+
+STEPS = 6
+FACTS = {"params.steps": STEPS}
+
+
+def main() -> None:
+    with hold("count", FACTS) as folder:
+        checkpoints.sweep(folder)
+        newest = checkpoints.newest_complete(folder)
+        start = 0 if newest is None else int((newest / "count").read_text())
+        with Path(os.environ["SOCRATES_TEST_STARTS"]).open("a") as starts:
+            starts.write(f"{start}\n")
+        for step in range(start + 1, STEPS + 1):
+            staged = folder / checkpoints.STAGING / checkpoints.name(step)
+            staged.mkdir(parents=True)
+            (staged / "count").write_text(str(step))
+            checkpoints.seal(staged, fingerprint=fingerprint(FACTS))
+            checkpoints.commit(staged, folder)
+            if os.environ["SOCRATES_TEST_KILL"] == str(step):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if os.environ["SOCRATES_TEST_KILL"] == f"{step}:all":
+                os.killpg(0, signal.SIGKILL)  # DVC too, as when the machine dies
+    Path("out.txt").write_text(str(STEPS))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""A stage that died inside an experiment of DVC goes on in the next one, whatever way DVC runs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+from tests.test_train_stage import ready  # noqa: F401  (a fixture)
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
+
+COUNTING = """
+stages:
+  count:
+    cmd: python -m tests.dvc_stage
+    deps: [in.txt]
+    outs: [out.txt]
+"""
+TRAINING = """
+stages:
+  train:
+    cmd: python "$SOCRATES_TEST_CODE/tests/killing.py" "$SOCRATES_TEST_KILL" stages.train
+    params: [model, prompt, lora, train, grpo, reward, deepspeed, backup]
+    deps: [data/splits, models/base]
+    outs:
+      - models/adapter
+      - metrics/train.csv:
+          cache: false
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def starts(project: Path) -> Path:
+    return project.parent / "starts"
+
+
+@pytest.fixture
+def call(project: Path, starts: Path) -> Call:
+    """Runs a command in the project; with ``kill`` the stage dies there, and with ``:all`` all of its session."""
+
+    def run(command: str, kill: str = "") -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(tiny.ROOT),
+            "OMP_NUM_THREADS": "1",
+            "SOCRATES_PROCESSES": "1",
+            "SOCRATES_TEST_CODE": str(tiny.ROOT),
+            "SOCRATES_TEST_KILL": kill,
+            "SOCRATES_TEST_STARTS": str(starts),
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(project.parent / "site"),
+        }
+        for role in ("AUTHOR", "COMMITTER"):
+            environment |= {f"GIT_{role}_NAME": "test", f"GIT_{role}_EMAIL": "test@example.org"}
+        environment.pop("SOCRATES_SCRATCH", None)
+        return subprocess.run(
+            command.split(),
+            cwd=project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+            start_new_session=True,
+        )
+
+    return run
+
+
+def commit(project: Path, call: Call, pipeline: str) -> None:
+    """Make the project a repository in which nothing has run yet."""
+    (project / "dvc.yaml").write_text(pipeline)
+    (project / ".gitignore").write_text(".scratch/\nruns/\n/out.txt\n/models/adapter\n")
+    for command in ("git init -q", "dvc init -q", "git add -A", "git commit -qm ready"):
+        ended = call(command)
+        assert ended.returncode == 0, ended.stderr
+
+
+def by_the_worker(call: Call, kill: str) -> None:
+    """One experiment through the queue's worker, which runs in the background; returns when it has ended."""
+    assert call("dvc queue start", kill).returncode == 0
+    deadline = time.monotonic() + 120
+    while any(state in (status := call("dvc queue status").stdout) for state in ("Queued", "Running")):
+        assert time.monotonic() < deadline, status
+
+
+@pytest.mark.parametrize(
+    ("command", "kills"),
+    [
+        ("dvc repro", ["2", "4:all"]),
+        ("dvc exp run", ["2", "4:all"]),
+        ("dvc exp run --temp", ["2", "4:all"]),
+        ("dvc exp run --run-all", ["2"]),
+        ("dvc queue start", ["2"]),
+    ],
+)
+def test_the_next_run_goes_on_however_dvc_runs_the_stage(
+    command: str, kills: list[str], project: Path, call: Call, starts: Path
+) -> None:
+    (project / "in.txt").write_text("1\n")
+    commit(project, call, COUNTING)
+    for kill in [*kills, ""]:
+        if command in ("dvc exp run --run-all", "dvc queue start"):
+            assert call("dvc exp run --queue").returncode == 0
+        if command == "dvc queue start":
+            by_the_worker(call, kill)
+        else:
+            ended = call(command, kill)
+            assert kill.endswith(":all") or ("exited with -9" in ended.stdout + ended.stderr) == bool(kill)
+    assert starts.read_text().split() == ["0", *(kill.removesuffix(":all") for kill in kills)]
+
+
+def test_a_training_killed_in_a_copy_goes_on_in_the_next_one(
+    project: Path,
+    call: Call,
+    ready: Path,  # noqa: F811
+) -> None:
+    shutil.copytree(ready, project, dirs_exist_ok=True)
+    (project / "metrics").mkdir()
+    commit(project, call, TRAINING)
+    assert "exited with -9" in call("dvc exp run --temp", "6:committed").stderr
+    ended = call("dvc exp run --temp")
+    assert ended.returncode == 0, ended.stderr
+    assert f"resuming from {project}/.scratch/train/" in ended.stdout
+    assert not list(project.glob("tmp*"))
