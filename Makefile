@@ -33,8 +33,8 @@ gsm8k: env  ## run the second pipeline: word problems in, a model that was rewar
 watch: env  ## a live view of a running training, from another shell
 	python -m socrates.training.watch
 
-test: env-dev  ## run the tests
-	python -m pytest
+test: env-dev  ## run the tests, one worker a core
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 check: env-dev  ## lint and types
 	ruff check .
