@@ -145,6 +145,19 @@ def _on_hosts(hostfile: Path, node_rank: str | None) -> list[str]:
     return [*command, "--no_ssh", f"--node_rank={node_rank}", f"--master_addr={first}", "--module"]
 
 
+def part() -> None:
+    """End the meeting of a stage's processes, once all are here.
+
+    A process that leaves early takes its communication threads down with it, now and then with an abort, upon
+    which the launcher ends the others: the first one perhaps while it writes the outputs.
+    """
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def meet(place: Place) -> None:
     """Let the processes of a stage that has no trainer find each other, each with its own GPU if there are any."""
     import torch

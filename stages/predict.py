@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from socrates.errors import SocratesError, run
-from socrates.launch import launch
+from socrates.launch import launch, part
 from socrates.params import load
 from socrates.params.model import Model
 from socrates.params.predict import Predict
@@ -44,6 +44,7 @@ def main() -> None:
     )
     if place.first:
         print(f"predict {predictor}: {summary}")
+    part()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from socrates.errors import run
-from socrates.launch import launch
+from socrates.launch import launch, part
 from socrates.params import load
 from socrates.params.backup import Backup
 from socrates.params.deepspeed import Deepspeed
@@ -47,6 +47,7 @@ def main() -> None:
     if place.first:
         print(table(pl.read_csv(CURVES, infer_schema_length=None)))
         print(f"train: {summary}")
+    part()
 
 
 if __name__ == "__main__":

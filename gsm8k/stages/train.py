@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gsm8k.stages import load
 from socrates.errors import run
-from socrates.launch import launch
+from socrates.launch import launch, part
 from socrates.params.backup import Backup
 from socrates.params.deepspeed import Deepspeed
 from socrates.params.grpo import Grpo
@@ -35,6 +35,7 @@ def main() -> None:
     summary = reinforce(job, TRAIN, load(Grpo), load(Rewards))
     if place.first:
         print(f"train: {summary}")
+    part()
 
 
 if __name__ == "__main__":
