@@ -1,6 +1,7 @@
 """The real train stage on a two-layer model: files, resume, processes, refusals."""
 
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -168,6 +169,22 @@ def training_step(*_, **__):
 Trainer.training_step = training_step
 run(main)
 """
+
+
+def test_rows_that_are_all_too_long_are_refused_with_the_limit_and_the_shortest(
+    ready: Path, tmp_path: Path
+) -> None:
+    folder = copy(ready, tmp_path / "run")
+    raw = read_yaml(folder / "params.yaml")
+    raw["prompt"]["max_length"] = 64
+    YAML().dump(raw, folder / "params.yaml")
+    result = run(folder, "-m", "stages.train")
+    assert result.returncode == 1
+    assert re.fullmatch(
+        r"error: prompt.max_length: all [\d,]+ training rows are longer than 64 tokens, the shortest has \d+; raise it",
+        result.stderr.splitlines()[-1],
+    )
+    assert not (folder / "models/adapter").exists()
 
 
 def test_running_out_of_memory_names_the_setting_to_change(ready: Path, tmp_path: Path) -> None:

@@ -62,6 +62,15 @@ def fine_tune(job: Job, data_files: tuple[Path, Path], prompt: Prompt, train: Tr
     fits = data.lengths() <= prompt.max_length
     rows = np.flatnonzero(fits[:train_rows])
     held_out = train_rows + np.flatnonzero(fits[train_rows:])
+    for name, kept, lengths in (
+        ("training", rows, data.lengths()[:train_rows]),
+        ("validation", held_out, data.lengths()[train_rows:]),
+    ):
+        if not len(kept):
+            raise TrainingError(
+                f"prompt.max_length: all {len(lengths):,} {name} rows are longer than {prompt.max_length} tokens, the "
+                f"shortest has {lengths.min():,}; raise it"
+            )
     cut = batches(train, len(rows), job.place.processes)
     group = train.group_size if train.share_scenario else 1
     order = row_order(rows, data.scenario_of_row, cut.steps * train.global_batch, group, train.seed)
