@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -261,6 +262,13 @@ def test_help_imports_nothing_heavy() -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'polars', 'numpy', 'fastapi', 'pydantic')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, check=False).returncode == 0
+
+
+def test_the_checkouts_own_model_says_that_it_learned_from_a_made_world(here: Path) -> None:
+    note = "The model learned from a made world"
+    assert not any(said.startswith(note) for said in run_json("--example", "1")["notes"])
+    shutil.copy(tiny.ROOT / "params.yaml", here / "params.yaml")
+    assert run_json("--example", "1")["notes"][0].startswith(note)
 
 
 def test_an_answer_of_the_built_in_model_imports_what_it_needs_alone(here: Path) -> None:

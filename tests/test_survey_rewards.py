@@ -103,7 +103,7 @@ def test_a_group_that_copies_the_people_fits_better_than_one_that_says_the_mode(
     # Closeness alone has it the other way round: the median is nearest to people on average.
     median = sorted(people)[len(people) // 2]
     mean = [np.mean([closeness(a, b, SEVEN) for a in group for b in people]) for group in (people, [median])]
-    assert mean[1] >= mean[0]
+    assert mean[1] > mean[0] - 1e-12
 
 
 def test_no_distribution_of_answers_earns_more_than_the_people_s_own() -> None:

@@ -16,6 +16,7 @@ from socrates.commands.options import (
     Json,
     Precision,
     Revision,
+    cautions,
     found,
 )
 
@@ -92,24 +93,13 @@ def experiment(
         known,
         planned.vocabulary(located.training_table) if located.training_table else frozenset(),
         str(model),
-        (*located.notes, *_synthetic(adapter, rev)),
+        (*located.notes, *cautions(adapter, rev)),
     )
     written = page.write(result, folder)
     if as_json:
         typer.echo(json_text({**page.summary(result), "files": [str(path) for path in written]}), nl=False)
     else:
         _print(result, written)
-
-
-def _synthetic(adapter: str, rev: str | None) -> tuple[str, ...]:
-    """The caution that the checkout's own model learned from made answers, if it did."""
-    from socrates.params import PATH, load
-    from socrates.params.data import Data
-
-    own = adapter in (ADAPTER, NO_ADAPTER) and rev is None and PATH.exists()
-    if not own or load(Data).source != "synthetic":
-        return ()
-    return ("The model learned from a made world (data.source synthetic): nothing here is about people.",)
 
 
 def _print(result: Result, written: list[Path]) -> None:

@@ -32,3 +32,14 @@ def found(base: Path, adapter: str, revision: str | None) -> tuple[Located, Seen
 
     located = locate(base, None if adapter == NO_ADAPTER else adapter, revision)
     return located, seen(located.training_table) if located.training_table else None
+
+
+def cautions(adapter: str, revision: str | None) -> tuple[str, ...]:
+    """That the checkout's own model learned from made answers, if it did."""
+    from socrates.params import PATH, load
+    from socrates.params.data import Data
+
+    own = adapter in (ADAPTER, NO_ADAPTER) and revision is None and PATH.exists()
+    if not own or load(Data).source != "synthetic":
+        return ()
+    return ("The model learned from a made world (data.source synthetic): nothing here is about people.",)

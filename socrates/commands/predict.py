@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from socrates.commands.options import ADAPTER, BASE, Adapter, Base, Json, Precision, Revision, found
+from socrates.commands.options import (
+    ADAPTER,
+    BASE,
+    Adapter,
+    Base,
+    Json,
+    Precision,
+    Revision,
+    cautions,
+    found,
+)
 
 if TYPE_CHECKING:
     from socrates.use.asking import OpenModel
@@ -72,7 +82,8 @@ def predict(
     models = {"adapter" if located.adapter else "base": located}
     if compare_base:
         models["base"] = located.alone()
-    how = _How(models, known, scale, sample, seed, precision, backend, as_json)
+    notes = cautions(adapter, rev)
+    how = _How(models, known, notes, scale, sample, seed, precision, backend, as_json)
     if input is not None and output is not None:
         _file(input, output, how)
         return
@@ -87,6 +98,7 @@ class _How:
 
     models: dict[str, Located]
     known: Seen | None
+    cautions: tuple[str, ...]
     scale: str | None
     samples: int
     seed: int
@@ -138,7 +150,7 @@ def _one(demographics: str, scenario: str, how: _How) -> None:
         names.append(str(model))
     first = next(iter(answers.values()))
     draws = first.draw(how.samples, how.seed)
-    notes = [*next(iter(how.models.values())).notes, *question.notes, *first.doubts]
+    notes = [*how.cautions, *next(iter(how.models.values())).notes, *question.notes, *first.doubts]
     if known is None:
         notes.append("what training had seen is not at hand: nothing was compared with its range")
     if how.as_json:
@@ -191,6 +203,7 @@ def _file(source: Path, output: Path, how: _How) -> None:
         batch, opened, output, how.samples, how.seed, lambda parts: tqdm(parts, desc="predict", unit="part")
     )
     counts["models"] = [str(model) for model in opened.values()]
+    counts["notes"] = list(how.cautions)
     if how.as_json:
         print(json_text(counts), end="")
         return
@@ -202,3 +215,5 @@ def _file(source: Path, output: Path, how: _How) -> None:
         f"with notes: {counts['with_notes']:,}; format validity "
         + ", ".join(f"{name} {100 * value:.1f} %" for name, value in counts["format_validity"].items())
     )
+    for note in how.cautions:
+        print(f"note: {note}")
