@@ -4,6 +4,7 @@ Reads:   params ``evaluate``; data/predictions/{base,adapter}/predictions.parque
          such files) and manifest.json;
          data/splits/train.parquet (for the training-study average); data/raw/truth.parquet if there is one
 Writes:  metrics/evaluate.json       every figure with its interval, one scalar per key
+         metrics/headline.json       the few of them that DVC's tables show
          metrics/tables/*.csv        by cell, study, condition effect, group; distributions of a few cells
 Command: python -m stages.evaluate
 """
@@ -17,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from socrates import errors, files
 from socrates.errors import DataError
 from socrates.evaluation.evaluate import evaluate
+from socrates.evaluation.headline import headline
 from socrates.params import load
 from socrates.params.evaluate import Evaluate
 from socrates.survey import tables
@@ -49,6 +51,7 @@ def main() -> None:
         for name, table in result.tables.items():
             files.write_table(folder / f"{name}.csv", table)
     files.write_json(METRICS / "evaluate.json", result.metrics)
+    files.write_json(METRICS / "headline.json", headline(result.metrics))
     print(result.summary)
 
 

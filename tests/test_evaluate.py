@@ -16,8 +16,10 @@ from socrates.errors import DataError
 from socrates.evaluation import compare, effects, groups, individual, predictors, scores
 from socrates.evaluation.cells import Predictor, Survey, check_same, read_predictions
 from socrates.evaluation.evaluate import Evaluation, evaluate
+from socrates.evaluation.headline import KEYS
 from socrates.evaluation.registry import METRICS, PREDICTORS, metric
 from socrates.files import json_text, write_json, write_table
+from socrates.params import flat
 from socrates.params.evaluate import Evaluate
 from socrates.reporting.page import HEADLINE
 from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
@@ -497,6 +499,9 @@ def test_the_stage_writes_its_files_and_prints_one_line(
         < metrics["adapter"]["wasserstein"]
         < metrics["adapter"]["wasserstein_high"]
     )
+    headline = json.loads(Path("metrics/headline.json").read_text())
+    everything = dict(flat(metrics))
+    assert headline == {key: everything[key] for key in KEYS}  # each is there, and the same
     assert {path.stem for path in Path("metrics/tables").iterdir()} == {
         "cells", "cell_scores", "studies", "distributions", "reliability", "effects", "groups", "group_gaps",
         "seed_convention",

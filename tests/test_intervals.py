@@ -31,6 +31,13 @@ def test_without_draws_a_mean_has_students_t() -> None:
     assert found.p == pytest.approx(expected.pvalue)
 
 
+def test_two_or_three_studies_are_not_resampled() -> None:
+    for n in (2, 3):
+        x = rng().normal(0.3, size=n)
+        again = x[:, None] + rng(1).normal(0, 0.02, (n, 200))
+        assert interval(mean_of(x, again), 300, rng()) == interval(mean_of(x), 0, rng())
+
+
 def test_intervals_cover_about_as_often_as_they_say() -> None:
     draw, covered = rng(), 0
     for _ in range(300):

@@ -11,16 +11,21 @@ from pathlib import Path
 import pytest
 
 from socrates.errors import DataError
+from socrates.evaluation.headline import headline
 from socrates.evaluation.paper_baseline import TAG, tag_paper
 
 PIPELINE = """
 stages:
   evaluate:
     cmd: "true"
-    metrics:
+    outs:
     - metrics/evaluate.json:
         cache: false
+    metrics:
+    - metrics/headline.json:
+        cache: false
 """
+METRICS = ["metrics/evaluate.json", "metrics/headline.json"]
 PAPER = {
     "source": {"citation": "a paper", "table": "its second"},
     "adapter": {"wasserstein": 0.151},
@@ -43,6 +48,7 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "dvc.yaml").write_text(PIPELINE)
     (folder / "metrics/paper.json").write_text(json.dumps(PAPER))
     (folder / "metrics/evaluate.json").write_text(json.dumps(RUN))
+    (folder / "metrics/headline.json").write_text(json.dumps(headline(RUN)))
     return folder
 
 
@@ -64,7 +70,7 @@ def test_dvc_shows_the_run_against_the_paper(repo: Path) -> None:
     shown = subprocess.run(
         ["dvc", "metrics", "diff", TAG, "--json"], cwd=repo, capture_output=True, text=True, check=True
     )
-    difference = json.loads(shown.stdout)["metrics/evaluate.json"]
+    difference = json.loads(shown.stdout)["metrics/headline.json"]
     assert difference["adapter.wasserstein"]["old"] == 0.151
     assert difference["adapter.wasserstein"]["new"] == 0.171
     assert difference["adapter.wasserstein"]["diff"] == pytest.approx(0.02)
@@ -83,7 +89,10 @@ def test_work_tree_index_and_branch_stay_as_they_are(repo: Path) -> None:
     after = [git(repo, *show.split()) for show in ("status --porcelain", "rev-parse HEAD", "branch --all")]
     assert after == before
     assert (repo / "metrics/evaluate.json").read_text() == "{}"
-    assert git(repo, "diff", "--name-only", "HEAD", TAG) == "metrics/evaluate.json"
+    assert git(repo, "diff", "--name-only", "HEAD", TAG).split() == METRICS
+    assert (
+        json.loads(git(repo, "show", f"{TAG}:metrics/evaluate.json"))["uniform"]["drawn"]["accuracy"] == 0.612
+    )
     assert "its second" in git(repo, "log", "-1", "--format=%B", TAG)
 
 
@@ -103,7 +112,7 @@ def test_a_pipeline_in_a_folder_of_the_repository_gets_its_own_file_replaced(rep
     (inner / "metrics/evaluate.json").write_text("{}")
     commit_all(repo)
     tag_paper(inner)
-    assert git(repo, "diff", "--name-only", "HEAD", TAG) == "inner/metrics/evaluate.json"
+    assert git(repo, "diff", "--name-only", "HEAD", TAG).split() == [f"inner/{path}" for path in METRICS]
 
 
 @pytest.mark.parametrize("content", [None, "{", "[1]", '{"adapter": 0.151}'])

@@ -23,12 +23,12 @@ import pytest
 
 from socrates.errors import DataError
 from socrates.evaluation.evaluate import evaluate
-from socrates.params import read_yaml
+from socrates.params import flat, read_yaml
 from socrates.params.evaluate import Evaluate
 from socrates.reporting import figures
 from socrates.reporting.cautions import cautions
 from socrates.reporting.page import content, markdown_cell, number, render_html, render_markdown
-from socrates.reporting.read import Report, flatten, read_report
+from socrates.reporting.read import Report, read_report
 from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
 from stages import report as stage
 
@@ -387,7 +387,7 @@ def test_numbers_and_table_text() -> None:
         "24",
     ]
     assert markdown_cell("a|b\n<i>") == "a\\|b &lt;i>"
-    assert flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
+    assert dict(flat({"a": {"b": {"c": 1}}, "d": 2})) == {"a.b.c": 1, "d": 2}
 
 
 def test_plot_templates_are_json_and_name_columns_that_evaluate_writes(project: Path) -> None:
@@ -404,7 +404,7 @@ def test_plot_templates_are_json_and_name_columns_that_evaluate_writes(project: 
 
 
 def test_parameters_are_all_in_both(html: str, report: Report) -> None:
-    keys = flatten(read_yaml(ROOT / "params.yaml"))
+    keys = dict(flat(read_yaml(ROOT / "params.yaml")))
     markdown = render_markdown(report)
     assert all(f"| {key} |" in markdown for key in keys)
     assert all(f"<td>{key.partition('.')[2]}</td>" in html for key in keys)

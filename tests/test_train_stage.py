@@ -91,6 +91,8 @@ def test_the_adapter_folder_is_complete_and_loads(done: Path) -> None:
     expected = {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "training.json"}
     assert expected <= names
     assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in names)
+    settings = json.loads((done / "models/adapter/tokenizer_config.json").read_text())
+    assert not {"is_local", "local_files_only"} & set(settings)  # the second says whether the hub was off
     record = json.loads((done / "models/adapter/training.json").read_text())
     assert record["steps"] == STEPS and record["rows"] == 8 * STEPS and record["loss"] > 0
     model = parse(read_yaml(done / "params.yaml"))["model"]

@@ -23,6 +23,7 @@ TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 BOOTSTRAP_TAIL = 0.02  # outside a bootstrap-t on either side, see interval()
 STILL = 1e-12  # below it a standard error is rounding noise
 ALL_SUBSETS = 12  # studies up to which every subset is taken, and not a sample of them
+FEWEST = 4  # studies for a bootstrap: two or three drawn with replacement are seldom different ones
 PART = 4_000_000  # numbers held at a time while resampling
 
 
@@ -124,7 +125,7 @@ def interval(figure: Pooled, draws: int, rng: np.random.Generator) -> Interval:
     resample is farther from any prediction than the sample was: t is taken from the resamples' centre.
 
     Args:
-        draws: resamples; 0 uses Student's t alone.
+        draws: resamples; with 0, or with fewer than ``FEWEST`` studies, Student's t is used alone.
     """
     n = len(figure.sums)
     if n == 0:
@@ -142,7 +143,7 @@ def interval(figure: Pooled, draws: int, rng: np.random.Generator) -> Interval:
     centre = float(figure.forward(np.array(value)))
     lower, upper = stats.t.ppf(TAILS, n - 1)
     p = float(2 * stats.t.sf(abs(centre) / error, n - 1))
-    if draws:
+    if draws and n >= FEWEST:
         t = _studentised(figure, draws, rng)
         if len(t):
             lower = np.minimum(lower, np.quantile(t, BOOTSTRAP_TAIL))

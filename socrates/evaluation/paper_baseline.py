@@ -1,7 +1,8 @@
 """The paper as a Git revision: ``make paper-baseline``, then ``dvc metrics diff paper-baseline``.
 
 Reads metrics/paper.json, the published figures under the keys of metrics/evaluate.json. Writes a commit
-that is HEAD with those figures as its metrics/evaluate.json, and the local tag ``paper-baseline`` on it.
+that is HEAD with those figures as its metrics/evaluate.json, and their headline beside it, and the local
+tag ``paper-baseline`` on it.
 The commit is on no branch; work tree, index and HEAD are not touched. The same HEAD and figures give
 the same commit, and running it again moves the tag.
 Run:  python -m socrates.evaluation.paper_baseline
@@ -15,10 +16,12 @@ import tempfile
 from pathlib import Path
 
 from socrates.errors import DataError, run
+from socrates.evaluation.headline import headline
 from socrates.files import json_text, read_json
 
 PAPER = Path("metrics/paper.json")
 METRICS = Path("metrics/evaluate.json")
+HEADLINE = Path("metrics/headline.json")
 TAG = "paper-baseline"
 SOURCE = "source"  # where the figures come from: said in the commit's message, not a metric
 
@@ -35,12 +38,13 @@ def tag_paper(folder: Path = Path()) -> str:
         raise DataError(f"{folder}: not the work tree of a Git repository")
     prefix = _git(folder, "rev-parse", "--show-prefix")
     head_date = _git(folder, "show", "--no-patch", "--format=%cI", "HEAD")
-    blob = _git(folder, "hash-object", "-w", "--stdin", text=json_text(figures))
     with tempfile.TemporaryDirectory() as scratch:
         index = {"GIT_INDEX_FILE": str(Path(scratch, "index"))}
         _git(folder, "read-tree", "HEAD", env=index)
-        entry = f"100644,{blob},{prefix}{METRICS.as_posix()}"
-        _git(folder, "update-index", "--add", "--cacheinfo", entry, env=index)
+        for path, content in ((METRICS, figures), (HEADLINE, headline(figures))):
+            blob = _git(folder, "hash-object", "-w", "--stdin", text=json_text(content))
+            entry = f"100644,{blob},{prefix}{path.as_posix()}"
+            _git(folder, "update-index", "--add", "--cacheinfo", entry, env=index)
         tree = _git(folder, "write-tree", env=index)
     # A fixed signature: no user.name is needed, and the commit depends on its content alone.
     signature = {

@@ -18,8 +18,9 @@ from ruamel.yaml import YAML
 
 from socrates.evaluation.registry import METRICS
 from socrates.files import atomic_folder
+from socrates.params import flat
 from socrates.reporting.page import Picture, content, templates
-from socrates.reporting.read import Report, flatten
+from socrates.reporting.read import Report
 from socrates.survey.prompts import prompt
 from socrates.training.hardware import CPU_WATTS_PER_CORE, recognise
 from socrates.training.runlog import Line, read_lines
@@ -128,7 +129,7 @@ def render_card(report: Report, found: dict[str, Any], lines: Iterable[Line], ch
             "front_matter": _yaml(front_matter(report, used, choices)),
             "choices": choices,
             "usage": used,
-            "trained": {name: flatten(part) for name, part in params.items() if isinstance(part, dict)},
+            "trained": {name: dict(flat(part)) for name, part in params.items() if isinstance(part, dict)},
             "parts": report.splits.get("splits", {}),
             "split": report.splits.get("split", {}),
             "plots": [name for name in sorted(plots(found)) if SHOWN.search(name)],

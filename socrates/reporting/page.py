@@ -11,9 +11,10 @@ import polars as pl
 from jinja2 import Environment
 
 from socrates.evaluation.registry import DIFFERENCES, METRICS, MODELS, PREDICTORS
+from socrates.params import flat
 from socrates.reporting import figures
 from socrates.reporting.cautions import cautions, comparable
-from socrates.reporting.read import Estimate, Report, Scores, flatten
+from socrates.reporting.read import Estimate, Report, Scores
 from socrates.survey.tables import CELL
 from socrates.templates import environment
 
@@ -164,7 +165,7 @@ def content(report: Report) -> dict[str, Any]:
         "rules": _rules(report),
         "seed": dict(report.tables["seed_convention"].select("predictor", "seed_wasserstein").iter_rows()),
         "metrics": _metrics(report, present),
-        "params": {name: flatten(part) for name, part in report.params.items() if isinstance(part, dict)},
+        "params": {name: dict(flat(part)) for name, part in report.params.items() if isinstance(part, dict)},
         "provenance": _provenance(report),
     }
 

@@ -13,7 +13,7 @@ import polars as pl
 from socrates.errors import DataError
 from socrates.evaluation.registry import MODELS
 from socrates.files import read_json
-from socrates.params import read_yaml
+from socrates.params import flat, read_yaml
 from socrates.survey import tables as survey_tables
 from socrates.survey.tables import CELL
 from socrates.training.runlog import curves, read_lines
@@ -179,21 +179,10 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
         }
     for path in sorted(folder.glob("*.json")):
         with contextlib.suppress(DataError):  # a record torn by a crash is no reason to have no report
-            found = flatten(read_json(path))
+            found = dict(flat(read_json(path)))
             records[path.stem] = {k: v for k, v in found.items() if not isinstance(v, list)}
     return records
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def _parts(tree: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {part: flatten(inner) for part, inner in tree.items() if isinstance(inner, Mapping)}
+    return {part: dict(flat(inner)) for part, inner in tree.items() if isinstance(inner, Mapping)}

@@ -78,6 +78,11 @@ def save_weights(trainer: Trainer, folder: Path) -> None:
         config = read_json(path)
         config["target_modules"] = sorted(config["target_modules"])  # PEFT writes a set
         path.write_text(json_text(config))
+    path = folder / "tokenizer_config.json"
+    config = read_json(path)
+    for name in ("is_local", "local_files_only"):  # where it was loaded from, and HF_HUB_OFFLINE
+        config.pop(name, None)
+    path.write_text(json_text(config))
 
 
 def leave(

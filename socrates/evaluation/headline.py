@@ -1,0 +1,49 @@
+"""The few figures that are compared first, out of the hundreds of metrics/evaluate.json.
+
+DVC's tables have a column or a row for each key of a metrics file. metrics/headline.json is the one that
+``dvc exp show`` and ``dvc metrics diff`` read, so that a reviewer sees what decides; its keys are the dotted keys of
+metrics/evaluate.json, which keeps every figure with its interval.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from socrates.evaluation.registry import MODELS
+from socrates.params import flat
+
+W = ("wasserstein", "wasserstein_low", "wasserstein_high")
+OF_A_MODEL = (
+    *W,
+    "stated.wasserstein",
+    "drawn.accuracy",
+    "accuracy_median",
+    "exact_match",
+    "within_one",
+    "mae",
+    "rmse",
+    "pearson",
+    "entropy_ratio",
+    "effects.r",
+    "format_validity",
+)
+KEYS = tuple(
+    f"{part}.{key}"
+    for part, keys in {
+        **dict.fromkeys(MODELS, OF_A_MODEL),
+        "uniform": ("wasserstein", "drawn.accuracy"),
+        "train_marginal": ("wasserstein",),
+        "empirical_best": ("wasserstein",),
+        "planted": ("wasserstein",),
+        "adapter_minus_base": (*W, "wasserstein_p"),
+        "adapter_minus_uniform": (*W, "wasserstein_p"),
+        "counts": ("studies", "studies_scored", "cells_scored", "answers"),
+    }.items()
+    for key in keys
+)
+
+
+def headline(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The figures of :data:`KEYS` by dotted key, in that order; what ``metrics`` does not have is left out."""
+    everything = dict(flat(metrics))
+    return {key: everything[key] for key in KEYS if key in everything}
