@@ -6,7 +6,7 @@ validation rows; the loss is the mean negative log-likelihood of an answer with 
 over the same rows for every group size (the trainer's own figure is over rows that the grouping chose).
 
 Needs data/splits/ and models/base/ (``dvc repro base``).
-Command: python -m benchmarks.group_size [--groups 1 2 4 8 16] [--seeds 42] [--steps N]
+Command: python -m benchmarks.group_size [--groups 1 2 4 8 16] [--seeds 42] [--steps N] [--batch N]
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ruamel.yaml import YAML
@@ -47,25 +48,32 @@ def main() -> None:
     parser.add_argument("--groups", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--seeds", type=int, nargs="+", default=[42], help="train.seed")
     parser.add_argument("--steps", type=int, help="optimiser steps; the default is params.yaml's")
+    parser.add_argument("--batch", type=int, help="train.global_batch; the default is params.yaml's")
     arguments = parser.parse_args()
     print(
-        "| train.group_size | seed | steps | training, s | validation loss, nats an answer | W |", flush=True
+        "| train.group_size | batch | seed | steps | training, s | validation loss, nats an answer | W |",
+        flush=True,
     )
-    print("|---|---|---|---|---|---|", flush=True)
+    print("|---|---|---|---|---|---|---|", flush=True)
     loss, w = score(None)
-    print(f"| base model | | | | {loss:.4f} | {w:.4f} |", flush=True)
+    print(f"| base model | | | | | {loss:.4f} | {w:.4f} |", flush=True)
     for seed in arguments.seeds:
         for group in arguments.groups:
+            changed = {"group_size": group, "seed": seed}
+            changed |= {"max_steps": arguments.steps} if arguments.steps else {}
+            changed |= {"global_batch": arguments.batch} if arguments.batch else {}
             with tempfile.TemporaryDirectory() as name:
-                seconds, steps = fine_tune(Path(name), group, seed, arguments.steps)
+                seconds, train = fine_tune(Path(name), changed)
                 loss, w = score(Path(name) / "models/adapter")
-            print(f"| {group} | {seed} | {steps} | {seconds:.0f} | {loss:.4f} | {w:.4f} |", flush=True)
+            tried = f"{group} | {train['global_batch']} | {seed} | {train['max_steps']}"
+            print(f"| {tried} | {seconds:.0f} | {loss:.4f} | {w:.4f} |", flush=True)
 
 
-def fine_tune(folder: Path, group: int, seed: int, steps: int | None) -> tuple[float, int]:
-    """Train an adapter in ``folder``; the seconds it took and its steps."""
+def fine_tune(folder: Path, changed: dict[str, int]) -> tuple[float, dict[str, Any]]:
+    """Train an adapter in ``folder`` with changed train params; the seconds it took and the params."""
     raw = read_yaml(Path("params.yaml"))
-    raw["train"] |= {"group_size": group, "seed": seed, "max_steps": steps or raw["train"]["max_steps"]}
+    raw["train"] |= changed
+    raw["train"]["micro_batch"] = max(raw["train"]["micro_batch"], raw["train"]["group_size"])
     raw["train"] |= {"eval_steps": raw["train"]["max_steps"], "save_steps": raw["train"]["max_steps"]}
     YAML().dump(raw, folder / "params.yaml")
     (folder / "models").mkdir()
@@ -83,7 +91,7 @@ def fine_tune(folder: Path, group: int, seed: int, steps: int | None) -> tuple[f
     )
     if done.returncode:
         raise SystemExit(done.stderr)
-    return time.perf_counter() - started, raw["train"]["max_steps"]
+    return time.perf_counter() - started, raw["train"]
 
 
 def score(adapter: Path | None) -> tuple[float, float]:
