@@ -166,7 +166,20 @@ def test_any_text_gives_a_scale_or_none(text):
     assert found is None or found.scale is None or len(found.scale.options) >= 2
 
 
-@pytest.mark.parametrize("words", ["Only return 1 ", "Only return 1 if ", "1 to ", "\n"])
+WORDS = [
+    "Only return 1 ",
+    "Only return 1 if ",
+    "1 to ",
+    "\n",
+    "1~",
+    "if a, enter 1. ",
+    "1. a 2. b 3. c ",
+    "<b>",
+    "&amp;",
+]
+
+
+@pytest.mark.parametrize("words", WORDS)
 def test_a_long_text_of_instructions_that_state_nothing_ends(words):
     """Read as a whole, each of these would take minutes to hours."""
     long = words * (200_000 // len(words))

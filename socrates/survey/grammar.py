@@ -31,23 +31,16 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-WORDS = {
-    **dict(zip(("zero", "one", "two", "three", "four", "five", "six", "seven"), range(8), strict=True)),
-    **dict(
-        zip(
-            ("eight", "nine", "ten", "eleven", "twelve", "twenty", "fifty"),
-            (8, 9, 10, 11, 12, 20, 50),
-            strict=True,
-        )
-    ),
-    "hundred": 100,
-    "thousand": 1000,
-}
-TIMES = {"hundred": 100, "k": 1000, "thousand": 1000, "million": 10**6}
+ONES = "zero one two three four five six seven eight nine ten eleven twelve"
+ROUND = "twenty thirty forty fifty sixty seventy eighty ninety hundred thousand"
+WORDS = dict(zip(f"{ONES} {ROUND}".split(), [*range(13), *range(20, 101, 10), 1000], strict=True))
+TIMES = {"hundred": 100, "k": 1000, "thousand": 1000, "million": 10**6, "billion": 10**9}
 TOKEN = re.compile(
     rf"(?P<label>{PAINT}+)"
     r"|(?P<skip>(?:[$€£]\s?)?\d[\d,]*\.\d+%?|\d+(?!k\b)[A-Za-z]\w*)"
-    r"|[$€£]?(?P<number>[1-9]\d{0,2}(?:,\d{3})+(?!\d)|\d+)(?:\s*(?P<times>hundred|k|thousand|million)\b)?(?:\s?%)?"
+    r"|(?:[$€£]|\b(?:US\$|USD|EUR|GBP)\s?)?"
+    r"(?P<number>[1-9]\d{0,2}(?:(?:[,\u00a0\u2009\u202f]\d{3})+|(?:\ 000)+)(?!\d)|\d+)"
+    rf"(?:\s*(?P<times>{'|'.join(TIMES)})\b)?(?:\s?%)?"
     r"|(?:one|a)\s+(?P<round>hundred|thousand|million)\b"
     r"|(?P<word>[A-Za-z]+(?:[’'][a-z]+)?)"
     r"|(?P<dots>\.{2,}|…)"
@@ -58,12 +51,12 @@ TOKEN = re.compile(
 UNITS = _words("dollars dollar percent percentage points point cents hours minutes days weeks years")
 # What may stand before a range or a list that has no "from" or "between".
 BARE = _words(
-    "integer integers number numbers digit value rating score scale range either with only return enter"
-    " are is be set { rate choose select answer respond reply use using pick give type write , ( : ["
+    "integer integers number numbers digit value values rating score scale range either with only return enter"
+    " are is be set { rate choose select answer respond reply use using pick give type write , ( : [ slider"
 )
-OPENS_OPTION = _words(
-    ", ; ( [ { . | / number integer or and where with either : use enter return choose select type while then"
-    " that"
+ANSWER = _words("answer choose enter give press respond return say select type use write")
+OPENS_OPTION = ANSWER | _words(
+    ", ; ( [ { . | / : a number integer digit value or and where with either while then that which"
 )
 LINKS = _words(
     "= : → > means mean meaning is being for if when represents represent representing indicates indicate"
@@ -71,32 +64,53 @@ LINKS = _words(
     " reflects would to otherwise"
 )
 NO_ANSWER = re.compile(
-    r"\W*(?:for|means|if|=|is|to|when|indicates?)?\W*(?:to\s+)?(?:you(?:\s+are|['’]re)?\s+|i(?:\s+am|['’]m)?\s+)?"
+    rf"\W*(?:{LINK}(?!\w))?\W*(?:to\s+)?(?:you(?:\s+are|['’]re)?\s+|i(?:\s+am|['’]m)?\s+)?"
     r"(?:do\s+not\s+know|don['’]?t\s+know|dk\b|not\s+sure|unsure|no\s+opinion|no\s+answer|prefer\s+not|refuse"
     r"|declin|skip|not\s+applicable|n/?a\b|missing|can(?:not|['’]t)\s+(?:say|choose|decide)|undecided"
     r"|other\b|none\b|neither\b|would\s+rather\s+not|have\s+no\s+opinion|did\s+not\s+answer)(?![^,;.]*\bat\s+all)",
     re.IGNORECASE,
 )
 SIGNS = {"-": -1, " -": -1, "minus": -1, "negative": -1, "+": 1, "plus": 1, "positive": 1}
-ENUMERATED = re.compile(r"(?:(?<=\s)|(?<=\())(\d{1,2})[.)]\s+(?=[A-Za-z\"'“‘])")
+# Options with a mark after the number (1) Yes), at the head of a line (1 Yes), or with the label first, as in
+# Yes = 1, No (2) and If no, return 2.
+LABEL_FIRST = re.compile(
+    rf"(?:[A-Za-z\"'”’){PAINT}]\s*(?:[=:]\s*|[(\[])|\bif\b[^.?!;\d]{{2,80}}\b(?:{'|'.join(sorted(ANSWER))})\s+)"
+    r"(-?\d{1,3})(?![\w.,]\d|\w)[)\]]?",
+    re.IGNORECASE,
+)
+ENUMERATED = (
+    re.compile(r"(?<![^\s(\[])(\d{1,2})[.)\]]\s+(?=[\w\"'“‘$])"),
+    re.compile(r"(?:^|(?<=\n))[\s*•-]*(\d{1,2})\s+(?:[-–—]\s+)?(?=[A-Za-z])"),
+    LABEL_FIRST,
+)
 STEP = re.compile(
     r"(?:(?P<rise>increments?|steps?|intervals?)|multiples?|units?) of|divisible by|the nearest"
 )
+# A count of things to write or choose (3 to 5 words) is no answer, unless a number is asked for.
+THINGS = _words("words sentences paragraphs lines characters pages items options reasons examples keywords")
+TENS = {"fives": 5, "5s": 5, "tens": 10, "10s": 10, "hundreds": 100, "100s": 100, "thousands": 1000}
 SCALE_WORDS = _words("scale scales range ranges ranging rating rate rated thermometer slider")
-ANCHOR_WORDS = _words("where with scale such which")
+ANCHOR_WORDS = _words("where with scale such which rate rating")
 NOUNS = _words("integer number value rating score digit")
-BELOW = re.compile(
-    r"(?:at least|no less than|no fewer than|no lower than|not less than|min(?:imum)?(?: of|:| =)?"
-    r"|starting (?:at|from)|greater than or equal to|≥|>=)$"
+# What a bound may be of: "a number under 30", but not "the adults under 30".
+BOUNDED = (
+    BARE | UNITS | _words("of and but or that which representing amount percentage must n x year age from")
 )
-ABOVE = re.compile(
-    r"(?:up to|at most|no more than|no greater than|no higher than|not more than|not exceed(?:ing)?|not over"
-    r"|max(?:imum)?(?: of|:| =)?|less than or equal to|≤|<=)$"
+SUBJECT = re.compile(r"([a-z]+)(?:\s+(?:a|an|any|the|with))*\s*$")
+END = r"(?: value| score| rating| answer| number)?(?: of| is|:| =)?"
+NOT = r"\b(?:nor? |(?:not|\w+n['’]t) (?:be |go )?)"
+MORE = r"(?:(?:greater|more|higher|larger|bigger) than|above|over|exceed(?:ing)?)"
+LESS = r"(?:(?:less|fewer|lower|smaller) than|below|under)"
+# What stands around a bound's number (#); whether it is the lower; how far from the number it lies.
+LOW = (
+    rf"(?:at least|{NOT}{LESS}|\b(?:min(?:imum)?|lowest){END}|starting (?:at|from)|{MORE} or equal to|≥|>=)#"
+    r"|#(?:or (?:more|greater|higher|above|over|larger)|(?:or|and) (?:up|above)|upwards?\b|<=|≤)"
 )
-OVER = re.compile(r"(?:greater than|more than|higher than|larger than|above|exceeding|>)$")
-UNDER = re.compile(r"(?:less than|fewer than|lower than|smaller than|below|under|<)$")
-OR_MORE = re.compile(r"or (?:more|greater|higher|above|over|larger)|(?:or|and) (?:up|above)|upwards?\b")
-OR_LESS = re.compile(r"or (?:less|fewer|lower|below|under|smaller)|and below")
+HIGH = (
+    rf"(?:up to(?: and including)?|at most|{NOT}{MORE}|\b(?:max(?:imum)?|highest){END}|{LESS} or equal to|≤|<=)#"
+    r"|#(?:or (?:less|fewer|lower|below|under|smaller)|and below|>=|≥)"
+)
+BOUNDS = ((LOW, True, 0), (HIGH, False, 0), (rf"(?:{MORE}|>)#", True, 1), (rf"(?:{LESS}|<)#", False, -1))
 
 
 @dataclass(frozen=True)
@@ -141,7 +155,7 @@ def tokenise(text: str) -> list[Token]:
         kind, found = match.lastgroup or "", match[0]
         value = 0
         if kind in ("number", "times"):
-            kind, value = "number", int(match["number"].replace(",", ""))
+            kind, value = "number", int(re.sub(r"\D", "", match["number"]))
             value *= TIMES.get((match["times"] or "").lower(), 1)
         elif kind == "round":
             kind, value = "number", TIMES[match["round"].lower()]
@@ -170,7 +184,10 @@ class Reader:
 
     def __init__(self, text: str, original: str) -> None:
         self.text, self.original = text, original
-        self.step, self.from_zero = 1, False
+        self.step = 1
+        self.phase: int | None = (
+            None  # 0 for multiples of the step, 1 for odd numbers, None: from the low end
+        )
         self.tokens = self._without_step(tokenise(text))
 
     def read(self, free_until: int) -> ParsedScale | None:
@@ -187,19 +204,42 @@ class Reader:
             found = self._range(at, free) or self._list(at, free)
             if not found and free:
                 found = self._bounds(at, free_until)
-            if not found and self._is_option(at, first=free):
-                return self._labels(at, free)
             if found:
                 return found
+            if self._is_option(at, first=free):
+                if labels := self._labels(at, free):
+                    return labels
+                break
+        if enumerated := self._enumerated(free_until > 0):
+            return enumerated
         low = self._sign(free_until)
-        return self._enumerated() or (None if low is None else ParsedScale("one_sided", None, low))
+        return None if low is None else ParsedScale("one_sided", None, low)
 
-    def _enumerated(self) -> ParsedScale | None:
-        """``1. Yes 2. No`` or ``1) Yes 2) No``, when the numbers follow one another."""
-        values = [int(match[1]) for match in ENUMERATED.finditer(self.text)]
-        if len(values) < 2 or values != list(range(values[0], values[-1] + 1)):
-            return None
-        return ParsedScale("labels", Scale(values))
+    def _enumerated(self, free: bool) -> ParsedScale | None:
+        """``1) Yes 2) No``, ``(2) Yes (1) No`` or ``Yes = 1, No = 2``, when the numbers follow one another."""
+        found = [(pattern, list(pattern.finditer(self.text))) for pattern in ENUMERATED]
+        for pattern, items in sorted(found, key=lambda pair: -len(pair[1])):
+            values = sorted({int(item[1]) for item in items})
+            if len(values) < 2 or len(values) < len(items):
+                continue
+            after = pattern is LABEL_FIRST
+            rest = self.text[items[-1].end() :]
+            between = self.text[items[-2].end() : items[-1].start(1)].rstrip(" ([")
+            spans = after and len(items) == 2 and re.match(r"\W*to\b", between)  # never (1) to always (7)
+            if not free:
+                few = after and len(items) == 2 and not spans and "=" not in items[-1][0]
+                goes_on = re.search(r"[^\s.?!,;:\"'”’)]" if after else r"\n\s*\S", rest)
+                if values[0] not in (0, 1) or few or goes_on or between.endswith(" and"):
+                    continue
+            named = {
+                int(item[1]) for item in items if after or not NO_ANSWER.match(self.original, item.end(1) + 1)
+            }
+            for core in (values, sorted(named)):
+                if len(core) > 1 and core == list(range(core[0], core[-1] + 1)):
+                    return ParsedScale("labels", Scale(values))
+            if spans:
+                return self._stated("range", values[0], values[1], len(self.tokens))
+        return None
 
     def _text(self, at: int) -> str:
         return self.tokens[at].text if 0 <= at < len(self.tokens) else ""
@@ -214,12 +254,15 @@ class Reader:
         """Takes "a multiple of 100", "in increments of 5", "$10 steps" or "even" out of the tokens."""
         for at, token in enumerate(tokens):
             words = " ".join(before.text for before in tokens[max(0, at - 2) : at])
-            if token.text == "even" and at + 1 < len(tokens) and tokens[at + 1].text in NOUNS | {"whole"}:
-                self.step, self.from_zero = 2, True
+            parity = token.text in ("even", "odd") and at + 1 < len(tokens)
+            if parity and tokens[at + 1].text in NOUNS | {"whole"}:
+                self.step, self.phase = 2, int(token.text == "odd")
                 return tokens[:at] + tokens[at + 1 :]
             if token.kind == "number" and token.value > 0 and (said := STEP.fullmatch(words)):
-                self.step, self.from_zero = token.value, said["rise"] is None
+                self.step, self.phase = token.value, None if said["rise"] else 0
                 return tokens[: at - 2] + tokens[at + 1 :]
+            if token.text in TENS and at and tokens[at - 1].text in ("in", "by"):
+                self.step = TENS[token.text]
             of = at + 1 < len(tokens) and tokens[at + 1].text == "of"
             if token.text in ("increments", "steps", "intervals") and not of:
                 numbers = [back for back in range(max(0, at - 3), at) if tokens[back].kind == "number"]
@@ -247,7 +290,7 @@ class Reader:
     def _range_end(self, at: int, prefixed: bool) -> int | None:
         """Where the range's second number stands; labels, and after "from" any words, may come before."""
         for to in range(at + 1, min(at + (25 if prefixed else 4), len(self.tokens))):
-            end = self._joins(to, self._text(at - 1) == "between")
+            end = self._joins(to, prefixed)
             if end is not None:
                 return end
             between = prefixed or self._text(to) in UNITS or self._kind(to) == "label"
@@ -255,7 +298,7 @@ class Reader:
                 return None
         return None
 
-    def _joins(self, to: int, between: bool) -> int | None:
+    def _joins(self, to: int, prefixed: bool) -> int | None:
         """Where the second number stands if a range's joining word stands at ``to``."""
         text, ahead = self._text(to), to + 1
         if text == "up" and self._text(ahead) == "to":
@@ -264,7 +307,7 @@ class Reader:
             ahead += 2  # 1-to-7
         elif not (
             text in ("to", "through", "thru", "until", "till")
-            or (text in ("and", "&") and between)
+            or (text in ("and", "&") and prefixed)
             or self._kind(to) in ("dash", "dots")
         ):
             return None
@@ -272,6 +315,9 @@ class Reader:
 
     def _belongs(self, at: int, end: int, prefixed: bool) -> bool:
         """Whether a range inside an instruction is the answers'; without "from" it needs a sign of that."""
+        falls = self.tokens[at].value > self.tokens[end].value
+        if self._counts_things(at, end) or (falls and prefixed and self._text(at - 2) not in BOUNDED):
+            return False  # "the hours you work from 9 to 5"
         ahead = {self._text(here) for here in range(end + 1, end + 4)}
         closes = self._text(at + 1) == "-" and self._text(end + 1) in ("", ".", "?", ")")
         return (
@@ -283,6 +329,12 @@ class Reader:
             or (closes and self.tokens[at].value in (0, 1))
         )
 
+    def _counts_things(self, at: int, end: int) -> bool:
+        """Whether the number says how many things to write or choose (``in 3 to 5 words``)."""
+        thing = self._text(end + 1)
+        asked = {token.text for token in self.tokens[:at]} & NOUNS
+        return thing in ("digit", "digits") or (thing in THINGS and not asked)
+
     def _names_itself(self, at: int, end: int) -> bool:
         """Whether a range outside an instruction says that it is the answers' range."""
         near = {token.text for token in (*self.tokens[max(0, at - 4) : at], *self.tokens[end + 1 : end + 4])}
@@ -291,20 +343,24 @@ class Reader:
         last = not self.text[self.tokens[end].end :].strip(" ?.\"'”’)")
         low = min(self.tokens[at].value, self.tokens[end].value)
         prefixed = self._text(at - 1) in ("from", "between")
-        ends = last and prefixed and self._text(at - 2) in (",", "(", ":")
-        likely = (bracketed or ends or bool(near & SCALE_WORDS)) and low <= 1
+        ends = prefixed and self._text(at - 2) in (",", "(", ":") and (last or self._text(end + 1) == ",")
+        alone = at == 0 and last and not self.text.rstrip().endswith("?")  # How sure are you? 0% to 100%
+        dotted = any(token.kind == "dots" for token in self.tokens[at:end])
+        likely = (bracketed or ends or alone or dotted or bool(near & SCALE_WORDS)) and low <= 1
         return likely or labelled or bool(near & {"scale", "thermometer"})
 
     def _list(self, at: int, free: bool) -> ParsedScale | None:
-        """``1 or 2``, ``1, 2, 3``, ``0/1``; with dots, a range."""
-        if not free or not (
-            at == 0 or self._text(at - 1) in BARE or self._text(at - 1) in ("of", "following", "from")
-        ):
+        """``1 or 2``, ``1, 2, 3``, ``0/1``; with dots, a range (of tens: ``0, 10, 20, ..., 100``)."""
+        opener, before = self._text(at - 1), self._text(at - 2)
+        chosen = opener in ("following", "from") or (
+            opener == "of" and before in ("any", "either", "one", "set")
+        )
+        if not free or not (at == 0 or opener in BARE or chosen):
             return None
         values, end, dots = [self.tokens[at].value], at, False
         while True:
             ahead = end + 1
-            while self._text(ahead) in (",", "or", "and", "/", "|") or self._kind(ahead) == "dots":
+            while self._text(ahead) in (",", ";", "or", "and", "/", "|") or self._kind(ahead) == "dots":
                 dots = dots or self._kind(ahead) == "dots"
                 ahead += 1
             if (
@@ -315,13 +371,13 @@ class Reader:
                 break
             values.append(self.tokens[ahead].value)
             end = ahead
-        if len(set(values)) < 2:
+        if len(set(values)) < 2 or self._counts_things(at, end):
             return None
-        interval = (
-            len(values) == 2
-            and self._text(at - 1) in ("[", "(")
-            and self._text(at - 2) in SCALE_WORDS | {"in"}
-        )
+        closed = (opener == "[" and before != "of") or (opener == "(" and before in SCALE_WORDS | {"in"})
+        interval = len(values) == 2 and closed
+        even = range(values[0], values[-1] + 1, max(1, values[1] - values[0]))
+        if dots and even.step > 1 and len(values) > 3 and set(values) <= set(even):
+            return self._with_codes("step", even, end)
         if dots or interval:
             return self._stated("range", min(values), max(values), end)
         return self._with_codes("list", sorted(set(values)), end)
@@ -335,19 +391,19 @@ class Reader:
                 break
             if token.kind != "number":
                 continue
-            before = self.text[max(0, token.start - 30) : token.start].lower().rstrip(" $€£")
+            before = self.text[max(0, token.start - 60) : token.start].lower().rstrip(" $€£")
             after = " ".join(self._text(here + ahead) for ahead in (1, 2))
-            value = token.value
-            if BELOW.search(before) or OR_MORE.match(after):
-                low = value
-            elif ABOVE.search(before) or OR_LESS.match(after):
-                high = value
-            elif OVER.search(before):
-                low = value + 1
-            elif UNDER.search(before):
-                high = value - 1
-            elif here == at or self._is_option(here):
-                break
+            for pattern, is_low, shift in BOUNDS:
+                if said := re.search(pattern, f"{before}#{after}"):
+                    low, high = (token.value + shift, high) if is_low else (low, token.value + shift)
+                    break
+            else:
+                if here == at or self._is_option(here):
+                    break
+                continue
+            subject = SUBJECT.search(before[: said.start()])
+            if (subject and subject[1] not in BOUNDED) or self._counts_things(here, here):
+                return None
         if low is None and high is None:
             return None
         if low is None:
@@ -359,7 +415,7 @@ class Reader:
     def _sign(self, free_until: int) -> int | None:
         """The lowest answer where the instruction asks for a positive or non-negative number."""
         words = self.text[:free_until].lower()
-        if re.search(r"\bnon\W?negative\b", words):
+        if re.search(r"\bnon\W?negative\b|\b(?:0|zero) or (?:a )?positive\b", words):
             return 0
         return 1 if re.search(r"\bpositive (?:whole |integer|number)", words) else None
 
@@ -377,12 +433,15 @@ class Reader:
         return text in LINKS
 
     def _is_option(self, at: int, first: bool = False) -> bool:
-        if not self._is_number(at) or not self._links(at):
-            return False
         opener = self._text(at - 1)
+        rest = opener if opener not in OPENS_OPTION else self._text(at - 2)
+        otherwise = rest in ("else", "otherwise")  # 1 if yes, otherwise 0
+        if not self._is_number(at) or not (self._links(at) or otherwise):
+            return False
         return (
             first
             or at == 0
+            or otherwise
             or opener in OPENS_OPTION
             or self._kind(at - 1) == "label"
             or (self._kind(at - 1) == "mark" and opener not in "-+<>$")
@@ -405,8 +464,10 @@ class Reader:
         words = {token.text for token in self.tokens[:first]}
         marked = bool(words & ANCHOR_WORDS)
         opens = first == 0 and self._text(1) in ("for", "if")
-        plain = all(self._text(at + 1) in ("=", ":", "→") or self._kind(at + 1) == "label" for at in places)
-        if not (free or marked or opens or plain):
+        means = first == 0 and self._text(1) in ("means", "is", "indicates", "represents")
+        marks = ("=", ":", "→", " - ")
+        plain = all(self._text(at + 1) in marks or self._kind(at + 1) == "label" for at in places)
+        if not (free or marked or opens or means or plain):
             return None
         core = sorted(value for value, at in named.items() if not self._no_answer(at))
         if len(core) < 2:
@@ -427,7 +488,7 @@ class Reader:
     def _stated(self, rule: str, low: int, high: int, end: int) -> ParsedScale | None:
         if not low < high <= low + WIDEST:
             return None
-        start = -(-low // self.step) * self.step if self.from_zero else low
+        start = low if self.phase is None else low + (self.phase - low) % self.step
         options = range(start, high + 1, self.step)
         return self._with_codes(rule, options, end) if len(options) > 1 else None
 
@@ -445,11 +506,11 @@ class Reader:
             if not self._is_number(at):
                 continue
             opener = self._text(at - 1)
-            own = opener in ("or", "use", "enter", "return") and (
+            own = opener in ANSWER | {"or"} and (
                 self._kind(at + 1) == "label" or self._kind(at + 2) == "label" or at <= end + 3
             )
             between = self.text[self.tokens[end].end : self.tokens[at].start]
             told = re.search(r"\b(?:if|when)\b[^.;]{3,60}$", between, re.IGNORECASE)
-            reverse = opener in ("use", "enter", "return", "choose", "select", "answer", "with") and told
+            reverse = opener in ANSWER | {"with"} and told
             if (self._is_option(at) and (self._no_answer(at) or own)) or (reverse and not self._links(at)):
                 yield at
