@@ -48,7 +48,9 @@ TOKEN = re.compile(
     r"|(?P<mark>>=|<=|[^\s\w\"'“”‘’])",
     re.IGNORECASE,
 )
-UNITS = _words("dollars dollar percent percentage points point cents hours minutes days weeks years")
+UNITS = _words(
+    "dollars dollar euros percent percentage points point cents hours minutes days weeks months years degrees stars"
+)
 # What may stand before a range or a list that has no "from" or "between".
 BARE = _words(
     "integer integers number numbers digit value values rating score scale range either with only return enter"
@@ -86,8 +88,6 @@ ENUMERATED = (
 STEP = re.compile(
     r"(?:(?P<rise>increments?|steps?|intervals?)|multiples?|units?) of|divisible by|the nearest"
 )
-# A count of things to write or choose (3 to 5 words) is no answer, unless a number is asked for.
-THINGS = _words("words sentences paragraphs lines characters pages items options reasons examples keywords")
 TENS = {"fives": 5, "5s": 5, "tens": 10, "10s": 10, "hundreds": 100, "100s": 100, "thousands": 1000}
 SCALE_WORDS = _words("scale scales range ranges ranging rating rate rated thermometer slider")
 ANCHOR_WORDS = _words("where with scale such which rate rating")
@@ -330,10 +330,11 @@ class Reader:
         )
 
     def _counts_things(self, at: int, end: int) -> bool:
-        """Whether the number says how many things to write or choose (``in 3 to 5 words``)."""
-        thing = self._text(end + 1)
-        asked = {token.text for token in self.tokens[:at]} & NOUNS
-        return thing in ("digit", "digits") or (thing in THINGS and not asked)
+        """Whether the number says how many things to write or choose: ``3 to 5 words``, where none is asked for."""
+        thing, asked = self._text(end + 1), NOUNS & {token.text for token in self.tokens[:at]}
+        plural = re.fullmatch(r"\w{2,}[^\Wius]s", thing) and thing not in UNITS | LINKS
+        several = plural and self.tokens[at].value > 0
+        return thing in ("digit", "digits") or bool(several and not asked)
 
     def _names_itself(self, at: int, end: int) -> bool:
         """Whether a range outside an instruction says that it is the answers' range."""
@@ -355,7 +356,8 @@ class Reader:
         chosen = opener in ("following", "from") or (
             opener == "of" and before in ("any", "either", "one", "set")
         )
-        if not free or not (at == 0 or opener in BARE or chosen):
+        inside = opener == "," and self._is_number(at - 2)
+        if not free or inside or not (at == 0 or opener in BARE or chosen):
             return None
         values, end, dots = [self.tokens[at].value], at, False
         while True:

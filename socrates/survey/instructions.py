@@ -77,7 +77,7 @@ QUOTED = (
 # A bracket after a number holds its label, unless it opens with a code of its own: "5 (1=low; 5=high)".
 CODE_INSIDE = (
     rf"(?:or|use|enter|return|where|with|and)\b|[-−–]?\d[\d,]*\s*(?:{LINK})(?!\w)(?!\s*\d)"
-    r"|[^()\[\]]*\b(?:increments|steps|intervals|multiples)\b"
+    r"|\d{1,2}\s*[)\]]|[^()\[\]]*\b(?:increments|steps|intervals|multiples)\b"
 )
 LABEL = re.compile(
     rf"(?<![\w.])(?:{NUMBER}|\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten))[\"'”’]?"
