@@ -120,6 +120,11 @@ def parse_instruction(stimuli: str) -> ParsedScale | None:
         spans.append((start, end))
     for start, end in spans:
         if found := _read(text[start:end], stimuli[start:end], 0):
+            whole = _read(
+                text[start:], stimuli[start:], 0
+            )  # the instruction may name codes: "(88 = don't know)"
+            if whole and whole.scale and found.scale and len(found.scale.options) <= 1000:
+                found = whole if set(found.scale.options) < set(whole.scale.options) else found
             return ParsedScale("question", found.scale, found.low, found.high)
     return None
 
