@@ -93,7 +93,7 @@ def parse_instruction(stimuli: str) -> ParsedScale | None:
     The last instruction of the text counts; sentences of instruction in a row are one. Where it gives no
     range (``Only return an integer``), the question directly before it may (``On a scale from 1 to 5,
     ...``); nothing earlier is looked at, so a range of the scenario (``ages 18 to 35``) is never taken, and
-    nothing further from the end than :data:`READ`.
+    nothing further from the end than :data:`READ`. An instruction that asks for decimals states no integers.
     """
     stimuli = _plain(stimuli[-READ:])
     text = LABEL.sub(_paint, stimuli)
@@ -120,9 +120,8 @@ def parse_instruction(stimuli: str) -> ParsedScale | None:
         spans.append((start, end))
     for start, end in spans:
         if found := _read(text[start:end], stimuli[start:end], 0):
-            whole = _read(
-                text[start:], stimuli[start:], 0
-            )  # the instruction may name codes: "(88 = don't know)"
+            # the instruction may add a code: "(88 = don't know)"
+            whole = _read(text[start:], stimuli[start:], 0)
             if whole and whole.scale and found.scale and len(found.scale.options) <= 1000:
                 found = whole if set(found.scale.options) < set(whole.scale.options) else found
             return ParsedScale("question", found.scale, found.low, found.high)
