@@ -341,7 +341,7 @@ class Reader:
         near = {token.text for token in (*self.tokens[max(0, at - 4) : at], *self.tokens[end + 1 : end + 4])}
         labelled = self._kind(at + 1) == "label" and self._kind(end + 1) == "label"
         bracketed = self._text(at - 1) in ("(", "[") and self._text(end + 1) in (")", "]")
-        last = not self.text[self.tokens[end].end :].strip(" ?.\"'”’)")
+        last = not self.text[self.tokens[end].end :].strip(" \n?.\"'”’)")
         low = min(self.tokens[at].value, self.tokens[end].value)
         prefixed = self._text(at - 1) in ("from", "between")
         ends = prefixed and self._text(at - 2) in (",", "(", ":") and (last or self._text(end + 1) == ",")
