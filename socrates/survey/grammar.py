@@ -94,7 +94,9 @@ ANCHOR_WORDS = _words("where with scale such which rate rating")
 NOUNS = _words("integer number value rating score digit")
 # What a bound may be of: "a number under 30", but not "the adults under 30".
 BOUNDED = (
-    BARE | UNITS | _words("of and but or that which representing amount percentage must n x year age from")
+    BARE
+    | UNITS
+    | _words("of and but or that which does can should representing amount percentage must n x year age from")
 )
 SUBJECT = re.compile(r"([a-z]+)(?:\s+(?:a|an|any|the|with))*\s*$")
 END = r"(?: value| score| rating| answer| number)?(?: of| is|:| =)?"
@@ -509,7 +511,7 @@ class Reader:
                 continue
             opener = self._text(at - 1)
             own = opener in ANSWER | {"or"} and (
-                self._kind(at + 1) == "label" or self._kind(at + 2) == "label" or at <= end + 3
+                self._kind(at + 1) == "label" or self._kind(at + 2) == "label" or at <= end + 4
             )
             between = self.text[self.tokens[end].end : self.tokens[at].start]
             told = re.search(r"\b(?:if|when)\b[^.;]{3,60}$", between, re.IGNORECASE)

@@ -32,7 +32,7 @@ CUE = re.compile(
     re.IGNORECASE,
 )
 IMPERATIVE = re.compile(
-    rf"\W*(?:(?:simply|now|then|next|finally|kindly|always|please)\s+)?(?:{VERB}\b|(?:press|code)\s+\d+\s+(?:for|if|to)\b|(?:answer|response|rating)s?:)",
+    rf"\W*(?:(?:simply|now|then|next|finally|kindly|always|please)\s+)?(?:{VERB}\b(?!\s+of\b)|(?:press|code)\s+\d+\s+(?:for|if|to)\b|(?:answer|response|rating)s?:)",
     re.IGNORECASE,
 )
 # Not after an initial, an abbreviation, or the number that opens a line of options.
