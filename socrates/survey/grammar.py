@@ -96,7 +96,7 @@ NOUNS = _words("integer number value rating score digit")
 BOUNDED = (
     BARE
     | UNITS
-    | _words("of and but or that which does can should representing amount percentage must n x year age from")
+    | _words("of and but or that which does can should must representing amount percentage n x year age from")
 )
 SUBJECT = re.compile(r"([a-z]+)(?:\s+(?:a|an|any|the|with))*\s*$")
 END = r"(?: value| score| rating| answer| number)?(?: of| is|:| =)?"

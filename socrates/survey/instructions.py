@@ -42,7 +42,7 @@ SENTENCE_END = re.compile(
 )
 RATING = re.compile(rf"\b(?:{VERB}|the\s+scale)\b|\?|=", re.IGNORECASE)
 SCALE_SENTENCE = re.compile(
-    r"\W*(?:(?:on|the\s+scale\s+(?:runs|goes|ranges)|using|use|rate|please|options|response options|scale)\b"
+    r"\W*(?:(?:on|the\s+scale\s+(?:runs|goes|ranges)|using|use|rate(?!\s+of\b)|please|options|response options|scale)\b"
     r"|\d+\s*[=)])",
     re.IGNORECASE,
 )
