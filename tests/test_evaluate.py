@@ -116,11 +116,29 @@ def test_individual_scores_are_scikit_learns() -> None:
 
 def test_drawn_answers_agree_with_their_expectation() -> None:
     survey, model, _ = one_scale(n=2000)
-    plain = individual.drawn(survey, model, 50, 1.0, 1.0, np.random.default_rng(0))
-    expected = individual.individual(survey, model)
-    assert plain.accuracy.mean() == pytest.approx(expected.accuracy.mean(), abs=0.003)
-    assert plain.exact_match.mean() == pytest.approx(expected.exact_match.mean(), abs=0.004)
-    np.testing.assert_allclose(np.mean(plain.cells, axis=0), model.cells(survey), atol=0.004)
+    spoken = individual.spoken(model, 0.6, 0.9)
+    shares = individual.drawn(survey, spoken, 50, np.random.default_rng(0))
+    np.testing.assert_allclose(np.mean(shares, axis=0), spoken.cells(survey), atol=0.004)
+    assert individual.spoken(predictors.uniform(survey), 0.6, 0.9).blocks[0].tolist() == [[0.2] * 5]
+
+
+def test_drawn_accuracy_is_exact_and_not_the_luck_of_the_draws() -> None:
+    survey, model, _ = one_scale(n=40)
+    few, many = (scores.score(survey, model, PARAMS.model_copy(update={"draws": n})).studies for n in (2, 5))
+    for key in ("drawn.accuracy", "drawn.exact_match"):
+        assert few[key] == many[key], key
+    guess = scores.score(survey, predictors.uniform(survey), PARAMS).studies
+    assert guess["drawn.accuracy"] == guess["accuracy"]  # a guess is drawn as it is
+
+
+def test_a_cell_on_the_limit_is_not_below_it() -> None:
+    # people at 1 and 4 of 1..4; W of 0.3 is exactly on the limit, whatever the last bits say
+    people = [1] * 7 + [4] * 3
+    survey, _ = read_predictions(table({("a", 0, 0): ("1..4", people, [[0.25] * 4] * 10)}), PATH, "base")
+    found = scores.score(survey, Predictor("pooled", [np.array([[0.4, 0, 0, 0.6]])]), PARAMS)
+    scores.add_pooled(survey, [found], scores.score(survey, predictors.uniform(survey), PARAMS))
+    assert found.cells["wasserstein"][0] == pytest.approx(0.3)
+    assert found.pooled["cells_w_below_0_3"].sums.tolist() == [[0, 1]]
 
 
 def test_temper_sharpens_and_cuts() -> None:

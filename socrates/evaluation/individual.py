@@ -6,7 +6,7 @@ that a slip on a 0-100 question and on a yes/no question weigh the same and no e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,41 +119,20 @@ def temper(p: NDArray[np.floating], temperature: float, top_p: float) -> NDArray
     return sharp / sharp.sum(axis=1, keepdims=True)
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Repeated drawn answers of one predictor.
-
-    Attributes:
-        cells: one [C, K] per repetition, the shares of drawn answers.
-        accuracy: [draws, C] mean 1 - |drawn - answer| / range.
-        exact_match: [draws, C] share of drawn answers that equal the human answer.
-    """
-
-    cells: list[Floats]
-    accuracy: Floats
-    exact_match: Floats
+def spoken(predictor: Predictor, temperature: float, top_p: float) -> Predictor:
+    """The distributions that a predictor's drawn answers come from: a language model's are tempered and cut."""
+    if not predictor.sampled:
+        return predictor
+    return replace(predictor, blocks=[temper(p, temperature, top_p) for p in predictor.blocks])
 
 
-def drawn(
-    survey: Survey,
-    predictor: Predictor,
-    draws: int,
-    temperature: float,
-    top_p: float,
-    rng: np.random.Generator,
-) -> Drawn:
-    """One answer per respondent, ``draws`` times over, as the paper measured its models."""
+def drawn(survey: Survey, predictor: Predictor, draws: int, rng: np.random.Generator) -> list[Floats]:
+    """``draws`` arrays [C, K], the shares of one drawn answer per respondent (:func:`spoken`)."""
     cells = [np.zeros_like(survey.human) for _ in range(draws)]
-    close = np.zeros((draws, len(survey.cells)))
-    match = np.zeros((draws, len(survey.cells)))
     for block, p in zip(survey.blocks, predictor.blocks, strict=True):
-        cumulative = np.cumsum(temper(p, temperature, top_p) if predictor.sampled else p, axis=1)[:, :-1]
-        k, place = len(block.options), block.positions
-        for draw in range(draws):
+        cumulative = np.cumsum(p, axis=1)[:, :-1]
+        for shares in cells:
             u = rng.random((len(block.answers), 1), dtype=np.float32)
-            chosen = (u >= cumulative).sum(axis=1)
-            cells[draw][block.cell, block.columns] += np.bincount(chosen, minlength=k)
-            close[draw, block.cell] += (1 - np.abs(place[chosen] - place[block.answers])).sum()
-            match[draw, block.cell] += (chosen == block.answers).sum()
-    n = survey.respondents
-    return Drawn([counts / n[:, None] for counts in cells], close / n, match / n)
+            chosen = np.bincount((u >= cumulative).sum(axis=1), minlength=len(block.options))
+            shares[block.cell, block.columns] += chosen
+    return [counts / survey.respondents[:, None] for counts in cells]

@@ -105,18 +105,19 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
     found = Scores(predictor.name, pmf, cells, {}, rows=rows)
 
     rng = generator(params.seed, "drawn", predictor.name)
-    drawn = individual.drawn(survey, predictor, params.draws, params.temperature, params.top_p, rng)
-    per_draw = np.stack([cell_distances(survey, pmf, params)["wasserstein"] for pmf in drawn.cells])
+    spoken = individual.spoken(predictor, params.temperature, params.top_p)
+    answers = rows if spoken is predictor else individual.individual(survey, spoken)
+    drawn = individual.drawn(survey, spoken, params.draws, rng)
+    per_draw = np.stack([cell_distances(survey, shares, params)["wasserstein"] for shares in drawn])
     cells["drawn.wasserstein"] = per_draw.mean(axis=0)
-    found.drawn = drawn.cells[0]
+    found.drawn = drawn[0]
 
     s = len(survey.studies)
     for key, values in cells.items():
         found.studies[key] = distance.study_means(values, survey.study, s)
     weight = np.bincount(survey.study, survey.respondents, s)
     for key in ("accuracy", "exact_match"):
-        mean = getattr(drawn, key).mean(axis=0)
-        found.studies[f"drawn.{key}"] = np.bincount(survey.study, mean * survey.respondents, s) / weight
+        found.studies[f"drawn.{key}"] = np.bincount(study_of_row, getattr(answers, key), s) / weight
     cell_of_row = np.repeat(np.arange(len(survey.cells)), survey.respondents)
     small = survey.respondents < params.min_cell_size
     for key in ROW_METRICS:
@@ -187,7 +188,8 @@ def add_pooled(survey: Survey, scores: Iterable[Scores], uniform: Scores) -> Non
             pooled[f"{key}_cells"] = _cell_mean(found.cells[key], survey.study, s)
         w = found.cells["wasserstein"]
         for key, limit in SHARES.items():
-            below = _cell_mean(np.where(np.isnan(w), np.nan, w < limit), survey.study, s)
+            # cells of 20 people often lie on a limit itself, and the last bits must not say on which side
+            below = _cell_mean(np.where(np.isnan(w), np.nan, w.round(9) < limit), survey.study, s)
             pooled[key] = replace(below, forward=angle, back=angle_back)
         guess = [side.studies["tvd"] for side in (found, uniform)]
         known = ~np.isnan(guess[0])
