@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error
 
+from benchmarks.floor import floors
 from benchmarks.prediction_world import world
 from socrates.errors import DataError
 from socrates.evaluation import compare, effects, groups, individual, predictors, scores
@@ -129,6 +130,36 @@ def test_drawn_accuracy_is_exact_and_not_the_luck_of_the_draws() -> None:
         assert few[key] == many[key], key
     guess = scores.score(survey, predictors.uniform(survey), PARAMS).studies
     assert guess["drawn.accuracy"] == guess["accuracy"]  # a guess is drawn as it is
+
+
+def test_people_are_the_spread_that_predictions_are_held_against() -> None:
+    survey, _ = read_predictions(small(), PATH, "base")
+    # places 0 and 1; 1, 1 and 1/2; 0 and 1: standard deviations 1/2, sqrt(2)/6 and 1/2
+    expected = [(0.5 + np.sqrt(2) / 6) / 2, 0.5]
+    np.testing.assert_allclose(scores.empirical_best(survey, PARAMS).studies["sigma"], expected)
+
+
+def test_the_floor_by_bootstrap_is_too_low_in_small_cells_only() -> None:
+    truth = [0.02, 0.06, 0.12, 0.3, 0.3, 0.12, 0.08]
+    cells = pl.DataFrame(
+        {"study_id": ["a"], "scale": ["1..7"], "probabilities": [truth], "respondents": [12]}
+    )
+    small, large = (floors(cells, n, 300, np.random.default_rng(0)) for n in (None, 2000))
+    assert small[0] > 1.15 * small[1]
+    assert large[0] == pytest.approx(large[1], rel=0.1)
+
+
+def test_effects_are_counted() -> None:
+    cells = {("a", condition, 0): ("1..5", answers, [[0.2] * 5] * 6)
+             for condition, answers in enumerate([[1, 1, 2, 1, 2, 1], [5, 4, 5, 5, 4, 5], [5, 5, 4, 5, 5, 4]])}  # fmt: skip
+    survey, _ = read_predictions(
+        table(cells | {("b", 0, 0): ("1..5", [1, 2, 3], [[0.2] * 5] * 3)}), PATH, "base"
+    )
+    assert scores.counts(survey, PARAMS, {})["effects"] == {
+        "conditions": 3,
+        "questions": 1,
+        "credible_pairs": 2,
+    }
 
 
 def test_a_cell_on_the_limit_is_not_below_it() -> None:

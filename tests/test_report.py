@@ -161,6 +161,25 @@ def test_page_fetches_nothing_and_runs_nothing(html: str) -> None:
     assert "@import" not in html and "url(" not in html.split("<body>", maxsplit=1)[0]
 
 
+def test_an_answer_read_twice_is_counted_once(report: Report) -> None:
+    """24,000 rows of optimiser steps on 15,600 answers are not 24,000 answers."""
+    splits = {**report.splits, "splits": {"train": {"rows": 15_700}}}
+    training = {**report.training, "rows": 24_000, "rows_too_long": {"train": 100}}
+    often = replace(report, splits=splits, training=training)
+    assert "on 15,600 answers, each read 1.5 times on average;" in content(often)["about"]
+    once = replace(often, training={**training, "rows": 9_000})
+    assert "on 9,000 answers;" in content(once)["about"]
+
+
+def test_how_a_scale_was_found_is_said_in_words(report: Report) -> None:
+    manifest = {"rows": 3, "scale_rules": {"range": 2, "one_sided+observed_all+grid": 1}}
+    rules = content(replace(report, predictions={**report.predictions, "adapter": manifest}))["rules"]
+    assert [rule for rule, *_ in rules] == [
+        "a range in the text",
+        "one end in the text, the range of the test answers themselves, thinned to a grid",
+    ]
+
+
 def test_every_figure_is_inline_and_described(html: str) -> None:
     images = Page(html).images
     assert len(images) >= 9  # headline, studies, three cells, two effects, reliability, group, curves

@@ -142,6 +142,8 @@ def empirical_best(survey: Survey, params: Evaluate) -> Scores:
     rng = generator(params.seed, "empirical_best")
     parts = [cell_distances(survey, pmf, params) for pmf in human_resamples(survey, params.draws, rng)]
     cells = {key: np.mean([part[key] for part in parts], axis=0) for key in parts[0]}
+    # people's own: what the spread of a prediction is held against (a resample's is smaller)
+    cells["sigma"] = cell_distances(survey, survey.human, params)["sigma"]
     gap = distance.gaps(survey.human, survey.grid, "paper", params.constant_cells)
     halves = [distance.wasserstein(a, b, gap) for a, b in split_halves(survey, params.draws, rng)]
     small = survey.respondents < max(params.min_cell_size, 2)
@@ -321,6 +323,7 @@ def counts(survey: Survey, params: Evaluate, excluded: dict[str, dict[str, int]]
     constant = (survey.human.max(axis=1) > 1 - 1e-12) & (survey.respondents >= params.min_cell_size)
     small = survey.respondents < params.min_cell_size
     unscored = small | constant if params.constant_cells == "exclude" else small
+    compared = effects.effects(survey, survey.human, params.min_cell_size)
     return {
         "studies": len(survey.studies),
         "studies_scored": len(np.unique(survey.study[~unscored])),
@@ -335,6 +338,11 @@ def counts(survey: Survey, params: Evaluate, excluded: dict[str, dict[str, int]]
         "answers": len(survey.rows),
         "respondents": survey.rows.select("study_id", "participant").n_unique(),
         "respondents_per_cell_median": float(np.median(survey.respondents)),
+        "effects": {
+            "conditions": len(compared.cell),
+            "questions": len(np.unique(compared.group)),
+            "credible_pairs": len(effects.credible_pairs(compared)[0]),
+        },
         "answers_moved_to_grid": survey.off_grid,
         "answers_excluded": {
             # a reason may name a parameter; a dot would read as one more level of keys

@@ -85,7 +85,7 @@ def headline(run: Sequence[tuple[str, str, Estimate]], paper: Sequence[tuple[str
         run: (predictor, label, W).
         paper: (label, W).
     """
-    figure, axes = _axes(0.7 + ROW * 1.25 * (len(run) + len(paper) + 1))
+    figure, axes = _axes(0.85 + ROW * 1.25 * (len(run) + len(paper) + 1))
     for y, (predictor, _, estimate) in enumerate(run):
         _interval(axes, estimate, y, COLOURS.get(predictor, "#777777"), "o")
     for y, (_, estimate) in enumerate(paper, len(run) + 1):
@@ -96,7 +96,7 @@ def headline(run: Sequence[tuple[str, str, Estimate]], paper: Sequence[tuple[str
     )
     axes.invert_yaxis()
     axes.set_xlim(left=0)
-    axes.set_xlabel("W (lower is better), 95 % interval")
+    axes.set_xlabel("W, share of the human range\n(lower is better)")
     return figure
 
 
@@ -107,7 +107,7 @@ def forest(studies: Sequence[tuple[str, dict[str, Estimate]]]) -> Figure:
     Args:
         studies: (study, predictor -> W), in the order of the rows.
     """
-    figure, axes = _axes(0.9 + ROW * len(studies))
+    figure, axes = _axes(1.05 + ROW * len(studies))
     for y, (_, found) in enumerate(studies):
         base, uniform = (found.get(predictor, Estimate()).value for predictor in ("base", "uniform"))
         _interval(axes, Estimate(base), y, COLOURS["base"], MARKERS["base"], filled=False)
@@ -117,7 +117,7 @@ def forest(studies: Sequence[tuple[str, dict[str, Estimate]]]) -> Figure:
     axes.set_yticks(range(len(studies)), [study for study, _ in studies])
     axes.set_ylim(len(studies) - 0.4, -0.6)
     axes.set_xlim(left=0)
-    axes.set_xlabel("W (lower is better)")
+    axes.set_xlabel("W, share of the human range\n(lower is better)")
     for predictor in ("adapter", "base", "uniform"):
         axes.plot(
             [],
@@ -165,7 +165,7 @@ def distribution(options: Sequence[int], sides: dict[str, Sequence[float]]) -> F
     axes.set_xticks(place[::every], [f"{options[start]:,}" for start in starts[::every]])
     axes.grid(axis="x", visible=False)
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("share")
+    axes.set_ylabel("share of answers")
     axes.set_xlabel("answer" if size == 1 else f"answer, {size} options together")
     figure.legend(loc="outside upper center", ncols=3, handletextpad=0.4, columnspacing=1)
     return figure

@@ -28,6 +28,20 @@ PAPER_MODELS = {
     "gpt_4o": "GPT-4o",
     "gpt_4o_five_shot": "GPT-4o, five examples",
 }
+# The paper's lowest W is another quantity than the floor of this page (docs/measurement.md).
+PAPER_NAMES = {**PREDICTORS, "empirical_best": "empirical best, by its own resamples"}
+RULES = {
+    "range": "a range in the text",
+    "step": "a range with a step in the text",
+    "labels": "labelled options in the text",
+    "list": "a list of options in the text",
+    "anchors": "labelled ends in the text",
+    "question": "a range in the question before the instruction",
+    "one_sided": "one end in the text",
+    "observed_visible": "the range of the training answers",
+    "observed_all": "the range of the test answers themselves",
+    "grid": "thinned to a grid",
+}
 
 
 @dataclass(frozen=True)
@@ -139,6 +153,7 @@ def content(report: Report) -> dict[str, Any]:
             (name, {key: report.estimate(name, f"effects.{key}") for key in EFFECTS}) for name in MODELS
         ],
         "effect_keys": EFFECTS,
+        "effect_counts": {key: int(report.count(f"effects.{key}")) for key in EFFECT_COUNTS},
         "effect_pictures": [
             Picture(
                 figures.effects(report.tables["effects"], name),
@@ -170,6 +185,7 @@ def content(report: Report) -> dict[str, Any]:
     }
 
 
+EFFECT_COUNTS = ("conditions", "questions", "credible_pairs")
 EFFECTS = ("r", "slope", "residual_sd", "sign_accuracy", "size_ratio", "p")
 GAPS = tuple(f"{model}.{key}" for key in ("accuracy_gap", "wasserstein_gap") for model in ("base", "adapter"))
 
@@ -179,7 +195,7 @@ def _about(report: Report) -> str:
     model, lora, sample = params.get("model", {}), params.get("lora", {}), params.get("sample", {})
     return (
         f"{model.get('name')} with a LoRA adapter of rank {lora.get('r')}, trained for "
-        f"{number(report.training.get('steps'))} steps on {number(report.training.get('rows'))} answers; "
+        f"{number(report.training.get('steps'))} steps on {_trained_on(report)}; "
         f"{report.raw.get('source')} data, {sample.get('fraction'):.0%} of it; tested on "
         f"{number(int(count('answers')))} answers of {number(int(count('respondents')))} respondents in "
         f"{number(int(count('cells_scored')))} cells of {number(int(count('studies_scored')))} studies that "
@@ -187,10 +203,20 @@ def _about(report: Report) -> str:
     )
 
 
+def _trained_on(report: Report) -> str:
+    """The training answers, and how often each was read on average: an answer read twice is one answer."""
+    read = report.training.get("rows", 0)
+    rows = report.splits.get("splits", {}).get("train", {}).get("rows", read)
+    kept = rows - report.training.get("rows_too_long", {}).get("train", 0)
+    if not kept or read <= kept:
+        return f"{number(read)} answers"
+    return f"{number(kept)} answers, each read {read / kept:.1f} times on average"
+
+
 def _paper(report: Report) -> list[tuple[str, Any, Any]]:
     """(label, W, accuracy) of what the paper reports, best first."""
     rows = [
-        (f"{PREDICTORS[name]}{f' ({who})' if who else ''}", found)
+        (f"{PAPER_NAMES[name]}{f' ({who})' if who else ''}", found)
         for name in PREDICTORS
         if (found := report.paper.get(name))
         for who in [report.paper.get("source", {}).get(name, "")]
@@ -221,7 +247,7 @@ def headline_picture(scores: Scores) -> Picture:
             ("adapter", "fine-tuned"),
             ("base", "base"),
             ("uniform", "uniform"),
-            ("empirical_best", "floor"),
+            ("empirical_best", "empirical best"),
         )
         if name in scores.paper
     ]
@@ -342,7 +368,7 @@ def _gaps(report: Report) -> list[dict[str, Any]]:
 def _curves(report: Report) -> list[Picture]:
     wanted = [
         ({"loss": "training", "validation_loss": "validation"}, "loss, nats per answer token"),
-        ({"answer_token_accuracy": "answer tokens right"}, "share"),
+        ({"answer_token_accuracy": "answer tokens right"}, "share of answer tokens"),
         ({"reward": "reward"}, "reward of a drawn answer"),
     ]
     pictures = []
@@ -395,7 +421,8 @@ def _rules(report: Report) -> list[tuple[str, int, float]]:
     """(how the scale was found, answers, share)."""
     rules = report.predictions["adapter"].get("scale_rules", {})
     total = sum(rules.values())
-    return [(rule, n, n / total) for rule, n in sorted(rules.items(), key=lambda item: (-item[1], item[0]))]
+    found = sorted(rules.items(), key=lambda item: (-item[1], item[0]))
+    return [(", ".join(RULES.get(part, part) for part in rule.split("+")), n, n / total) for rule, n in found]
 
 
 def _metrics(report: Report, present: list[str]) -> list[tuple[str, Any, list[Estimate]]]:

@@ -43,7 +43,6 @@ class Calibration:
         studies, contrasts: the held-out studies, and the pairs of conditions in them.
         covered: share of the held-out contrasts inside the 90 % interval that the other studies give, the
             sampling noise of their respondents allowed for.
-            their own sampling noise allowed for; None with too few studies.
         largest: the largest predicted contrast among them; beyond it the slope is an extrapolation.
     """
 
