@@ -150,16 +150,13 @@ def test_the_floor_by_bootstrap_is_too_low_in_small_cells_only() -> None:
 
 
 def test_effects_are_counted() -> None:
-    cells = {("a", condition, 0): ("1..5", answers, [[0.2] * 5] * 6)
-             for condition, answers in enumerate([[1, 1, 2, 1, 2, 1], [5, 4, 5, 5, 4, 5], [5, 5, 4, 5, 5, 4]])}  # fmt: skip
-    survey, _ = read_predictions(
-        table(cells | {("b", 0, 0): ("1..5", [1, 2, 3], [[0.2] * 5] * 3)}), PATH, "base"
-    )
-    assert scores.counts(survey, PARAMS, {})["effects"] == {
-        "conditions": 3,
-        "questions": 1,
-        "credible_pairs": 2,
-    }
+    guess = [[0.2] * 5] * 6
+    answers = [[1, 1, 2, 1, 2, 1], [5, 4, 5, 5, 4, 5], [5, 5, 4, 5, 5, 4]]
+    cells = {("a", condition, 0): ("1..5", given, guess) for condition, given in enumerate(answers)}
+    alone = {("b", 0, 0): ("1..5", [1, 2, 3], guess[:3])}  # one condition: nothing to compare
+    survey, _ = read_predictions(table(cells | alone), PATH, "base")
+    found = scores.counts(survey, PARAMS, {})["effects"]
+    assert found == {"conditions": 3, "questions": 1, "credible_pairs": 2}
 
 
 def test_a_cell_on_the_limit_is_not_below_it() -> None:
