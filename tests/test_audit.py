@@ -174,6 +174,29 @@ def test_results_are_compared_on_the_papers_studies_alone(project, w, verdict):
     assert found(project)["W of the fine-tuned model"].verdict == "not compared"
 
 
+@pytest.mark.parametrize(
+    ("change", "item"),
+    [
+        ({"evaluate__min_cell_size": 50}, "smallest cell that is scored, respondents"),
+        ({"predict__large_scales": "exclude"}, "questions with very many allowed answers"),
+        ({"sample__by": "cell", "sample__max_per_cell": 20}, "most respondents taken of a cell"),
+    ],
+)
+def test_other_cells_than_the_papers_are_not_compared_with_its_figures(project, change, item):
+    """A sample fraction of 1 does not say that everyone is in it, nor a split that every cell is scored."""
+    apply("full", project / "params.yaml", project / "presets")
+    edit(project, split__method="official")
+    write_records(project, 0.16)
+    assert found(project)["W of the fine-tuned model"].verdict == "same"
+    before = found(project)[item].here
+    edit(project, **change)
+    write_records(project, 0.16)
+    rows = found(project)
+    assert rows["W of the fine-tuned model"].verdict == "not compared"
+    assert list(change)[-1].replace("__", ".") in rows["W of the fine-tuned model"].reason
+    assert rows[item].here != before and rows[item].verdict in ("not compared", "different on purpose")
+
+
 def test_a_uniform_guess_far_from_the_papers_says_that_the_ruler_is_another(project):
     apply("full", project / "params.yaml", project / "presets")
     edit(project, split__method="official")

@@ -375,6 +375,12 @@ def test_synthetic_people_are_called_synthetic(sound: Report) -> None:
     assert any("not the ones of the paper's table" in text for text in found)
 
 
+def test_a_sample_of_the_papers_people_is_not_its_table(sound: Report) -> None:
+    sample = {**sound.params["sample"], "by": "cell", "max_per_cell": 20}
+    found = cautions(replace(sound, params={**sound.params, "sample": sample}))
+    assert ["not the ones of the paper's table" in text for text in found] == [True]
+
+
 def test_near_duplicates_and_small_models_are_said(sound: Report) -> None:
     splits = {**sound.splits, "overlap": {"near_duplicate_scenarios": 4}}
     found = cautions(replace(sound, splits=splits, base={"kind": "builtin", "parameters": 900_000}))

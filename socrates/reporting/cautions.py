@@ -24,11 +24,12 @@ def cautions(report: Report) -> list[str]:
 
 def comparable(report: Report) -> bool:
     """Whether the studies are those of the paper's table: its data, its unseen studies, all rows."""
-    params = report.params
+    sample = report.params.get("sample", {})
     return bool(
         report.raw.get("source") == "hub"
         and report.splits.get("split", {}).get("method") == "official"
-        and params.get("sample", {}).get("fraction") == 1.0
+        and sample.get("fraction") == 1.0
+        and sample.get("max_per_cell") is None
     )
 
 
@@ -41,7 +42,7 @@ def _data(report: Report) -> list[str]:
         )
     if not comparable(report):
         texts.append(
-            "The studies are not the ones of the paper's table. Its figures show the order of magnitude; "
+            "The studies or their people are not the ones of the paper's table. Its figures show the order of magnitude; "
             "being below or above them is no result."
         )
     size = report.base.get("parameters")
