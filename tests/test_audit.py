@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from socrates.__main__ import app
 from socrates.errors import DataError
+from socrates.evaluation.headline import KEYS
 from socrates.params.preset import apply
 from socrates.reporting.audit import Facts, audit, markdown, read_facts, read_specification, summary
 
@@ -227,6 +228,9 @@ def test_the_specification_agrees_with_the_figures_of_the_paper_in_metrics():
     assert values["W of the base model"] == paper["base"]["wasserstein"]
     assert values["W of a uniform guess"] == paper["uniform"]["wasserstein"]
     assert values["accuracy of a uniform guess"] == paper["uniform"]["drawn"]["accuracy"]
+    for part in ("adapter", "base", "uniform"):  # the published answers were drawn
+        assert paper[part]["drawn"]["wasserstein"] == paper[part]["wasserstein"]
+        assert f"{part}.drawn.wasserstein" in KEYS
     assert values["W of people against themselves"] == paper["empirical_best"]["wasserstein"]
     assert values["unseen studies (test)"] == paper["counts"]["studies"]
 

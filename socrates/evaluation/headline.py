@@ -16,6 +16,7 @@ W = ("wasserstein", "wasserstein_low", "wasserstein_high")
 OF_A_MODEL = (
     *W,
     "stated.wasserstein",
+    "drawn.wasserstein",  # the like of the paper's W
     "drawn.accuracy",
     "accuracy_median",
     "exact_match",
@@ -31,7 +32,7 @@ KEYS = tuple(
     f"{part}.{key}"
     for part, keys in {
         **dict.fromkeys(MODELS, OF_A_MODEL),
-        "uniform": ("wasserstein", "drawn.accuracy"),
+        "uniform": ("wasserstein", "drawn.wasserstein", "drawn.accuracy"),
         "train_marginal": ("wasserstein",),
         "empirical_best": ("wasserstein",),
         "planted": ("wasserstein",),

@@ -42,8 +42,8 @@ def _data(report: Report) -> list[str]:
         )
     if not comparable(report):
         texts.append(
-            "The studies or their people are not the ones of the paper's table. Its figures show the order of magnitude; "
-            "being below or above them is no result."
+            "The studies or their people are not the ones of the paper's table. Its figures show the order of "
+            "magnitude; being below or above them is no result."
         )
     size = report.base.get("parameters")
     if size and size < SMALL_MODEL:
