@@ -56,6 +56,19 @@ def test_the_three_stages_hand_over_every_row(here: Path, capsys: pytest.Capture
     assert told["train"]["study_ids"] == parts[0]["study_id"].unique().sort().to_list()  # type: ignore[index]
 
 
+def test_answers_of_test_studies_reach_the_test_table_alone(here: Path) -> None:
+    """What training, the base model and the training average read is the same whatever test studies answer."""
+    written, unseen = [], []
+    for _ in range(2):  # in the second round, all of the first round's test studies answer 5
+        answer = pl.when(pl.col("study_id").is_in(unseen)).then(5).otherwise("response").cast(pl.Int64)
+        local(here, survey(21).with_columns(response=answer), sample={"fraction": 0.9})
+        for stage in (download, sample, split):
+            stage.main()
+        written.append({path.name: path.read_bytes() for path in Path("data/splits").iterdir()})
+        unseen = manifest("splits")["splits"]["test"]["study_ids"]  # type: ignore[index]
+    assert [name for name in written[0] if written[0][name] != written[1][name]] == ["test.parquet"]
+
+
 def test_rows_that_share_a_scenario_lie_together(here: Path) -> None:
     local(here, survey(6, 10))
     for stage in (download, sample, split):

@@ -76,6 +76,20 @@ def test_identical_prompts_get_identical_distributions():
         assert mass[row] == mass[row + len(table)]
 
 
+@pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
+def test_what_people_answered_does_not_reach_the_prediction(layout):
+    model, tokenizer = tiny.model(), tiny.tokenizer()
+    found = []
+    for seed in (0, 1):  # the same people and texts, other answers
+        table = resolve_scales(tiny.rows(seed=seed), tiny.rows(seed=seed))
+        data = encode(table, tokenizer, layout)
+        found.append((table, *distributions(model, tokenizer, data, table["scale"].to_list(), 4096)))
+    (first, one, mass), (second, other, other_mass) = found
+    assert (first["response"] != second["response"]).sum() > 5
+    np.testing.assert_array_equal(one.values, other.values)
+    np.testing.assert_array_equal(mass, other_mass)
+
+
 def test_out_of_memory_halves_the_batch(monkeypatch):
     from socrates.prediction import distributions as module
 
