@@ -209,6 +209,8 @@ def test_best_median_and_worst_cell_are_named_in_order(report: Report) -> None:
     assert [cell.place.split(",")[0].split(" of")[0] for cell in cells] == ["best", "median", "worst"]
     assert [cell.adapter for cell in cells] == sorted(cell.adapter for cell in cells)
     scores = report.tables["cell_scores"].filter(pl.col("predictor") == "adapter")["wasserstein"]
+    people = report.tables["cells"].select("human_low", "human_high").rows()
+    assert {cell.used for cell in cells} <= {f"{low:.0f} to {high:.0f}" for low, high in people}
     assert cells[0].adapter == scores.min() and cells[-1].adapter == scores.max()
 
 

@@ -59,7 +59,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell whose distributions are shown."""
+    """A cell whose distributions are shown; ``used`` is the range of people's answers, the unit of W."""
 
     name: str
     place: str
@@ -67,6 +67,7 @@ class Cell:
     base: float | None
     respondents: int
     scale: str
+    used: str
     text: str
     wordings: int
     picture: Picture
@@ -305,7 +306,11 @@ def _cells(report: Report) -> list[Cell]:
         adapter.with_row_index("rank")
         .join(shares.select(CELL).unique(), on=CELL)
         .join(base, on=CELL, how="left")
-        .join(report.tables["cells"].select(*CELL, "scale", "respondents"), on=CELL, how="left")
+        .join(
+            report.tables["cells"].select(*CELL, "scale", "respondents", "human_low", "human_high"),
+            on=CELL,
+            how="left",
+        )
         .join(report.questions, on=CELL, how="left")
         .sort("rank")
     )
@@ -326,6 +331,7 @@ def _cells(report: Report) -> list[Cell]:
                 base=row["base"],
                 respondents=row["respondents"],
                 scale=row["scale"],
+                used=f"{row['human_low']:,.0f} to {row['human_high']:,.0f}",
                 text=row["text"] or "(the text of this cell is not in the test split)",
                 wordings=row["wordings"] or 0,
                 picture=Picture(
