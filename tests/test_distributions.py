@@ -6,7 +6,7 @@ import torch
 
 from socrates.errors import ModelError
 from socrates.model.encoding import encode, end_token
-from socrates.prediction.distributions import answer_trie, distributions
+from socrates.prediction.distributions import answer_trie, distributions, edge_log_probabilities
 from socrates.prediction.trie import build
 from socrates.survey.resolution import resolve_scales
 from socrates.survey.scales import scale
@@ -62,6 +62,17 @@ def test_probabilities_of_a_complete_tree_sum_to_one():
     logp = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     edges = logp[trie.edge_parent, trie.edge_token]
     assert np.exp(trie.on_path @ edges).sum() == pytest.approx(1)
+
+
+def test_logits_of_a_bfloat16_model_are_not_rounded_to_its_steps():
+    trie = answer_trie(tiny.tokenizer(), "1..7")
+    generator = torch.Generator().manual_seed(0)
+    head = torch.nn.Linear(64, 320, bias=True).bfloat16().requires_grad_(False)
+    head.weight.copy_(3 * torch.randn(head.weight.shape, generator=generator))  # logits up to 80
+    hidden = torch.randn((3, trie.nodes + 1, 64), generator=generator).bfloat16()
+    exact = (hidden.double() @ head.weight.double().T + head.bias.double()).log_softmax(-1)
+    edges = edge_log_probabilities(head, hidden, trie)
+    np.testing.assert_allclose(edges, exact[:, trie.edge_parent, trie.edge_token], atol=1e-4)
 
 
 def test_identical_prompts_get_identical_distributions():
