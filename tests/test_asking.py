@@ -13,14 +13,17 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save_file
 
 from socrates.errors import DataError, ModelError, SourceError
 from socrates.files import write_json
 from socrates.model import precision
 from socrates.model.base import load_tokenizer, with_adapter
 from socrates.model.encoding import encode
-from socrates.model.folding import fold, foldable
+from socrates.model.folding import WEIGHTS, fold, foldable
 from socrates.model.plain import PlainQwen2, PlainTokenizer, readable
+from socrates.model.precision import load_for_use
 from socrates.params.model import Model
 from socrates.params.predict import Predict
 from socrates.params.prompt import Prompt
@@ -116,6 +119,18 @@ def test_a_folded_adapter_is_the_adapter(here: Path) -> None:
         results = [model(input_ids=ids).logits for model in (folded, beside.eval(), base)]
     torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
     assert (results[0] - results[2]).abs().max() > 0.1  # it does something
+
+
+def test_a_slight_adapter_is_not_lost_in_bfloat16_weights(here: Path) -> None:
+    path = here / "models/adapter" / WEIGHTS
+    weights = {name: value * (1e-3 if "lora_B" in name else 1) for name, value in load_file(path).items()}
+    save_file(weights, path)
+    model, _ = load_for_use(here / "models/base", path.parent, "bfloat16")
+    beside = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
+    assert beside  # a change of less than half a step would be lost in the weights
+    for name, layer in beside.items():
+        a, b = (weights[f"{name}.lora_{side}.weight"] for side in "AB")
+        torch.testing.assert_close(layer.get_delta_weight("default"), layer.scaling["default"] * b @ a)
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,8 @@ def load_for_use(
 ) -> tuple[PreTrainedModel | PeftModel | PlainQwen2, Place]:
     """A model for answering, with the place chosen for it.
 
-    A plain LoRA adapter is folded into unquantised weights; beside quantised ones it keeps its own
-    layers, as in training.
+    A plain LoRA adapter is folded into float32 weights; beside others it keeps its own layers, as in
+    training: half a step of bfloat16 is more than an adapter of few steps changes most weights by.
 
     Args:
         base: a base folder, or a model that was saved whole.
@@ -136,7 +136,7 @@ def load_for_use(
         keep_unpacked(model)
     if adapter is None:
         return model, place
-    if "quantization_config" not in options and foldable(adapter_config(adapter)):
+    if place.precision == "float32" and foldable(adapter_config(adapter)):
         fold(model, adapter)
         return model, place
     return with_adapter(model, adapter, base), place
