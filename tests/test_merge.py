@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -22,6 +26,7 @@ from socrates.params.prompt import Prompt
 from socrates.prediction import merge as merging
 from socrates.prediction.merge import Merged, merge
 from socrates.survey.tables import RESPONSES, read_table
+from tests import tiny
 from tests.small_models import write_models
 
 
@@ -66,6 +71,45 @@ def test_the_adapter_is_added_to_what_nf4_represents(project: Path) -> None:
     assert (distance > 1e-3) == (params.quantization == "nf4")
     untouched = "model.layers.0.self_attn.k_proj.weight"  # quantised too, and without an adapter
     assert ((weights[untouched] - original[untouched]).abs().max() > 1e-3) == (params.quantization == "nf4")
+
+
+def test_a_slight_adapter_is_not_rounded_away_in_bfloat16() -> None:
+    torch.manual_seed(3)
+    lora = LoraConfig(r=4, target_modules=["q_proj", "up_proj", "down_proj"], task_type="CAUSAL_LM")
+    model = get_peft_model(tiny.model().bfloat16(), lora)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=3e-4)
+    merged, wanted, kept, nearest = merged_weights(model, torch.bfloat16), 0.0, 0.0, 0.0
+    for name, layer in model.get_base_model().named_modules():
+        if isinstance(layer, LoraLayer):
+            base, delta = layer.get_base_layer().weight.float(), layer.get_delta_weight("default").float()
+            wanted += (delta**2).sum().item()
+            kept += ((merged[f"{name}.weight"].float() - base) * delta).sum().item()
+            nearest += (((base + delta).bfloat16().float() - base) * delta).sum().item()
+    assert nearest / wanted < 0.3  # what would be left of it
+    assert kept / wanted == pytest.approx(1, abs=0.2)
+
+
+def test_the_adapter_and_its_base_are_let_go_before_the_merged_model_is_loaded(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, answers, seen = merging.load_model, merging._answers, []
+
+    def loaded(*arguments: Any) -> Any:
+        model = load(*arguments)
+        seen.append(weakref.ref(model.get_base_model().model.layers[0].mlp.gate_proj.weight))
+        gc.disable()  # nor does it run by chance
+        return model
+
+    def answered(*arguments: Any) -> Any:
+        gc.enable()
+        assert seen[0]() is None
+        return answers(*arguments)
+
+    monkeypatch.setattr(merging, "load_model", loaded)
+    monkeypatch.setattr(merging, "_answers", answered)
+    merged(project, tmp_path / "merged")
 
 
 def test_a_merge_that_differs_is_refused_and_leaves_nothing(

@@ -30,6 +30,7 @@ def merged_weights(model: PeftModel, dtype: torch.dtype) -> dict[str, torch.Tens
         dtype: of the result; sums are made in float32.
     """
     weights: dict[str, torch.Tensor] = {}
+    chance = torch.Generator(model.device).manual_seed(0)
     inside = ("lora_", ".base_layer.")
     for name, parameter in model.get_base_model().named_parameters():
         if not any(part in name for part in inside) and not hasattr(parameter, "quant_state"):
@@ -41,7 +42,7 @@ def merged_weights(model: PeftModel, dtype: torch.dtype) -> dict[str, torch.Tens
             total = _plain(layer)
             for adapter in lora.active_adapters:
                 total = total + lora.get_delta_weight(adapter).float()
-            weights[f"{name}.weight"] = total.to("cpu", dtype)
+            weights[f"{name}.weight"] = _rounded(total, dtype, chance).cpu()
             if layer.bias is not None:
                 weights[f"{name}.bias"] = layer.bias.detach().to("cpu", dtype)
         elif isinstance(module, Linear4bit) and not name.endswith(".base_layer"):
@@ -80,3 +81,15 @@ def _plain(layer: Any) -> torch.Tensor:
     state = getattr(layer.weight, "quant_state", None)
     weight = layer.weight if state is None else dequantize_4bit(layer.weight.data, state)
     return weight.detach().float()
+
+
+def _rounded(weight: torch.Tensor, dtype: torch.dtype, chance: torch.Generator) -> torch.Tensor:
+    """A float32 tensor in ``dtype``; to bfloat16 up or down by chance, in the mean what it was.
+
+    The base's weights are bfloat16 numbers already. To the nearest, a sum would be rounded back to them wherever
+    the adapter changes less than half a step: most of an adapter of few steps, always in the same direction.
+    """
+    if dtype == torch.bfloat16:  # float32 cut after its first half
+        noise = torch.randint(2**16, weight.shape, generator=chance, device=weight.device, dtype=torch.int32)
+        weight = ((weight.contiguous().view(torch.int32) + noise) & -(2**16)).view(torch.float32)
+    return weight.to(dtype)

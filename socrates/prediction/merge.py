@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -88,6 +89,7 @@ def merge(
     with atomic_folder(out) as folder:
         write_merged(model, tokenizer, folder, dtype)
         del model  # two models of 14 billion parameters need not fit at once
+        gc.collect()  # a quantised layer and its weights refer to each other
         got, got_mass = _answers(folder, tokenizer, data, scales, predict.tokens_per_batch, dtype)
         found = Merged(
             rows=len(drawn),
