@@ -24,6 +24,7 @@ PROCESSES = "SOCRATES_PROCESSES"
 HOSTFILE = "SOCRATES_HOSTFILE"  # of DeepSpeed: one host and its number of processes a line
 NODE_RANK = "SOCRATES_NODE_RANK"  # this machine's place in it, where machines are started one by one
 SSH_PORT = 22
+PATIENCE = timedelta(days=30)  # of a process with the slowest; a dead one ends all through the launcher
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,7 @@ def meet(place: Place) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if place.processes > 1:
-        # One waits for the slowest, which may be hours behind; a dead one ends all through the launcher.
-        torch.distributed.init_process_group("gloo", timeout=timedelta(days=30))
+        torch.distributed.init_process_group("gloo", timeout=PATIENCE)
 
 
 def told_by_first(place: Place, value: T) -> T:

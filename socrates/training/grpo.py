@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from trl import GRPOConfig, GRPOTrainer
 
 from socrates.errors import TrainingError
+from socrates.launch import PATIENCE
 from socrates.params.deepspeed import Deepspeed
 from socrates.params.grpo import Grpo
 from socrates.params.lora import Lora
@@ -159,6 +160,7 @@ def arguments(grpo: Grpo, model: Model, deepspeed: Deepspeed, cut: Batches) -> G
         output_dir=".scratch",  # set once the run's folder is known
         deepspeed=deepspeed_config(deepspeed) if deepspeed.zero_stage else None,
         use_cpu=not gpu,
+        ddp_timeout=int(PATIENCE.total_seconds()),  # the first process may be waiting for the backup
         bf16=gpu and grpo.bf16,
         per_device_train_batch_size=cut.micro,
         gradient_accumulation_steps=cut.accumulation,

@@ -74,6 +74,9 @@ class Safety:
             TrainingError: with the checkpoints that are not backed up.
             SystemExit: with :data:`~socrates.errors.TERMINATED` after SIGTERM, backed up or not.
         """
+        # DeepSpeed's own meetings are called off after ten minutes: nobody goes to one while another process still
+        # fetches the model, or the first one waits for the backup.
+        wait_for_all(self.place)
         trainer.train(resume_from_checkpoint=None if self.resume is None else str(self.resume))
         termination = self.durability.termination
         if trainer.terminated and termination is not None:
@@ -88,6 +91,7 @@ class Safety:
             self.backup.drain(finish_minutes * 60)
         if self.log is not None:
             self.log.write("end", step=trainer.state.global_step)
+        wait_for_all(self.place)
 
 
 class Records(TrainerCallback):

@@ -15,6 +15,7 @@ from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
+from socrates.launch import PATIENCE
 from socrates.model.base import compute_dtype
 from socrates.model.encoding import Encoded
 from socrates.model.shared import use_shared_attention
@@ -46,6 +47,7 @@ def arguments(train: Train, deepspeed: Deepspeed, cut: Batches) -> SFTConfig:
         output_dir=".scratch",  # set once the run's folder is known
         deepspeed=deepspeed_config(deepspeed),
         use_cpu=not gpu,
+        ddp_timeout=int(PATIENCE.total_seconds()),  # the first process may be waiting for the backup
         bf16=gpu,
         per_device_train_batch_size=items,
         per_device_eval_batch_size=items,
