@@ -124,6 +124,36 @@ def test_disk_counts_checkpoints_and_weights_that_are_still_to_come(tmp_path: Pa
     assert doctor.disk(tmp_path, sections(), free(10)).status == "ok"
 
 
+def test_the_base_model_needs_room_where_the_hub_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Path("/dev/shm")
+    if other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is one disk only")
+    monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(other / "hub"))
+    room = {tmp_path: 100, other: 10}
+    small_cache = doctor.disk(tmp_path, sections("full"), lambda place: free(room[place])(place))
+    assert small_cache.status == "fail" and "/dev/shm: 10.0 GiB free, 27" in small_cache.found
+    room = {tmp_path: 25, other: 50}
+    assert doctor.disk(tmp_path, sections("full"), lambda place: free(room[place])(place)).status == "ok"
+
+
+def test_a_gpu_needs_a_compiler_for_its_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for gpus in ([], [A100]):
+        checks = [finding.check for finding in doctor.examine(tmp_path, sections(), gpus, 1)]
+        assert ("compiler" in checks) == bool(gpus)
+    monkeypatch.setenv("CC", "/opt/cc")
+    monkeypatch.setattr(doctor.sysconfig, "get_path", lambda *_: str(tmp_path))
+    missing = doctor.compiler()
+    assert missing.status == "fail" and "Python.h: not found" in missing.found and "-dev" in missing.do
+    (tmp_path / "Python.h").touch()
+    assert doctor.compiler().status == "ok"
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert doctor.compiler().found == "no gcc or clang"
+
+
 def test_the_hub_or_its_cache_must_have_the_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     revision = "a" * 40

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ def examine(
     yield dvc_remote(folder)
     yield _guarded("processes", lambda: shares(sections, processes))
     yield _guarded("device", lambda: device(folder, sections, devices, processes))
+    if devices:
+        yield compiler()
     yield scratch_writable(scratch())
     yield _guarded("disk", lambda: disk(folder, sections, shutil.disk_usage))
     for kind, name, revision in hub_needs(sections):
@@ -210,6 +213,20 @@ def device(folder: Path, sections: Mapping[str, Any], devices: Sequence[Device],
     return Finding("device", "ok", text)
 
 
+def compiler() -> Finding:
+    """Whether Triton can build what starts its kernels on a GPU: TRL's loss is one, at the first step."""
+    header = Path(sysconfig.get_path("include", "posix_prefix"), "Python.h")
+    program = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    if program and header.exists():
+        return Finding("compiler", "ok", f"{program}, {header}")
+    missing = [] if program else ["no gcc or clang"]
+    missing += [] if header.exists() else [f"{header}: not found"]
+    python = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+    return Finding(
+        "compiler", "fail", ", ".join(missing), f"apt-get install gcc {python}, or as your system has them"
+    )
+
+
 def scratch_writable(folder: Path) -> Finding:
     """Whether checkpoints can be written."""
     try:
@@ -226,19 +243,23 @@ def scratch_writable(folder: Path) -> Finding:
 
 
 def disk(folder: Path, sections: Mapping[str, Any], usage: Callable[[Path], Any]) -> Finding:
-    """Whether checkpoints and outputs fit; ``usage`` is :func:`shutil.disk_usage`."""
+    """Whether checkpoints, outputs and the base model fit; ``usage`` is :func:`shutil.disk_usage`."""
+    from huggingface_hub import constants
+
     model, train = sections["model"], sections["train"]
     form: Shape = shape(model, folder / "models/base")
-    checkpoints = (train.keep_checkpoints + 1) * CHECKPOINT_BYTES * form.lora(sections["lora"])
-    weights = (
-        0
-        if model.builtin or cached("model", model.name, model.revision)
-        else 2 * (form.linear + form.embeddings)
+    need = (train.keep_checkpoints + 1) * CHECKPOINT_BYTES * form.lora(sections["lora"]) + OUTPUT_BYTES
+    needs = {_existing(scratch()): need}
+    if not (model.builtin or cached("model", model.name, model.revision)):
+        cache = _existing(Path(constants.HF_HUB_CACHE))
+        place = next((known for known in needs if known.stat().st_dev == cache.stat().st_dev), cache)
+        needs[place] = needs.get(place, 0) + 2 * (form.linear + form.embeddings)
+    free = {place: usage(place).free for place in needs}
+    text = "; ".join(
+        f"{place}: {free[place] / GIB:.1f} GiB free, {needs[place] / GIB:.1f} GiB estimated"
+        for place in needs
     )
-    need = checkpoints + weights + OUTPUT_BYTES
-    free = usage(_existing(scratch())).free
-    text = f"{free / GIB:.1f} GiB free, {need / GIB:.1f} GiB estimated"
-    if free < need:
+    if any(free[place] < needs[place] for place in needs):
         return Finding(
             "disk", "fail", text, f"free some, or set {SCRATCH_VARIABLE} and HF_HOME to a larger disk"
         )
