@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from socrates.errors import TrainingError
+from socrates.model import base
 from socrates.model.base import load_tokenizer
 from socrates.model.encoding import Encoded, encode
 from socrates.params import load
@@ -99,3 +100,20 @@ def test_the_longest_rows_are_tried_forward_and_backward(
     assert found == 2 and [len(rows) for rows in tried] == [1, 2]
     lengths = data.lengths()
     assert lengths[tried[1]].tolist() == sorted(lengths, reverse=True)[:2]
+
+
+def test_the_adapter_is_tried_in_the_type_it_is_trained_in(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = read_table(project / "data/splits/train.parquet", RESPONSES)
+    data = encode(table, load_tokenizer(project / "models/base"), "scenario_first")
+    types: set[torch.dtype] = set()
+
+    def noted(model: Any, *_: Any) -> None:
+        types.update(weight.dtype for weight in model.parameters() if weight.requires_grad)
+
+    monkeypatch.setattr(micro, "one_pass", noted)
+    monkeypatch.setattr(base, "compute_dtype", lambda: torch.bfloat16)  # as on a GPU
+    params, lora = (load(section, project / "params.yaml") for section in (Model, Lora))
+    micro.find(project / "models/base", params, lora, TRAIN, data, np.arange(len(data)), 1)
+    assert types == {torch.bfloat16}

@@ -88,7 +88,8 @@ def _tried(model: Any, lora: Lora, train: Train, data: Encoded, rows: NDArray[np
     if train.gradient_checkpointing:
         model.gradient_checkpointing_enable()
         model.enable_input_require_grads()
-    model = get_peft_model(model, lora_config(lora)).train()
+    # In the compute type, in which training holds the adapter too: float32 passes would take more memory.
+    model = get_peft_model(model, lora_config(lora), autocast_adapter_dtype=False).train()
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     held = STATE_BYTES * trainable + BUFFERS if torch.cuda.is_available() else 0
     _room = torch.empty(held, dtype=torch.uint8, device=device())
