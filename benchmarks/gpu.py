@@ -12,6 +12,7 @@ Numbers are compared first, to what bfloat16 allows; to the last digits of float
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -107,6 +108,7 @@ def main() -> None:
     )
     parser.add_argument("--tiny", action="store_true", help="a small model, to see that the code works")
     tiny = parser.parse_args().tiny
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # in a process with several, TRL refuses to train
     if not (tiny or torch.cuda.is_available()):
         raise SocratesError(
             "benchmarks.gpu: no GPU here; nothing was measured (--tiny tries the code on a CPU)"

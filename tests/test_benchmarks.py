@@ -1,6 +1,7 @@
 """The benchmarks compare like with like: what they measure works, and they refuse to report what differs."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -26,9 +27,12 @@ def one_thread():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_the_gpu_benchmark_says_in_one_line_that_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr("sys.argv", ["gpu"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # so that it is put back
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     with pytest.raises(SocratesError, match="no GPU here; nothing was measured") as refusal:
         gpu.main()
     assert "\n" not in str(refusal.value)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"  # one of several, unless told otherwise
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the miniature is for machines without a GPU")
