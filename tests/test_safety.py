@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from socrates.params.model import Model
 from socrates.params.train import Train
 from socrates.training import grpo, safety, sft
 from socrates.training.durable import Durability
+from socrates.training.guards import Watchdog
 from socrates.training.plan import Batches
 from socrates.training.safety import Safety
 from tests import tiny
@@ -34,6 +36,14 @@ def test_nobody_goes_on_alone_while_a_model_is_fetched_or_a_backup_finished(
     backup: Any = SimpleNamespace(drain=lambda seconds: done.append("drained")) if first else None
     Safety(Place(0 if first else 1, 2), Path(), None, Durability("", keep=1), None, backup).train(trainer, 30)
     assert done == (["met", "trained", "drained", "met"] if first else ["met", "trained", "met"])
+
+
+def test_a_backup_may_take_longer_to_finish_than_a_step_may_take() -> None:
+    trainer: Any = SimpleNamespace(train=lambda **_: None, terminated=False)
+    backup: Any = SimpleNamespace(drain=lambda seconds: time.sleep(0.6))
+    with Watchdog(0.2) as watchdog:
+        durability = Durability("", keep=1, watchdog=watchdog)
+        Safety(Place(0, 1), Path(), None, durability, None, backup).train(trainer, 30)
 
 
 def test_processes_are_more_patient_with_the_first_than_its_backup_can_take() -> None:

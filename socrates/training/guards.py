@@ -157,6 +157,10 @@ class Watchdog:
         """Progress was made: a step, an evaluation batch, a checkpoint."""
         self._beaten = time.monotonic()
 
+    def rest(self) -> None:
+        """Nothing is left to watch: what follows has a limit of its own."""
+        self._left.set()
+
     def __enter__(self) -> Watchdog:
         self._former = signal.signal(signal.SIGUSR1, self._interrupt)
         self.beat()
@@ -164,7 +168,7 @@ class Watchdog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._left.set()
+        self.rest()
         signal.signal(signal.SIGUSR1, self._former)
 
     @property

@@ -79,6 +79,8 @@ class Safety:
         wait_for_all(self.place)
         trainer.train(resume_from_checkpoint=None if self.resume is None else str(self.resume))
         termination = self.durability.termination
+        if self.durability.watchdog is not None:
+            self.durability.watchdog.rest()
         if trainer.terminated and termination is not None:
             try:
                 if self.backup is not None:
@@ -177,6 +179,8 @@ def kept_safe(
         except Stop as stop:
             if log is not None:
                 log.write("stop", reason=str(stop))
+            if watchdog is not None:
+                watchdog.rest()
             if backup is not None:
                 backup.drain(params.finish_minutes * 60)
             raise
