@@ -172,6 +172,21 @@ def test_the_hub_or_its_cache_must_have_the_revision(tmp_path: Path, monkeypatch
     assert [kind for kind, *_ in doctor.hub_needs(sections("full"))] == ["model", "dataset"]
 
 
+def test_a_model_is_in_the_cache_when_all_its_weights_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    revision = "c" * 40
+    folder = tmp_path / "models--lab--large/snapshots" / revision
+    folder.mkdir(parents=True)
+    shards = {"embed": "model-1.safetensors", "head": "model-2.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    (folder / "model-1.safetensors").touch()
+    assert not doctor.cached("model", "lab/large", revision)  # the disk was full, say
+    (folder / "model-2.safetensors").touch()
+    assert doctor.cached("model", "lab/large", revision)
+
+
 def test_the_command_ends_with_1_where_a_run_would_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

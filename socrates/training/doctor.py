@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from socrates.errors import SocratesError
+from socrates.files import read_json
 from socrates.fingerprint import SCRATCH_VARIABLE, scratch
 from socrates.training.backup import open_store, redact
 from socrates.training.estimate import GIB, Shape, memory, shape
@@ -297,14 +298,18 @@ def hub(kind: str, name: str, revision: str) -> Finding:
 
 
 def cached(kind: str, name: str, revision: str) -> bool:
-    """Whether the hub's cache holds any file of a revision."""
+    """Whether the hub's cache holds a revision: any file of a dataset, all weights of a model."""
     from huggingface_hub import snapshot_download
 
     try:
-        folder = snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True)
+        folder = Path(snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True))
     except Exception:  # not there, in one of several ways
         return False
-    return any(Path(folder).iterdir())
+    if kind != "model":
+        return any(folder.iterdir())
+    index = folder / "model.safetensors.index.json"
+    shards = set(read_json(index)["weight_map"].values()) if index.exists() else {"model.safetensors"}
+    return all((folder / shard).exists() for shard in shards)
 
 
 def _existing(folder: Path) -> Path:
