@@ -10,6 +10,8 @@ import typer
 
 from socrates.commands.options import Json, License, LicenseName
 
+EPILOG = "Example:\n\n  python -m socrates card --adapter owner/name --license apache-2.0"
+
 
 def card(
     out: Annotated[

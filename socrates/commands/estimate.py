@@ -10,6 +10,8 @@ import typer
 
 from socrates.commands.options import Json
 
+EPILOG = "Examples:\n\n  python -m socrates estimate\n\n  python -m socrates estimate full --gpus 4"
+
 
 def estimate(
     presets: Annotated[

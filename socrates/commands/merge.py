@@ -12,6 +12,11 @@ from socrates.commands.options import Json
 
 OUT = Path("models/merged")
 
+EPILOG = (
+    "Example:\n\n  python -m socrates merge\n\nThe merged model is then asked with\n\n"
+    "  python -m socrates predict --model models/merged --adapter none --example 1"
+)
+
 
 def merge(
     out: Annotated[Path, typer.Option(help="Folder of the merged model; replaced if it is there.")] = OUT,

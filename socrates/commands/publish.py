@@ -11,6 +11,11 @@ import typer
 
 from socrates.commands.options import Json, License, LicenseName
 
+EPILOG = (
+    "Examples:\n\n  python -m socrates publish --repo owner/name --dry-run\n\n"
+    "  python -m socrates publish --repo owner/name --public --license apache-2.0"
+)
+
 
 def publish(
     repo: Annotated[str, typer.Option(help="Repository on the hub: owner/name.")],

@@ -10,6 +10,11 @@ import typer
 
 from socrates.commands.options import Json
 
+EPILOG = (
+    "Example:\n\n"
+    '  python -m socrates solve "Ada has 3 pens. Ada finds 2 more. How many pens does Ada have now?"'
+)
+
 
 def solve(
     question: Annotated[str, typer.Argument(help="A word problem with a number as its answer.")],

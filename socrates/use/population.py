@@ -175,7 +175,11 @@ def rake(people: pl.DataFrame, quotas: dict[str, dict[str, float]]) -> tuple[Flo
                 raise DataError(
                     f"population.quotas.{field}: no training respondent answered {category!r} (they answered {known})"
                 )
-        weights *= np.any(list(categories.values()), axis=0)
+        placings = np.sum(list(categories.values()), axis=0)
+        if (placings > 1).any():
+            both = people[field][int(placings.argmax())]
+            raise DataError(f"population.quotas.{field}: {both!r} is in two categories; make them apart")
+        weights *= placings
     placed = int((weights > 0).sum())
     if not placed:
         raise DataError(f"population.quotas: no training respondent has all of {', '.join(quotas)}")
