@@ -138,6 +138,7 @@ def _one(demographics: str, scenario: str, how: _How) -> None:
 
     from socrates.use.answers import TEMPERATURE, TOP_P, chart, describe
     from socrates.use.asking import QUESTIONS, answers_of
+    from socrates.use.seen import NOT_AT_HAND
 
     known = how.known
     outside = known.of_persona(who) + known.of_question(question.stimuli, question.scale) if known else []
@@ -153,7 +154,7 @@ def _one(demographics: str, scenario: str, how: _How) -> None:
     draws = first.draw(how.samples, how.seed)
     notes = [*how.cautions, *next(iter(how.models.values())).notes, *question.notes, *first.doubts]
     if known is None:
-        notes.append("what training had seen is not at hand: nothing was compared with its range")
+        notes.append(NOT_AT_HAND)
     if how.as_json:
         from socrates.files import json_text
 

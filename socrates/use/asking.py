@@ -108,7 +108,7 @@ class OpenModel:
             row = int(lengths.argmax())
             raise ModelError(
                 f"scenario {quoted(questions['stimuli'][row])}: {lengths[row]:,} tokens with its persona; "
-                f"the model reads {self.backend.max_tokens:,}: shorten it"
+                f"the model reads {self.backend.max_tokens:,}: shorten the scenario"
             )
         probabilities, mass = self.backend.distributions(data, questions["scale"].to_list(), progress)
         return questions.with_columns(

@@ -24,6 +24,7 @@ from socrates.survey.tables import DEMOGRAPHICS, RESPONSES, read_table
 from socrates.use.questions import Persona, short
 
 MANY_VALUES = 40  # a field with more distinct values is free text or a number: its values are not checked
+NOT_AT_HAND = "what training had seen is not at hand: nothing was compared with its range"
 NEW_WORDS = 0.2  # share of a text's words that no training scenario has, from which it is said
 LISTED = 5  # new words that are named
 # What stands for an answer: "1 means Strongly oppose and", "7 = 'Strongly support'", "1 (never)", "2 for No;".
