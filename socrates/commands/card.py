@@ -28,6 +28,9 @@ def card(
     as_json: Json = False,
 ) -> None:
     """Write a model card from the run: data, params, figures with intervals, limits, cost, how to load."""
+    if out.is_file():
+        raise typer.BadParameter(f"--out {out}: is a file; give a folder")
+
     from socrates.reporting.card import Choices, write_card
     from socrates.reporting.read import read_report
 

@@ -122,8 +122,8 @@ def _print(result: Result, written: list[Path]) -> None:
             row += [percent(found.power), percent(found.assurance)]
         table.add_row(*row)
     console = Console(highlight=False, markup=False)
-    if not console.is_terminal:  # a file or a pipe has no width
-        console.width = 160
+    # a file or a pipe has no width; in a narrow terminal a broken line is better than a shortened number
+    console.width = max(console.width, 80) if console.is_terminal else 160
     console.print(f"model       {result.model}\npopulation  {result.people.source}\n", soft_wrap=True)
     console.print(table)
     console.print(

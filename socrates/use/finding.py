@@ -70,9 +70,8 @@ def locate(base: Path = BASE, adapter: str | Path | None = ADAPTER, revision: st
     if folder is not None:
         record = _record(folder)
         if not (folder / "adapter_config.json").exists():
-            raise ModelError(
-                f"{folder}: not an adapter folder (no adapter_config.json); run dvc repro, or dvc pull"
-            )
+            wrong = "has no adapter_config.json" if folder.is_dir() else "no such folder"
+            raise ModelError(f"{folder}: {wrong}; run dvc repro, or dvc pull (of the hub: owner/name@COMMIT)")
         notes = check_base(base, folder, record)
     else:
         record = _record(base)
