@@ -238,6 +238,12 @@ def test_a_revision_gives_the_models_of_then(here: Path) -> None:
     assert locate(revision="HEAD").adapter == located.adapter  # kept
     with pytest.raises(SourceError, match="revision 'nosuch'"):
         locate(revision="nosuch")
+    shutil.rmtree(".scratch/models")
+    shutil.rmtree(".dvc/cache")  # as in a clone that has not pulled
+    with pytest.raises(
+        SourceError, match="models/base at HEAD: not to be had .*; run dvc fetch --all-commits"
+    ):
+        locate(revision="HEAD")
 
 
 # where it runs

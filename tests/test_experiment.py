@@ -230,7 +230,8 @@ def test_far_quotas_and_left_out_respondents_are_told():
     [
         ("age,gender\n", "no rows"),
         ("age,gender\n30,Female\n", "one persona"),
-        ("shoe\n1\n2\n", "no column is a demographic field"),
+        ("shoe\n1\n2\n", "no column is a demographic field; found 'shoe'"),
+        ("age;gender\n1;2\n2;3\n", "found 'age;gender' .put commas between columns"),
         ("age,weight\n30,1\n31,none\n", "row 2: weight 'none' is not a positive number"),
         ("age,weight\n30,0\n31,1\n", "row 1: weight '0'"),
         ("", "not a readable CSV"),
@@ -519,6 +520,14 @@ def test_a_population_that_stands_for_few_is_warned_of():
     heavy = People(few.personas, np.array([1e9, *[1.0] * 28]) / (1e9 + 28), "weighted")
     for crowd, words in ((few, "counts as 29 personas"), (heavy, "counts as 1 personas")):
         assert any(words in text for text in run(plan(), crowd, answer, KNOWN, RANGE).warnings)
+
+
+def test_a_cell_that_the_model_does_not_understand_is_named():
+    lost = pl.when(pl.col("condition") == "jobs").then(0.24).otherwise(0.95)
+    texts = run(
+        plan(), people(), lambda rows: answer(rows).with_columns(allowed_mass=lost), KNOWN, RANGE
+    ).warnings
+    assert "In 1 of 2 cells" in texts[0] and "least for 'support' under 'jobs' (24%)" in texts[0]
 
 
 def test_few_studies_far_effects_and_a_model_without_effects_are_warned_of():

@@ -328,9 +328,11 @@ def _warnings(
         )
     low = [c for c in cells if c.format_validity < LOW_VALIDITY]
     if low:
+        worst = min(low, key=lambda c: c.format_validity)
         found.append(
             f"In {len(low)} of {len(cells)} cells the model put less than {LOW_VALIDITY:.0%} of its probability on "
-            "allowed answers."
+            f"allowed answers, least for {worst.outcome!r} under {worst.condition!r} ({worst.format_validity:.0%}): "
+            "it does not know this form."
         )
     return found
 
