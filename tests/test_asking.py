@@ -241,7 +241,7 @@ def test_a_revision_gives_the_models_of_then(here: Path) -> None:
     shutil.rmtree(".scratch/models")
     shutil.rmtree(".dvc/cache")  # as in a clone that has not pulled
     with pytest.raises(
-        SourceError, match="models/base at HEAD: not to be had .*; run dvc fetch --all-commits"
+        SourceError, match=r"models/base at HEAD: not to be had .*; run dvc fetch --all-commits"
     ):
         locate(revision="HEAD")
 

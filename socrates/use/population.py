@@ -79,7 +79,7 @@ def from_file(path: Path) -> People:
     known = [name for name in columns if name.strip().lower() in LABELS]
     if not known:
         raise DataError(
-            f"{path}: no column is a demographic field; found {', '.join(columns)[:100]!r} (put commas between columns, "
+            f"{path}: no column is a demographic field; found {', '.join(columns)[:99]!r} (put commas between columns, "
             f"save it as UTF-8); expected some of {', '.join(DEMOGRAPHICS)}"
         )
     weights = np.ones(len(table))
