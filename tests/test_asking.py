@@ -454,6 +454,9 @@ def test_the_range_of_training_is_kept_until_the_table_changes(here: Path) -> No
     assert seen(table) == first
     tiny.rows(3).write_parquet(table)
     assert seen(table).rows == 9
+    shutil.rmtree(".scratch")
+    Path(".scratch").touch()  # a scratch folder that cannot be written
+    assert seen(table).rows == 9
 
 
 # what is said of an answer

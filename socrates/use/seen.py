@@ -6,6 +6,7 @@ them had is a use that nobody has measured.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -155,7 +156,8 @@ def seen(training_table: Path) -> Seen:
         return Seen(**json.loads(kept.read_text()))
     except (OSError, ValueError, TypeError):
         found = summarise(read_table(training_table, RESPONSES))
-        write_json(kept, asdict(found))
+        with contextlib.suppress(OSError):  # it is only faster
+            write_json(kept, asdict(found))
         return found
 
 
