@@ -38,6 +38,9 @@ PLAN = {
 }
 
 
+CROWDED = [*PLAN["conditions"], {"name": "tax", "text": "It would raise taxes."}]
+
+
 def plan(**changes):
     return Design.model_validate({**PLAN, **changes})
 
@@ -110,6 +113,7 @@ def answer(rows):
         ({"population": {"size": 600_000}}, "population.size"),
         ({"subgroups": ["shoe size"]}, "'shoe size' is no demographic field"),
         ({"respondents": 1}, "respondents: "),
+        ({"respondents": 5, "conditions": CROWDED}, "respondents: 5 in 3 conditions; at least 6"),
     ],
 )
 def test_a_design_that_cannot_be_used_is_refused_in_one_line_that_names_the_file(tmp_path, change, message):

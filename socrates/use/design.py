@@ -128,6 +128,10 @@ class Design(_Strict):
         if len(controls) != 1:
             marked = f"{len(controls)} ({', '.join(controls)})" if controls else "none"
             raise ValueError(f"exactly one condition is the control ('control: true'); marked: {marked}")
+        if self.respondents < (fewest := 2 * len(self.conditions)):
+            raise ValueError(
+                f"respondents: {self.respondents} in {len(self.conditions)} conditions; at least {fewest}"
+            )
         for kind, names in (
             ("conditions", [condition.name for condition in self.conditions]),
             ("outcomes", [outcome.name for outcome in self.outcomes]),
