@@ -1,13 +1,14 @@
 """``python -m socrates``: use the model, hand it on, and look after a run.
 
-Exit status: 0 done; 1 a :class:`~socrates.errors.SocratesError`, in one line, or what a command was asked to
-fail for (``audit --strict``); 2 a wrong option.
+Exit status: 0 done; 1 a :class:`~socrates.errors.SocratesError`, or what a command was asked to fail for
+(``audit --strict``, ``doctor``); 2 a wrong command line; 130 Ctrl+C. What is wrong is one line on standard error.
 """
 
 from __future__ import annotations
 
 import atexit
 import gc
+import sys
 from typing import Annotated
 
 import typer
@@ -65,17 +66,31 @@ app.command(epilog=experiment.EPILOG)(experiment.experiment)
 app.command(epilog=serve.EPILOG)(serve.serve)
 app.command(epilog=audit.EPILOG)(audit.audit)
 app.command(hidden=True, context_settings=chat.ANYTHING)(chat.chat)
-app.command()(doctor.doctor)
-app.command()(estimate.estimate)
-app.command()(prepare.prepare)
-app.command()(solve.solve)
-app.command()(merge.merge)
-app.command()(card.card)
-app.command()(publish.publish)
+app.command(epilog=doctor.EPILOG)(doctor.doctor)
+app.command(epilog=estimate.EPILOG)(estimate.estimate)
+app.command(epilog=prepare.EPILOG)(prepare.prepare)
+app.command(epilog=solve.EPILOG)(solve.solve)
+app.command(epilog=merge.EPILOG)(merge.merge)
+app.command(epilog=card.EPILOG)(card.card)
+app.command(epilog=publish.EPILOG)(publish.publish)
+
+
+def run() -> None:
+    """Run the command line; a wrong one is a line on stderr and exit status 2."""
+    try:
+        status = app(prog_name="python -m socrates", complete_var=completion.VARIABLE, standalone_mode=False)
+    except typer.TyperException as wrong:
+        said = wrong.format_message().removeprefix("Invalid value: ").replace("Value error, ", "").rstrip(".")
+        if said:  # nothing where the help was shown instead
+            command = getattr(getattr(wrong, "ctx", None), "command_path", "python -m socrates")
+            print(f"error: {' '.join(said.split())}; see {command} --help", file=sys.stderr)
+        raise SystemExit(wrong.exit_code) from None
+    raise SystemExit(status)
+
 
 if __name__ == "__main__":
     # A collection walks the hundreds of thousands of objects that torch's import makes, and frees none of them.
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)
     completion_init()  # teaches the shells to Click; what add_completion would do
-    errors.run(lambda: app(prog_name="python -m socrates", complete_var=completion.VARIABLE))
+    errors.run(run)

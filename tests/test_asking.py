@@ -35,8 +35,8 @@ from socrates.use import asking
 from socrates.use.answers import CHART_BINS, CHART_ROWS, Answer, binned, chart, describe
 from socrates.use.asking import answers_of, ask_in_parts, open_model
 from socrates.use.finding import from_hub, locate
-from socrates.use.questions import LONGEST_TEXT, asked, parse_scale, persona
-from socrates.use.seen import seen, summarise
+from socrates.use.questions import LONGEST_TEXT, asked, parse_scale, persona, short
+from socrates.use.seen import ends, seen, summarise
 from tests import model_folders, tiny
 
 # the model
@@ -167,7 +167,7 @@ def test_a_question_longer_than_the_model_reads_is_refused(here: Path) -> None:
         [("unknown", "x " * 5000, "1..7")], schema=["persona", "stimuli", "scale"], orient="row"
     )
     assert model.too_long(long).to_list() == [True]
-    with pytest.raises(ModelError, match=r"question 1: .* tokens .* reads .* shorten"):
+    with pytest.raises(ModelError, match=r"scenario .x x .* tokens .* reads .* shorten"):
         model.ask(long)
 
 
@@ -219,7 +219,7 @@ def test_a_model_saved_whole_is_asked_without_an_adapter(here: Path) -> None:
 def test_missing_folders_are_named(here: Path) -> None:
     with pytest.raises(ModelError, match="nowhere: no such folder"):
         locate(Path("nowhere"))
-    with pytest.raises(ModelError, match="elsewhere: not an adapter folder"):
+    with pytest.raises(ModelError, match=r"elsewhere: no such folder; .*owner/name@COMMIT"):
         locate(adapter="elsewhere")
     (here / "models/adapter/adapter_model.safetensors").write_bytes(b"torn")
     with pytest.raises(ModelError, match=r"adapter_model\.safetensors: not readable"):
@@ -253,6 +253,12 @@ def test_a_revision_gives_the_models_of_then(here: Path) -> None:
     assert locate(revision="HEAD").adapter == located.adapter  # kept
     with pytest.raises(SourceError, match="revision 'nosuch'"):
         locate(revision="nosuch")
+    shutil.rmtree(".scratch/models")
+    shutil.rmtree(".dvc/cache")  # as in a clone that has not pulled
+    with pytest.raises(
+        SourceError, match=r"models/base at HEAD: not to be had .*; run dvc fetch --all-commits"
+    ):
+        locate(revision="HEAD")
 
 
 # where it runs
@@ -321,6 +327,7 @@ def test_sampled_answers_are_shares_of_draws(here: Path, monkeypatch: pytest.Mon
         ("Shoe size: 44; Age: 30", "Age: 30; Shoe size: 44"),
         ("", "unknown"),
         ({"age": "30", "Gender": None, "Pet": "cat"}, "Age: 30; Pet: cat"),
+        ({"age": 30.0, "household_size": "2.0"}, "Age: 30; Household size: 2"),
     ],
 )
 def test_a_persona_reads_as_in_training(given: str | dict, text: str) -> None:
@@ -330,6 +337,12 @@ def test_a_persona_reads_as_in_training(given: str | dict, text: str) -> None:
 def test_demographics_without_a_field_are_refused() -> None:
     with pytest.raises(DataError, match="no field was understood"):
         persona("a nurse of thirty")
+
+
+@pytest.mark.parametrize("given", ["Age: 30; Gender: Male; age: 40", {"age": "30", "Age": "40"}])
+def test_a_field_that_is_given_twice_is_refused(given: str | dict) -> None:
+    with pytest.raises(DataError, match=r"age is given twice.*keep one|Age is given twice.*keep one"):
+        persona(given)
 
 
 @pytest.mark.parametrize(
@@ -375,6 +388,18 @@ def test_a_given_scale_that_contradicts_the_text_is_noted() -> None:
     assert asked(tiny.SCENARIOS[1], "1-7").notes == ()
 
 
+def test_a_text_with_two_scales_is_noted() -> None:
+    question = asked(f"{tiny.SCENARIOS[2]} {tiny.SCENARIOS[1]}")
+    assert question.scale.notation == "1..7"
+    assert question.notes == ("the text states 0..100 too; answers are read on 1..7, its last",)
+    assert asked(f"{tiny.SCENARIOS[1]} {tiny.SCENARIOS[1]}").notes == ()
+
+
+def test_a_long_scale_is_shown_by_its_ends() -> None:
+    assert short(asked("How much? Only return an integer from 0 to 50000.").scale).startswith("0..50000 (")
+    assert short(scale("0..1000/100")) == "0..1000/100"
+
+
 def test_a_long_scale_is_thinned_and_said() -> None:
     question = asked("How much? Only return an integer from 0 to 50000.")
     assert len(question.scale.options) <= 1001
@@ -401,8 +426,40 @@ def test_what_training_had_not_seen_is_said() -> None:
         assert expected in said
     assert known.of_question(tiny.SCENARIOS[1], scale("1..7")) == []
     said = " | ".join(known.of_question("x" * 500, scale("0..1000")))
-    assert "1,001 answers" in said and "500 characters" in said
+    assert "scale 0..1000: training questions had 2 to 101 answers" in said and "500 characters" in said
+    assert "words: 1 of 1 are in no training scenario" in said
+    assert "persona: 0 of the fields; every training respondent had 1 or more" in known.of_persona(
+        persona("")
+    )
+    assert "Age: thirty is outside the training data's 18 to 117" in known.of_persona(persona("Age: thirty"))
     assert "no training question had it" in known.of_question(tiny.SCENARIOS[1], scale("1..6"))[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("from 1 to 7, where 1 means Bad and 7 means Very good, nothing else.", "bad|very good"),
+        ("from 1 to 7, where 1 = 'Don't know' and 7 = 'Very, very warm'.", "don't know|very, very warm"),
+        ("from 1 to 7 (1 = never; 4 = sometimes; 7 = always).", "never|always"),
+        ("Only return 1 for 'Yes' or 7 for 'No', nothing else.", "yes|no"),
+        ("on a scale from 1 (not at all) to 7 (very much).", "not at all|very much"),
+        ("(1-7 scale, 1=Strongly oppose)", "strongly oppose|"),
+        ("from 1 to 7 (1=low).", "low|"),
+        ("Only return an integer from 1 to 7, nothing else.", "|"),
+        ("It costs $1 for a child of 7. Only return an integer from 1 to 7.", "|"),
+    ],
+)
+def test_what_the_ends_of_a_scale_stand_for_is_read(text: str, labels: str) -> None:
+    assert "|".join(ends(text, scale("1..7"))) == labels
+
+
+def test_ends_that_training_had_the_other_way_round_are_said() -> None:
+    known = summarise(tiny.rows(12))
+    assert known.labels == [["", ""], ["yes", "no"]]
+    turned = "Would you ride it? Only return 1 for 'No' or 2 for 'Yes', nothing else."
+    assert known.of_question(turned, scale("1..2")) == [
+        "answers: 1 for 'no' and 2 for 'yes'; training questions had it the other way round only"
+    ]
 
 
 def test_the_range_of_training_is_kept_until_the_table_changes(here: Path) -> None:
@@ -411,6 +468,9 @@ def test_the_range_of_training_is_kept_until_the_table_changes(here: Path) -> No
     assert len(list((here / ".scratch/seen").iterdir())) == 1
     assert seen(table) == first
     tiny.rows(3).write_parquet(table)
+    assert seen(table).rows == 9
+    shutil.rmtree(".scratch")
+    Path(".scratch").touch()  # a scratch folder that cannot be written
     assert seen(table).rows == 9
 
 
@@ -447,6 +507,8 @@ def test_a_chart_shows_all_of_the_distribution(notation: str) -> None:
     text = chart({"adapter": answer, "base": answer})
     assert text.count("adapter:") == text.count("base:") == 1
     assert len({len(line) for line in text.splitlines() if "%" in line}) == 1  # columns line up
+    for columns in (30, 40, 80, 200):
+        assert max(map(len, chart({"base": answer}, columns).splitlines())) <= columns
 
 
 def test_a_summary_is_json() -> None:

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from socrates.__main__ import app
+from socrates.commands.estimate import _span
 from socrates.errors import ModelError, ParamsError
 from socrates.model.base import load_tokenizer
 from socrates.model.encoding import encode
@@ -208,3 +209,9 @@ def test_the_command_lists_what_it_assumes_and_writes_nothing(
     assert set(told["reported"]) == {"full"}
     assert (tmp_path / "params.yaml").read_bytes() == before
     assert isinstance(CliRunner().invoke(app, ["estimate", "fulll"]).exception, ParamsError)
+
+
+def test_a_small_estimate_is_not_called_nothing() -> None:
+    assert _span({"a": 0.0004, "b": 0.002}) == "under 0.01"
+    assert _span({"a": 0.0}) == "0.00"
+    assert _span({"a": 1234.5, "b": 2000.0}) == "1,234.50 to 2,000.00"

@@ -16,14 +16,13 @@ from socrates.__main__ import app
 from socrates.errors import DataError
 from socrates.survey.scales import scale
 from socrates.survey.tables import DEMOGRAPHICS
-from socrates.use import experiment as planned
 from socrates.use.calibration import Calibration, calibrate, read_effects
 from socrates.use.design import Design, read_design
 from socrates.use.experiment import effect, needed, questions, run
 from socrates.use.experiment_page import effect_table, render, summary, write
 from socrates.use.population import People, from_file, from_training, rake
 from socrates.use.questions import persona
-from socrates.use.seen import Seen
+from socrates.use.seen import Seen, tokens
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN = Calibration(1.2, 0.1, 0.05, studies=21, contrasts=60, covered=0.9, largest=0.5)
@@ -37,6 +36,9 @@ PLAN = {
     "outcomes": [{"name": "support", "question": "Do you support it?", "scale": "1-5"}],
     "population": {"size": 40},
 }
+
+
+CROWDED = [*PLAN["conditions"], {"name": "tax", "text": "It would raise taxes."}]
 
 
 def plan(**changes):
@@ -84,6 +86,18 @@ def answer(rows):
             "same text",
         ),
         ({"conditions": [PLAN["conditions"][0], {"name": "b", "text": " "}]}, "'b' has no text"),
+        ({"conditions": [PLAN["conditions"][0], {"name": "  ", "text": "x"}]}, r"conditions\.2\.name: "),
+        ({"conditions": [PLAN["conditions"][0], {"name": 2024, "text": "x"}]}, "2024 is no text; put quotes"),
+        ({"outcomes": [{"name": "a", "question": "  ", "scale": "1-7"}]}, r"outcomes\.1\.question: "),
+        (
+            {
+                "population": {
+                    "size": 9,
+                    "quotas": {"gender": {"a": 0.5, "b": 0.5}, "Gender": {"a": 0.5, "b": 0.5}},
+                }
+            },
+            "named twice",
+        ),
         ({"outcomes": []}, "outcomes: .*at least 1"),
         ({"outcomes": [{"name": "a", "question": "Why?"}]}, "outcome 'a': .*scale: 1-7"),
         ({"outcomes": [{"name": "a", "question": "Why?", "scale": "7"}]}, "outcome 'a'"),
@@ -99,6 +113,7 @@ def answer(rows):
         ({"population": {"size": 600_000}}, "population.size"),
         ({"subgroups": ["shoe size"]}, "'shoe size' is no demographic field"),
         ({"respondents": 1}, "respondents: "),
+        ({"respondents": 5, "conditions": CROWDED}, "respondents: 5 in 3 conditions; at least 6"),
     ],
 )
 def test_a_design_that_cannot_be_used_is_refused_in_one_line_that_names_the_file(tmp_path, change, message):
@@ -191,6 +206,7 @@ def test_a_draw_consists_of_whole_respondents_and_meets_its_quotas():
     [
         ({"gender": {"Other": 0.1, "Female": 0.9}}, "no training respondent answered 'Other' .*Female, Male"),
         ({"income": {"Low": 0.5, "High": 0.5}}, "it was not asked"),
+        ({"age": {"18-40": 0.5, "30+": 0.5}}, r"quotas\.age: '\d+' is in two categories; make them apart"),
         (
             {"gender": {"Male": 0.2, "Female": 0.8}, "party_id": {"Right": 0.9, "Left": 0.1}},
             "cannot be met together",
@@ -218,7 +234,8 @@ def test_far_quotas_and_left_out_respondents_are_told():
     [
         ("age,gender\n", "no rows"),
         ("age,gender\n30,Female\n", "one persona"),
-        ("shoe\n1\n2\n", "no column is a demographic field"),
+        ("shoe\n1\n2\n", "no column is a demographic field; found 'shoe'"),
+        ("age;gender\n1;2\n2;3\n", "found 'age;gender' .put commas between columns"),
         ("age,weight\n30,1\n31,none\n", "row 2: weight 'none' is not a positive number"),
         ("age,weight\n30,0\n31,1\n", "row 1: weight '0'"),
         ("", "not a readable CSV"),
@@ -411,7 +428,21 @@ def test_an_order_of_rows_that_the_model_changes_does_not_mix_people_up():
 
 # warnings
 
-RANGE = Seen(100, {"gender": ["Female", "Male"]}, {"age": [18, 60]}, ["1..5", "1..7"], [60, 160])
+READ = "You read about a plan to charge a toll. It will be decided soon. It would create jobs. Do you support it?"
+RANGE = Seen(
+    100,
+    {"gender": ["Female", "Male"], "age": []},
+    {"age": [18, 60]},
+    ["1..5", "1..7"],
+    [60, 160],
+    1,
+    [["", ""], ["no", "yes"]],
+    tokens(f"{READ} Only return an integer from 1 to 5, nothing else."),
+)
+
+
+REVERSED = "Only return an integer from 1 to 5, where 1 means Yes and 5 means No."
+NEW_ENDS = "Only return an integer from 1 to 5 (1=never)."
 
 
 def test_inside_the_training_range_nothing_is_said_of_it():
@@ -422,8 +453,33 @@ def test_inside_the_training_range_nothing_is_said_of_it():
 @pytest.mark.parametrize(
     ("change", "crowd", "words"),
     [
-        ({"outcomes": [{"name": "a", "question": "Do you?", "scale": "0-10"}]}, {}, ["'a'", "scale 0..10"]),
-        ({"scenario": "Long. " * 40}, {}, ["'none'", "characters", "60 to 160"]),
+        ({"outcomes": [{"name": "a", "question": "Do you?", "scale": "0-10"}]}, {}, ["'a':", "scale 0..10"]),
+        (
+            {"outcomes": [{"name": "a", "question": f"So? {REVERSED}"}]},
+            {},
+            ["'a': answers: 1 for 'yes'", "other way"],
+        ),
+        (
+            {"outcomes": [{"name": "a", "question": f"So? {NEW_ENDS}"}]},
+            {},
+            ["1 for 'never' and 5 for nothing"],
+        ),
+        (
+            {
+                "outcomes": [
+                    {
+                        "name": "a",
+                        "question": "Wie finden Sie diesen Plan der Stadt, und warum?",
+                        "scale": "1-5",
+                    }
+                ]
+            },
+            {},
+            ["words: 8 of"],
+        ),
+        ({}, {"shoe": ["7"]}, ["100% of the population: persona: 0 of the fields"]),
+        ({}, {"age": ["old"], "gender": ["Male"]}, ["Age: old is outside the training data's 18 to 60"]),
+        ({"scenario": "Decided soon. " * 40}, {}, ["'none'", "characters", "60 to 160"]),
         ({}, {"gender": ["Female", "Other"]}, ["50% of the population", "'Other'"]),
         ({}, {"income": ["Low"]}, ["100% of the population", "Income"]),
     ],
@@ -434,10 +490,48 @@ def test_what_lies_outside_the_training_range_is_said_plainly(change, crowd, wor
     assert all(text.startswith("Outside the training range") for text in texts)
 
 
-def test_words_that_training_never_read_are_counted():
-    known = frozenset(planned.tokens("You read about a plan to charge a toll. It will be decided soon."))
-    texts = run(plan(), people(), answer, KNOWN, RANGE, known).warnings
-    assert len(texts) == 1 and "'jobs'" in texts[0] and "create" in texts[0]
+FIVE = "Do you? Only return an integer from 1 to 5."
+NINE = "Only return an integer from 0 to 9."
+
+
+@pytest.mark.parametrize(
+    ("outcome", "condition", "words"),
+    [
+        (
+            {"question": FIVE, "scale": "1-4"},
+            "So.",
+            "'a': the scenario states 1..5; answers are read on 1..4",
+        ),
+        ({"question": f"{NINE} {FIVE}"}, "So.", "'a': the text states 0..9 too; answers are read on 1..5"),
+        ({"question": FIVE}, NINE, "'a' under 'b': the text states 0..9 too"),
+    ],
+)
+def test_scales_that_contradict_each_other_are_warned_of(outcome, condition, words):
+    conditions = [PLAN["conditions"][0], {"name": "b", "text": condition}]
+    design = plan(outcomes=[{"name": "a", **outcome}], conditions=conditions)
+    texts = run(design, people(), answer, KNOWN).warnings
+    assert any(words in text for text in texts), texts
+
+
+def test_an_instruction_that_is_added_is_noted():
+    notes = run(plan(), people(), answer, KNOWN, RANGE).notes
+    instruction = "Only return an integer from 1 to 5, nothing else."
+    assert notes == [f"Outcome 'support': asked with “{instruction}” added to the scenario."]
+
+
+def test_a_population_that_stands_for_few_is_warned_of():
+    few = people(29)
+    heavy = People(few.personas, np.array([1e9, *[1.0] * 28]) / (1e9 + 28), "weighted")
+    for crowd, words in ((few, "counts as 29 personas"), (heavy, "counts as 1 personas")):
+        assert any(words in text for text in run(plan(), crowd, answer, KNOWN, RANGE).warnings)
+
+
+def test_a_cell_that_the_model_does_not_understand_is_named():
+    lost = pl.when(pl.col("condition") == "jobs").then(0.24).otherwise(0.95)
+    texts = run(
+        plan(), people(), lambda rows: answer(rows).with_columns(allowed_mass=lost), KNOWN, RANGE
+    ).warnings
+    assert "In 1 of 2 cells" in texts[0] and "least for 'support' under 'jobs' (24%)" in texts[0]
 
 
 def test_few_studies_far_effects_and_a_model_without_effects_are_warned_of():

@@ -156,12 +156,14 @@ def test_solve_prints_reasoning_and_answer(done: Path) -> None:
     question = "Ada has 3 pens. Ada finds 2 more. How many pens does Ada have now?"
     result = ask(done, question, "--json")
     assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout.splitlines()[-1])
+    found = json.loads(result.stdout)
     assert {"reasoning", "answer", "strict_format", "completion"} <= set(found)
+    assert "made problems of" in found["notes"][0] and "cannot solve others" in found["notes"][0]
     assert "answer: " in ask(done, question, "--base").stdout
 
 
 def test_solve_refuses_an_empty_question_and_a_model_that_is_not_there(done: Path, tmp_path: Path) -> None:
     assert isinstance(ask(done, " ").exception, DataError)
+    assert "tokens; the model reads" in str(ask(done, "pens " * 20_000).exception)
     missing = ask(copy(done, tmp_path / "run"), "How many?").exception
     assert isinstance(missing, ModelError) and "models/trained: not found; run dvc repro" in str(missing)

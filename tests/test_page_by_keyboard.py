@@ -131,6 +131,19 @@ def test_a_refusal_is_said_too(page: Browser) -> None:
     assert page.run("document.getElementById('status').className") == "wrong"
 
 
+def test_the_bars_of_an_earlier_question_fade_when_the_next_is_refused(page: Browser) -> None:
+    faded = "getComputedStyle(document.getElementById('answer-a')).opacity < 0.5"
+    tab_to(page, "a")
+    page.type(tiny.SCENARIOS[1])
+    page.press("Enter", CONTROL)
+    page.wait(f"{STATUS}.startsWith('Answered')")
+    page.wait(f"!({faded})")
+    page.run("document.getElementById('a').value = 'Is it warm?'")
+    page.press("Enter", CONTROL)
+    page.wait(f"{STATUS}.includes('understood no answer scale')")
+    page.wait(faded)
+
+
 @pytest.mark.parametrize("width", [1280, 500, 320])
 def test_nothing_is_wider_than_the_window(page: Browser, url: str, width: int) -> None:
     page.resize(width)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from socrates.__main__ import app
+from socrates.commands.options import Precision
 from socrates.errors import DataError, ModelError, SocratesError
+from socrates.model import precision
 from socrates.use import asking
 from socrates.use.examples import EXAMPLES
 from socrates.use.questions import asked, persona
@@ -134,6 +139,10 @@ def test_a_killed_file_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("text\nhello\n", r"rows\.csv: no column scenario; found text"),
         ("scenario,expected\na,b\n", r"column expected is what the answers are called"),
         ('scenario\n"a",b,c\n', r"more fields than the header; put quotes"),
+        ("scenario;age\na;3\n", r"found scenario;age; put commas between columns"),
+        ("scenario,samples\na,b\n", r"column samples is what the answers are called"),
+        ("scenario,age,age\na,3,4\n", r"two columns are called age; rename one"),
+        ("scenario, Scenario\na,b\n", r"two columns are called scenario; rename one"),
         ("scenario\nIs it warm?\n", r"none of 1 rows can be asked; the first: .*--scale 1-7"),
     ],
 )
@@ -144,17 +153,63 @@ def test_a_file_that_cannot_be_used_is_one_line(here: Path, content: str, messag
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
-    [("a.jsonl", b'{"scenario": 1'), ("a.parquet", b"no"), ("a.csv", b"\xff\xfe\x00scenario")],
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"scenario": 1', "line 1 is not JSON"),
+        ("a.jsonl", b'{"scenario": "a"}\n\n{oops\n', "line 3 is not JSON .*; mend or remove it"),
+        ("a.jsonl", b'[{"scenario": "a"}]\n', "line 1 is not a JSON object"),
+        ("a.jsonl", b'{"scenario": ["a"]}\n', "column scenario holds lists or objects"),
+        ("a.jsonl", b'{"scenario": "a", "age": {"years": 3}}\n', "column age holds lists or objects"),
+        ("a.parquet", b"no", "not readable as parquet"),
+        ("a.csv", b"\xff\xfe\x00scenario", "is not UTF-8"),
+        ("a.csv", "scenario,age\na,1\n".encode("utf-16"), "is not UTF-8"),
+    ],
 )
-def test_a_damaged_file_is_one_line(here: Path, name: str, content: bytes) -> None:
+def test_a_damaged_file_is_one_line(here: Path, name: str, content: bytes, message: str) -> None:
     (here / name).write_bytes(content)
-    with pytest.raises(DataError, match=name):
+    with pytest.raises(DataError, match=f"{name}: {message}"):
         run("--input", name, "--output", "out.csv")
     with pytest.raises(DataError, match=r"expected \.csv"):
         run("--input", str(batch_of(here)), "--output", "out.xlsx")
     with pytest.raises(DataError, match="not found"):
         run("--input", "nowhere.csv", "--output", "out.csv")
+
+
+def test_bytes_are_refused_before_the_model_is_asked(here: Path) -> None:
+    pl.DataFrame({"scenario": [tiny.SCENARIOS[1]], "photo": [b"\xff"]}).write_parquet(here / "a.parquet")
+    with pytest.raises(DataError, match="column photo holds bytes"):
+        run("--input", "a.parquet", "--output", "out.csv")
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.CSV", "rows.jsonl"])
+def test_files_of_other_programs_are_read(here: Path, name: str) -> None:
+    """A byte order mark, CRLF, capitals and spaces in a header, columns with names of our own, whole floats."""
+    rows = pl.DataFrame(
+        {
+            "ID": ["a", "a"],
+            "position": ["x", "y"],
+            " Scenario ": [f"One\n{tiny.SCENARIOS[1]}"] * 2,
+            "AGE": [30.0, None],
+        }
+    )
+    text = rows.write_csv(line_terminator="\r\n") if name.lower().endswith("csv") else rows.write_ndjson()
+    (here / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert run_json("--input", name, "--output", "out.csv")["answered"] == 2
+    table = pl.read_csv(here / "out.csv")
+    assert table["ID"].to_list() == ["a", "a"] and table["position"].to_list() == ["x", "y"]
+    alone = run_json("--demographics", "Age: 30", "--scenario", f"One\n{tiny.SCENARIOS[1]}")
+    assert table["expected"][0] == pytest.approx(alone["adapter"]["expected"], abs=1e-3)
+
+
+def test_demographics_may_be_an_object(here: Path) -> None:
+    (here / "rows.jsonl").write_text(
+        json.dumps({"scenario": tiny.SCENARIOS[1], "demographics": {"age": 30}}) + "\n"
+    )
+    run_json("--input", "rows.jsonl", "--output", "out.jsonl")
+    alone = run_json("--demographics", "Age: 30", "--scenario", tiny.SCENARIOS[1])
+    assert pl.read_ndjson(here / "out.jsonl")["expected"][0] == pytest.approx(
+        alone["adapter"]["expected"], abs=1e-3
+    )
 
 
 def test_a_file_in_another_encoding_is_said_to_be_one(here: Path) -> None:
@@ -222,6 +277,8 @@ def test_a_question_that_cannot_be_read_is_one_line(here: Path, arguments: list[
         (["--input", "rows.csv"], "--input and --output go together"),
         (["--example", "99"], "there are"),
         (["--example", "1", "--adapter", "none", "--compare-base"], "needs an adapter"),
+        (["--example", "1", "--precision", "int4"], "--precision"),
+        (["--example", "1", "--backend", "gpu"], "--backend"),
     ],
 )
 def test_a_wrong_option_is_status_2(here: Path, arguments: list[str], message: str) -> None:
@@ -241,19 +298,47 @@ def test_an_example_is_answered(here: Path) -> None:
     assert run_json("--example", "1")["adapter"]["scale"] == "1..7"
 
 
-def test_an_error_is_one_line_and_status_1(tmp_path: Path) -> None:
-    for arguments in (
-        ["predict", "--scenario", "Is it warm?", "--scale", "1-7"],
-        ["chat", "hello", "--fast"],
-    ):
-        command, environment = model_folders.cli(*arguments, folder=tmp_path)
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 1
-        assert done.stdout == ""
-        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert "answers surveys" in done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["predict", "--scenario", "Is it warm?", "--scale", "1-7"], 1, "models/base: no such folder"),
+        (["chat", "hello", "--fast"], 1, "answers surveys"),
+        (["predict", "--example", "99"], 2, "--example 99: there are 5, from 1; see python -m socrates predict --help"),
+        (["predict", "--sample", "-1"], 2, "'--sample'"),
+        (["predict", "--precision", "int4"], 2, "'int4' is not one of 'auto', 'bfloat16', 'nf4', 'int8', 'float32'"),
+        (["predicts"], 2, "No such command 'predicts'"),
+        (["publish"], 2, "Missing option '--repo'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_line_and_a_status(
+    tmp_path: Path, arguments: list[str], status: int, message: str
+) -> None:
+    command, environment = model_folders.cli(*arguments, folder=tmp_path)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+def test_the_precisions_that_may_be_asked_for_are_those_there_are() -> None:
+    assert get_args(get_args(Precision)[0]) == ("auto", *get_args(precision.Precision))
+
+
+@pytest.mark.parametrize("name", [name for name in typer.main.get_command(app).commands if name != "chat"])
+def test_every_help_has_an_example_that_is_right(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]
+    shown = [line.strip() for line in command.epilog.splitlines() if "python -m" in line]
+    assert shown
+    for line in shown:
+        words = shlex.split(line)
+        assert words[:4] == ["python", "-m", "socrates", name] or name == "merge"
+        typer.main.get_command(app).commands[words[3]].make_context(words[3], words[4:])
+
+
+def test_help_keeps_what_stands_in_brackets() -> None:
+    text = " ".join(CliRunner().invoke(app, ["experiment", "--help"]).stdout.replace("│", " ").split())
+    assert "experiments/NAME if left out" in text and "metrics/tables if left out" in text
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -58,7 +58,7 @@ def test_one_private_commit_holds_adapter_card_metrics_and_plots(hub: ModelHub, 
     assert files["metrics/evaluate.json"] == (run / "metrics/evaluate.json").read_bytes()
     assert any(name.startswith("plots/") for name in files)
     assert sum(path.endswith("/commit/main") for _, path in hub.asked) == 1
-    told = json.loads(result.stdout.splitlines()[-1])
+    told = json.loads(result.stdout)
     assert told["commit"] == f"{hub.endpoint}/{REPO}/commit/{'d' * 40}"
     assert set(told["files"]) == set(files)
     card = ModelCard(files["README.md"].decode())
@@ -77,6 +77,12 @@ def test_a_dry_run_lists_the_files_and_asks_nobody(hub: ModelHub, run: Path) -> 
     assert result.exit_code == 0, result.output
     assert "adapter_model.safetensors" in result.stdout and "nothing was sent" in result.stdout
     assert hub.asked == []
+
+
+@pytest.mark.parametrize("name", ["nonsense", "a/b/c", "https://hub/a/b", ""])
+def test_a_name_that_is_no_repository_is_refused_before_anything_is_written(run: Path, name: str) -> None:
+    result = CliRunner().invoke(app, ["publish", "--repo", name, "--dry-run"])
+    assert result.exit_code == 2 and "expected owner/name" in result.stderr
 
 
 def test_public_is_asked_for_and_needs_a_licence(hub: ModelHub, run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import socket
 import time
@@ -74,14 +75,16 @@ def test_two_wordings_are_compared(model: OpenModel, known: Seen) -> None:
     [
         ({"content": b'{"scenario": '}, 400, "not JSON"),
         ({"content": b"\xff\xfe"}, 400, "not JSON"),
-        ({"json": {}}, 422, "scenario: Field required"),
+        ({"json": {}}, 422, "scenario: is missing"),
+        ({"content": b""}, 422, 'request: send an object such as {"scenario": "..."}'),
+        ({"content": b"null"}, 422, "request: send an object"),
         ({"content": b'{"scenario": "\\ud800 Only return an integer from 1 to 7."}'}, 422, "scenario: "),
         ({"content": b'{"scenario": "a", "demographics": "Age: \\udc00"}'}, 422, "demographics: "),
         ({"content": b"[" * 100_000}, 400, "parsing the body"),
         ({"json": {"scenario": 7}}, 422, "scenario: "),
-        ({"json": {"scenario": "x", "file": "/etc/passwd"}}, 422, "file: "),
+        ({"json": {"scenario": "x", "file": "/etc/passwd"}}, 422, "file: unknown field"),
         ({"json": ["x"]}, 422, "request: "),
-        ({"json": {"scenario": "Is it warm?"}}, 422, "understood no answer scale"),
+        ({"json": {"scenario": "Is it warm?"}}, 422, "or give its scale (scale: 1-7)"),
         ({"json": {"scenario": "", "scale": "1-7"}}, 422, "scenario: is empty"),
         ({"json": {"scenario": "x?", "scale": "7-1"}}, 422, "scale '7-1'"),
         ({"json": {"scenario": "x" * 30_000, "scale": "1-7"}}, 422, "scenario: "),
@@ -104,6 +107,47 @@ def test_a_bad_request_gets_one_line(
     assert "\n" not in response.json()["error"] and "Traceback" not in response.text
 
 
+def test_the_wording_that_cannot_be_read_is_named(model: OpenModel, known: Seen) -> None:
+    body = {"a": tiny.SCENARIOS[1], "b": ""}
+    assert (
+        call(model, known, "POST", "/api/compare", json=body)
+        .json()["error"]
+        .startswith("b: scenario: is empty")
+    )
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
+def test_a_body_that_is_not_called_json_is_told_what_to_be(
+    model: OpenModel, known: Seen, kind: str | None
+) -> None:
+    body = json.dumps({"scenario": tiny.SCENARIOS[1]}).encode()
+    headers = {"content-type": kind} if kind else {}
+    response = call(model, known, "POST", "/api/predict", content=body, headers=headers)
+    assert response.status_code == 415
+    assert response.json() == {"error": f"content-type: {kind or 'none'}; send application/json"}
+
+
+def test_what_is_said_of_the_model_is_said_with_every_answer(model: OpenModel) -> None:
+    async def once() -> list[str]:
+        app = server.application(model, None, cautions=("a made world",))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+            response = await http.post("/api/predict", json={"scenario": tiny.SCENARIOS[1]})
+            return response.json()["notes"]
+
+    notes = asyncio.run(once())
+    assert notes[0] == "a made world" and any("not at hand" in note for note in notes)
+
+
+@pytest.mark.parametrize(("method", "allowed"), [("GET", "POST"), ("OPTIONS", "POST"), ("HEAD", "POST")])
+def test_another_method_is_told_which_is_allowed(
+    model: OpenModel, known: Seen, method: str, allowed: str
+) -> None:
+    response = call(model, known, method, "/api/predict")
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+    assert call(model, known, "HEAD", "/").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -122,7 +166,12 @@ def test_nothing_else_is_served(model: OpenModel, known: Seen, method: str, path
 
 
 def test_another_host_name_is_refused(model: OpenModel, known: Seen) -> None:
-    assert call(model, known, "GET", "/", headers={"host": "evil.example"}).status_code == 400
+    for name in ("evil.example", "127.0.0.1.evil.example", "evil.example:8421", "", "[::1]:8421"):
+        response = call(model, known, "GET", "/", headers={"host": name})
+        assert response.status_code == 400 and response.json()["error"].startswith("host: ")
+        assert response.headers["x-content-type-options"] == "nosniff"
+    for name in ("127.0.0.1:8421", "localhost:1", "localhost"):
+        assert call(model, known, "GET", "/", headers={"host": name}).status_code == 200
 
 
 def test_two_hundred_at_once_are_all_answered(model: OpenModel, known: Seen) -> None:

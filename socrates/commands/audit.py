@@ -20,8 +20,9 @@ def audit(
 ) -> None:
     """Compare params, split, training record and metrics with the paper, item by item.
 
-    Each item is the same, different on purpose (with the reason), wrong, or not compared; what was not
-    compared is never called the same. The paper's side is docs/paper.yaml.
+    Each item is the same, different on purpose (with the reason), wrong, or not compared.
+
+    What was not compared is never called the same. The paper's side is docs/paper.yaml.
     """
     from socrates.files import json_text
     from socrates.reporting import audit as auditing

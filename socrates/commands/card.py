@@ -10,6 +10,8 @@ import typer
 
 from socrates.commands.options import Json, License, LicenseName
 
+EPILOG = "Example:\n\n  python -m socrates card --adapter owner/name --license apache-2.0"
+
 
 def card(
     out: Annotated[
@@ -26,6 +28,9 @@ def card(
     as_json: Json = False,
 ) -> None:
     """Write a model card from the run: data, params, figures with intervals, limits, cost, how to load."""
+    if out.is_file():
+        raise typer.BadParameter(f"--out {out}: is a file; give a folder")
+
     from socrates.reporting.card import Choices, write_card
     from socrates.reporting.read import read_report
 

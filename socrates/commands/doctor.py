@@ -9,6 +9,8 @@ import typer
 
 from socrates.commands.options import Json
 
+EPILOG = "Example:\n\n  python -m socrates doctor"
+
 
 def doctor(as_json: Json = False) -> None:
     """Check Python, packages, Git, stores, GPU, disk, scratch and hub against params.yaml.

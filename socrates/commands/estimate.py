@@ -10,6 +10,8 @@ import typer
 
 from socrates.commands.options import Json
 
+EPILOG = "Examples:\n\n  python -m socrates estimate\n\n  python -m socrates estimate full --gpus 4"
+
 
 def estimate(
     presets: Annotated[
@@ -74,4 +76,6 @@ def estimate(
 
 def _span(values: dict[str, float]) -> str:
     low, high = min(values.values()), max(values.values())
-    return f"{low:.2f}" if high - low < 0.005 else f"{low:.2f} to {high:.2f}"
+    if 0 < high < 0.005:
+        return "under 0.01"
+    return f"{low:,.2f}" if high - low < 0.005 else f"{low:,.2f} to {high:,.2f}"

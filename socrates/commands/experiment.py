@@ -33,22 +33,23 @@ TABLES = Path("metrics/tables")
 def experiment(
     design: Annotated[Path, typer.Argument(help="YAML: conditions, outcomes, population; see examples/.")],
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the page and its tables. [experiments/NAME]")
+        Path | None, typer.Option(help="Folder for the page and its tables; experiments/NAME if left out.")
     ] = None,
     adapter: Adapter = ADAPTER,
     base: Base = BASE,
     rev: Revision = None,
     tables: Annotated[
         Path | None,
-        typer.Option(help="Folder with the model's effects.csv and cells.csv. [metrics/tables]"),
+        typer.Option(help=f"Folder with the model's effects.csv and cells.csv; {TABLES} if left out."),
     ] = None,
     precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
     """Answer a survey experiment with the model: distributions, effects with intervals, power.
 
-    The 90 % intervals hold the model's error on held-out studies, which evaluate measured. Writes a page
-    (experiment.html) and CSV tables.
+    The 90 % intervals hold the model's error on held-out studies, which evaluate measured.
+
+    Writes a page (experiment.html) and CSV tables.
     """
     from socrates.use.calibration import calibrate, read_effects
     from socrates.use.design import read_design
@@ -91,7 +92,6 @@ def experiment(
         partial(model.ask, progress=lambda batches: tqdm(batches, desc="experiment", unit="batch")),
         calibration,
         known,
-        planned.vocabulary(located.training_table) if located.training_table else frozenset(),
         str(model),
         (*located.notes, *cautions(adapter, rev)),
     )
@@ -121,7 +121,9 @@ def _print(result: Result, written: list[Path]) -> None:
             row += [signed(found.effect * found.span), f"{low} to {high}"]
             row += [percent(found.power), percent(found.assurance)]
         table.add_row(*row)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
+    # a file or a pipe has no width; in a narrow terminal a broken line is better than a shortened number
+    console.width = max(console.width, 80) if console.is_terminal else 160
     console.print(f"model       {result.model}\npopulation  {result.people.source}\n", soft_wrap=True)
     console.print(table)
     console.print(
@@ -130,7 +132,7 @@ def _print(result: Result, written: list[Path]) -> None:
         soft_wrap=True,
     )
     for text in result.warnings:
-        console.print(f"warning: {text}", soft_wrap=True, markup=False)
+        console.print(f"warning: {text}", soft_wrap=True)
     for text in result.notes:
-        console.print(f"note: {text}", soft_wrap=True, markup=False)
-    console.print(f"written: {', '.join(map(str, written))}", soft_wrap=True, markup=False)
+        console.print(f"note: {text}", soft_wrap=True)
+    console.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +13,11 @@ import typer
 from socrates.commands.options import Json
 
 OUT = Path("models/merged")
+
+EPILOG = (
+    "Example:\n\n  python -m socrates merge\n\nThe merged model is then asked with\n\n"
+    "  python -m socrates predict --model models/merged --adapter none --example 1"
+)
 
 
 def merge(
@@ -28,6 +35,9 @@ def merge(
     """
     from dataclasses import asdict
 
+    if out.is_file():
+        raise typer.BadParameter(f"--out {out}: is a file; give a folder")
+
     from socrates.params import load
     from socrates.params.model import Model
     from socrates.params.predict import Predict
@@ -38,18 +48,19 @@ def merge(
     model, prompt, predict = load(Model), load(Prompt), load(Predict)
     splits = Path("data/splits")
     visible, test = (read_table(splits / f"{name}.parquet", RESPONSES) for name in ("train", "test"))
-    found = merge_models(
-        Path("models/base"),
-        Path("models/adapter"),
-        out,
-        test,
-        visible,
-        model,
-        prompt,
-        predict,
-        rows,
-        tolerance,
-    )
+    with contextlib.redirect_stdout(sys.stderr):  # DeepSpeed logs to standard output, which is for the result
+        found = merge_models(
+            Path("models/base"),
+            Path("models/adapter"),
+            out,
+            test,
+            visible,
+            model,
+            prompt,
+            predict,
+            rows,
+            tolerance,
+        )
     if as_json:
         typer.echo(json.dumps({"out": str(out), **asdict(found)}))
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,7 +19,10 @@ Adapter = Annotated[
 ]
 Base = Annotated[Path, typer.Option("--base", "--model", help="The base model's folder, or one saved whole.")]
 Revision = Annotated[str | None, typer.Option(help="A Git revision whose models DVC fetches.")]
-Precision = Annotated[str, typer.Option(help="auto, bfloat16, nf4, int8 or float32.")]
+Precision = Annotated[
+    Literal["auto", "bfloat16", "nf4", "int8", "float32"],
+    typer.Option(help="Of the weights; auto: by device and its free memory."),
+]
 License = Annotated[str, typer.Option("--license", help="Of the adapter, as the hub names it.")]
 LicenseName = Annotated[str, typer.Option(help="With --license other.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -64,7 +65,7 @@ def predict(
     rev: Revision = None,
     precision: Precision = "auto",
     backend: Annotated[
-        str, typer.Option(help="torch, or vllm (its own install) for large sampled runs.")
+        Literal["torch", "vllm"], typer.Option(help="vllm, its own install: for large sampled runs.")
     ] = "torch",
     as_json: Json = False,
 ) -> None:
@@ -76,6 +77,8 @@ def predict(
         raise typer.BadParameter("--input and --output go together")
     if input is not None and demographics:
         raise typer.BadParameter("--demographics is for --scenario; a file has its own column")
+    if example is not None:
+        demographics, scenario = _example(example, demographics)
     located, known = found(base, adapter, rev)
     if compare_base and located.adapter is None:
         raise typer.BadParameter("--compare-base needs an adapter to compare with")
@@ -87,8 +90,6 @@ def predict(
     if input is not None and output is not None:
         _file(input, output, how)
         return
-    if example is not None:
-        demographics, scenario = _example(example, demographics)
     _one(demographics, scenario or "", how)
 
 
@@ -130,13 +131,14 @@ def _example(number: int, demographics: str) -> tuple[str, str]:
 
 
 def _one(demographics: str, scenario: str, how: _How) -> None:
-    from socrates.use.questions import asked, persona
+    from socrates.use.questions import asked, persona, short
 
     who, question = persona(demographics), asked(scenario, how.scale)  # before the seconds a model takes
     import polars as pl
 
     from socrates.use.answers import TEMPERATURE, TOP_P, chart, describe
     from socrates.use.asking import QUESTIONS, answers_of
+    from socrates.use.seen import NOT_AT_HAND
 
     known = how.known
     outside = known.of_persona(who) + known.of_question(question.stimuli, question.scale) if known else []
@@ -152,7 +154,7 @@ def _one(demographics: str, scenario: str, how: _How) -> None:
     draws = first.draw(how.samples, how.seed)
     notes = [*how.cautions, *next(iter(how.models.values())).notes, *question.notes, *first.doubts]
     if known is None:
-        notes.append("what training had seen is not at hand: nothing was compared with its range")
+        notes.append(NOT_AT_HAND)
     if how.as_json:
         from socrates.files import json_text
 
@@ -173,9 +175,9 @@ def _one(demographics: str, scenario: str, how: _How) -> None:
     for name in names:
         print(f"model    {name}")
     print(
-        f"persona  {who.text}\nasked    {question.stimuli}\nscale    {question.scale.notation} ({question.rule})\n"
+        f"persona  {who.text}\nasked    {question.stimuli}\nscale    {short(question.scale)} ({question.rule})\n"
     )
-    print(chart(answers) + "\n")
+    print(chart(answers, shutil.get_terminal_size().columns) + "\n")
     for name, answer in answers.items():
         print(f"{name}: {describe(answer)}" if len(answers) > 1 else describe(answer))
     if how.samples:

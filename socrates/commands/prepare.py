@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+EPILOG = "Example:\n\n  python -m socrates prepare"
+
 
 def prepare(
     as_json: Annotated[bool, typer.Option("--json", help="The counts as JSON.")] = False,
@@ -15,11 +17,8 @@ def prepare(
     """Tokenise data/splits/ for train and predict, so that no GPU waits for it.
 
     Needs no GPU: run it where the scratch folder (SOCRATES_SCRATCH, else .scratch) lies that they will use.
+
     Without it they tokenise at their first start.
-
-    Examples:
-
-      python -m socrates prepare
     """
     from socrates.model.prepared import prepared
     from socrates.params import load

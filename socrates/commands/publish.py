@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,11 @@ from typing import Annotated
 import typer
 
 from socrates.commands.options import Json, License, LicenseName
+
+EPILOG = (
+    "Examples:\n\n  python -m socrates publish --repo owner/name --dry-run\n\n"
+    "  python -m socrates publish --repo owner/name --public --license apache-2.0"
+)
 
 
 def publish(
@@ -23,6 +29,9 @@ def publish(
     as_json: Json = False,
 ) -> None:
     """Push adapter, model card, metrics and plots to the hub in one commit, private unless told otherwise."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise typer.BadParameter(f"--repo {repo}: expected owner/name")
+
     from socrates.errors import SocratesError
     from socrates.reporting.card import Choices, write_card
     from socrates.reporting.publish import publish as push

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from socrates.commands.options import ADAPTER, BASE, Adapter, Base, Precision, Revision, found
+from socrates.commands.options import ADAPTER, BASE, Adapter, Base, Precision, Revision, cautions, found
 
 HOST = "127.0.0.1"  # and no other: there is no login
 EPILOG = "Example:\n\n  python -m socrates serve --port 8500"
@@ -37,7 +37,7 @@ def serve(
         json.dumps({"url": url, "model": str(model)}) if as_json else f"{model}\n{url}  (Ctrl+C stops)",
         flush=True,
     )
-    app = application(model, known)
+    app = application(model, known, cautions=cautions(adapter, rev))
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", timeout_keep_alive=5, server_header=False)
     )

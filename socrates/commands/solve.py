@@ -10,6 +10,11 @@ import typer
 
 from socrates.commands.options import Json
 
+EPILOG = (
+    "Example:\n\n"
+    '  python -m socrates solve "Ada has 3 pens. Ada finds 2 more. How many pens does Ada have now?"'
+)
+
 
 def solve(
     question: Annotated[str, typer.Argument(help="A word problem with a number as its answer.")],
@@ -24,10 +29,12 @@ def solve(
     from socrates.errors import DataError, ModelError
     from socrates.maths import answers
     from socrates.params.model import Model
+    from socrates.params.problems import Problems
     from socrates.params.solve import Solve
 
     path, sections = folder / "params.yaml", params.WORD_PROBLEMS
     model, limits = params.load(Model, path, sections), params.load(Solve, path, sections)
+    problems = params.load(Problems, path, sections)
     models = folder / "models"
     trained = None if base else models / "trained"
     for needed in (models / "base", *([trained] if trained else [])):
@@ -39,7 +46,17 @@ def solve(
     from socrates.prediction.solve import Solver
 
     solver = Solver(models / "base", trained, model)
-    written = solver.complete([solver.prompt(question)], limits.max_completion_length, None)[0]
+    prompt, most = solver.prompt(question), solver.model.config.max_position_embeddings
+    if len(prompt) + limits.max_completion_length > most:
+        raise DataError(f"the question has {len(prompt):,} tokens; the model reads {most:,}: shorten it")
+    written = solver.complete([prompt], limits.max_completion_length, None)[0]
+    notes = []
+    if problems.source == "synthetic":
+        made = problems.synthetic
+        notes.append(
+            f"The model learned from made problems of {made.min_steps} to {made.max_steps} steps with numbers up to "
+            f"{made.max_number} (problems.source synthetic): it cannot solve others."
+        )
     answer = answers.extract(written.text)
     stated = None if answer is None else answers.number(answer)
     found = {
@@ -49,9 +66,12 @@ def solve(
         "strict_format": answers.is_strict(written.text),
         "truncated": written.truncated,
         "completion": written.text,
+        "notes": notes,
     }
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
         return
     print(found["reasoning"] or written.text)
     print(f"answer: {found['answer'] if found['answer'] is not None else 'none that is a number'}")
+    for note in notes:
+        print(f"note: {note}")

@@ -14,6 +14,7 @@ from socrates.survey.scales import Scale
 TEMPERATURE, TOP_P = 0.6, 0.9  # at which the paper draws answers
 CHART_ROWS = 15  # options; a longer scale is shown in bins
 CHART_BINS = 12
+LONGEST_BAR = 40  # columns
 DOUBTFUL = 0.5  # a format validity below it says that the model did not understand the question
 
 
@@ -72,17 +73,18 @@ class Answer:
         }
 
 
-def chart(answers: dict[str, Answer], width: int = 40) -> str:
+def chart(answers: dict[str, Answer], columns: int = 80) -> str:
     """Bars of one or more distributions over the same scale, one block a predictor.
 
     Args:
-        width: columns of the longest bar.
+        columns: of the terminal; the longest bar takes what labels and shares leave, ``LONGEST_BAR`` at most.
     """
     longest = max(float(binned(answer)[1].max()) for answer in answers.values())
     blocks = []
     for name, answer in answers.items():
         labels, shares = binned(answer)
         room = max(map(len, labels))
+        width = min(max(columns - room - 13, 1), LONGEST_BAR)
         lines = [f"{name}:"] if len(answers) > 1 else []
         for label, share in zip(labels, shares, strict=True):
             lines.append(f"  {label:>{room}}  {_bar(float(share) / longest, width)} {100 * share:5.1f} %")

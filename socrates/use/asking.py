@@ -30,7 +30,7 @@ from socrates.survey.scales import scale
 from socrates.survey.tables import Schema
 from socrates.use.answers import Answer
 from socrates.use.finding import Located
-from socrates.use.questions import QUESTIONS
+from socrates.use.questions import QUESTIONS, quoted
 
 # What ask() adds: probabilities of the scale's options in ascending order, given that the answer is one
 # of them, and what the model put on them in all (its format validity).
@@ -107,7 +107,7 @@ class OpenModel:
         if (lengths > self.backend.max_tokens).any():
             row = int(lengths.argmax())
             raise ModelError(
-                f"question {row + 1}: {lengths[row]:,} tokens with its persona; "
+                f"scenario {quoted(questions['stimuli'][row])}: {lengths[row]:,} tokens with its persona; "
                 f"the model reads {self.backend.max_tokens:,}: shorten the scenario"
             )
         probabilities, mass = self.backend.distributions(data, questions["scale"].to_list(), progress)

@@ -8,6 +8,9 @@ with its reason in ``problem``.
 
 from __future__ import annotations
 
+import io
+import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -26,14 +29,17 @@ from socrates.use.asking import OpenModel, answers_of, ask_in_parts
 from socrates.use.questions import QUESTIONS, Asked, Persona, asked, persona
 from socrates.use.seen import Seen
 
-READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
-    ".csv": lambda path: pl.read_csv(path, infer_schema=False),  # all text: "007" and "1-7" are not numbers
-    ".jsonl": lambda path: pl.read_ndjson(path, infer_schema_length=None),
-    ".ndjson": lambda path: pl.read_ndjson(path, infer_schema_length=None),
+READERS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
+    ".csv": lambda file: pl.read_csv(file, infer_schema=False),  # all text: "007" and "1-7" are not numbers
+    ".jsonl": lambda file: pl.read_ndjson(file, infer_schema_length=None),
+    ".ndjson": lambda file: pl.read_ndjson(file, infer_schema_length=None),
     ".parquet": pl.read_parquet,
 }
+UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
 OUT = ["scale", "probabilities", "expected", "middle_80_low", "middle_80_high", "format_validity"]
-ADDED = [*OUT[1:], "notes", "problem"]
+TAKEN = re.compile(rf"(base_)?({'|'.join(OUT[1:])})|samples|notes|problem")  # what the answers are called
+OURS = re.compile(r"scenario|stimuli|scale|demographics?")  # columns that are read, in any case
+TWICE = re.compile(r"(.*)_duplicated_\d+")  # what polars makes of a second column of one name
 
 
 @dataclass(frozen=True)
@@ -59,28 +65,42 @@ def read_rows(path: Path) -> pl.DataFrame:
     Raises:
         DataError: it is missing, unreadable, empty, has no scenario column, or a column that the answers use.
     """
-    if path.suffix not in READERS:
+    kind = path.suffix.lower()
+    if kind not in READERS:
         raise DataError(f"{path}: expected .csv, .jsonl or .parquet (--input)")
+    data = b""
     try:
-        table = READERS[path.suffix](path)
+        data = path.read_bytes().removeprefix(UTF8_MARK)
+        if data.startswith(UTF16_MARKS):  # polars reads it as text with holes
+            raise ValueError("utf-8")
+        table = READERS[kind](io.BytesIO(data))
     except pl.exceptions.NoDataError:
         raise DataError(f"{path}: is empty; give a header and rows with a scenario each") from None
     except FileNotFoundError:
         raise DataError(f"{path}: not found (--input)") from None
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise DataError(f"{path}: {_unreadable(path, ' '.join(str(error).split()))}") from None
+        raise DataError(f"{path}: {_unreadable(path, data, ' '.join(str(error).split()))}") from None
+    names = {name: name.strip().lower() for name in table.columns if OURS.fullmatch(name.strip().lower())}
+    twice = [match[1] for match in map(TWICE.fullmatch, table.columns) if match]
+    twice += sorted({name for name in names.values() if list(names.values()).count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: two columns are called {twice[0]}; rename one")
+    table = table.rename(names)
     if "stimuli" in table.columns and "scenario" not in table.columns:
         table = table.rename({"stimuli": "scenario"})
     if "scenario" not in table.columns:
-        raise DataError(f"{path}: no column scenario; found {', '.join(table.columns)}")
-    if taken := sorted(set(table.columns) & set(ADDED)):
+        commas = "; put commas between columns" if re.search("[;\t]", table.columns[0]) else ""
+        raise DataError(f"{path}: no column scenario; found {', '.join(table.columns)}{commas}")
+    if taken := sorted(filter(TAKEN.fullmatch, table.columns)):
         raise DataError(f"{path}: column {', '.join(taken)} is what the answers are called; rename it")
+    if held := [name for name, kind in table.schema.items() if re.search("Binary|Object", str(kind))]:
+        raise DataError(f"{path}: column {held[0]} holds bytes, which no answers can carry along; remove it")
     if not len(table):
         raise DataError(f"{path}: holds a header and no rows")
     return table
 
 
-def _unreadable(path: Path, detail: str) -> str:
+def _unreadable(path: Path, data: bytes, detail: str) -> str:
     """What is wrong with a file, in the user's words where they are known."""
     if path.is_dir():
         return "is a folder; give a file (--input)"
@@ -88,7 +108,21 @@ def _unreadable(path: Path, detail: str) -> str:
         return "is not UTF-8 text; save it as UTF-8"
     if "more fields than" in detail:
         return "a row has more fields than the header; put quotes around texts that hold a comma"
+    if path.suffix.lower() in (".jsonl", ".ndjson"):
+        for number, line in enumerate(data.splitlines(), start=1):
+            try:
+                if line.strip() and not isinstance(json.loads(line), dict):
+                    return f"line {number} is not a JSON object; mend or remove it"
+            except ValueError as error:
+                return f"line {number} is not JSON ({error}); mend or remove it"
     return f"not readable as {path.suffix[1:]} ({detail[:200]})"
+
+
+def _texts(table: pl.DataFrame, name: str, path: Path) -> list[str | None]:
+    """A column as text. Raises :class:`DataError` where it holds lists or objects."""
+    if table.schema[name].is_nested():
+        raise DataError(f"{path}: column {name} holds lists or objects; give a text in each row")
+    return table[name].cast(pl.String).to_list()
 
 
 def read_batch(path: Path, given_scale: str | None, seen: Seen | None) -> Batch:
@@ -104,28 +138,28 @@ def read_batch(path: Path, given_scale: str | None, seen: Seen | None) -> Batch:
     table = read_rows(path)
     personas: dict[Any, tuple[Persona | None, str]] = {}
     scenarios: dict[tuple[str, str | None], tuple[Asked | None, str]] = {}
+    outside: dict[Any, list[str]] = {}  # of a persona or a question, what training had not seen
     problems, notes = {}, {}
     rows: list[tuple[int, str, str, str]] = []
-    described = _described(table)
-    scales = table["scale"].cast(pl.String).to_list() if "scale" in table.columns else [None] * len(table)
+    described = _described(table, path)
+    scales = _texts(table, "scale", path) if "scale" in table.columns else [None] * len(table)
     for position, (who, scenario, own_scale) in enumerate(
-        zip(described, table["scenario"].cast(pl.String).to_list(), scales, strict=True)
+        zip(described, _texts(table, "scenario", path), scales, strict=True)
     ):
         key = who if isinstance(who, str) else tuple(who.items())
         if key not in personas:
-            personas[key] = _tried(persona, who)
+            personas[key] = read, _ = _tried(persona, who)
+            outside[key] = seen.of_persona(read) if seen and read else []
         question = (scenario or "", (own_scale or "").strip() or given_scale)
         if question not in scenarios:
-            scenarios[question] = _tried(asked, *question)
+            scenarios[question] = put, _ = _tried(asked, *question)
+            outside[question] = seen.of_question(put.stimuli, put.scale) if seen and put else []
         (read, wrong), (put, unclear) = personas[key], scenarios[question]
         if read is None or put is None:
             problems[position] = wrong or unclear
             continue
         rows.append((position, read.text, put.stimuli, put.scale.notation))
-        said = list(put.notes)
-        if seen is not None:
-            said += seen.of_persona(read) + seen.of_question(put.stimuli, put.scale)
-        if said:
+        if said := [*put.notes, *outside[key], *outside[question]]:
             notes[position] = "; ".join(said)
     if not rows:
         raise DataError(f"{path}: none of {len(table):,} rows can be asked; the first: {problems[0]}")
@@ -156,8 +190,8 @@ def answer_batch(
             fits.filter(long)["position"].to_list(), "scenario: longer than the model reads"
         )
         fits = fits.filter(~long)
-    table = batch.table.with_row_index("position").with_columns(pl.col("position").cast(pl.Int64))
-    table = table.drop("scale", strict=False)
+    rows = len(batch.table)
+    added = pl.DataFrame({"position": range(rows)})
     parts = output.with_name(output.name + ".parts")
     resumed, validity = 0, {}
     for number, (name, model) in enumerate(models.items()):
@@ -174,22 +208,22 @@ def answer_batch(
         elif samples:
             draws = [answer.draw(samples, seed + i) for i, answer in enumerate(answers)]
             columns["samples"] = pl.Series(draws, dtype=pl.List(pl.Int64))
-        table = table.join(
+        added = added.join(
             pl.DataFrame({"position": fits["position"], **columns}),
             on="position",
             how="left",
             maintain_order="left",
         )
         validity[name] = round(float(answered["allowed_mass"].mean() or 0), 6)  # type: ignore[arg-type]
-    table = table.with_columns(
-        pl.Series("notes", [notes.get(row) for row in range(len(table))], dtype=pl.String),
-        pl.Series("problem", [problems.get(row) for row in range(len(table))], dtype=pl.String),
-    ).drop("position")
-    write_rows(output, table)
+    added = added.drop("position").with_columns(
+        pl.Series("notes", [notes.get(row) for row in range(rows)], dtype=pl.String),
+        pl.Series("problem", [problems.get(row) for row in range(rows)], dtype=pl.String),
+    )
+    write_rows(output, batch.table.drop("scale", strict=False).hstack(added))
     shutil.rmtree(parts, ignore_errors=True)
     return {
         "output": str(output),
-        "rows": len(table),
+        "rows": rows,
         "answered": len(fits),
         "resumed": resumed,
         "with_notes": sum(row not in problems for row in notes),
@@ -233,16 +267,19 @@ def _columns(answered: pl.DataFrame, answers: list[Answer]) -> dict[str, pl.Seri
     return {name: pl.Series(name, value) for name, value in zip(OUT, values, strict=True)}
 
 
-def _described(table: pl.DataFrame) -> Sequence[str | dict[str, str | None]]:
+def _described(table: pl.DataFrame, path: Path) -> Sequence[str | dict[str, str | None]]:
     """Each row's persona as it was given."""
-    if "demographics" in table.columns:
-        return table["demographics"].cast(pl.String).fill_null("").to_list()
-    if isinstance(table.schema.get("demographic"), pl.Struct):
-        return table["demographic"].struct.unnest().cast(pl.String).to_dicts()
-    fields = [name for name in table.columns if name.lower().strip() in LABELS]
-    if not fields:
-        return [""] * len(table)
-    return table.select(pl.col(name).cast(pl.String).alias(name.strip()) for name in fields).to_dicts()
+    rows = len(table)
+    given = [name for name in ("demographics", "demographic") if name in table.columns]
+    if given and isinstance(table.schema[given[0]], pl.Struct):
+        table = table[given[0]].struct.unnest()
+    elif "demographics" in table.columns:
+        return [text or "" for text in _texts(table, "demographics", path)]
+    else:
+        table = table.select(name for name in table.columns if name.lower().strip() in LABELS)
+    fields = [_texts(table, name, path) for name in table.columns]
+    names = [name.strip() for name in table.columns]
+    return [dict(zip(names, values, strict=True)) for values in zip(*fields, strict=True)] or [""] * rows
 
 
 def _tried(read: Callable[..., Any], *given: Any) -> tuple[Any, str]:

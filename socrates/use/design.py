@@ -23,7 +23,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from socrates.errors import DataError
 from socrates.params import read_yaml
@@ -31,7 +39,8 @@ from socrates.survey.sources.local import LABELS
 from socrates.survey.tables import DEMOGRAPHICS
 from socrates.use.questions import Asked, asked
 
-Name = Annotated[str, Field(min_length=1, max_length=60)]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Name = Annotated[Words, Field(max_length=60)]
 Share = Annotated[float, Field(gt=0, le=1)]
 MOST_ROWS = 1_000_000  # personas x conditions x outcomes; a mistyped size should not run for days
 
@@ -52,7 +61,7 @@ class Outcome(_Strict):
     """A question that everyone answers; its scale is read from its words unless it is given (``1-7``)."""
 
     name: Name
-    question: Annotated[str, Field(min_length=1)]
+    question: Words
     scale: str | None = None
 
 
@@ -76,6 +85,8 @@ class Population(_Strict):
     @classmethod
     def _shares(cls, quotas: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         found = {known_field(name): shares for name, shares in quotas.items()}
+        if len(found) < len(quotas):
+            raise ValueError(f"a field is named twice ({', '.join(quotas)})")
         for name, shares in found.items():
             if abs(sum(shares.values()) - 1) > 0.005:
                 raise ValueError(f"the shares of {name} sum to {sum(shares.values()):.3f}, not to 1")
@@ -98,7 +109,7 @@ class Design(_Strict):
         subgroups: demographic fields within which effects are shown too.
     """
 
-    title: Annotated[str, Field(min_length=1)]
+    title: Words
     scenario: str = ""
     conditions: Annotated[list[Condition], Field(min_length=2)]
     outcomes: Annotated[list[Outcome], Field(min_length=1)]
@@ -117,6 +128,10 @@ class Design(_Strict):
         if len(controls) != 1:
             marked = f"{len(controls)} ({', '.join(controls)})" if controls else "none"
             raise ValueError(f"exactly one condition is the control ('control: true'); marked: {marked}")
+        if self.respondents < (fewest := 2 * len(self.conditions)):
+            raise ValueError(
+                f"respondents: {self.respondents} in {len(self.conditions)} conditions; at least {fewest}"
+            )
         for kind, names in (
             ("conditions", [condition.name for condition in self.conditions]),
             ("outcomes", [outcome.name for outcome in self.outcomes]),
@@ -208,5 +223,7 @@ def _problem(item: Any) -> str:
         return f"{key}: unknown key" + (f" (did you mean {close[0]}?)" if close else "")
     if item["type"] == "missing":
         return f"{key}: is missing"
+    if item["type"] == "string_type" and not isinstance(item["input"], (dict, list)):
+        return f"{key}: {item['input']} is no text; put quotes around it"
     message = re.sub(r"^Value error, ", "", item["msg"])
     return (f"{key}: " if key else "") + message[0].lower() + message[1:]

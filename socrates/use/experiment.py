@@ -14,11 +14,9 @@ scatters further by the sampling of its respondents; that range and the study's 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, sqrt
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -26,11 +24,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from socrates.survey.scales import Scale
-from socrates.survey.tables import read_table
 from socrates.use.calibration import Calibration
 from socrates.use.design import Condition, Design, Outcome
 from socrates.use.population import People
-from socrates.use.questions import QUESTIONS
+from socrates.use.questions import ADDED, QUESTIONS, Asked
 from socrates.use.seen import Seen
 
 Floats = NDArray[np.float64]
@@ -42,7 +39,6 @@ SMALLEST_GROUP = 30  # personas below which a subgroup is not shown
 NODES = 200  # quantiles over which the power is averaged
 FEW_STUDIES = 20
 LOW_VALIDITY = 0.9
-NEW_WORDS = 0.2  # share of a text's words that no training scenario has, from which it is said
 LISTED = 5  # warnings of one kind that are listed in full
 
 
@@ -151,7 +147,6 @@ def run(
     ask: Ask,
     calibration: Calibration,
     seen: Seen | None = None,
-    known_words: frozenset[str] = frozenset(),
     model: str = "",
     cautions: tuple[str, ...] = (),
 ) -> Result:
@@ -160,7 +155,6 @@ def run(
     Args:
         ask: fills in ``probabilities`` and ``allowed_mass``, in the order of the rows it is given.
         seen: the training range; None where the training table is not at hand.
-        known_words: the words of the training scenarios; empty where they are not at hand.
         cautions: warnings about the model itself, which come first.
     """
     answered = ask(questions(design, people))
@@ -196,10 +190,13 @@ def run(
                 subgroups += effects(members, label)
     everyone = effects(np.ones(len(people.personas), dtype=bool), "everyone")
     notes = list(people.notes)
+    notes += _of_questions(
+        design, "Outcome", lambda asked: [note for note in asked.notes if note.startswith(ADDED)]
+    )
     if small:
         notes.append(f"Groups of fewer than {SMALLEST_GROUP} personas are not shown: {', '.join(small)}.")
     warnings = [*cautions]
-    warnings += _warnings(design, people, list(cells.values()), everyone, calibration, seen, known_words)
+    warnings += _warnings(design, people, list(cells.values()), everyone, calibration, seen)
     return Result(
         design, people, calibration, list(cells.values()), everyone, subgroups, warnings, notes, model
     )
@@ -298,24 +295,22 @@ def _warnings(
     effects: list[Effect],
     calibration: Calibration,
     seen: Seen | None,
-    known_words: frozenset[str],
 ) -> list[str]:
     """Why the figures may not hold, a sentence or two each."""
-    found = []
+    found = _of_questions(
+        design, "Outcome", lambda asked: [note for note in asked.notes if not note.startswith(ADDED)]
+    )
     if seen is None:
         found.append(
             "The training table is not at hand: whether this experiment lies in its range was not checked."
         )
     else:
         found += _outside(design, people, seen)
-    for condition in design.conditions:
-        words = set(tokens(f"{design.scenario} {condition.text}"))
-        new = sorted(words - known_words)
-        if known_words and len(new) > NEW_WORDS * len(words):
-            found.append(
-                f"Condition {condition.name!r}: {len(new)} of its {len(words)} words are in no training scenario "
-                f"({', '.join(new[:LISTED])}{', ...' if len(new) > LISTED else ''})."
-            )
+    if people.effective_size < SMALLEST_GROUP:
+        found.append(
+            f"The population counts as {people.effective_size:.0f} personas, weights included: it stands for few "
+            "people, and the intervals hold its sampling too narrowly."
+        )
     if calibration.studies < FEW_STUDIES:
         found.append(
             f"The model's error is known from {calibration.studies} held-out studies only; the intervals are "
@@ -333,24 +328,22 @@ def _warnings(
         )
     low = [c for c in cells if c.format_validity < LOW_VALIDITY]
     if low:
+        worst = min(low, key=lambda c: c.format_validity)
         found.append(
             f"In {len(low)} of {len(cells)} cells the model put less than {LOW_VALIDITY:.0%} of its probability on "
-            "allowed answers."
+            f"allowed answers, least for {worst.outcome!r} under {worst.condition!r} ({worst.format_validity:.0%}): "
+            "it does not know this form."
         )
     return found
 
 
 def _outside(design: Design, people: People, seen: Seen) -> list[str]:
     """What of scales, texts and people lies outside the training range."""
-    found: dict[str, None] = {}
-    for outcome in design.outcomes:
-        for condition in design.conditions:
-            question = design.question(condition, outcome)
-            for text in seen.of_question(question.stimuli, question.scale):
-                where = f"outcome {outcome.name!r}" + (
-                    "" if text.startswith("scale") else f" under {condition.name!r}"
-                )
-                found[f"Outside the training range, {where}: {text}."] = None
+    found = _of_questions(
+        design,
+        "Outside the training range, outcome",
+        lambda asked: seen.of_question(asked.stimuli, asked.scale),
+    )
     shares: dict[str, float] = {}
     for person, weight in zip(people.personas, people.weights, strict=True):
         for text in seen.of_persona(person):
@@ -365,12 +358,15 @@ def _outside(design: Design, people: People, seen: Seen) -> list[str]:
     return [*found, *texts]
 
 
-def vocabulary(training_table: Path) -> frozenset[str]:
-    """The words of all scenarios of a training table."""
-    texts = read_table(training_table, {"stimuli": pl.String})["stimuli"].unique()
-    return frozenset(word for text in texts for word in tokens(text))
-
-
-def tokens(text: str) -> list[str]:
-    """The words of a text, in lower case, without numbers."""
-    return re.findall(r"[^\W\d_]+", text.lower())
+def _of_questions(design: Design, begin: str, say: Callable[[Asked], list[str]]) -> list[str]:
+    """What is to be said of the questions, each sentence once; its conditions are named where they are not all."""
+    found = []
+    for outcome in design.outcomes:
+        under: dict[str, list[str]] = {}
+        for condition in design.conditions:
+            for text in say(design.question(condition, outcome)):
+                under.setdefault(text, []).append(repr(condition.name))
+        for text, names in under.items():
+            where = "" if len(names) == len(design.conditions) else f" under {', '.join(names)}"
+            found.append(f"{begin} {outcome.name!r}{where}: {text}.")
+    return found

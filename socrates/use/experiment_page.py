@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from socrates import files
 from socrates.templates import environment
 from socrates.use.answers import Answer, binned
 from socrates.use.experiment import ALPHA, Cell, Effect, Result
+from socrates.use.questions import short
 
 BARS, HEIGHT = 220, 70  # pixels of a drawing of one distribution
 FOREST = 220  # pixels of an interval's drawing
@@ -106,7 +108,12 @@ def summary(result: Result) -> dict[str, Any]:
 
 def render(result: Result) -> str:
     """The page: no script, no request, every drawing within."""
-    filters = {"signed": signed, "percent": percent, "plain": plain}
+    filters: dict[str, Callable[..., Any]] = {
+        "signed": signed,
+        "percent": percent,
+        "plain": plain,
+        "scale": short,
+    }
     page = environment("socrates.use", html=True, filters=filters).get_template("experiment.html.j2")
     everyone = {(found.outcome, found.condition): found for found in result.effects}
     reach = max([0.01, *(abs(end) for e in (*result.effects, *result.subgroups) for end in (e.low, e.high))])

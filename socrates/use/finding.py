@@ -70,9 +70,8 @@ def locate(base: Path = BASE, adapter: str | Path | None = ADAPTER, revision: st
     if folder is not None:
         record = _record(folder)
         if not (folder / "adapter_config.json").exists():
-            raise ModelError(
-                f"{folder}: not an adapter folder (no adapter_config.json); run dvc repro, or dvc pull"
-            )
+            wrong = "has no adapter_config.json" if folder.is_dir() else "no such folder"
+            raise ModelError(f"{folder}: {wrong}; run dvc repro, or dvc pull (of the hub: owner/name@COMMIT)")
         notes = check_base(base, folder, record)
     else:
         record = _record(base)
@@ -116,6 +115,7 @@ def from_revision(revision: str, paths: list[Path]) -> Path:
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
+    from dvc_data.index import DataIndexDirError
 
     commit = _commit(revision)
     root = scratch() / "models" / commit
@@ -130,12 +130,12 @@ def from_revision(revision: str, paths: list[Path]) -> Path:
             with atomic_folder(root / path) as folder:
                 folder.rmdir()
                 Repo.get(".", str(path), out=str(folder), rev=commit)
-        except (DvcException, OSError) as error:
+        except (DvcException, DataIndexDirError, OSError) as error:
             if path == TRAINING_TABLE:
                 continue  # only the notes on what training saw need it
             detail = " ".join(str(error).split())[:200]
             raise SourceError(
-                f"{path} at {revision}: not to be had ({detail}); run dvc fetch at it"
+                f"{path} at {revision}: not to be had ({detail}); run dvc fetch --all-commits"
             ) from None
     return root
 

@@ -79,7 +79,8 @@ def from_file(path: Path) -> People:
     known = [name for name in columns if name.strip().lower() in LABELS]
     if not known:
         raise DataError(
-            f"{path}: no column is a demographic field; expected some of {', '.join(DEMOGRAPHICS)}"
+            f"{path}: no column is a demographic field; found {', '.join(columns)[:99]!r} (put commas between columns, "
+            f"save it as UTF-8); expected some of {', '.join(DEMOGRAPHICS)}"
         )
     weights = np.ones(len(table))
     for name in set(table.columns) - set(columns):
@@ -175,7 +176,11 @@ def rake(people: pl.DataFrame, quotas: dict[str, dict[str, float]]) -> tuple[Flo
                 raise DataError(
                     f"population.quotas.{field}: no training respondent answered {category!r} (they answered {known})"
                 )
-        weights *= np.any(list(categories.values()), axis=0)
+        placings = np.sum(list(categories.values()), axis=0)
+        if (placings > 1).any():
+            both = people[field][int(placings.argmax())]
+            raise DataError(f"population.quotas.{field}: {both!r} is in two categories; make them apart")
+        weights *= placings
     placed = int((weights > 0).sum())
     if not placed:
         raise DataError(f"population.quotas: no training respondent has all of {', '.join(quotas)}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from socrates.errors import DataError
-from socrates.survey.instructions import parse_instruction
+from socrates.survey.instructions import CUE, READ, parse_instruction
 from socrates.survey.scales import Scale, grid, scale
 from socrates.survey.sources.local import LABELS, parse_persona
 from socrates.survey.tables import DEMOGRAPHICS, Schema
@@ -27,7 +27,10 @@ COMMA_BEFORE_LABEL = re.compile(
     rf"[,\n]\s*(?=(?:{'|'.join(map(re.escape, sorted(LABELS, key=len, reverse=True)))})\s*:)", re.IGNORECASE
 )
 RANGE = re.compile(r"\s*([-−]?\d+)\s*(?:\.\.|-|–|to)\s*([-−]?\d+)\s*(?:/\s*(\d+))?\s*")
+ADDED = "asked with"  # begins the note on an instruction that a text had not
 MANY_DIGITS = re.compile(r"\d{13}")
+AGAIN = re.compile(rf"; (?P<label>{'|'.join(map(re.escape, LABELS))}):", re.IGNORECASE)
+WHOLE = re.compile(r"(\d+)\.0+")  # what other programs make of whole numbers where some are missing
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def persona(demographics: str | Mapping[str, str | None]) -> Persona:
     breaks may stand between them. A label that is none of them is kept as it is.
 
     Raises:
-        DataError: the text holds no label, or is too long.
+        DataError: the text holds no label, or is too long; a field is given twice.
     """
     if isinstance(demographics, str):
         text = checked_text(demographics, "demographics")
@@ -78,13 +81,21 @@ def persona(demographics: str | Mapping[str, str | None]) -> Persona:
         fields, unknown = parse_persona("; ".join(part[:1].upper() + part[1:] for part in parts))
         if text and not fields and not unknown and text.lower() != "unknown":
             raise DataError(
-                f"demographics {_short(text)}: no field was understood; write them as 'Age: 30; Gender: Female'"
+                f"demographics {quoted(text)}: no field was understood; write them as 'Age: 30; Gender: Female'"
             )
+        if again := next(filter(None, map(AGAIN.search, fields.values())), None):
+            raise DataError(f"demographics {quoted(text)}: {again['label']} is given twice; keep one")
     else:
         given = {label: str(value).strip() for label, value in demographics.items() if value is not None}
         given = {label: value for label, value in given.items() if value}
+        known_as = [LABELS[label.lower()] for label in given if label.lower() in LABELS]
+        if twice := sorted({field for field in known_as if known_as.count(field) > 1}):
+            raise DataError(f"demographics: {twice[0]} is given twice ({', '.join(given)}); keep one")
         fields = {LABELS[label.lower()]: value for label, value in given.items() if label.lower() in LABELS}
         unknown = {label: value for label, value in given.items() if label.lower() not in LABELS}
+    fields = {
+        field: WHOLE.sub(r"\1", value) if WHOLE.fullmatch(value) else value for field, value in fields.items()
+    }
     known = [f"{label}: {fields[field]}" for field, label in DEMOGRAPHICS.items() if field in fields]
     others = [f"{label}: {value}" for label, value in unknown.items()]
     return Persona("; ".join([*known, *others]) or "unknown", fields, unknown)
@@ -110,23 +121,27 @@ def asked(scenario: str, given: str | None = None) -> Asked:
     if given is None:
         if stated is None or parsed is None:
             raise DataError(
-                f"scenario {_short(text)}: {_understood(parsed)}; add 'Only return an integer from 1 to 7.' "
+                f"scenario {quoted(text)}: {_understood(parsed)}; add 'Only return an integer from 1 to 7.' "
                 "to it, or give its scale (--scale 1-7)"
             )
-        return _thinned(Asked(text, stated, parsed.rule))
+        before = _stated_before(text)
+        notes: tuple[str, ...] = ()
+        if before is not None and before.options != stated.options:
+            notes = (f"the text states {short(before)} too; answers are read on {short(stated)}, its last",)
+        return _thinned(Asked(text, stated, parsed.rule, notes))
     wanted = parse_scale(given)
     if stated is None:
-        instruction = f"{_instruction(wanted)}"
+        instruction = _instruction(wanted)
         return _thinned(
             Asked(
                 f"{text} {instruction}",
                 wanted,
                 "given",
-                (f"asked with “{instruction}” added to the scenario",),
+                (f"{ADDED} “{instruction}” added to the scenario",),
             )
         )
     if stated.options != wanted.options:
-        note = f"the scenario states {stated.notation}; answers are read on {wanted.notation}, as given"
+        note = f"the scenario states {short(stated)}; answers are read on {short(wanted)}, as given"
         return _thinned(Asked(text, wanted, "given", (note,)))
     return _thinned(Asked(text, wanted, "given"))
 
@@ -134,7 +149,7 @@ def asked(scenario: str, given: str | None = None) -> Asked:
 def parse_scale(text: str) -> Scale:
     """The scale of ``1-7``, ``1..7``, ``1 to 7``, ``0-1000/100`` or ``1,2,98``. Raises :class:`DataError`."""
     if MANY_DIGITS.search(text):
-        raise DataError(f"scale {_short(text)}: answers of more than 12 digits are not read")
+        raise DataError(f"scale {quoted(text)}: answers of more than 12 digits are not read")
     match = RANGE.fullmatch(text)
     if match:
         low, high = (end.replace("−", "-") for end in match.group(1, 2))
@@ -155,6 +170,20 @@ def checked_text(text: str, name: str) -> str:
             f"{name}: holds what is no UTF-8 text; type it anew, or save its file as UTF-8"
         ) from None
     return text
+
+
+def short(on: Scale) -> str:
+    """The notation of a scale, for a person to read: of a long list its ends and how many there are."""
+    notation = on.notation
+    return notation if len(notation) <= 40 else f"{on.low}..{on.high} ({len(on.options):,} answers)"
+
+
+def _stated_before(text: str) -> Scale | None:
+    """The scale of the text before its last instruction, where there is one."""
+    text = text[-READ:]
+    cues = list(CUE.finditer(text))
+    parsed = parse_instruction(text[: cues[-1].start()]) if cues else None
+    return parsed.scale if parsed else None
 
 
 def _instruction(on: Scale) -> str:
@@ -183,6 +212,7 @@ def _understood(parsed: object) -> str:
     )
 
 
-def _short(text: str) -> str:
+def quoted(text: str) -> str:
+    """The beginning of a text, for a message."""
     folded = " ".join(text.split())
     return repr(folded if len(folded) <= 60 else folded[:57] + "...")

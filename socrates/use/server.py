@@ -20,7 +20,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from socrates.errors import SocratesError
@@ -29,7 +28,7 @@ from socrates.use.answers import Answer, binned
 from socrates.use.asking import OpenModel, answers_of
 from socrates.use.examples import EXAMPLES
 from socrates.use.questions import QUESTIONS, asked, persona
-from socrates.use.seen import Seen
+from socrates.use.seen import NOT_AT_HAND, Seen
 
 PAGE = Path(__file__).parent / "page"
 KINDS = {"index.html": "text/html", "app.js": "text/javascript", "style.css": "text/css"}
@@ -38,6 +37,8 @@ WAITING = 256  # requests in the queue; more are refused
 TOGETHER = 64  # requests in one pass
 PATIENCE = 60  # seconds a request waits for its answer
 HOSTS = ["127.0.0.1", "localhost"]  # a page elsewhere that points its name here is refused
+# What pydantic calls a problem -> what is said of it; of others its own words.
+WRONG = {"extra_forbidden": "unknown field", "missing": "is missing", "string_type": "is no text"}
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -153,27 +154,39 @@ class BodyLimit:
         await self.app(scope, replay, send)
 
 
-def application(model: OpenModel, known: Seen | None, waiting: int = WAITING) -> FastAPI:
+def application(
+    model: OpenModel, known: Seen | None, waiting: int = WAITING, cautions: tuple[str, ...] = ()
+) -> FastAPI:
     """The page and the API of an open model.
 
     Args:
         known: what training had seen, for the notes.
+        cautions: about the model itself, the first notes of every answer.
         waiting: requests that may wait; more get status 503.
     """
     desk = Desk(model, waiting)
     app = FastAPI(title="socrates", docs_url=None, redoc_url=None)  # their pages load scripts from elsewhere
     files = {name: (PAGE / name).read_bytes() for name in KINDS}
 
-    async def answer(demographics: str, scenarios: list[str], scale: str | None) -> list[dict[str, Any]]:
+    async def answer(demographics: str, texts: dict[str, str], scale: str | None) -> list[dict[str, Any]]:
+        """The answers to texts by the field that each came in."""
         # in a thread, since a hostile text can take a second to read
         who = await asyncio.to_thread(persona, demographics)
-        questions = [await asyncio.to_thread(asked, scenario, scale) for scenario in scenarios]
+        questions = []
+        for field, text in texts.items():
+            try:
+                questions.append(await asyncio.to_thread(asked, text, scale))
+            except SocratesError as error:
+                wrong = str(error).replace("--scale 1-7", "scale: 1-7")
+                raise SocratesError(wrong if field == "scenario" else f"{field}: {wrong}") from None
         job = desk.submit([(who.text, question.stimuli, question.scale.notation) for question in questions])
         answers = await asyncio.wait_for(asyncio.wrap_future(job), PATIENCE)
         results = []
         for question, given in zip(questions, answers, strict=True):
-            notes = [*model.located.notes, *question.notes, *given.doubts]
-            if known is not None:
+            notes = [*cautions, *model.located.notes, *question.notes, *given.doubts]
+            if known is None:
+                notes.append(NOT_AT_HAND)
+            else:
                 outside = known.of_persona(who) + known.of_question(question.stimuli, question.scale)
                 notes += [f"outside the training data: {sentence}" for sentence in outside]
             bars = [
@@ -197,20 +210,22 @@ def application(model: OpenModel, known: Seen | None, waiting: int = WAITING) ->
 
     @app.post("/api/predict")
     async def predict(body: Ask) -> dict[str, Any]:
-        return (await answer(body.demographics, [body.scenario], body.scale))[0]
+        return (await answer(body.demographics, {"scenario": body.scenario}, body.scale))[0]
 
     @app.post("/api/compare")
     async def compare(body: Compare) -> dict[str, Any]:
-        a, b = await answer(body.demographics, [body.a, body.b], body.scale)
+        a, b = await answer(body.demographics, {"a": body.a, "b": body.b}, body.scale)
         same = a["scale"] == b["scale"]
         return {"a": a, "b": b, "difference": round(b["expected"] - a["expected"], 4) if same else None}
 
     def page(name: str) -> Response:
         return Response(files[name], media_type=KINDS[name])
 
-    app.add_api_route("/", lambda: page("index.html"), methods=["GET"], include_in_schema=False)
+    app.add_api_route("/", lambda: page("index.html"), methods=["GET", "HEAD"], include_in_schema=False)
     for name in ("app.js", "style.css"):
-        app.add_api_route(f"/{name}", lambda name=name: page(name), methods=["GET"], include_in_schema=False)
+        app.add_api_route(
+            f"/{name}", lambda name=name: page(name), methods=["GET", "HEAD"], include_in_schema=False
+        )
 
     @app.exception_handler(SocratesError)
     async def user_error(_: Request, error: SocratesError) -> JSONResponse:
@@ -224,26 +239,39 @@ def application(model: OpenModel, known: Seen | None, waiting: int = WAITING) ->
         return JSONResponse({"error": f"no answer within {PATIENCE} seconds; try again"}, 504)
 
     @app.exception_handler(RequestValidationError)
-    async def not_understood(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def not_understood(request: Request, error: RequestValidationError) -> JSONResponse:
         problems = error.errors()
+        kind = request.headers.get("content-type", "none")
+        if "json" not in kind.lower():
+            return JSONResponse({"error": f"content-type: {kind[:60]}; send application/json"}, 415)
         if problems[0]["type"] == "json_invalid":
             return JSONResponse({"error": f"request: not JSON ({problems[0]['ctx']['error']})"}, 400)
-        texts = [f"{'.'.join(map(str, item['loc'][1:])) or 'request'}: {item['msg']}" for item in problems]
+        texts = []
+        for item in problems:
+            field = ".".join(map(str, item["loc"][1:]))
+            said = WRONG.get(item["type"], item["msg"])
+            texts.append(
+                f"{field}: {said}" if field else 'request: send an object such as {"scenario": "..."}'
+            )
         return JSONResponse({"error": "; ".join(texts)}, 422)
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": str(error.detail).lower()}, error.status_code)
+        return JSONResponse({"error": str(error.detail).lower()}, error.status_code, headers=error.headers)
 
     @app.middleware("http")
     async def headers(request: Request, call_next: Any) -> Response:
+        response: Response
         try:
-            response: Response = await call_next(request)
+            if request.headers.get("host", "").split(":")[0] in HOSTS:
+                response = await call_next(request)
+            else:
+                text = f"host: the name is not {' or '.join(HOSTS)}, which alone are answered"
+                response = JSONResponse({"error": text}, 400)
         except Exception as error:  # the server stays up, and says so in one line
             response = JSONResponse({"error": f"internal error ({type(error).__name__})"}, 500)
         response.headers.update(HEADERS)
         return response
 
     app.add_middleware(BodyLimit)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
     return app

@@ -2,6 +2,8 @@
 // Everything that is shown is set as text, never as HTML.
 const at = (id) => document.getElementById(id);
 const PAUSE = 450; // milliseconds without a key before the bars follow
+const ONE_PERSON = "The difference is of this one persona and has no interval; the command experiment gives effects with theirs.";
+const main = document.querySelector("main");
 let examples = [], timer = 0, latest = 0;
 
 function element(tag, name, text) {
@@ -60,6 +62,7 @@ async function predict() {
     return;
   }
   say("Asking …");
+  main.classList.add("stale"); // the bars that stand there are of another question
   try {
     const result = two
       ? await call("api/compare", {...common, a: at("a").value, b: at("b").value})
@@ -70,13 +73,15 @@ async function predict() {
     const longest = Math.max(...shown.flatMap((answer) => answer.bars.map((bar) => bar.share)));
     bars(at("answer-a"), first, longest, two ? "First wording" : "");
     if (two) bars(at("answer-b"), result.b, longest, "Second wording");
+    main.classList.remove("stale");
     say(two
       ? result.difference === null ? "The wordings have different scales." :
         `The second wording moves the expected answer by ${result.difference > 0 ? "+" : ""}${result.difference.toFixed(2)}.`
-      : `Answered on the scale ${first.scale}: expected answer ${first.expected.toFixed(2)}.`);
-    const notes = two
-      ? [...first.notes.map((n) => `first: ${n}`), ...result.b.notes.map((n) => `second: ${n}`)]
-      : first.notes;
+      : `Answered on the scale ${first.scale.length > 40 ? `${first.options[0]}..${first.options.at(-1)}` : first.scale}: ` +
+        `expected answer ${first.expected.toFixed(2)}.`);
+    const both = two ? first.notes.filter((note) => result.b.notes.includes(note)) : first.notes;
+    const alone = (answer, name) => answer.notes.filter((note) => !both.includes(note)).map((note) => `${name} wording: ${note}`);
+    const notes = two ? [ONE_PERSON, ...both, ...alone(first, "first"), ...alone(result.b, "second")] : both;
     at("notes").replaceChildren(...notes.map((note) => element("li", "", note)));
   } catch (error) {
     if (mine === latest) say(error instanceof TypeError ? "The server does not answer; is it still running?" : error.message, true);
