@@ -37,10 +37,13 @@ def deepspeed_config(params: Deepspeed) -> dict[str, Any]:
         zero["offload_optimizer"] = {"device": "cpu"}
         if params.zero_stage == 3:
             zero["offload_param"] = {"device": "cpu"}
+    half = compute_dtype() == torch.bfloat16
     return {
         "zero_optimization": zero,
+        # Sums of many passes lose digits in bfloat16. Stage 0 refuses another type.
+        **({"data_types": {"grad_accum_dtype": "fp32"}} if half and params.zero_stage else {}),
         "zero_force_ds_cpu_optimizer": False,
-        "bf16": {"enabled": compute_dtype() == torch.bfloat16},
+        "bf16": {"enabled": half},
         "gradient_clipping": "auto",
         "gradient_accumulation_steps": "auto",
         "train_micro_batch_size_per_gpu": "auto",
