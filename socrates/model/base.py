@@ -6,7 +6,6 @@ files, because 28 GB belong in the hub's cache and not in DVC's.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,6 @@ from socrates.params.model import Model
 if TYPE_CHECKING:  # these take seconds to import: only where they are used
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-# On CPUs with AVX512-BF16 bitsandbytes asks at import for a kernel from the hub, and warns that it is not here.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
