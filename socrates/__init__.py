@@ -8,8 +8,3 @@ Floors, a room imports only from those below its own::
     1  survey/                              response table, sources, synthetic world, scales, prompts, splits
     0  params/, files.py, errors.py
 """
-
-import logging
-
-# On CPUs with AVX512-BF16 bitsandbytes asks at import for a kernel from the hub, and warns that it is not here.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
