@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from socrates.commands.options import Json, License, LicenseName
+from socrates.commands.options import Json, License, LicenseName, check_folder
 
 EPILOG = "Example:\n\n  python -m socrates card --adapter owner/name --license apache-2.0"
 
@@ -28,8 +28,7 @@ def card(
     as_json: Json = False,
 ) -> None:
     """Write a model card from the run: data, params, figures with intervals, limits, cost, how to load."""
-    if out.is_file():
-        raise typer.BadParameter(f"--out {out}: is a file; give a folder")
+    check_folder(out)
 
     from socrates.reporting.card import Choices, write_card
     from socrates.reporting.read import read_report

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from socrates.commands.options import Json
+from socrates.commands.options import Json, check_folder
 
 OUT = Path("models/merged")
 
@@ -35,8 +35,7 @@ def merge(
     """
     from dataclasses import asdict
 
-    if out.is_file():
-        raise typer.BadParameter(f"--out {out}: is a file; give a folder")
+    check_folder(out)
 
     from socrates.params import load
     from socrates.params.model import Model

@@ -28,6 +28,12 @@ LicenseName = Annotated[str, typer.Option(help="With --license other.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
+def check_folder(out: Path) -> None:
+    """Refuse an ``--out`` that is a file, before the work whose folder it would name."""
+    if out.is_file():
+        raise typer.BadParameter(f"--out {out}: is a file; give a folder")
+
+
 def found(base: Path, adapter: str, revision: str | None) -> tuple[Located, Seen | None]:
     """The model that the options name, and what its training had seen; None where that is not at hand."""
     from socrates.use.finding import locate

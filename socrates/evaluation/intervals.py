@@ -233,17 +233,17 @@ def quantile_intervals(
     if n < 2 or not draws:
         return [Interval(value, studies=n) for value in found]
     weights = rng.multinomial(n, np.full(n, 1 / n), size=draws)[:, member]
+    reached = np.cumsum(weights, axis=1)
     tail = float(stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf(TAILS[0], n - 1)))
     intervals = []
     for percent, value in zip(percents, found, strict=True):
-        low, high = np.quantile(percentiles(x, weights, percent), [tail, 1 - tail])
+        low, high = np.quantile(percentiles(x, reached, percent), [tail, 1 - tail])
         intervals.append(Interval(value, min(float(low), value), max(float(high), value), None, None, n))
     return intervals
 
 
-def percentiles(x: Floats, weights: Ints, percent: float) -> Floats:
-    """[R] numpy's percentile of sorted ``x`` [C], each value taken as often as ``weights`` [R, C] says."""
-    reached = np.cumsum(weights, axis=1)
+def percentiles(x: Floats, reached: Ints, percent: float) -> Floats:
+    """[R] numpy's percentile of sorted ``x`` [C], of which ``reached`` [R, C] counts how many are taken so far."""
     place = percent / 100 * (reached[:, -1:] - 1)
     below, above = (x[(reached <= rank).sum(axis=1)] for rank in (np.floor(place), np.ceil(place)))
     return below + (place - np.floor(place))[:, 0] * (above - below)
