@@ -1,6 +1,6 @@
-"""train: fine-tune an NF4 QLoRA adapter on the training studies, or reinforce its answers (train.method).
+"""train: fine-tune an NF4 QLoRA adapter on the training studies.
 
-Reads data/splits/{train,val}.parquet (grpo: train only) and models/base/. Writes models/adapter/ (adapter, tokenizer,
+Reads data/splits/{train,val}.parquet and models/base/. Writes models/adapter/ (adapter, tokenizer,
 training.json) and metrics/train.csv (the curves). Speed, device and process count go to runs/.
 Run: ``python -m stages.train``; ``SOCRATES_PROCESSES=4`` starts four processes.
 """
@@ -14,11 +14,9 @@ from socrates.launch import launch, part
 from socrates.params import load
 from socrates.params.backup import Backup
 from socrates.params.deepspeed import Deepspeed
-from socrates.params.grpo import Grpo
 from socrates.params.lora import Lora
 from socrates.params.model import Model
 from socrates.params.prompt import Prompt
-from socrates.params.reward import Reward
 from socrates.params.train import Train
 from socrates.training.job import Job
 from socrates.training.meter import table
@@ -36,14 +34,9 @@ def main() -> None:
     job = Job(BASE, ADAPTER, CURVES, place, load(Model), load(Lora), load(Deepspeed), load(Backup))
     train_file, val_file = SPLITS / "train.parquet", SPLITS / "val.parquet"
     prompt, train = load(Prompt), load(Train)
-    if train.method == "grpo":
-        from socrates.training.respond import reinforce_answers
+    from socrates.training.run import fine_tune
 
-        summary = reinforce_answers(job, train_file, prompt, train, load(Grpo), load(Reward))
-    else:
-        from socrates.training.run import fine_tune
-
-        summary = fine_tune(job, (train_file, val_file), prompt, train)
+    summary = fine_tune(job, (train_file, val_file), prompt, train)
     if place.first:
         print(table(pl.read_csv(CURVES, infer_schema_length=None)))
         print(f"train: {summary}")

@@ -37,8 +37,6 @@ SECTIONS = {
     "prompt": "Prompt",
     "lora": "Lora",
     "train": "Train",
-    "grpo": "Grpo",
-    "reward": "Reward",
     "deepspeed": "Deepspeed",
     "backup": "Backup",
     "predict": "Predict",

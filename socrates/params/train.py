@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -12,7 +12,6 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Train(Section):
-    method: Literal["sft", "grpo"]  # grpo: by the grpo and reward sections, and no other key of this one
     global_batch: Positive  # rows per optimiser step, whatever the number of processes
     micro_batch: Positive | None  # rows per forward pass of one process; null: as many as the GPU holds
     share_scenario: bool  # compute each scenario once for its group of respondents

@@ -34,8 +34,7 @@ RECORDS = {
     "training": Path("models/adapter/training.json"),
     "metrics": Path("metrics/evaluate.json"),
 }
-# By train.method; a trainer's arguments hold what is fixed and not a parameter.
-TRAINERS = {"sft": Path("socrates/training/sft.py"), "grpo": Path("socrates/training/grpo.py")}
+TRAINER = Path("socrates/training/sft.py")  # its arguments hold what is fixed and not a parameter
 
 Scalar = str | int | float | bool | None
 Condition = dict[str, Scalar | dict[Literal["below", "above"], float]]
@@ -168,8 +167,7 @@ def read_facts(folder: Path = Path()) -> Facts:
     """
     params_path = folder / PARAMS
     params = {name: section.model_dump() for name, section in parse(read_yaml(params_path)).items()}
-    trainer = TRAINERS[params["train"]["method"]]
-    known: dict[str, Any] = {"params": params, "code": _fixed(folder / trainer)}
+    known: dict[str, Any] = {"params": params, "code": _fixed(folder / TRAINER)}
     absent: dict[str, str] = {}
     for name, path in RECORDS.items():
         if (folder / path).exists():

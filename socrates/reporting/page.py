@@ -375,7 +375,6 @@ def _curves(report: Report) -> list[Picture]:
     wanted = [
         ({"loss": "training", "validation_loss": "validation"}, "loss, nats per answer token"),
         ({"answer_token_accuracy": "answer tokens right"}, "share of answer tokens"),
-        ({"reward": "reward"}, "reward of a drawn answer"),
     ]
     pictures = []
     for columns, ylabel in wanted:
