@@ -31,7 +31,7 @@ gsm8k: env  ## run the second pipeline: word problems in, a model that was rewar
 	dvc repro gsm8k/dvc.yaml
 
 watch: env  ## a live view of a running training, from another shell
-	python -m socrates.training.watch
+	python -m socrates.tools.watch
 
 test: env-dev  ## run the tests, one worker a core
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
@@ -42,16 +42,16 @@ check: env-dev  ## lint and types
 	mypy
 
 preset: env  ## write presets/NAME.yaml into params.yaml: make preset NAME=one-percent
-	python -m socrates.params.preset $(NAME)
+	python -m socrates.tools.preset $(NAME)
 
 compare: env  ## two runs, paired by cell: make compare A=rev B=rev (or workspace)
-	python -m socrates.evaluation.compare $(A) $(B)
+	python -m socrates.tools.compare $(A) $(B)
 
 paper-baseline: env  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
-	python -m socrates.evaluation.paper_baseline
+	python -m socrates.tools.paper_baseline
 
 readme: env  ## the figures of README.md, from metrics/ and the estimates, after a new default run
-	python -m socrates.reporting.readme
+	python -m socrates.tools.readme
 
 bench: env  ## the CPU benchmarks of docs/performance.md, a few minutes each
 	python -m benchmarks.training_speed

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.timing import clocked
-from socrates.model.encoding import Encoded, Ids, end_token
+from socrates.model.tokenisation import Encoded, Ids, end_token
 from socrates.prediction.distributions import causal_model, distributions
 
 PAD = 0

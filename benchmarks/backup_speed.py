@@ -27,9 +27,9 @@ from pathlib import Path
 
 import numpy as np
 
-from socrates.training.backup import Backup, open_store
-from socrates.training.durable import Durability
-from socrates.training.guards import Step
+from socrates.runs.backup import Backup, open_store
+from socrates.runs.callbacks import Durability
+from socrates.runs.guards import Step
 from tests import tiny_trainer
 from tests.s3_server import BUCKET, KEY, SECRET, S3Server
 

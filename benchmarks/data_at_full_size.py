@@ -30,8 +30,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from socrates.files import write_json, write_table
-from socrates.survey.splits import counts
+from socrates.core.files import write_json, write_table
+from socrates.data.splits import counts
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES, sort_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,7 +142,7 @@ def tokenizer_folder(folder: Path, raw: Path) -> Path:
         shutil.copytree(real, folder)
         folder.chmod(0o755)
     else:
-        from socrates.model.builtin import train_tokenizer
+        from socrates.tiny_model.build import train_tokenizer
 
         texts = pl.scan_parquet(raw).select("stimuli").head(2_000).collect()["stimuli"].to_list()
         train_tokenizer(texts, 8_192).save_pretrained(folder)
@@ -153,9 +153,9 @@ def tokenizer_folder(folder: Path, raw: Path) -> Path:
 
 def prepare(base: Path) -> str:
     """What the train stage does before it loads a model; one line about it."""
-    from socrates.model.prepared import prepared
-    from socrates.training.batches import shared_dataset
-    from socrates.training.plan import row_order
+    from socrates.runs.token_cache import prepared
+    from socrates.training.collator import shared_dataset
+    from socrates.training.schedule import row_order
 
     data = prepared(
         [Path(f"data/splits/{name}.parquet") for name in ("train", "val")], base, "scenario_first"

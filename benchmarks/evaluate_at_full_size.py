@@ -18,9 +18,9 @@ from scipy.stats import wasserstein_distance
 from threadpoolctl import threadpool_limits
 
 from benchmarks.prediction_world import world
+from socrates.core.params import load
 from socrates.evaluation.evaluate import evaluate
-from socrates.params import load
-from socrates.params.evaluate import Evaluate
+from socrates.evaluation.params import Evaluate
 from socrates.survey.scales import scale
 
 ANSWERS = 482_642

@@ -4,7 +4,7 @@ Experiments are the studies with a control of a fresh synthetic world, which sha
 framings, forms) with the training world and no respondent, place or combination. The default adapter
 answers for every respondent under every condition. The planted effect of a condition is the difference
 of mean planted answers over 20,000 people of the study's sampling frame. Intervals are made by
-``socrates.use.experiment.effect`` with an error known from
+``socrates.app.experiment.effect`` with an error known from
 
 * the held-out studies of the default run (metrics/tables), the same for all experiments: what a user has;
 * other studies of the fresh world, drawn anew for each experiment and never the one that is scored, from
@@ -25,10 +25,10 @@ import numpy as np
 import polars as pl
 
 from benchmarks.planted_experiments import experiments
-from socrates.errors import DataError
+from socrates.app.calibration import Calibration, calibrate, read_effects
+from socrates.app.experiment import Cell, Effect, effect
+from socrates.core.errors import DataError
 from socrates.survey.scales import scale
-from socrates.use.calibration import Calibration, calibrate, read_effects
-from socrates.use.experiment import Cell, Effect, effect
 
 PARTICIPANTS = 60  # per study, as in the default world
 PER_ARM = 100.0  # of the planned study; it does not enter the intervals that are scored here

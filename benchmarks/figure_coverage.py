@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.prediction_world import world
+from socrates.core.params import load
 from socrates.evaluation import groups, predictors, scores
 from socrates.evaluation.cells import read_predictions
 from socrates.evaluation.intervals import Interval, Pooled, interval, quantile_intervals
-from socrates.params import load
-from socrates.params.evaluate import Evaluate
+from socrates.evaluation.params import Evaluate
 
 POOL, SIZES, DRAWS = 2000, (6, 11, 40), 1000
 

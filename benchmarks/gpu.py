@@ -36,7 +36,7 @@ from benchmarks.training import (
     trainers,
 )
 from benchmarks.workload import PROFILES, Profile, config, rows
-from socrates.errors import SocratesError, run
+from socrates.core.errors import SocratesError, run
 
 HEADER = ["what", "against", "theirs", "ours", "unit", "ratio", "aim"]
 Line = list[object]

@@ -23,15 +23,14 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
+from socrates.core.params import load, read_yaml
 from socrates.evaluation.cells import read_predictions
 from socrates.evaluation.distance import study_means
 from socrates.evaluation.individual import individual
+from socrates.evaluation.params import Evaluate
 from socrates.evaluation.scores import cell_distances
-from socrates.params import load, read_yaml
-from socrates.params.evaluate import Evaluate
-from socrates.params.model import Model
-from socrates.params.predict import Predict
-from socrates.params.prompt import Prompt
+from socrates.model.params import Model, Prompt
+from socrates.prediction.params import Predict
 from socrates.prediction.predict import predict_table
 from socrates.survey.tables import RESPONSES, read_table
 

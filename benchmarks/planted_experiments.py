@@ -8,17 +8,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from socrates.errors import DataError
-from socrates.params import load
-from socrates.params.data import Data, World
-from socrates.params.model import Model
-from socrates.params.predict import Predict
-from socrates.params.prompt import Prompt
+from socrates.core.errors import DataError
+from socrates.core.params import load
+from socrates.data.params import Data, World
+from socrates.data.synthetic.generate import Study, design, distributions, generate
+from socrates.data.synthetic.respondents import persona_scores, population
+from socrates.data.synthetic.stimuli import CONTROL
+from socrates.model.params import Model, Prompt
+from socrates.prediction.params import Predict
 from socrates.prediction.predict import predict_table
-from socrates.survey.parts import CONTROL
-from socrates.survey.population import persona_scores, population
 from socrates.survey.tables import RESPONSES
-from socrates.survey.world import Study, design, distributions, generate
 
 CROWD = 20_000  # people over whom a planted effect is averaged
 

@@ -13,11 +13,11 @@ import time
 import numpy as np
 import polars as pl
 
+from socrates.app.locate import TRAINING_TABLE, locate
+from socrates.app.model import answers_of, open_model
+from socrates.app.parse import asked
 from socrates.survey.prompts import persona_expression
 from socrates.survey.tables import RESPONSES, read_table
-from socrates.use.asking import answers_of, open_model
-from socrates.use.finding import TRAINING_TABLE, locate
-from socrates.use.questions import asked
 
 SCENARIOS, PER_SCENARIO, EVERY, ROUNDS = 50, 200, 25, 5
 

@@ -21,7 +21,7 @@ import polars as pl
 from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
-from socrates.params import read_yaml
+from socrates.core.params import read_yaml
 from tests import tiny
 from tests.small_models import write_models
 

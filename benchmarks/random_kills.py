@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from socrates.training import checkpoints
+from socrates.runs import checkpoints
 from tests import killing, tiny_trainer
 
 SHARE_KILLED = 0.75  # of attempts; the others run to the end

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from socrates.core.params import load
+from socrates.data.scales.resolve import resolve_scales
 from socrates.evaluation import predictors, scores
 from socrates.evaluation.cells import Survey, read_predictions
-from socrates.params import load
-from socrates.params.evaluate import Evaluate
-from socrates.survey.resolution import resolve_scales
+from socrates.evaluation.params import Evaluate
 from socrates.survey.scales import scale
 from socrates.survey.tables import PREDICTIONS, RESPONSES
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from socrates.model.shared import branch_offsets, pack, shared_attention
+from socrates.model.prefix_sharing import branch_offsets, pack, shared_attention
 
 # name -> shared tokens, own tokens, respondents of a scenario
 PROFILES = {

@@ -18,16 +18,15 @@ from benchmarks.attentions import FLEX, VARLEN
 from benchmarks.quantised import twin
 from benchmarks.timing import clock
 from benchmarks.workload import Profile, tokenizer
-from socrates.launch import Place
-from socrates.model.encoding import Encoded
-from socrates.params import load
-from socrates.params.lora import Lora
-from socrates.params.train import Train
-from socrates.training.batches import plain_dataset
-from socrates.training.durable import Durability
-from socrates.training.plan import Batches, row_order
-from socrates.training.safety import Safety
-from socrates.training.setup import lora_config, train_in_float32
+from socrates.core.params import load
+from socrates.model.tokenisation import Encoded
+from socrates.runs.callbacks import Durability
+from socrates.runs.launch import Place
+from socrates.runs.session import Safety
+from socrates.training.collator import plain_dataset
+from socrates.training.config import lora_config, train_in_float32
+from socrates.training.params import Lora, Train
+from socrates.training.schedule import Batches, row_order
 from socrates.training.sft import trainer as shared_trainer
 
 OURS = "shared scenarios"

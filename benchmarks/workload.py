@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from socrates.model.builtin import train_tokenizer
-from socrates.model.encoding import Encoded, end_token, token_ids
-from socrates.model.ragged import Ragged
+from socrates.model.jagged import Ragged
+from socrates.model.tokenisation import Encoded, end_token, token_ids
 from socrates.survey.scales import scale
+from socrates.tiny_model.build import train_tokenizer
 
 WORDS = (300, 1000)  # random tokens are drawn from here; the tokenizer's own lie below
 

@@ -1,10 +1,13 @@
-"""Predict how people answer in survey experiments, and measure how well.
+"""Predict how people answer survey experiments, and measure how well.
 
-Floors, a room imports only from those below its own::
+Rooms; each imports only from those in the lines below it::
 
-    4  reporting/                           tables, figures, the HTML page, the model card
-    3  training/  prediction/  evaluation/  (none of the three imports another)
-    2  model/                               tokenizer, base model, quantised loading, adapters
-    1  survey/                              response table, sources, synthetic world, scales, prompts, splits
-    0  params/, files.py, errors.py
+    cli/                                  the command line
+    app/  tools/                          questions to the model; what is run beside the pipeline
+    reporting/                            tables, figures, the HTML page
+    training/  prediction/  evaluation/   none of the three imports another
+    runs/  tiny_model/                    what keeps a run alive; the built-in base model
+    data/  model/                         sources, scales, splits; tokenisation, loading, prefix sharing
+    survey/                               table schemas, scales, prompts
+    core/                                 errors, atomic files, the params loader
 """

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from socrates.errors import run
-from socrates.files import atomic_folder
-from socrates.model.base import pin_hub
-from socrates.model.builtin import build_builtin
-from socrates.params import load
-from socrates.params.model import Model
-from socrates.params.prompt import Prompt
+from socrates.core.errors import run
+from socrates.core.files import atomic_folder
+from socrates.core.params import load
+from socrates.model.loading import pin_hub
+from socrates.model.params import Model, Prompt
 from socrates.survey.tables import RESPONSES, read_table
+from socrates.tiny_model.build import build_builtin
 
 TRAIN = Path("data/splits/train.parquet")
 BASE = Path("models/base")

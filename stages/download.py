@@ -17,17 +17,17 @@ from pathlib import Path
 
 import polars as pl
 
-from socrates import params
-from socrates.errors import DataError, run
-from socrates.files import atomic_folder, write_json, write_table
-from socrates.params.data import Data
-from socrates.survey.resolution import conforms
-from socrates.survey.sources import Source
-from socrates.survey.sources.clean import Cleaned, clean
-from socrates.survey.sources.hub import open_hub
-from socrates.survey.sources.local import open_local
-from socrates.survey.splits import counts
-from socrates.survey.world import generate
+from socrates.core import params
+from socrates.core.errors import DataError, run
+from socrates.core.files import atomic_folder, write_json, write_table
+from socrates.data.params import Data
+from socrates.data.scales.resolve import conforms
+from socrates.data.sources import Source
+from socrates.data.sources.clean import Cleaned, clean
+from socrates.data.sources.hub import open_hub
+from socrates.data.sources.local import open_local
+from socrates.data.splits import counts
+from socrates.data.synthetic.generate import generate
 
 OUT = Path("data/raw")
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from socrates import errors, files
-from socrates.errors import DataError
+from socrates.core import errors, files
+from socrates.core.errors import DataError
+from socrates.core.params import load
+from socrates.data.scales.resolve import resolve_scales
 from socrates.evaluation.evaluate import evaluate
 from socrates.evaluation.headline import headline
-from socrates.params import load
-from socrates.params.evaluate import Evaluate
+from socrates.evaluation.params import Evaluate
 from socrates.survey import tables
-from socrates.survey.resolution import resolve_scales
 
 PREDICTIONS = Path("data/predictions")
 TRAIN = Path("data/splits/train.parquet")

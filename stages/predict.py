@@ -9,12 +9,11 @@ Run: ``python -m stages.predict base`` or ``python -m stages.predict adapter``;
 import sys
 from pathlib import Path
 
-from socrates.errors import SocratesError, run
-from socrates.launch import launch, part
-from socrates.params import load
-from socrates.params.model import Model
-from socrates.params.predict import Predict
-from socrates.params.prompt import Prompt
+from socrates.core.errors import SocratesError, run
+from socrates.core.params import load
+from socrates.model.params import Model, Prompt
+from socrates.prediction.params import Predict
+from socrates.runs.launch import launch, part
 
 SPLITS = Path("data/splits")
 BASE, ADAPTER = Path("models/base"), Path("models/adapter")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from socrates import errors, files
+from socrates.core import errors, files
 from socrates.reporting.cautions import cautions
 from socrates.reporting.page import render_html, render_markdown
 from socrates.reporting.read import read_report

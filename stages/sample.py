@@ -11,12 +11,12 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from socrates import params
-from socrates.errors import run
-from socrates.files import atomic_folder, parquet_parts, write_json
-from socrates.params.sample import Sample
-from socrates.survey.sampling import KEYS, choose
-from socrates.survey.splits import counts
+from socrates.core import params
+from socrates.core.errors import run
+from socrates.core.files import atomic_folder, parquet_parts, write_json
+from socrates.data.params import Sample
+from socrates.data.sampling import KEYS, choose
+from socrates.data.splits import counts
 from socrates.survey.tables import RESPONSES, read_table, whole_studies
 
 RAW = Path("data/raw")

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import polars as pl
 
-from socrates import params
-from socrates.errors import DataError, run
-from socrates.files import atomic_folder, parquet_parts, read_json, write_json, write_table
-from socrates.params.split import Split
-from socrates.survey.splits import (
+from socrates.core import params
+from socrates.core.errors import DataError, run
+from socrates.core.files import atomic_folder, parquet_parts, read_json, write_json, write_table
+from socrates.data.params import Split
+from socrates.data.splits import (
     SPLITS,
     Studies,
     check_overlap,

@@ -9,17 +9,14 @@ from pathlib import Path
 
 import polars as pl
 
-from socrates.errors import run
-from socrates.launch import launch, part
-from socrates.params import load
-from socrates.params.backup import Backup
-from socrates.params.deepspeed import Deepspeed
-from socrates.params.lora import Lora
-from socrates.params.model import Model
-from socrates.params.prompt import Prompt
-from socrates.params.train import Train
+from socrates.core.errors import run
+from socrates.core.params import load
+from socrates.model.params import Model, Prompt
+from socrates.runs.launch import launch, part
+from socrates.runs.params import Backup
+from socrates.runs.progress import table
 from socrates.training.job import Job
-from socrates.training.meter import table
+from socrates.training.params import Deepspeed, Lora, Train
 
 SPLITS = Path("data/splits")
 BASE = Path("models/base")
@@ -34,7 +31,7 @@ def main() -> None:
     job = Job(BASE, ADAPTER, CURVES, place, load(Model), load(Lora), load(Deepspeed), load(Backup))
     train_file, val_file = SPLITS / "train.parquet", SPLITS / "val.parquet"
     prompt, train = load(Prompt), load(Train)
-    from socrates.training.run import fine_tune
+    from socrates.training.finetune import fine_tune
 
     summary = fine_tune(job, (train_file, val_file), prompt, train)
     if place.first:

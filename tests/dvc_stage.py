@@ -5,8 +5,8 @@ import os
 import signal
 from pathlib import Path
 
-from socrates.fingerprint import fingerprint, hold
-from socrates.training import checkpoints
+from socrates.runs import checkpoints
+from socrates.runs.fingerprint import fingerprint, hold
 
 STEPS = 6
 FACTS = {"params.steps": STEPS}

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(
-    ["tests.tiny_trainer", "socrates.training.reinforce", "deepspeed", "peft.tuners.lora.bnb"]
-)
+processes.set_forkserver_preload(["tests.tiny_trainer", "gsm8k.train", "deepspeed", "peft.tuners.lora.bnb"])
 
 
 def in_process(target: Callable[..., None], *args: Any, **kwargs: Any) -> int:

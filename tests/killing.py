@@ -29,8 +29,8 @@ def arm(place: str) -> None:
     """Make this process kill itself at ``<step>:<moment>``."""
     from transformers import Trainer
 
-    from socrates.training import checkpoints
-    from socrates.training.durable import Durable
+    from socrates.runs import checkpoints
+    from socrates.runs.callbacks import Durable
 
     step_text, moment = place.split(":")
     step = int(step_text)

@@ -5,8 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
-from socrates.errors import run
-from socrates.launch import launch, meet, told_by_first, wait_for_all
+from socrates.core.errors import run
+from socrates.runs.launch import launch, meet, told_by_first, wait_for_all
 
 
 def main() -> None:

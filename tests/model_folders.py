@@ -10,8 +10,8 @@ import polars as pl
 import torch
 from safetensors.torch import save_file
 
-from socrates.files import sha256, write_json
-from socrates.model.base import file_hashes
+from socrates.core.files import sha256, write_json
+from socrates.model.loading import file_hashes
 from tests import tiny
 
 RANK, ALPHA = 2, 8

@@ -9,12 +9,12 @@ import torch
 from peft import LoraConfig, get_peft_model
 from ruamel.yaml import YAML
 
-from socrates.model.base import load_base, load_tokenizer
-from socrates.model.builtin import build_builtin
-from socrates.params import parse, read_yaml
-from socrates.params.data import World
-from socrates.params.model import Model
-from socrates.survey.world import generate
+from socrates.core.params import parse, read_yaml
+from socrates.data.params import World
+from socrates.data.synthetic.generate import generate
+from socrates.model.loading import load_base, load_tokenizer
+from socrates.model.params import Model
+from socrates.tiny_model.build import build_builtin
 from tests import tiny
 
 

@@ -16,27 +16,26 @@ import torch
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
-from socrates.errors import DataError, ModelError, SourceError
-from socrates.files import write_json
-from socrates.model import precision
-from socrates.model.base import load_tokenizer, with_adapter
-from socrates.model.encoding import encode
+from socrates.app import model as asking
+from socrates.app import precision
+from socrates.app.answers import CHART_BINS, CHART_ROWS, Answer, binned, chart, describe
+from socrates.app.locate import from_hub, locate
+from socrates.app.model import answers_of, ask_in_parts, open_model
+from socrates.app.parse import LONGEST_TEXT, asked, parse_scale, persona, short
+from socrates.app.precision import load_for_use
+from socrates.app.training_range import ends, seen, summarise
+from socrates.core.errors import DataError, ModelError, SourceError
+from socrates.core.files import write_json
+from socrates.data.scales.resolve import resolve_scales
 from socrates.model.folding import WEIGHTS, fold, foldable
+from socrates.model.loading import load_tokenizer, with_adapter
+from socrates.model.params import Model, Prompt
 from socrates.model.plain import PlainQwen2, PlainTokenizer, readable
-from socrates.model.precision import load_for_use
-from socrates.params.model import Model
-from socrates.params.predict import Predict
-from socrates.params.prompt import Prompt
+from socrates.model.tokenisation import encode
 from socrates.prediction.distributions import distributions
+from socrates.prediction.params import Predict
 from socrates.prediction.predict import predict_table
-from socrates.survey.resolution import resolve_scales
 from socrates.survey.scales import Scale, scale
-from socrates.use import asking
-from socrates.use.answers import CHART_BINS, CHART_ROWS, Answer, binned, chart, describe
-from socrates.use.asking import answers_of, ask_in_parts, open_model
-from socrates.use.finding import from_hub, locate
-from socrates.use.questions import LONGEST_TEXT, asked, parse_scale, persona, short
-from socrates.use.seen import ends, seen, summarise
 from tests import model_folders, tiny
 
 # the model

@@ -8,11 +8,11 @@ import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from socrates.__main__ import app
-from socrates.errors import DataError
+from socrates.cli.__main__ import app
+from socrates.core.errors import DataError
 from socrates.evaluation.headline import KEYS
-from socrates.params.preset import apply
-from socrates.reporting.audit import Facts, audit, markdown, read_facts, read_specification, summary
+from socrates.tools.audit import Facts, audit, markdown, read_facts, read_specification, summary
+from socrates.tools.preset import apply
 
 ROOT = Path(__file__).resolve().parents[1]
 SPECIFICATION = read_specification(ROOT / "docs/paper.yaml")

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from socrates.errors import TrainingError
-from socrates.training import backup, checkpoints
-from socrates.training.backup import Backup, Store, etag_of, fetch_newest, open_store, redact, resume_point
+from socrates.core.errors import TrainingError
+from socrates.runs import backup, checkpoints
+from socrates.runs.backup import Backup, Store, etag_of, fetch_newest, open_store, redact, resume_point
 from tests.s3_server import BUCKET, SECRET, S3Server, use_credentials
 
 MARK = "a" * 64

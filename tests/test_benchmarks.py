@@ -12,8 +12,8 @@ from benchmarks.attentions import FLEX
 from benchmarks.quantised import nf4_model, twin
 from benchmarks.training import OURS, PADDED, check_equal, trainers
 from benchmarks.workload import REAL, config, cpu_model, rows, tokenizer
-from socrates.errors import SocratesError
-from socrates.model.shared import pack, use_shared_attention
+from socrates.core.errors import SocratesError
+from socrates.model.prefix_sharing import pack, use_shared_attention
 
 
 @pytest.fixture(autouse=True)

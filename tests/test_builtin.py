@@ -7,8 +7,8 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from socrates.model.builtin import continuations, train_tokenizer, uniform_answers
 from socrates.survey.tables import RESPONSES
+from socrates.tiny_model.build import continuations, train_tokenizer, uniform_answers
 
 TEXTS = ["Only return an integer from 0 to 100, nothing else.", "0 1 2 3 4 5 6 7 8 9"]
 

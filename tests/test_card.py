@@ -17,15 +17,15 @@ from huggingface_hub import ModelCard
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from socrates.__main__ import app
-from socrates.files import sha256
-from socrates.model.base import load_model, load_tokenizer
-from socrates.model.encoding import encode
-from socrates.params.prompt import Prompt
+from socrates.cli.__main__ import app
+from socrates.core.files import sha256
+from socrates.model.loading import load_model, load_tokenizer
+from socrates.model.params import Prompt
+from socrates.model.tokenisation import encode
 from socrates.prediction.distributions import distributions
-from socrates.reporting.card import EXAMPLE, EXAMPLE_OPTIONS, PUE, Choices, render_card, snippet, usage
 from socrates.reporting.page import content, number
 from socrates.reporting.read import Report, read_report
+from socrates.tools.card import EXAMPLE, EXAMPLE_OPTIONS, PUE, Choices, render_card, snippet, usage
 from tests import tiny
 from tests.small_models import write_models
 from tests.test_report import QUESTION, project  # noqa: F401  (a fixture)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from socrates.errors import TrainingError
-from socrates.training import checkpoints
-from socrates.training.checkpoints import MANIFEST, STAGING
+from socrates.core.errors import TrainingError
+from socrates.runs import checkpoints
+from socrates.runs.checkpoints import MANIFEST, STAGING
 
 MARK = "a" * 64
 

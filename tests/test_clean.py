@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from survey_rows import row, survey, table
 
-from socrates.errors import DataError
-from socrates.survey.sources.clean import Cleaned, clean
+from socrates.core.errors import DataError
+from socrates.data.sources.clean import Cleaned, clean
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 
 

@@ -36,7 +36,7 @@ def test_words_are_completed(tmp_path: Path, words: str, expected: str) -> None:
 def test_every_command_takes_json() -> None:
     import typer
 
-    from socrates.__main__ import app
+    from socrates.cli.__main__ import app
 
     for name, command in typer.main.get_command(app).commands.items():
         if not command.hidden:

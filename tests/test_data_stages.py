@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from survey_rows import params_in, row, survey, table
 
-from socrates.errors import run
+from socrates.core.errors import run
 from socrates.survey.tables import RESPONSES, read_table, sort_rows, whole_studies
 from stages import download, sample, split
 

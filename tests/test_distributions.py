@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from socrates.errors import ModelError
-from socrates.model.encoding import encode, end_token
+from socrates.core.errors import ModelError
+from socrates.data.scales.resolve import resolve_scales
+from socrates.model.answer_trie import build
+from socrates.model.tokenisation import encode, end_token
 from socrates.prediction.distributions import answer_trie, distributions, edge_log_probabilities
-from socrates.prediction.trie import build
-from socrates.survey.resolution import resolve_scales
 from socrates.survey.scales import scale
 from tests import tiny
 

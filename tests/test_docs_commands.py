@@ -21,9 +21,9 @@ import typer
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from socrates import params
-from socrates.__main__ import app
-from socrates.params.preset import PIPELINES, apply
+from socrates.cli.__main__ import app
+from socrates.core import params
+from socrates.tools.preset import PIPELINES, apply
 from tests import model_folders
 
 ROOT = Path(__file__).resolve().parents[1]

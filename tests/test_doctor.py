@@ -14,11 +14,11 @@ from hub_server import Hub, serve
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
-from socrates.__main__ import app
-from socrates.params.preset import preview
-from socrates.training import doctor
-from socrates.training.doctor import Device
-from socrates.training.estimate import GIB
+from socrates.cli.__main__ import app
+from socrates.tools import doctor
+from socrates.tools.doctor import Device
+from socrates.tools.estimate import GIB
+from socrates.tools.preset import preview
 from tests import tiny
 
 A100 = Device("NVIDIA A100-SXM4-80GB", 79 * GIB, True)

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socrates.errors import DataError
-from socrates.files import parquet_parts
-from socrates.fingerprint import SCRATCH_VARIABLE
-from socrates.model import encoding, prepared
-from socrates.model.encoding import encode, encode_parts, end_token, parts_of, token_ids
-from socrates.model.ragged import Ragged, join
-from socrates.model.shared import IGNORED
+from socrates.core.errors import DataError
+from socrates.core.files import parquet_parts
+from socrates.model import tokenisation as encoding
+from socrates.model.jagged import Ragged, join
+from socrates.model.prefix_sharing import IGNORED
+from socrates.model.tokenisation import encode, encode_parts, end_token, parts_of, token_ids
+from socrates.runs import token_cache as prepared
+from socrates.runs.fingerprint import SCRATCH_VARIABLE
 from socrates.survey.prompts import answer_part, persona_expression, persona_part, scenario_part
-from socrates.training.batches import plain_dataset, shared_dataset
+from socrates.training.collator import plain_dataset, shared_dataset
 from tests import tiny
 
 LAYOUTS = ["scenario_first", "persona_first"]
@@ -164,7 +165,7 @@ def test_a_missing_table_is_one_clear_line(folder):
 def test_the_command_prepares_what_train_and_predict_ask_for(folder, monkeypatch):
     from typer.testing import CliRunner
 
-    from socrates.__main__ import app
+    from socrates.cli.__main__ import app
 
     (folder / "params.yaml").write_text((tiny.ROOT / "params.yaml").read_text())
     (folder / "models").mkdir()

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from socrates.__main__ import app
-from socrates.commands.estimate import _span
-from socrates.errors import ModelError, ParamsError
-from socrates.model.base import load_tokenizer
-from socrates.model.encoding import encode
-from socrates.params.preset import preview
+from socrates.cli.__main__ import app
+from socrates.cli.estimate import _span
+from socrates.core.errors import ModelError, ParamsError
+from socrates.model.loading import load_tokenizer
+from socrates.model.tokenisation import encode
 from socrates.survey.tables import RESPONSES, read_table
-from socrates.training.batches import SharedCollator
-from socrates.training.estimate import GIB, SHAPES, Shape, assumptions, memory, needs, operations, shape
-from socrates.training.hardware import recognise
-from socrates.training.measured import cpu_rate
-from socrates.training.plan import row_order
-from socrates.training.workload import Workload, assumed, at_hand, counted
+from socrates.tools.estimate import GIB, SHAPES, Shape, assumptions, memory, needs, operations, shape
+from socrates.tools.hardware import recognise
+from socrates.tools.measured import cpu_rate
+from socrates.tools.preset import preview
+from socrates.tools.workload import Workload, assumed, at_hand, counted
+from socrates.training.collator import SharedCollator
+from socrates.training.schedule import row_order
 from tests import tiny
 from tests.small_models import write_models
 

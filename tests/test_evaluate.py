@@ -13,17 +13,18 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error
 
 from benchmarks.floor import floors
 from benchmarks.prediction_world import world
-from socrates.errors import DataError
-from socrates.evaluation import compare, effects, groups, individual, predictors, scores
+from socrates.core.errors import DataError
+from socrates.core.files import json_text, write_json, write_table
+from socrates.core.params import flat
+from socrates.evaluation import effects, groups, individual, predictors, scores
 from socrates.evaluation.cells import Predictor, Survey, check_same, read_predictions
 from socrates.evaluation.evaluate import Evaluation, evaluate
 from socrates.evaluation.headline import KEYS
-from socrates.evaluation.registry import METRICS, PREDICTORS, metric
-from socrates.files import json_text, write_json, write_table
-from socrates.params import flat
-from socrates.params.evaluate import Evaluate
+from socrates.evaluation.metrics import METRICS, PREDICTORS, metric
+from socrates.evaluation.params import Evaluate
 from socrates.reporting.page import HEADLINE
 from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
+from socrates.tools import compare
 from stages import evaluate as stage
 
 PARAMS = Evaluate(

@@ -12,17 +12,17 @@ import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from socrates.__main__ import app
-from socrates.errors import DataError
+from socrates.app.calibration import Calibration, calibrate, read_effects
+from socrates.app.design import Design, read_design
+from socrates.app.experiment import effect, needed, questions, run
+from socrates.app.experiment_report import effect_table, render, summary, write
+from socrates.app.parse import persona
+from socrates.app.population import People, from_file, from_training, rake
+from socrates.app.training_range import Seen, tokens
+from socrates.cli.__main__ import app
+from socrates.core.errors import DataError
 from socrates.survey.scales import scale
 from socrates.survey.tables import DEMOGRAPHICS
-from socrates.use.calibration import Calibration, calibrate, read_effects
-from socrates.use.design import Design, read_design
-from socrates.use.experiment import effect, needed, questions, run
-from socrates.use.experiment_page import effect_table, render, summary, write
-from socrates.use.population import People, from_file, from_training, rake
-from socrates.use.questions import persona
-from socrates.use.seen import Seen, tokens
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN = Calibration(1.2, 0.1, 0.05, studies=21, contrasts=60, covered=0.9, largest=0.5)

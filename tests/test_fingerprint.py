@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socrates import fingerprint as fp
-from socrates import params
-from socrates.errors import TrainingError
-from socrates.params.backup import Backup
-from socrates.params.grpo import Grpo
-from socrates.params.train import Train
+from gsm8k.grpo.params import Grpo
+from socrates.core import params
+from socrates.core.errors import TrainingError
+from socrates.runs import fingerprint as fp
+from socrates.runs.params import Backup
+from socrates.training.params import Train
 
 FACTS = {"params.train.seed": 42, "file.data/train.parquet": "ab" * 32}
 values = st.dictionaries(st.text(min_size=1), st.one_of(st.integers(), st.text(), st.none()), max_size=5)
@@ -69,7 +69,7 @@ def test_files_code_and_packages_are_named_by_their_content(tmp_path: Path) -> N
     before = fp.of_files([file])
     file.write_text("2")
     assert before != fp.of_files([file])
-    code = fp.of_code(["socrates.training.checkpoints"])
+    code = fp.of_code(["socrates.runs.checkpoints"])
     assert len(code["code.socrates.training.checkpoints"]) == 64
     assert fp.of_packages(["numpy", "no-such-package"])["package.no-such-package"] is None
     with pytest.raises(ValueError, match="no such module"):
@@ -87,7 +87,7 @@ def test_a_run_owns_its_folder_and_finds_its_facts_there(tmp_path: Path) -> None
 HOLDER = """
 import sys, time
 from pathlib import Path
-from socrates import fingerprint as fp
+from socrates.runs import fingerprint as fp
 with fp.hold("train", {"a": 1}, Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -8,22 +8,22 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from socrates import params
-from socrates.errors import DataError, TrainingError
-from socrates.launch import Place
-from socrates.maths.problems import PROBLEMS
-from socrates.model.warmup import CHAT
-from socrates.params.deepspeed import Deepspeed
-from socrates.params.grpo import Grpo
-from socrates.params.model import Model
-from socrates.training.grpo import arguments, by_part
+from gsm8k.grpo.params import Grpo
+from gsm8k.grpo.run import plan
+from gsm8k.grpo.trainer import arguments, by_part
+from gsm8k.problems import PROBLEMS
+from gsm8k.tiny_model import CHAT
+from gsm8k.train import of_parts, prompts_within, reinforce
+from socrates.core import params
+from socrates.core.errors import DataError, TrainingError
+from socrates.model.params import Model
+from socrates.runs.launch import Place
 from socrates.training.job import Job
-from socrates.training.plan import Batches
-from socrates.training.policy import plan
-from socrates.training.reinforce import of_parts, prompts_within, reinforce
+from socrates.training.params import Deepspeed
+from socrates.training.schedule import Batches
 from tests import tiny
 
-SECTIONS = params.parse(params.read_yaml(tiny.ROOT / "gsm8k/params.yaml"), sections=params.WORD_PROBLEMS)
+SECTIONS = params.parse(params.read_yaml(tiny.ROOT / "gsm8k/params.yaml"), sections=params.GSM8K_SECTIONS)
 GRPO = SECTIONS["grpo"].model_copy(update={"global_batch": 16, "generations": 4, "micro_batch": 16})
 assert isinstance(GRPO, Grpo)
 ROWS = {"row": ["problem 3", "problem 8"], "answer": ["4", "5"]}

@@ -15,10 +15,10 @@ from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 from typer.testing import CliRunner, Result
 
-from socrates.__main__ import app
-from socrates.errors import DataError, ModelError
-from socrates.params import read_yaml
-from socrates.training.runlog import read_lines
+from socrates.cli.__main__ import app
+from socrates.core.errors import DataError, ModelError
+from socrates.core.params import read_yaml
+from socrates.runs.log import read_lines
 from tests import forked, tiny
 from tests.forked import in_process
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 
-from socrates.errors import TERMINATED, TrainingError
-from socrates.training import guards
-from socrates.training.guards import LossGuard, Step, Stop, Termination, Watchdog, check_gate
+from socrates.core.errors import TERMINATED, TrainingError
+from socrates.runs import guards
+from socrates.runs.guards import LossGuard, Step, Stop, Termination, Watchdog, check_gate
 
 STEP = Step(
     step=1, steps=100, epoch=0.1, loss=1.0, grad_norm=0.5, learning_rate=1e-3, tokens=512, seconds=0.5,
@@ -107,7 +107,7 @@ def test_progress_keeps_the_watchdog_quiet() -> None:
 
 STUCK = """
 import signal, time
-from socrates.training.guards import Watchdog
+from socrates.runs.guards import Watchdog
 with Watchdog(0.2, last_words=lambda: print("drained", flush=True), grace=0.3):
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # as a thread that hangs in a driver
     time.sleep(60)
@@ -135,7 +135,7 @@ def test_sigterm_is_remembered_and_the_former_handler_comes_back() -> None:
 
 NOTICED = """
 import os, signal, time
-from socrates.training.guards import Termination
+from socrates.runs.guards import Termination
 with Termination(0.3):
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # as a main thread that hangs in a collective
     os.kill(os.getpid(), signal.SIGTERM)

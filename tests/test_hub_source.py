@@ -15,9 +15,9 @@ from hub_server import Hub, serve
 from huggingface_hub import constants
 from survey_rows import params_in, parquet_bytes, survey
 
-from socrates.errors import SourceError
-from socrates.survey.sources import hub as hub_source
-from socrates.survey.sources.hub import open_hub
+from socrates.core.errors import SourceError
+from socrates.data.sources import hub as hub_source
+from socrates.data.sources.hub import open_hub
 
 ROOT = Path(__file__).resolve().parents[1]
 REPO, REVISION = "lab/answers", "a" * 40

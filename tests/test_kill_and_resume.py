@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from socrates.errors import TERMINATED
-from socrates.training import checkpoints
-from socrates.training.durable import Durability
-from socrates.training.guards import LossGuard, Stop
+from socrates.core.errors import TERMINATED
+from socrates.runs import checkpoints
+from socrates.runs.callbacks import Durability
+from socrates.runs.guards import LossGuard, Stop
 from tests import killing, tiny_trainer
 from tests.forked import in_process
 

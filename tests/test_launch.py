@@ -15,9 +15,9 @@ import pytest
 from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
-from socrates import launch
-from socrates.errors import TERMINATED, TrainingError
-from socrates.params import read_yaml
+from socrates.core.errors import TERMINATED, TrainingError
+from socrates.core.params import read_yaml
+from socrates.runs import launch
 from tests import running, tiny
 from tests.test_train_stage import copy, losses, no_dropout, ready, run, without_dropout  # noqa: F401  (fixtures)
 

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from survey_rows import survey
 
-from socrates.errors import DataError, SourceError
-from socrates.survey.sources.clean import clean
-from socrates.survey.sources.local import open_local, parse_persona, question, read_alpaca, split_input
+from socrates.core.errors import DataError, SourceError
+from socrates.data.sources.clean import clean
+from socrates.data.sources.local import open_local, parse_persona, question, read_alpaca, split_input
 from tests.shared import SHARED
 
 VAL = SHARED / "data/socsci210/val.jsonl"

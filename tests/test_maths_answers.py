@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socrates.maths import answers
+from gsm8k import answers
 
 GOOD = answers.wrap("3 bags of 4\n3*4=12", "12")
 

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from socrates.errors import DataError
-from socrates.evaluation import maths
-from socrates.maths import answers
-from socrates.maths.problems import ATTEMPTS, PROBLEMS
+from gsm8k import answers
+from gsm8k import evaluate as maths
+from gsm8k.problems import ATTEMPTS, PROBLEMS
+from socrates.core.errors import DataError
 
 TEST = pl.DataFrame([(0, "a?", "", "4"), (1, "b?", "", "9")], schema=PROBLEMS, orient="row")
 

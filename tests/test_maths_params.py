@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from socrates import params
-from socrates.errors import ParamsError
-from socrates.params import WORD_PROBLEMS as SECTIONS
-from socrates.params.grpo import Grpo
-from socrates.params.preset import apply
+from gsm8k.grpo.params import Grpo
+from socrates.core import params
+from socrates.core.errors import ParamsError
+from socrates.core.params import GSM8K_SECTIONS as SECTIONS
+from socrates.tools.preset import apply
 
 FOLDER = Path(__file__).resolve().parents[1] / "gsm8k"
 DEFAULTS = params.read_yaml(FOLDER / "params.yaml")

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from socrates.errors import DataError, SourceError
-from socrates.maths import answers, problems, rewards, sources, synthetic
-from socrates.params.problems import Synthetic
-from socrates.params.rewards import Rewards
+from gsm8k import answers, problems, rewards, sources, synthetic
+from gsm8k.params import Rewards, Synthetic
+from socrates.core.errors import DataError, SourceError
 from tests.shared import SHARED
 
 GSM8K = SHARED / "data" / "gsm8k"

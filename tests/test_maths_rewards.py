@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socrates.maths import answers, rewards
-from socrates.params.rewards import Rewards
+from gsm8k import answers, rewards
+from gsm8k.params import Rewards
 
 WEIGHTS = Rewards(
     correctness=2.0, integer=0.5, strict_format=0.5, soft_format=0.5, tags=0.5, trailing_penalty=0.002

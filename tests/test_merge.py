@@ -15,17 +15,16 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from socrates.__main__ import app
-from socrates.errors import ModelError
-from socrates.model.base import load_model
-from socrates.model.merge import merged_weights
-from socrates.params import load
-from socrates.params.model import Model
-from socrates.params.predict import Predict
-from socrates.params.prompt import Prompt
-from socrates.prediction import merge as merging
-from socrates.prediction.merge import Merged, merge
+from socrates.cli.__main__ import app
+from socrates.core.errors import ModelError
+from socrates.core.params import load
+from socrates.model.loading import load_model
+from socrates.model.params import Model, Prompt
+from socrates.prediction.params import Predict
 from socrates.survey.tables import RESPONSES, read_table
+from socrates.tools import merge as merging
+from socrates.tools.merge import Merged, merge
+from socrates.tools.merge_weights import merged_weights
 from tests import tiny
 from tests.small_models import write_models
 

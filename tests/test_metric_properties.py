@@ -13,8 +13,8 @@ from sklearn.metrics import brier_score_loss
 from benchmarks.prediction_world import world
 from socrates.evaluation import distance, groups, individual, intervals, predictors, scores
 from socrates.evaluation.cells import Predictor, Survey, read_predictions
-from socrates.evaluation.registry import METRICS, metric
-from socrates.params.evaluate import Evaluate
+from socrates.evaluation.metrics import METRICS, metric
+from socrates.evaluation.params import Evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = Evaluate(

@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from socrates.errors import TrainingError
-from socrates.model import base
-from socrates.model.base import load_tokenizer
-from socrates.model.encoding import Encoded, encode
-from socrates.params import load
-from socrates.params.lora import Lora
-from socrates.params.model import Model
-from socrates.params.train import Train
+from socrates.core.errors import TrainingError
+from socrates.core.params import load
+from socrates.model import loading as base
+from socrates.model.loading import load_tokenizer
+from socrates.model.params import Model
+from socrates.model.tokenisation import Encoded, encode
 from socrates.survey.tables import RESPONSES, read_table
-from socrates.training import micro
-from socrates.training.plan import CPU_MICRO, batches
+from socrates.training import batch_size as micro
+from socrates.training.params import Lora, Train
+from socrates.training.schedule import CPU_MICRO, batches
 from tests import tiny
 from tests.small_models import write_models
 

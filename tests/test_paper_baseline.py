@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from socrates.errors import DataError
+from socrates.core.errors import DataError
 from socrates.evaluation.headline import headline
-from socrates.evaluation.paper_baseline import TAG, tag_paper
+from socrates.tools.paper_baseline import TAG, tag_paper
 
 PIPELINE = """
 stages:

@@ -14,11 +14,10 @@ import pytest
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from socrates import params
-from socrates.errors import ParamsError
-from socrates.params.lora import Lora
-from socrates.params.preset import FOLDER, apply, layers
-from socrates.params.train import Train
+from socrates.core import params
+from socrates.core.errors import ParamsError
+from socrates.tools.preset import FOLDER, apply, layers
+from socrates.training.params import Lora, Train
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = sorted(path.stem for path in (ROOT / FOLDER).glob("*.yaml"))
@@ -364,7 +363,7 @@ def test_an_unknown_preset_lists_the_known_ones(name: str, path: Path) -> None:
 
 def test_the_command_ends_with_one_line_and_status_1(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "socrates.params.preset", "demo"],
+        [sys.executable, "-m", "socrates.tools.preset", "demo"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -15,13 +15,13 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from socrates.__main__ import app
-from socrates.commands.options import Precision
-from socrates.errors import DataError, ModelError, SocratesError
-from socrates.model import precision
-from socrates.use import asking
-from socrates.use.examples import EXAMPLES
-from socrates.use.questions import asked, persona
+from socrates.app import model as asking
+from socrates.app import precision
+from socrates.app.examples import EXAMPLES
+from socrates.app.parse import asked, persona
+from socrates.cli.__main__ import app
+from socrates.cli.options import Precision
+from socrates.core.errors import DataError, ModelError, SocratesError
 from tests import model_folders, tiny
 
 QUESTION = ["--demographics", "Age: 30; Gender: Female", "--scenario", tiny.SCENARIOS[1]]
@@ -343,7 +343,7 @@ def test_help_keeps_what_stands_in_brackets() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys, socrates.__main__; "
+        "import sys, socrates.cli.__main__; "
         "sys.exit(any(name in sys.modules for name in ('torch', 'polars', 'numpy', 'fastapi', 'pydantic')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, check=False).returncode == 0
@@ -359,8 +359,8 @@ def test_the_checkouts_own_model_says_that_it_learned_from_a_made_world(here: Pa
 def test_an_answer_of_the_built_in_model_imports_what_it_needs_alone(here: Path) -> None:
     code = (
         "import sys\n"
-        "from socrates.use.asking import open_model\n"
-        "from socrates.use.finding import locate\n"
+        "from socrates.app.model import open_model\n"
+        "from socrates.app.locate import locate\n"
         "import polars as pl\n"
         "row = pl.DataFrame({'persona': 'unknown', 'stimuli': 'Is it warm?', 'scale': '1..7'})\n"
         "open_model(locate()).ask(row)\n"

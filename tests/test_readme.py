@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from socrates.errors import DataError
-from socrates.reporting import readme
+from socrates.core.errors import DataError
+from socrates.data.sources.local import open_local
 from socrates.reporting.page import headline_picture
 from socrates.reporting.read import read_scores
-from socrates.survey.sources.local import open_local
+from socrates.tools import readme
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -21,10 +21,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from socrates.errors import DataError
+from socrates.core.errors import DataError
+from socrates.core.params import flat, read_yaml
 from socrates.evaluation.evaluate import evaluate
-from socrates.params import flat, read_yaml
-from socrates.params.evaluate import Evaluate
+from socrates.evaluation.params import Evaluate
 from socrates.reporting import figures
 from socrates.reporting.cautions import cautions
 from socrates.reporting.page import content, markdown_cell, number, render_html, render_markdown

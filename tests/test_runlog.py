@@ -12,10 +12,11 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from socrates.training import runlog, watch
-from socrates.training.guards import Step
-from socrates.training.meter import Meter, duration, table
-from socrates.training.runlog import RunLog, curves, read_lines
+from socrates.runs import log as runlog
+from socrates.runs.guards import Step
+from socrates.runs.log import RunLog, curves, read_lines
+from socrates.runs.progress import Meter, duration, table
+from socrates.tools import watch
 
 STEP = Step(
     step=1, steps=100, epoch=0.1, loss=1.0, grad_norm=0.5, learning_rate=1e-3, tokens=512, seconds=0.5,
@@ -132,7 +133,7 @@ def test_a_sparkline_is_as_wide_as_asked_and_monotone_where_the_values_are() -> 
 def test_watching_does_not_import_torch(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     start(path).step(STEP)
-    code = "import sys, socrates.training.watch as w; w.main(); assert 'torch' not in sys.modules"
+    code = "import sys, socrates.tools.watch as w; w.main(); assert 'torch' not in sys.modules"
     command = [sys.executable, "-c", code, str(path), "--once"]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "step 1/100" in ended.stdout

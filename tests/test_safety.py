@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from socrates.launch import Place
-from socrates.params import load
-from socrates.params.backup import Backup
-from socrates.params.deepspeed import Deepspeed
-from socrates.params.grpo import Grpo
-from socrates.params.model import Model
-from socrates.params.train import Train
-from socrates.training import grpo, safety, sft
-from socrates.training.durable import Durability
-from socrates.training.guards import Watchdog
-from socrates.training.plan import Batches
-from socrates.training.safety import Safety
+from gsm8k.grpo import trainer as grpo
+from gsm8k.grpo.params import Grpo
+from socrates.core.params import load
+from socrates.model.params import Model
+from socrates.runs import session as safety
+from socrates.runs.callbacks import Durability
+from socrates.runs.guards import Watchdog
+from socrates.runs.launch import Place
+from socrates.runs.params import Backup
+from socrates.runs.session import Safety
+from socrates.training import sft
+from socrates.training.params import Deepspeed, Train
+from socrates.training.schedule import Batches
 from tests import tiny
 
 PARAMS = tiny.ROOT / "params.yaml"

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from survey_rows import row, survey, table
 
-from socrates.errors import DataError
-from socrates.survey.sampling import choose, scatter
+from socrates.core.errors import DataError
+from socrates.data.sampling import choose, scatter
 from socrates.survey.tables import CELL
 
 

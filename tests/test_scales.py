@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from socrates.errors import DataError
-from socrates.survey.instructions import parse_instruction
-from socrates.survey.resolution import conforms, resolve_scales
+from socrates.core.errors import DataError
+from socrates.data.scales.instructions import parse_instruction
+from socrates.data.scales.resolve import conforms, resolve_scales
 from socrates.survey.scales import Scale, grid, nearest, scale
 from tests.shared import SHARED
 

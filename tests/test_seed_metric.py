@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from socrates.evaluation.seed import human_range_distances, seed_distances
+from socrates.evaluation.seed_convention import human_range_distances, seed_distances
 from tests.shared import SHARED
 
 PUBLISHED = SHARED / "data" / "socsci210" / "published_predictions_100.json"

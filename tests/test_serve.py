@@ -13,12 +13,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from socrates.commands.serve import HOST, listen
-from socrates.errors import SocratesError
-from socrates.use import server
-from socrates.use.asking import OpenModel, open_model
-from socrates.use.finding import locate
-from socrates.use.seen import Seen, summarise
+from socrates.app import server
+from socrates.app.locate import locate
+from socrates.app.model import OpenModel, open_model
+from socrates.app.training_range import Seen, summarise
+from socrates.cli.serve import HOST, listen
+from socrates.core.errors import SocratesError
 from tests import tiny
 
 PERSONA = "Age: 30; Gender: Female"

@@ -11,14 +11,12 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from socrates.errors import ModelError
-from socrates.launch import Place
-from socrates.model.base import file_hashes
-from socrates.model.encoding import encode
-from socrates.params import load, read_yaml
-from socrates.params.model import Model
-from socrates.params.predict import Predict
-from socrates.params.prompt import Prompt
+from socrates.core.errors import ModelError
+from socrates.core.params import load, read_yaml
+from socrates.data.scales.resolve import resolve_scales
+from socrates.model.loading import file_hashes
+from socrates.model.params import Model, Prompt
+from socrates.model.tokenisation import encode
 from socrates.prediction import distributions as module
 from socrates.prediction import shards
 from socrates.prediction.distributions import (
@@ -30,8 +28,9 @@ from socrates.prediction.distributions import (
     find_budget,
     first_twins,
 )
+from socrates.prediction.params import Predict
 from socrates.prediction.predict import predict_table
-from socrates.survey.resolution import resolve_scales
+from socrates.runs.launch import Place
 from tests import running, tiny
 
 LAYOUTS = ["scenario_first", "persona_first"]

@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from socrates.model.encoding import encode
-from socrates.model.shared import IGNORED, branch_offsets, pack, shared_attention
-from socrates.training.batches import SharedCollator, plain_dataset
+from socrates.model.prefix_sharing import IGNORED, branch_offsets, pack, shared_attention
+from socrates.model.tokenisation import encode
+from socrates.training.collator import SharedCollator, plain_dataset
 from tests import tiny
 
 LAYOUTS = ["scenario_first", "persona_first"]

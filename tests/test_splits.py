@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from survey_rows import row, survey, table
 
-from socrates.errors import DataError
-from socrates.survey.splits import check_overlap, fold, official_split, seeded_split
+from socrates.core.errors import DataError
+from socrates.data.splits import check_overlap, fold, official_split, seeded_split
 
 NAMES = [f"s{n:04d}" for n in range(210)]
 

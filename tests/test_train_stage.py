@@ -12,12 +12,12 @@ import pytest
 from peft import PeftModel
 from ruamel.yaml import YAML
 
-from socrates.model.base import load_base
-from socrates.model.builtin import build_builtin
-from socrates.params import parse, read_yaml
-from socrates.params.data import World
-from socrates.params.model import Model
-from socrates.survey.world import generate
+from socrates.core.params import parse, read_yaml
+from socrates.data.params import World
+from socrates.data.synthetic.generate import generate
+from socrates.model.loading import load_base
+from socrates.model.params import Model
+from socrates.tiny_model.build import build_builtin
 from tests import running, tiny
 
 STEPS = 8
@@ -163,7 +163,7 @@ def test_sharing_with_the_persona_first_is_refused_in_one_line(ready: Path, tmp_
 
 OUT_OF_MEMORY = """
 import torch
-from socrates.errors import run
+from socrates.core.errors import run
 from socrates.training.sft import Trainer
 from stages.train import main
 def training_step(*_, **__):

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from socrates.errors import TrainingError
-from socrates.model.encoding import encode, end_token
-from socrates.model.shared import IGNORED
-from socrates.params import load
-from socrates.params.train import Train
-from socrates.training.batches import SharedCollator, plain_dataset
-from socrates.training.plan import batches, row_order
+from socrates.core.errors import TrainingError
+from socrates.core.params import load
+from socrates.model.prefix_sharing import IGNORED
+from socrates.model.tokenisation import encode, end_token
+from socrates.training.collator import SharedCollator, plain_dataset
+from socrates.training.params import Train
+from socrates.training.schedule import batches, row_order
 from tests import tiny
 
 TRAIN = load(Train, tiny.ROOT / "params.yaml")

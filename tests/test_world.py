@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from scipy.stats import wasserstein_distance
 
-from socrates.params.data import World
-from socrates.survey.population import FRAMES, persona_scores, population
+from socrates.data.params import World
+from socrates.data.synthetic.generate import Study, design, distributions, generate
+from socrates.data.synthetic.respondents import FRAMES, persona_scores, population
 from socrates.survey.scales import scale
 from socrates.survey.tables import CELL, DEMOGRAPHICS, RESPONSES, TRUTH
-from socrates.survey.world import Study, design, distributions, generate
 
 WORLD = World(studies=60, participants=120, seed=7)
 Tables = tuple[pl.DataFrame, pl.DataFrame]

@@ -8,10 +8,10 @@ import polars as pl
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from socrates.model.builtin import new_model, train_tokenizer
-from socrates.params.model import Tiny
+from socrates.model.params import Tiny
 from socrates.survey.prompts import HEAD, RESPONSE
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
+from socrates.tiny_model.build import new_model, train_tokenizer
 from tests.shared import SHARED
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,13 +16,13 @@ from peft import LoraConfig, get_peft_model
 from transformers import Qwen2Config, Qwen2ForCausalLM, Trainer, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
-from socrates.launch import Place
-from socrates.params.backup import Backup as BackupParams
-from socrates.training import checkpoints
-from socrates.training.backup import Backup, Store, open_store, resume_point
-from socrates.training.durable import Durability, Durable
-from socrates.training.guards import Step, Termination
-from socrates.training.safety import Limits, kept_safe
+from socrates.runs import checkpoints
+from socrates.runs.backup import Backup, Store, open_store, resume_point
+from socrates.runs.callbacks import Durability, Durable
+from socrates.runs.guards import Step, Termination
+from socrates.runs.launch import Place
+from socrates.runs.params import Backup as BackupParams
+from socrates.runs.session import Limits, kept_safe
 from tests import killing
 
 STEPS = 16

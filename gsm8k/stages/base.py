@@ -8,14 +8,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gsm8k.stages import load
-from socrates.errors import run
-from socrates.files import atomic_folder
-from socrates.maths.problems import PROBLEMS
-from socrates.model.base import pin_hub
-from socrates.model.warmup import build_warmed
-from socrates.params.model import Model
-from socrates.params.warmup import Warmup
+from gsm8k.params import Warmup, load
+from gsm8k.problems import PROBLEMS
+from gsm8k.tiny_model import build_warmed
+from socrates.core.errors import run
+from socrates.core.files import atomic_folder
+from socrates.model.loading import pin_hub
+from socrates.model.params import Model
 from socrates.survey.tables import read_table
 
 TRAIN = Path("gsm8k/data/train.parquet")

@@ -1,7 +1,7 @@
 """Fetch or make the word problems.
 
 Reads the hub, a local folder or nothing (synthetic); writes ``gsm8k/data/train.parquet`` and
-``gsm8k/data/test.parquet`` (see ``socrates.maths.problems``).
+``gsm8k/data/test.parquet`` (see ``gsm8k.problems``).
 
     python -m gsm8k.stages.download
 """
@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gsm8k.stages import load
-from socrates.errors import run
-from socrates.files import write_table
-from socrates.maths import problems, sources
-from socrates.params.problems import Problems
+from gsm8k import problems, sources
+from gsm8k.params import Problems, load
+from socrates.core.errors import run
+from socrates.core.files import write_table
 
 FOLDER = Path("gsm8k/data")
 

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import polars as pl
 
-from gsm8k.stages import load
-from socrates.errors import run
-from socrates.evaluation.maths import by_problem, summary, with_pass_at_k
-from socrates.files import write_json, write_table
-from socrates.maths.problems import ATTEMPTS, PROBLEMS
-from socrates.params.solve import Solve
+from gsm8k.evaluate import by_problem, summary, with_pass_at_k
+from gsm8k.params import Solve, load
+from gsm8k.problems import ATTEMPTS, PROBLEMS
+from socrates.core.errors import run
+from socrates.core.files import write_json, write_table
 from socrates.survey.tables import read_table
 
 TEST = Path("gsm8k/data/test.parquet")

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import polars as pl
 
-from gsm8k.stages import load
-from socrates.errors import run
-from socrates.files import read_json, write_text
-from socrates.maths.problems import ATTEMPTS, PROBLEMS
-from socrates.params.solve import Solve
-from socrates.reporting.maths import render
+from gsm8k.params import Solve, load
+from gsm8k.problems import ATTEMPTS, PROBLEMS
+from gsm8k.report import render
+from socrates.core.errors import run
+from socrates.core.files import read_json, write_text
 from socrates.survey.tables import read_table
 
 DATA, METRICS = Path("gsm8k/data"), Path("gsm8k/metrics")

@@ -1,7 +1,7 @@
 """solve: attempts at the test problems by the base model or the trained one, greedy and drawn.
 
 Reads gsm8k/data/test.parquet, gsm8k/models/base/ and, for the trained model, gsm8k/models/trained/.
-Writes gsm8k/data/attempts/<model>.parquet (see ``socrates.maths.problems.ATTEMPTS``).
+Writes gsm8k/data/attempts/<model>.parquet (see ``gsm8k.problems.ATTEMPTS``).
 Run: ``python -m gsm8k.stages.solve base`` or ``python -m gsm8k.stages.solve trained``
 """
 
@@ -10,12 +10,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gsm8k.stages import load
-from socrates.errors import SocratesError, run
-from socrates.files import write_table
-from socrates.maths.problems import PROBLEMS
-from socrates.params.model import Model
-from socrates.params.solve import Solve
+from gsm8k.params import Solve, load
+from gsm8k.problems import PROBLEMS
+from socrates.core.errors import SocratesError, run
+from socrates.core.files import write_table
+from socrates.model.params import Model
 from socrates.survey.tables import read_table
 
 TEST = Path("gsm8k/data/test.parquet")
@@ -29,7 +28,7 @@ def main() -> None:
     name = sys.argv[1]
     model, solve = load(Model), load(Solve)
     problems = read_table(TEST, PROBLEMS)[: solve.problems]
-    from socrates.prediction.solve import Solver, attempts
+    from gsm8k.generate import Solver, attempts
 
     solver = Solver(BASE, TRAINED if name == "trained" else None, model)
     table = attempts(

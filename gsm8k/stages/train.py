@@ -8,16 +8,14 @@ Run: ``python -m gsm8k.stages.train``; ``SOCRATES_PROCESSES=4`` starts four proc
 
 from pathlib import Path
 
-from gsm8k.stages import load
-from socrates.errors import run
-from socrates.launch import launch, part
-from socrates.params.backup import Backup
-from socrates.params.deepspeed import Deepspeed
-from socrates.params.grpo import Grpo
-from socrates.params.lora import Lora
-from socrates.params.model import Model
-from socrates.params.rewards import Rewards
+from gsm8k.grpo.params import Grpo
+from gsm8k.params import Rewards, load
+from socrates.core.errors import run
+from socrates.model.params import Model
+from socrates.runs.launch import launch, part
+from socrates.runs.params import Backup
 from socrates.training.job import Job
+from socrates.training.params import Deepspeed, Lora
 
 TRAIN = Path("gsm8k/data/train.parquet")
 BASE = Path("gsm8k/models/base")
@@ -29,7 +27,7 @@ def main() -> None:
     place = launch("gsm8k.stages.train")
     if place is None:
         return
-    from socrates.training.reinforce import reinforce
+    from gsm8k.train import reinforce
 
     job = Job(BASE, TRAINED, CURVES, place, load(Model), load(Lora), load(Deepspeed), load(Backup))
     summary = reinforce(job, TRAIN, load(Grpo), load(Rewards))

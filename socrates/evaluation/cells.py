@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from socrates.errors import DataError
+from socrates.core.errors import DataError
 from socrates.survey.scales import scale as parse_scale
 from socrates.survey.tables import CELL
 

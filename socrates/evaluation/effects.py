@@ -15,15 +15,7 @@ from numpy.typing import NDArray
 
 from socrates.evaluation import distance
 from socrates.evaluation.cells import Floats, Ints, Survey
-from socrates.evaluation.intervals import (
-    Pooled,
-    angle,
-    angle_back,
-    correlation,
-    fisher,
-    moments,
-    share,
-)
+from socrates.evaluation.intervals import Pooled, angle, angle_back, correlation, fisher, moments, share
 
 Real = TypeVar("Real", bound=np.floating)
 STILL = 1e-6  # largest effect, as a share of the scale, of a predictor that does not move

@@ -9,9 +9,9 @@ import polars as pl
 
 from socrates.evaluation import groups, predictors, scores
 from socrates.evaluation.cells import check_same, read_predictions
-from socrates.evaluation.registry import DIFFERENCES, MODELS
-from socrates.evaluation.seed import seed_table
-from socrates.params.evaluate import Evaluate
+from socrates.evaluation.metrics import DIFFERENCES, MODELS
+from socrates.evaluation.params import Evaluate
+from socrates.evaluation.seed_convention import seed_table
 
 
 @dataclass(frozen=True)

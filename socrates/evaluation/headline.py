@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from socrates.evaluation.registry import MODELS
-from socrates.params import flat
+from socrates.core.params import flat
+from socrates.evaluation.metrics import MODELS
 
 W = ("wasserstein", "wasserstein_low", "wasserstein_high")
 OF_A_MODEL = (

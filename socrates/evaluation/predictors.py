@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from socrates.errors import DataError
+from socrates.core.errors import DataError
 from socrates.evaluation.cells import Floats, Predictor, Survey, constant_predictor, nearest
 from socrates.survey.scales import scale as parse_scale
 from socrates.survey.tables import CELL

@@ -27,9 +27,9 @@ from socrates.evaluation.intervals import (
     root_share,
     share,
 )
+from socrates.evaluation.metrics import metric
+from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictors import human_resamples, split_halves
-from socrates.evaluation.registry import metric
-from socrates.params.evaluate import Evaluate
 from socrates.survey.tables import CELL
 
 # Keys of metrics/evaluate.json for each convention of W.

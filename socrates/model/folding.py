@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from socrates.errors import ModelError
-from socrates.files import read_json
+from socrates.core.errors import ModelError
+from socrates.core.files import read_json
 
 WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."

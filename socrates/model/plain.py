@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import nn
 
-from socrates.errors import ModelError
-from socrates.model.shared import attention
+from socrates.core.errors import ModelError
+from socrates.model.prefix_sharing import attention
 
 Config = dict[str, Any]
 

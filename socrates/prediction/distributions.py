@@ -16,11 +16,11 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from socrates.errors import ModelError
-from socrates.model.encoding import Encoded, Ids, end_token, stems, token_ids
-from socrates.model.ragged import Ragged
-from socrates.model.shared import branch_offsets, pack, to_device, use_shared_attention
-from socrates.prediction.trie import Trie, build
+from socrates.core.errors import ModelError
+from socrates.model.answer_trie import Trie, build
+from socrates.model.jagged import Ragged
+from socrates.model.prefix_sharing import branch_offsets, pack, to_device, use_shared_attention
+from socrates.model.tokenisation import Encoded, Ids, end_token, stems, token_ids
 from socrates.survey.prompts import answer_part
 from socrates.survey.scales import scale
 

@@ -11,14 +11,13 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from socrates.model.base import load_model, load_tokenizer
-from socrates.model.encoding import Encoded, encode
-from socrates.model.ragged import Ragged
-from socrates.params.model import Model
-from socrates.params.predict import Predict
-from socrates.params.prompt import Prompt
+from socrates.data.scales.resolve import resolve_scales
+from socrates.model.jagged import Ragged
+from socrates.model.loading import load_model, load_tokenizer
+from socrates.model.params import Model, Prompt
+from socrates.model.tokenisation import Encoded, encode
 from socrates.prediction.distributions import Work, distributions
-from socrates.survey.resolution import resolve_scales
+from socrates.prediction.params import Predict
 from socrates.survey.scales import grid, scale
 from socrates.survey.tables import PREDICTIONS
 

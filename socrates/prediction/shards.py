@@ -18,25 +18,28 @@ from peft import PeftModel
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from socrates.files import atomic_folder, atomic_path, read_json, write_json, write_table
-from socrates.fingerprint import hold, of_run
-from socrates.launch import Place, meet, told_by_first, wait_for_all
-from socrates.model.base import load_model, load_tokenizer
-from socrates.model.prepared import prepared
-from socrates.model.ragged import Ragged
-from socrates.params.model import Model
-from socrates.params.predict import Predict
-from socrates.params.prompt import Prompt
+from socrates.core.files import atomic_folder, atomic_path, read_json, write_json, write_table
+from socrates.data.scales.resolve import QUESTION
+from socrates.model.jagged import Ragged
+from socrates.model.loading import load_model, load_tokenizer
+from socrates.model.params import Model, Prompt
 from socrates.prediction.distributions import Answers, Budget, Job, Work, find_budget
+from socrates.prediction.params import Predict
 from socrates.prediction.predict import predictions_table, usable_rows
-from socrates.survey.resolution import QUESTION
+from socrates.runs.fingerprint import hold, of_run
+from socrates.runs.launch import Place, meet, told_by_first, wait_for_all
+from socrates.runs.token_cache import prepared
 from socrates.survey.tables import RESPONSES, read_table
 
 # The code that shapes the numbers: parts of other code are not used.
 CODE = [
-    *(f"socrates.model.{name}" for name in ("base", "encoding", "prepared", "ragged", "shared")),
-    *(f"socrates.prediction.{name}" for name in ("distributions", "predict", "shards", "trie")),
-    *(f"socrates.survey.{name}" for name in ("grammar", "instructions", "prompts", "resolution", "scales")),
+    *(
+        f"socrates.model.{name}"
+        for name in ("answer_trie", "jagged", "loading", "prefix_sharing", "tokenisation")
+    ),
+    *(f"socrates.prediction.{name}" for name in ("distributions", "predict", "shards")),
+    *(f"socrates.data.scales.{name}" for name in ("grammar", "instructions", "resolve")),
+    *(f"socrates.survey.{name}" for name in ("prompts", "scales")),
 ]
 SHARD_ROWS = 2048  # at most about so many rows are lost to a kill, for each process
 SHARDS = 64  # at least so many are wanted, to be shared out evenly

@@ -10,13 +10,13 @@ from urllib.parse import quote
 import polars as pl
 from jinja2 import Environment
 
-from socrates.evaluation.registry import DIFFERENCES, METRICS, MODELS, PREDICTORS
-from socrates.params import flat
+from socrates.core.params import flat
+from socrates.evaluation.metrics import DIFFERENCES, METRICS, MODELS, PREDICTORS
 from socrates.reporting import figures
 from socrates.reporting.cautions import cautions, comparable
+from socrates.reporting.jinja import environment
 from socrates.reporting.read import Estimate, Report, Scores
 from socrates.survey.tables import CELL
-from socrates.templates import environment
 
 HEADLINE = ("wasserstein", "drawn.wasserstein", "stated.wasserstein", "drawn.accuracy", "effects.r")
 STUDIES_PER_FIGURE = 40  # so that a figure fits on a printed page
@@ -87,15 +87,15 @@ def _render(template: str, report: Report, html: bool) -> str:
     return templates(html).get_template(template).render(content(report))
 
 
-def templates(html: bool) -> Environment:
-    """The templates of this package, with the filters that they use."""
+def templates(html: bool, package: str = "socrates.reporting") -> Environment:
+    """The templates of a package and of this one, with the filters that they use."""
     filters: dict[str, Callable[..., Any]] = {
         "number": number,
         "interval": interval,
         "md": markdown_cell,
         "quote": markdown_quote,
     }
-    return environment("socrates.reporting", html, filters)
+    return environment(package, html, filters)
 
 
 def number(value: Any, digits: int = 3) -> str:

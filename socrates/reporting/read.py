@@ -10,13 +10,13 @@ from typing import Any
 
 import polars as pl
 
-from socrates.errors import DataError
-from socrates.evaluation.registry import MODELS
-from socrates.files import read_json
-from socrates.params import flat, read_yaml
+from socrates.core.errors import DataError
+from socrates.core.files import read_json
+from socrates.core.params import flat, read_yaml
+from socrates.evaluation.metrics import MODELS
+from socrates.runs.log import curves, read_lines
 from socrates.survey import tables as survey_tables
 from socrates.survey.tables import CELL
-from socrates.training.runlog import curves, read_lines
 
 TABLES = (
     "cells",

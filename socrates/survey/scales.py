@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from socrates.errors import DataError
+from socrates.core.errors import DataError
 
 
 @dataclass(frozen=True)

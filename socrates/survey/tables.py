@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from socrates.errors import DataError
+from socrates.core.errors import DataError
 
 # Demographic fields of SocSci210, in the order a persona lists them, with the label it uses.
 # The labels are those of the seed project's prompts where it had the field.

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from socrates.fingerprint import Facts, of_run
-from socrates.launch import Place
-from socrates.params import Section
-from socrates.params.backup import Backup
-from socrates.params.deepspeed import Deepspeed
-from socrates.params.lora import Lora
-from socrates.params.model import Model
+from socrates.core.params import Section
+from socrates.model.params import Model
+from socrates.runs.fingerprint import Facts, of_run
+from socrates.runs.launch import Place
+from socrates.runs.params import Backup
+from socrates.training.params import Deepspeed, Lora
 
 
 @dataclass(frozen=True)

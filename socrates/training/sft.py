@@ -15,18 +15,16 @@ from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
-from socrates.launch import PATIENCE
-from socrates.model.base import compute_dtype
-from socrates.model.encoding import Encoded
-from socrates.model.shared import use_shared_attention
-from socrates.params.deepspeed import Deepspeed
-from socrates.params.lora import Lora
-from socrates.params.train import Train
-from socrates.training.batches import SharedCollator, plain_dataset, shared_dataset
-from socrates.training.durable import Durable
-from socrates.training.plan import Batches
-from socrates.training.safety import Records, Safety
-from socrates.training.setup import deepspeed_config, lora_config, train_in_float32
+from socrates.model.loading import compute_dtype
+from socrates.model.prefix_sharing import use_shared_attention
+from socrates.model.tokenisation import Encoded
+from socrates.runs.callbacks import Durable
+from socrates.runs.launch import PATIENCE
+from socrates.runs.session import Records, Safety
+from socrates.training.collator import SharedCollator, plain_dataset, shared_dataset
+from socrates.training.config import deepspeed_config, lora_config, train_in_float32
+from socrates.training.params import Deepspeed, Lora, Train
+from socrates.training.schedule import Batches
 
 
 class Trainer(Durable, SFTTrainer):
@@ -100,7 +98,7 @@ def trainer(
     Args:
         order: rows of ``data`` to train on, ``[steps * global batch]``.
         held_out: rows of ``data`` for the validation loss.
-        cut: from :func:`socrates.training.plan.batches`.
+        cut: from :func:`socrates.training.schedule.batches`.
         args: from :func:`arguments`.
     """
     args.output_dir = str(safety.folder)

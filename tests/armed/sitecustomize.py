@@ -9,7 +9,7 @@ if os.environ.get("SOCRATES_TEST_KILL") and os.environ.get("RANK") == "0":
 
     import psutil
 
-    from socrates.training.durable import Durable
+    from socrates.runs.callbacks import Durable
     from tests import killing
 
     step, moment = os.environ["SOCRATES_TEST_KILL"].split(":")

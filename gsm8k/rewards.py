@@ -1,0 +1,49 @@
+"""The five rewards of a completion: is the answer right, is it an integer, is the format kept.
+
+Their names and weights are those of the GRPO script behind the published 0.5B GSM8K model. Each
+function here gives the share of its weight that a completion earns, in [0, 1] but for the penalty in
+:func:`tags`. Format and number are read by ``gsm8k.answers``, which is where this differs
+from that script: its format patterns did not let "." match a newline, so several lines of reasoning
+earned nothing; it compared answers as text, so "1,000", "$18" and "18." were wrong and no integers;
+it took a completion without an answer tag for its own answer; and a missing closing tag was charged
+the length of the whole completion.
+"""
+
+from __future__ import annotations
+
+from gsm8k import answers
+from gsm8k.params import Rewards
+
+PARTS = ("correctness", "integer", "strict_format", "soft_format", "tags")
+
+
+def integer(completion: str) -> float:
+    """1 where the extracted answer is an integer in any notation, else 0."""
+    given = answers.extract(completion)
+    value = None if given is None else answers.number(given)
+    return float(value is not None and value.denominator == 1)
+
+
+def tags(completion: str, trailing_penalty: float) -> float:
+    """A quarter for each of the four tags that stands exactly once on a line of its own.
+
+    ``trailing_penalty`` (a share of the weight) is taken for every character after the last closing
+    answer tag but one newline, so that this part alone can fall below 0.
+    """
+    lines = completion.split("\n")
+    share = sum(completion.count(tag) == 1 and tag in lines for tag in answers.TAGS) / len(answers.TAGS)
+    _, closing, rest = completion.rpartition(answers.TAGS[-1])
+    trailing = len(rest.removeprefix("\n")) if closing else 0
+    return share - trailing_penalty * trailing
+
+
+def score(completion: str, answer: str, weights: Rewards) -> dict[str, float]:
+    """The weighted reward of one completion by part; ``answer`` is the reference number as text."""
+    penalty = weights.trailing_penalty / weights.tags if weights.tags else 0.0
+    return {
+        "correctness": weights.correctness * answers.is_correct(completion, answer),
+        "integer": weights.integer * integer(completion),
+        "strict_format": weights.strict_format * answers.is_strict(completion),
+        "soft_format": weights.soft_format * answers.is_soft(completion),
+        "tags": weights.tags * tags(completion, penalty),
+    }

@@ -1,0 +1,229 @@
+"""An experiment as a social scientist writes it down before data collection: one YAML file.
+
+::
+
+    title: Does the promise of jobs win support for a toll?
+    scenario: You read about a plan in Oak Hill City to charge a toll on downtown traffic.
+    conditions:
+      - {name: control, control: true, text: The council will decide on it next month.}
+      - {name: jobs, text: It would create hundreds of new jobs.}
+    outcomes:
+      - {name: support, question: How much do you support or oppose it?, scale: 1-7}
+    population: {size: 300, seed: 1, quotas: {gender: {Female: 0.5, Male: 0.5}}}
+    respondents: 600
+    subgroups: [gender]
+
+A respondent reads scenario, condition and question as one text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from socrates.app.parse import Asked, asked
+from socrates.core.errors import DataError
+from socrates.core.params import read_yaml
+from socrates.data.sources.local import LABELS
+from socrates.survey.tables import DEMOGRAPHICS
+
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Name = Annotated[Words, Field(max_length=60)]
+Share = Annotated[float, Field(gt=0, le=1)]
+MOST_ROWS = 1_000_000  # personas x conditions x outcomes; a mistyped size should not run for days
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Condition(_Strict):
+    """What one arm of the experiment reads; the control may read nothing beside the scenario."""
+
+    name: Name
+    text: str
+    control: bool = False
+
+
+class Outcome(_Strict):
+    """A question that everyone answers; its scale is read from its words unless it is given (``1-7``)."""
+
+    name: Name
+    question: Words
+    scale: str | None = None
+
+
+class Population(_Strict):
+    """Who answers: the personas of a CSV file, or a draw from the training respondents.
+
+    Attributes:
+        file: CSV with demographic columns and, if wanted, ``weight``; relative to the design's folder.
+        size: personas to draw from the training respondents.
+        quotas: field -> category -> share, which the draw is weighted to meet; the joint distribution of
+            the training respondents is kept otherwise. A category of a numeric field may be ``18-29``
+            or ``65+``.
+    """
+
+    file: Path | None = None
+    size: Annotated[int, Field(ge=2, le=100_000)] | None = None
+    seed: int = 1
+    quotas: dict[str, Annotated[dict[str, Share], Field(min_length=2)]] = Field(default_factory=dict)
+
+    @field_validator("quotas", mode="after")
+    @classmethod
+    def _shares(cls, quotas: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        found = {known_field(name): shares for name, shares in quotas.items()}
+        if len(found) < len(quotas):
+            raise ValueError(f"a field is named twice ({', '.join(quotas)})")
+        for name, shares in found.items():
+            if abs(sum(shares.values()) - 1) > 0.005:
+                raise ValueError(f"the shares of {name} sum to {sum(shares.values()):.3f}, not to 1")
+        return found
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Population:
+        if (self.file is None) == (self.size is None):
+            raise ValueError("say either file (a CSV of personas) or size (a draw from training respondents)")
+        if self.file is not None and self.quotas:
+            raise ValueError("quotas weight a draw from training respondents; a file has weights of its own")
+        return self
+
+
+class Design(_Strict):
+    """The experiment; see the module's example.
+
+    Attributes:
+        respondents: people in the planned human study, over all conditions; for its power.
+        subgroups: demographic fields within which effects are shown too.
+    """
+
+    title: Words
+    scenario: str = ""
+    conditions: Annotated[list[Condition], Field(min_length=2)]
+    outcomes: Annotated[list[Outcome], Field(min_length=1)]
+    population: Population
+    respondents: Annotated[int, Field(ge=4)] = 400
+    subgroups: list[str] = Field(default_factory=list)
+
+    @field_validator("subgroups", mode="after")
+    @classmethod
+    def _fields(cls, names: list[str]) -> list[str]:
+        return [known_field(name) for name in names]
+
+    @model_validator(mode="after")
+    def _arms(self) -> Design:
+        controls = [condition.name for condition in self.conditions if condition.control]
+        if len(controls) != 1:
+            marked = f"{len(controls)} ({', '.join(controls)})" if controls else "none"
+            raise ValueError(f"exactly one condition is the control ('control: true'); marked: {marked}")
+        if self.respondents < (fewest := 2 * len(self.conditions)):
+            raise ValueError(
+                f"respondents: {self.respondents} in {len(self.conditions)} conditions; at least {fewest}"
+            )
+        for kind, names in (
+            ("conditions", [condition.name for condition in self.conditions]),
+            ("outcomes", [outcome.name for outcome in self.outcomes]),
+        ):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"two {kind} are called {twice[0]!r}")
+        texts: dict[str, str] = {}
+        for condition in self.conditions:
+            text = " ".join(condition.text.split())
+            if text in texts:
+                raise ValueError(f"conditions {texts[text]!r} and {condition.name!r} have the same text")
+            texts[text] = condition.name
+            if not text and not (condition.control and self.scenario.strip()):
+                raise ValueError(f"condition {condition.name!r} has no text")
+        return self
+
+    @property
+    def control(self) -> Condition:
+        """The condition that the others are compared with."""
+        return next(condition for condition in self.conditions if condition.control)
+
+    @property
+    def treatments(self) -> list[Condition]:
+        """The other conditions, in the order of the file."""
+        return [condition for condition in self.conditions if not condition.control]
+
+    def question(self, condition: Condition, outcome: Outcome) -> Asked:
+        """What a respondent of a condition is asked.
+
+        Raises:
+            DataError: the outcome has no scale, or conditions would be asked on different ones.
+        """
+        parts = (self.scenario, condition.text, outcome.question)
+        try:
+            return asked(" ".join(part.strip() for part in parts if part.strip()), outcome.scale)
+        except DataError as error:
+            # where a command line would take --scale, a design has a key
+            text = str(error).replace("--scale 1-7", "scale: 1-7")
+            raise DataError(f"outcome {outcome.name!r}: {text}") from None
+
+
+def known_field(name: str) -> str:
+    """The demographic field of a name or label (``Political affiliation``). Raises ``ValueError``."""
+    if name.lower() in LABELS:
+        return LABELS[name.lower()]
+    close = difflib.get_close_matches(name.lower(), LABELS, n=1)
+    hint = f"did you mean {LABELS[close[0]]}?" if close else f"known are {', '.join(DEMOGRAPHICS)}"
+    raise ValueError(f"{name!r} is no demographic field ({hint})")
+
+
+def read_design(path: Path) -> Design:
+    """The design in a YAML file; every scale is checked.
+
+    Raises:
+        DataError: the file is missing, not YAML, or no design. All problems stand in the one message.
+    """
+    keys = "keys such as 'conditions:' and 'outcomes:'"
+    raw = read_yaml(path, "examples/ has designs to start from", keys, DataError)
+    try:
+        design = Design.model_validate(raw)
+    except ValidationError as error:
+        raise DataError(f"{path}: " + "; ".join(_problem(item) for item in error.errors())) from None
+    for outcome in design.outcomes:
+        try:
+            scales = {design.question(condition, outcome).scale.notation for condition in design.conditions}
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        if len(scales) > 1:
+            raise DataError(
+                f"{path}: outcome {outcome.name!r} has another scale in some conditions ({', '.join(sorted(scales))})"
+            )
+    if design.population.size is not None:
+        rows = design.population.size * len(design.conditions) * len(design.outcomes)
+        if rows > MOST_ROWS:
+            raise DataError(f"{path}: {rows:,} answers; at most {MOST_ROWS:,}: lower population.size")
+    return design
+
+
+_MODELS: dict[str, type[BaseModel]] = {"conditions": Condition, "outcomes": Outcome, "population": Population}
+
+
+def _problem(item: Any) -> str:
+    """One validation error as ``conditions.2.text: what is wrong``; entries of lists count from 1."""
+    place = [str(part + 1) if isinstance(part, int) else str(part) for part in item["loc"]]
+    key = ".".join(place)
+    if item["type"] == "extra_forbidden":
+        model = _MODELS.get(place[0], Design) if len(place) > 1 else Design
+        close = difflib.get_close_matches(place[-1], list(model.model_fields), n=1)
+        return f"{key}: unknown key" + (f" (did you mean {close[0]}?)" if close else "")
+    if item["type"] == "missing":
+        return f"{key}: is missing"
+    if item["type"] == "string_type" and not isinstance(item["input"], (dict, list)):
+        return f"{key}: {item['input']} is no text; put quotes around it"
+    message = re.sub(r"^Value error, ", "", item["msg"])
+    return (f"{key}: " if key else "") + message[0].lower() + message[1:]

@@ -1,0 +1,190 @@
+"""Where a model lies: folders of this checkout, a DVC revision, the hub; and that its adapter is its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from socrates.core.errors import ModelError, SourceError
+from socrates.core.files import atomic_folder, read_json, sha256
+from socrates.core.params import PATH, load, pinned
+from socrates.model.params import Prompt
+from socrates.runs.fingerprint import scratch
+
+BASE, ADAPTER = Path("models/base"), Path("models/adapter")
+TRAINING_TABLE = Path("data/splits/train.parquet")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+@(?P<revision>.+)")
+
+
+@dataclass(frozen=True)
+class Located:
+    """The files of a model that can be asked.
+
+    Attributes:
+        base: a base folder, or a model that was saved whole.
+        adapter: an adapter folder of that base, or None.
+        training_table: what it was trained on, None where it is not at hand.
+        prompt: the layout and length of its training.
+        name: for a person to read.
+        notes: what could not be checked.
+    """
+
+    base: Path
+    adapter: Path | None
+    training_table: Path | None
+    prompt: Prompt
+    name: str
+    notes: tuple[str, ...] = ()
+
+    def alone(self) -> Located:
+        """The base without the adapter, prompted as the adapter is."""
+        return replace(self, adapter=None, name=str(self.base))
+
+
+def locate(base: Path = BASE, adapter: str | Path | None = ADAPTER, revision: str | None = None) -> Located:
+    """Find a model and check that the adapter was trained on this base.
+
+    Args:
+        base: a folder, in the checkout or in the revision.
+        adapter: a folder, ``owner/name@commit`` on the hub, or None for the base alone.
+        revision: a Git revision of this project, whose models are fetched from the DVC cache or remote.
+
+    Raises:
+        ModelError: a folder is missing, or the adapter is of another base.
+        SourceError: the revision or the hub cannot be read.
+    """
+    table = TRAINING_TABLE
+    if revision is not None:
+        root = from_revision(revision, [base] + ([Path(adapter)] if adapter else []))
+        base, adapter, table = root / base, root / adapter if adapter else None, root / TRAINING_TABLE
+    folder = None
+    if adapter is not None:
+        hub = HUB_NAME.fullmatch(str(adapter))
+        folder = from_hub(str(adapter)) if hub and not Path(adapter).exists() else Path(adapter)
+    if not base.is_dir():
+        raise ModelError(f"{base}: no such folder; run dvc repro, or dvc pull")
+    record, notes = None, []
+    if folder is not None:
+        record = _record(folder)
+        if not (folder / "adapter_config.json").exists():
+            wrong = "has no adapter_config.json" if folder.is_dir() else "no such folder"
+            raise ModelError(f"{folder}: {wrong}; run dvc repro, or dvc pull (of the hub: owner/name@COMMIT)")
+        notes = check_base(base, folder, record)
+    else:
+        record = _record(base)
+    name = f"{adapter} on {base}" if adapter is not None else str(base)
+    return Located(
+        base,
+        folder,
+        table if table.exists() else None,
+        _prompt(record),
+        name + (f" at {revision}" if revision else ""),
+        tuple(notes),
+    )
+
+
+def check_base(base: Path, adapter: Path, record: dict[str, Any] | None) -> list[str]:
+    """Refuse an adapter of another base; returns what could not be checked, a sentence each.
+
+    Raises:
+        ModelError: the hash of the base that the adapter's record names is not this base's.
+    """
+    manifest = base / "manifest.json"
+    if record is None or "base" not in record or not manifest.exists():
+        missing = (
+            f"{base} has no manifest.json" if not manifest.exists() else f"{adapter} does not record its base"
+        )
+        return [f"{missing}: whether they belong together was not checked"]
+    here = sha256(manifest)
+    if record["base"] != here:
+        raise ModelError(
+            f"{adapter}: trained on another base model (hash {str(record['base'])[:12]}; {base} is {here[:12]}); "
+            "give the base it belongs to, or train again (dvc repro)"
+        )
+    return []
+
+
+def from_revision(revision: str, paths: list[Path]) -> Path:
+    """A folder with ``paths`` as they are at a Git revision, fetched once and kept under its commit.
+
+    Raises:
+        SourceError: the revision is unknown, or DVC has not got its files.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc_data.index import DataIndexDirError
+
+    commit = _commit(revision)
+    root = scratch() / "models" / commit
+    for path in [*paths, TRAINING_TABLE]:
+        if (root / path).exists():
+            continue
+        try:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            if path == TRAINING_TABLE:
+                Repo.get(".", str(path), out=str(root / path), rev=commit)
+                continue
+            with atomic_folder(root / path) as folder:
+                folder.rmdir()
+                Repo.get(".", str(path), out=str(folder), rev=commit)
+        except (DvcException, DataIndexDirError, OSError) as error:
+            if path == TRAINING_TABLE:
+                continue  # only the notes on what training saw need it
+            detail = " ".join(str(error).split())[:200]
+            raise SourceError(
+                f"{path} at {revision}: not to be had ({detail}); run dvc fetch --all-commits"
+            ) from None
+    return root
+
+
+def _commit(revision: str) -> str:
+    found = subprocess.run(
+        ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if found.returncode:
+        raise SourceError(f"revision {revision!r}: not a commit, branch or tag of this repository (--rev)")
+    return found.stdout.strip()
+
+
+def from_hub(name: str) -> Path:
+    """The folder of an adapter on the hub, ``owner/name@commit``; safetensors and JSON only.
+
+    Raises:
+        SourceError: the revision is not a commit, or the hub cannot be read.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    repo, revision = name.split("@", 1)
+    try:
+        pinned(revision)
+    except ValueError as error:
+        raise SourceError(f"adapter {name}: the revision {error}") from None
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=["*.safetensors", "*.json"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise SourceError(
+            f"adapter {name}: could not be fetched ({type(error).__name__}); check the network and the name, "
+            "or give a folder"
+        ) from None
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    """The training record in a folder, None where there is none."""
+    path = folder / "training.json"
+    return read_json(path, "fetch or train the adapter again", ModelError) if path.exists() else None
+
+
+def _prompt(record: dict[str, Any] | None) -> Prompt:
+    """How the prompts of a model's training were laid out: its record, else params.yaml, else the default."""
+    if record and "prompt" in record.get("params", {}):
+        return Prompt.model_validate(record["params"]["prompt"])
+    if PATH.exists():
+        return load(Prompt)
+    return Prompt(layout="scenario_first", max_length=512)

@@ -1,0 +1,233 @@
+"""Who answers an experiment: personas of a file, or training respondents weighted to quotas.
+
+A persona is always a whole one: fields are never drawn one by one, because independent marginals make
+people who do not exist. Quotas weight real joint profiles by raking (iterative proportional fitting,
+Deming and Stephan 1940) before the draw.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from socrates.app.parse import Persona, persona
+from socrates.core.errors import DataError
+from socrates.data.sources.local import LABELS
+from socrates.evaluation.groups import brackets
+from socrates.survey.tables import DEMOGRAPHICS, Schema, read_table
+
+Floats = NDArray[np.float64]
+WEIGHT = "weight"
+ROUNDS, CLOSE = 500, 1e-4  # raking stops when every margin is met within CLOSE, or after so many rounds
+TOLERATED = 0.005  # largest miss of a margin that is let pass then
+BRACKET = re.compile(r"(\d+)\s*(?:-|–|to)\s*(\d+)|(\d+)\s*(?:\+|and over)")
+
+
+@dataclass(frozen=True)
+class People:
+    """The respondents of an experiment.
+
+    Attributes:
+        personas: N of them.
+        weights: [N] positive, summing to 1.
+        source: where they come from, as a sentence.
+        notes: what the reader should know of the draw, a sentence each.
+    """
+
+    personas: list[Persona]
+    weights: Floats
+    source: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def effective_size(self) -> float:
+        """Kish's effective number of respondents, (sum w)^2 / sum w^2."""
+        return float(1 / (self.weights**2).sum())
+
+    def groups(self, field: str) -> dict[str, NDArray[np.bool_]]:
+        """Group of a demographic field -> [N] who belongs to it; ages in brackets, unknown ones left out."""
+        values = [person.fields.get(field) for person in self.personas]
+        if field == "age":
+            values = brackets(pl.Series(values, dtype=pl.String)).to_list()
+        names = sorted({value for value in values if value is not None})
+        return {name: np.array([value == name for value in values]) for name in names}
+
+
+def from_file(path: Path) -> People:
+    """The personas of a CSV: a column per demographic field (name or label), ``weight`` if there is one.
+
+    Raises:
+        DataError: the file is missing or no CSV, has no rows, no demographic column, or a weight that is
+            not a positive number.
+    """
+    try:
+        table = pl.read_csv(path, infer_schema=False)
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found (population.file)") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: not a readable CSV ({' '.join(str(error).split())[:200]})") from None
+    if table.is_empty():
+        raise DataError(f"{path}: no rows; a population needs two personas or more")
+    if len(table) < 2:
+        raise DataError(f"{path}: one persona; a population needs two or more")
+    columns = [name for name in table.columns if name.lower() != WEIGHT]
+    known = [name for name in columns if name.strip().lower() in LABELS]
+    if not known:
+        raise DataError(
+            f"{path}: no column is a demographic field; found {', '.join(columns)[:99]!r} (put commas between columns, "
+            f"save it as UTF-8); expected some of {', '.join(DEMOGRAPHICS)}"
+        )
+    weights = np.ones(len(table))
+    for name in set(table.columns) - set(columns):
+        numbers = table[name].cast(pl.Float64, strict=False)
+        wrong = (numbers.is_null() | ~numbers.is_finite() | (numbers <= 0)).fill_null(True)
+        if wrong.any():
+            row = int(wrong.arg_true()[0])
+            raise DataError(f"{path}: row {row + 1}: weight {table[name][row]!r} is not a positive number")
+        weights = numbers.to_numpy()
+    personas = [
+        persona({k.strip(): v for k, v in row.items()}) for row in table.select(columns).iter_rows(named=True)
+    ]
+    notes = []
+    if empty := sum(not person.fields for person in personas):
+        notes.append(f"{empty:,} of {len(personas):,} personas have no known field.")
+    return People(personas, weights / weights.sum(), f"{len(personas):,} personas of {path}", tuple(notes))
+
+
+def training_respondents(path: Path) -> pl.DataFrame:
+    """The demographics of every respondent in a training table, one row each (columns DEMOGRAPHICS).
+
+    Raises:
+        DataError: the file is missing or no responses table.
+    """
+    kind = pl.Struct(dict.fromkeys(DEMOGRAPHICS, pl.String))
+    columns: Schema = {"study_id": pl.String, "participant": pl.Int64, "demographic": kind}
+    people = read_table(path, columns).unique(["study_id", "participant"]).sort("study_id", "participant")
+    return people["demographic"].struct.unnest()
+
+
+def from_training(people: pl.DataFrame, size: int, quotas: dict[str, dict[str, float]], seed: int) -> People:
+    """``size`` whole personas drawn from the training respondents, weighted to meet quotas on their margins.
+
+    Args:
+        people: columns DEMOGRAPHICS, one row per respondent.
+        quotas: field -> category -> share.
+
+    Raises:
+        DataError: nobody answers to a category, or the quotas cannot be met together.
+    """
+    weights, placed = rake(people, quotas)
+    rng = np.random.default_rng(seed)
+    # A systematic draw along the categories meets the quotas almost exactly; independent draws would wander.
+    strata = [_codes(people[field], shares) for field, shares in quotas.items()]
+    order = np.lexsort((rng.random(len(people)), *reversed(strata)))
+    ends = np.cumsum(weights[order])
+    steps = (np.arange(size) + rng.random()) / size * ends[-1]
+    chosen = order[np.searchsorted(ends, steps).clip(max=len(order) - 1)]
+    drawn = people[chosen.tolist()]
+    personas = [persona(row) for row in drawn.iter_rows(named=True)]
+    margins = ", ".join(quotas) or "no quotas"
+    source = f"{size:,} personas drawn whole from {len(people):,} training respondents ({margins})"
+    notes = []
+    if placed < len(people):
+        notes.append(
+            f"{len(people) - placed:,} of {len(people):,} training respondents fit no category of the quotas "
+            "(not asked, or another answer) and could not be drawn."
+        )
+    effective = float(weights.sum() ** 2 / (weights**2).sum())
+    if quotas and effective < 0.5 * placed:
+        notes.append(
+            f"The quotas are far from the training respondents: weights leave {effective:,.0f} effective of "
+            f"{placed:,} respondents, so that few profiles speak for many."
+        )
+    if (distinct := len(np.unique(chosen))) < 0.8 * size:
+        notes.append(
+            f"Only {distinct:,} of the {size:,} personas are different respondents; the others repeat."
+        )
+    return People(personas, np.full(size, 1 / size), source, tuple(notes))
+
+
+def rake(people: pl.DataFrame, quotas: dict[str, dict[str, float]]) -> tuple[Floats, int]:
+    """Weights under which the respondents' margins are the quotas, and how many respondents have one above 0.
+
+    Raises:
+        DataError: nobody answers to a category, or the quotas cannot be met together.
+    """
+    if people.is_empty():
+        raise DataError("there are no training respondents to draw from")
+    members = {
+        field: {category: _members(people[field], category) for category in shares}
+        for field, shares in quotas.items()
+    }
+    weights = np.ones(len(people))
+    for field, categories in members.items():
+        for category, inside in categories.items():
+            if not inside.any():
+                answers = people[field].drop_nulls().unique().sort().to_list()
+                known = (
+                    ", ".join(answers[:8]) + (", ..." if len(answers) > 8 else "")
+                    or "nothing: it was not asked"
+                )
+                raise DataError(
+                    f"population.quotas.{field}: no training respondent answered {category!r} (they answered {known})"
+                )
+        placings = np.sum(list(categories.values()), axis=0)
+        if (placings > 1).any():
+            both = people[field][int(placings.argmax())]
+            raise DataError(f"population.quotas.{field}: {both!r} is in two categories; make them apart")
+        weights *= placings
+    placed = int((weights > 0).sum())
+    if not placed:
+        raise DataError(f"population.quotas: no training respondent has all of {', '.join(quotas)}")
+    worst = ("", "", 0.0)
+    for _ in range(ROUNDS):
+        for field, categories in members.items():
+            weights = weights / weights.sum()
+            factors = np.zeros(len(people))
+            for category, inside in categories.items():
+                have = weights[inside].sum()
+                factors[inside] = quotas[field][category] / have if have > 0 else 0
+            weights = weights * factors
+        weights = weights / weights.sum() if weights.sum() > 0 else weights
+        worst = max(
+            (
+                (field, category, abs(float(weights[inside].sum()) - quotas[field][category]))
+                for field, categories in members.items()
+                for category, inside in categories.items()
+            ),
+            key=lambda item: item[2],
+            default=worst,
+        )
+        if worst[2] < CLOSE:
+            break
+    if worst[2] <= TOLERATED:
+        return weights, placed
+    field, category, _ = worst
+    reached = float(weights[members[field][category]].sum())
+    raise DataError(
+        f"population.quotas: cannot be met together by training respondents: {field} {category!r} reaches "
+        f"{reached:.3f} instead of {quotas[field][category]:.3f}; ask for fewer or broader quotas"
+    )
+
+
+def _codes(values: pl.Series, shares: dict[str, float]) -> NDArray[np.int64]:
+    """[N] number of the category each value falls into, 0 for none."""
+    codes = np.zeros(len(values), dtype=np.int64)
+    for code, category in enumerate(shares, 1):
+        codes[_members(values, category)] = code
+    return codes
+
+
+def _members(values: pl.Series, category: str) -> NDArray[np.bool_]:
+    """[N] whose value is the category, or a whole number within it (``18-29``, ``65+``)."""
+    same = (values == category).fill_null(False).to_numpy().astype(bool)
+    if match := BRACKET.fullmatch(category.strip()):
+        low, high = int(match[1] or match[3]), int(match[2]) if match[2] else 10**9
+        number = values.str.strip_chars().cast(pl.Int64, strict=False)
+        same = same | number.is_between(low, high).fill_null(False).to_numpy()
+    return same

@@ -1,0 +1,54 @@
+"""Options that several commands have, and the model that they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from socrates.app.locate import Located
+    from socrates.app.training_range import Seen
+
+ADAPTER, BASE = "models/adapter", Path("models/base")
+NO_ADAPTER = "none"
+
+Adapter = Annotated[
+    str, typer.Option(help=f"A folder, owner/name@commit on the hub, or '{NO_ADAPTER}' for the base model.")
+]
+Base = Annotated[Path, typer.Option("--base", "--model", help="The base model's folder, or one saved whole.")]
+Revision = Annotated[str | None, typer.Option(help="A Git revision whose models DVC fetches.")]
+Precision = Annotated[
+    Literal["auto", "bfloat16", "nf4", "int8", "float32"],
+    typer.Option(help="Of the weights; auto: by device and its free memory."),
+]
+License = Annotated[str, typer.Option("--license", help="Of the adapter, as the hub names it.")]
+LicenseName = Annotated[str, typer.Option(help="With --license other.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def check_folder(out: Path) -> None:
+    """Refuse an ``--out`` that is a file, before the work whose folder it would name."""
+    if out.is_file():
+        raise typer.BadParameter(f"--out {out}: is a file; give a folder")
+
+
+def found(base: Path, adapter: str, revision: str | None) -> tuple[Located, Seen | None]:
+    """The model that the options name, and what its training had seen; None where that is not at hand."""
+    from socrates.app.locate import locate
+    from socrates.app.training_range import seen
+
+    located = locate(base, None if adapter == NO_ADAPTER else adapter, revision)
+    return located, seen(located.training_table) if located.training_table else None
+
+
+def cautions(adapter: str, revision: str | None) -> tuple[str, ...]:
+    """That the checkout's own model learned from made answers, if it did."""
+    from socrates.core.params import PATH, load
+    from socrates.data.params import Data
+
+    own = adapter in (ADAPTER, NO_ADAPTER) and revision is None and PATH.exists()
+    if not own or load(Data).source != "synthetic":
+        return ()
+    return ("The model learned from a made world (data.source synthetic): nothing here is about people.",)

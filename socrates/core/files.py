@@ -1,0 +1,148 @@
+"""Files that are either whole or not there: atomic writes, hashes, canonical JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from socrates.core.errors import DataError, SocratesError
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it over ``path`` if the block succeeds.
+
+    The data reach the disk before the name does (fsync, then rename), so a crash or a full disk
+    leaves either the old file or none, never half a file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.chmod(0o644)  # mkstemp makes it private; an output is not
+        partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, f"{path}: could not be written ({error.strerror or error})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; it replaces ``path`` if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
+    partial.chmod(0o755)
+    try:
+        yield partial
+        if path.exists():
+            shutil.rmtree(path)
+        partial.replace(path)
+    except OSError as error:
+        text = (error.strerror or str(error)).replace(str(partial), str(path))
+        raise OSError(error.errno, text) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` atomically, in UTF-8."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def json_text(value: Any) -> str:
+    """``value`` as indented JSON that a diff can read; NaN is refused, since JSON has none."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(
+    path: Path, mend: str = "run dvc repro", refusal: type[SocratesError] = DataError
+) -> dict[str, Any]:
+    """A JSON object.
+
+    Args:
+        mend: what to do about a file that has none, for the message.
+        refusal: raised where the file is missing, is not JSON, or holds something else than an object.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise refusal(f"{path}: not found; {mend}") from None
+    except ValueError as error:
+        raise refusal(f"{path}: not JSON ({error}); {mend}") from None
+    if not isinstance(found, dict):
+        raise refusal(f"{path}: expected an object; {mend}")
+    return found
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` to ``path`` atomically as indented JSON."""
+    write_text(path, json_text(value))
+
+
+def write_table(path: Path, table: pl.DataFrame) -> None:
+    """Write ``table`` atomically as parquet or CSV, by the name's ending.
+
+    Parquet is written with fixed settings, so that equal tables give equal bytes.
+    """
+    with atomic_path(path) as partial:
+        if path.suffix == ".parquet":
+            try:
+                table.write_parquet(partial, compression="zstd", statistics=False, row_group_size=262_144)
+            except pl.exceptions.ComputeError as error:  # what polars makes of a full disk
+                if "os error 28" in str(error):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+                raise
+        elif path.suffix == ".csv":
+            table.write_csv(partial, float_precision=6)
+        else:
+            raise ValueError(f"{path}: a table is written as .parquet or .csv")
+
+
+@contextlib.contextmanager
+def parquet_parts(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Yield a function that appends a table to the parquet file ``path``, which appears when all is written.
+
+    For tables that are too large to hold: each part becomes row groups of its own and is let go.
+    Equal parts in equal order give equal bytes.
+    """
+    import pyarrow.parquet as pq  # here: a tenth of what an answer on the command line imports otherwise
+
+    with atomic_path(path) as partial, contextlib.ExitStack() as stack:
+        writers: list[pq.ParquetWriter] = []
+
+        def write(table: pl.DataFrame) -> None:
+            part = table.to_arrow(compat_level=pl.CompatLevel.oldest())
+            if not writers:
+                writer = pq.ParquetWriter(
+                    partial,
+                    part.schema,
+                    compression="zstd",
+                    write_statistics=False,
+                    dictionary_pagesize_limit=64 * 2**20,  # long texts repeat: keep them as a dictionary
+                )
+                writers.append(stack.enter_context(writer))
+            writers[0].write_table(part)
+
+        yield write
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

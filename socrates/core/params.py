@@ -1,0 +1,176 @@
+"""The parameters of an experiment: one file, typed, unknown keys refused, all problems at once.
+
+Each section of ``params.yaml`` is a class in ``params.py`` of the folder that uses it. A stage asks for
+the sections it needs::
+
+    train = load(Train)
+
+and the *whole* file is checked each time, so that a typo in ``evaluate`` is found before ``train``
+has cost an hour. The other sections' modules are looked up by name, not imported, because a section
+that a stage does not read can stop it but can never change its result: that is what keeps an edit
+of one section's code from invalidating every stage (see ``deps`` in ``dvc.yaml``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from socrates.core.errors import ParamsError, SocratesError
+
+PATH = Path("params.yaml")
+
+# Section of a pipeline's file -> module:class.
+SECTIONS = {
+    "data": "socrates.data.params:Data",
+    "sample": "socrates.data.params:Sample",
+    "split": "socrates.data.params:Split",
+    "model": "socrates.model.params:Model",
+    "prompt": "socrates.model.params:Prompt",
+    "lora": "socrates.training.params:Lora",
+    "train": "socrates.training.params:Train",
+    "deepspeed": "socrates.training.params:Deepspeed",
+    "backup": "socrates.runs.params:Backup",
+    "predict": "socrates.prediction.params:Predict",
+    "evaluate": "socrates.evaluation.params:Evaluate",
+}
+GSM8K_SECTIONS = {  # of gsm8k/params.yaml
+    "problems": "gsm8k.params:Problems",
+    "model": "socrates.model.params:Model",
+    "warmup": "gsm8k.params:Warmup",
+    "lora": "socrates.training.params:Lora",
+    "grpo": "gsm8k.grpo.params:Grpo",
+    "rewards": "gsm8k.params:Rewards",
+    "deepspeed": "socrates.training.params:Deepspeed",
+    "backup": "socrates.runs.params:Backup",
+    "solve": "gsm8k.params:Solve",
+}
+
+
+def pinned(revision: str) -> str:
+    """``revision``, if it is a commit. Raises ``ValueError`` for any other name, since that can move."""
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ValueError("must be a full 40-digit commit hash: a branch or tag can move")
+    return revision
+
+
+Commit = Annotated[str, AfterValidator(pinned)]
+
+
+class Section(BaseModel):
+    """A section of the parameters: frozen, strict about types, strict about names."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class TableSource(Section):
+    """Where a table comes from, and how much of it may be unusable."""
+
+    LOCAL: ClassVar[str]  # what a local path may be, in words
+
+    source: Literal["synthetic", "hub", "local"]
+    path: str | None  # of a local source
+    repo: str  # hub: dataset name
+    revision: Commit  # hub
+    max_rejected: Annotated[float, Field(ge=0, le=1)]  # share of rows that may be unusable
+
+    @model_validator(mode="after")
+    def _local_has_a_path(self) -> Self:
+        if self.source == "local" and not self.path:
+            raise ValueError(f"source 'local' needs a path ({self.LOCAL})")
+        return self
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load(section: type[S], path: Path = PATH, sections: dict[str, str] = SECTIONS) -> S:
+    """The section of class ``section`` from ``path``, after checking the whole file.
+
+    Raises:
+        ParamsError: the file is missing or not YAML, or any section has an unknown, missing or
+            mistyped key. All problems stand in the one message.
+    """
+    name = section.__name__.lower()
+    return parse(read_yaml(path), path, sections)[name]  # type: ignore[return-value]
+
+
+def read_yaml(
+    path: Path,
+    mend: str = "run from the folder that holds it",
+    keys: str = "sections such as 'data:' and 'train:'",
+    refusal: type[SocratesError] = ParamsError,
+    reader: YAML | None = None,
+) -> dict[str, Any]:
+    """The mapping in a YAML 1.2 file (the dialect DVC reads: ``1e-5`` is a number).
+
+    Args:
+        mend: what to do about a file that is missing, for the message.
+        keys: what is expected in the file, for the message.
+        refusal: raised where the file is missing, is not YAML in UTF-8, or holds something else than a mapping.
+        reader: another than the one that gives plain values.
+    """
+    try:
+        raw = (reader or YAML(typ="safe")).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise refusal(f"{path}: not found; {mend}") from None
+    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2026-02-30
+        raise refusal(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    if not isinstance(raw, dict):
+        raise refusal(f"{path}: expected {keys}")
+    return raw
+
+
+def parse(raw: dict[str, Any], path: Path = PATH, sections: dict[str, str] = SECTIONS) -> dict[str, Section]:
+    """Every section of a raw mapping, checked. Raises :class:`ParamsError` with all problems."""
+    problems = [_unknown(key, sections) for key in raw if key not in sections]
+    parsed: dict[str, Section] = {}
+    for name, place in sections.items():
+        module, class_name = place.split(":")
+        section = getattr(importlib.import_module(module), class_name)
+        if name not in raw:
+            problems.append(f"{name}: section is missing")
+            continue
+        try:
+            parsed[name] = section.model_validate(raw[name])
+        except ValidationError as error:
+            problems += [_problem(name, section, item) for item in error.errors()]
+    if problems:
+        raise ParamsError(f"{path}: " + "; ".join(problems))
+    return parsed
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a nested mapping under its dotted key, in the mapping's order."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _problem(section_name: str, section: type[Section], item: Any) -> str:
+    """One validation error as ``train.learning_rate: what is wrong (what was given)``."""
+    key = ".".join([section_name, *(str(part) for part in item["loc"])])
+    if item["type"] == "extra_forbidden":
+        known = section.model_fields
+        for part in item["loc"][:-1]:
+            known = getattr(known[part].annotation, "model_fields", {})
+        return _unknown(key, known)
+    if item["type"] == "missing":
+        return f"{key}: is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[0].lower()}{message[1:]} (got {item['input']!r})"
+
+
+def _unknown(key: str, known: Any) -> str:
+    close = difflib.get_close_matches(key.rsplit(".", 1)[-1], list(known), n=1)
+    return f"{key}: unknown key" + (f" (did you mean {close[0]}?)" if close else "")

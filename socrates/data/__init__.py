@@ -1,0 +1,1 @@
+"""Where responses come from: sources, the synthetic world, reading scales, sampling, splits."""

@@ -1,0 +1,44 @@
+"""``data``: where the survey responses come from.
+``sample``: how much of the data is used.
+``split``: which studies are trained on and which are never seen.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from socrates.core.params import Section, TableSource
+
+
+class World(Section):
+    """The synthetic survey world (``data.source: synthetic``)."""
+
+    studies: Annotated[int, Field(ge=8, le=400)]  # every text names a place of its own, of 4,800
+    participants: Annotated[int, Field(ge=4)]  # respondents per study
+    seed: int
+
+
+class Data(TableSource):
+    LOCAL: ClassVar[str] = "a parquet file or folder, or a JSONL file"
+
+    synthetic: World
+
+
+class Sample(Section):
+    fraction: Annotated[float, Field(gt=0, le=1)]
+    by: Literal["rows", "participants", "cell"]
+    max_per_cell: Annotated[int, Field(ge=1)] | None  # respondents; only with by: cell
+    seed: int
+
+    @model_validator(mode="after")
+    def _cell(self) -> Sample:
+        if self.max_per_cell is not None and self.by != "cell":
+            raise ValueError("max_per_cell is used only with by: cell")
+        return self
+
+
+class Split(Section):
+    method: Literal["seeded", "official"]
+    seed: int

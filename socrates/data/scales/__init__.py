@@ -1,0 +1,1 @@
+"""Read the answer scale that an instruction states."""

@@ -1,0 +1,125 @@
+"""Responses from the Hugging Face hub: the dataset's parquet shards and split files at one commit.
+
+The files go to the hub's own cache (``HF_HOME``), so a second run fetches nothing. Whole shards that
+arrived are kept when a download stops, and a connection that breaks within a shard is taken up where
+it broke. ``HF_HUB_OFFLINE=1`` reads the cache alone and ``HF_ENDPOINT`` names another server.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+from pathlib import Path
+
+from socrates.core.errors import SourceError
+from socrates.core.files import sha256
+from socrates.data.sources import Source
+from socrates.data.sources.local import parquet_source
+
+PATTERNS = ["data/train-*.parquet", "metadata/*_mapping.json"]
+SHARD = re.compile(r"data/train-(\d{5})-of-(\d{5})\.parquet")
+
+# Split files that were audited by others at this commit; a hub that serves other bytes is not the hub.
+KNOWN = {
+    ("socratesft/SocSci210", "048481111a4425ed83dc0eacf15f8431f252b21a"): {
+        f"metadata/{name}_mapping.json": digest
+        for name, digest in (
+            ("participant", "b436801983a6c31dd408bab65d5b2b79fb5515db129df2ff07acb781549ecbee"),
+            ("condition", "ea0a2b7ffdac8cb128e7d3dc599148e711ebb72a0297f40473925ddf6870347d"),
+            ("task", "b38799df03c844089e772b5768cef21affdc6c22af21f91be936ac2a09c3c40e"),
+        )
+    }
+}
+
+
+def open_hub(repo: str, revision: str) -> Source:
+    """The source that is dataset ``repo`` at commit ``revision``, downloaded and checked.
+
+    Raises:
+        SourceError: the hub cannot be reached and the cache is incomplete, the repository or commit
+            does not exist, a shard is missing, or a file's bytes are not those the hub announced.
+    """
+    folder = _download(repo, revision)
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.*"))}
+    shards = {name: path for name, path in files.items() if SHARD.fullmatch(name)}
+    where = f"{repo}@{revision}"
+    if not shards:
+        raise SourceError(
+            f"{where}: no shard named data/train-NNNNN-of-NNNNN.parquet; is it the right data.repo?"
+        )
+    expected = {int(SHARD.fullmatch(name)[2]) for name in shards}  # type: ignore[index]
+    if expected != {len(shards)}:
+        raise SourceError(
+            f"{where}: {len(shards)} of {max(expected)} shards are there; run again while online"
+        )
+    for name, path in sorted(files.items()):
+        _check_announced(where, name, path)
+    source = parquet_source(shards, [folder])
+    for name, known in KNOWN.get((repo, revision), {}).items():
+        found = sha256(files[name]) if name in files else "no file"
+        if found != known:
+            raise SourceError(
+                f"{where}: {name} has SHA-256 {found}, not the audited {known}; do not use this copy"
+            )
+    source.about.update(repo=repo, revision=revision)
+    return source
+
+
+def _download(repo: str, revision: str) -> Path:
+    """The snapshot's folder in the hub cache, complete as far as the hub's file list can tell."""
+    # Imported here because it reads HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE when it is imported.
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        XetDownloadError,
+    )
+
+    where = f"{repo}@{revision} at {constants.ENDPOINT}"
+    try:
+        return Path(snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=PATTERNS))
+    except LocalEntryNotFoundError as error:
+        if constants.HF_HUB_OFFLINE:
+            problem = (
+                f"HF_HUB_OFFLINE is set and {constants.HF_HUB_CACHE} does not hold all of it; unset it once"
+            )
+        else:
+            problem = f"cannot be reached ({error}); check the network and run again, what arrived is kept"
+    except HFValidationError as error:
+        problem = f"not a repository name (data.repo): {error}"
+    except HfHubHTTPError as error:
+        problem = f"refused ({error}); check data.repo and data.revision"
+    except (HTTPError, XetDownloadError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            problem = f"no space left in {constants.HF_HUB_CACHE}; free some or point HF_HOME at another disk"
+        else:
+            problem = f"download stopped ({error}); run again, the files that arrived are kept"
+    raise SourceError(f"{where}: {problem}")
+
+
+def _check_announced(where: str, name: str, path: Path) -> None:
+    """Compare a cached file with the digest the hub announced, which is the name of its blob.
+
+    That is SHA-256 for large files and Git's blob SHA-1 for small ones. A cache on a file system
+    without links keeps no such name: then there is nothing to compare with.
+    """
+    if not path.is_symlink():
+        return
+    blob = path.parent / path.readlink()
+    announced = blob.name
+    if len(announced) == 64:
+        found = sha256(path)
+    elif len(announced) == 40:
+        content = path.read_bytes()
+        found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    else:
+        return
+    if found != announced:
+        path.unlink()
+        blob.unlink()
+        raise SourceError(
+            f"{where}: {name} has digest {found}, the hub announced {announced}; removed, run again"
+        )

@@ -1,0 +1,1 @@
+"""The made world: stimuli, respondents, planted answers."""

@@ -1,0 +1,152 @@
+"""The base model as a folder: a pinned hub revision, or the small model of ``model.builtin``.
+
+For a hub model the folder holds only ``manifest.json`` with the revision and the hashes of its
+files, because 28 GB belong in the hub's cache and not in DVC's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from socrates.core.errors import ModelError
+from socrates.core.files import json_text, read_json, sha256
+from socrates.model.params import Model
+
+if TYPE_CHECKING:  # these take seconds to import: only where they are used
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+
+
+def pin_hub(params: Model, folder: Path) -> str:
+    """Fetch a hub model at its revision into the hub's cache and write its manifest to ``folder``.
+
+    Raises:
+        ModelError: the hub cannot be reached and the cache lacks the revision, or the revision has
+            no safetensors.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        cache = Path(snapshot_download(params.name, revision=params.revision, allow_patterns=HUB_FILES))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"{params.name}@{params.revision}: could not be fetched ({type(error).__name__}); "
+            "check the network and the name, or fill the hub cache and set HF_HUB_OFFLINE=1"
+        ) from None
+    hashes = file_hashes(cache)
+    if not any(name.endswith(".safetensors") for name in hashes):
+        raise ModelError(f"{params.name}@{params.revision}: holds no safetensors weights")
+    manifest = {"kind": "hub", "name": params.name, "revision": params.revision, "files": hashes}
+    (folder / "manifest.json").write_text(json_text(manifest))
+    return f"{params.name}@{params.revision}, {len(hashes)} files in the hub cache"
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a folder, by name."""
+    return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a base folder (or of the hub revision its manifest names)."""
+    from transformers import AutoTokenizer
+
+    name, options = where(folder)
+    return AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
+
+
+def load_base(folder: Path, params: Model) -> PreTrainedModel:
+    """The base model of a folder, quantised as ``params`` say, on the device that is there.
+
+    Compute is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower.
+    """
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers.integrations import is_deepspeed_zero3_enabled
+
+    name, options = where(folder)
+    dtype = compute_dtype()
+    if params.quantization == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=params.double_quantization,
+            bnb_4bit_compute_dtype=dtype,
+            bnb_4bit_quant_storage=dtype,
+        )
+    model = AutoModelForCausalLM.from_pretrained(
+        name,
+        dtype=dtype,
+        device_map=None if is_deepspeed_zero3_enabled() else {"": device()},
+        trust_remote_code=False,
+        use_safetensors=True,
+        **options,
+    )
+    keep_unpacked(model)
+    return model
+
+
+def keep_unpacked(model: PreTrainedModel) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16.
+
+    It does so for bfloat16 inference at the first evaluation; training cannot go on from there, and
+    float32 is what we compute in.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def load_model(base: Path, adapter: Path | None, params: Model) -> PreTrainedModel | PeftModel:
+    """The base model of a folder, with the adapter of another if one is given, for inference.
+
+    Raises:
+        ModelError: the folder holds no adapter that fits the model.
+    """
+    model = load_base(base, params)
+    if adapter is None:
+        return model
+    return with_adapter(model, adapter, base)
+
+
+def with_adapter(model: PreTrainedModel, adapter: Path, base: Path) -> PeftModel:
+    """``model``, that of the folder ``base``, with the layers of an adapter folder beside its own.
+
+    Raises:
+        ModelError: the folder holds no adapter that fits the model.
+    """
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(adapter))
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{adapter}: not an adapter of the model in {base} ({str(error)[:200]})") from None
+
+
+def device() -> torch.device:
+    """This process's GPU, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def compute_dtype() -> torch.dtype:
+    """bfloat16 on a GPU, float32 on a CPU."""
+    return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+
+
+def where(folder: Path) -> tuple[str, dict[str, Any]]:
+    """What to give ``from_pretrained`` for a base folder, or for a model that was saved whole."""
+    path = folder / "manifest.json"
+    if not path.exists() and (folder / "config.json").exists():
+        return str(folder), {}
+    manifest = read_json(path, "run dvc repro base", ModelError)
+    if manifest["kind"] == "builtin":
+        return str(folder), {}
+    return manifest["name"], {"revision": manifest["revision"]}

@@ -1,0 +1,57 @@
+"""``model``: the base model, a pinned hub revision or the small one built here.
+``prompt``: how a respondent and a scenario become text.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from socrates.core.params import Commit, Section
+
+BUILTIN = "builtin/tiny-qwen2"
+
+
+class Tiny(Section):
+    """The built-in Qwen2-shaped model and its pre-training (``model.name: builtin/tiny-qwen2``)."""
+
+    vocab_size: Annotated[int, Field(ge=300)]
+    hidden_size: Annotated[int, Field(ge=16)]
+    intermediate_size: Annotated[int, Field(ge=16)]
+    layers: Annotated[int, Field(ge=1)]
+    heads: Annotated[int, Field(ge=1)]
+    kv_heads: Annotated[int, Field(ge=1)]
+    pretrain_steps: Annotated[int, Field(ge=1)]
+    pretrain_batch: Annotated[int, Field(ge=1)]  # rows per step
+    pretrain_learning_rate: Annotated[float, Field(gt=0)]
+    seed: int
+
+
+class Model(Section):
+    name: str
+    revision: Commit | None  # null for the built-in model
+    tokenizer: str | None  # built-in model only: a local tokenizer folder to use instead of a new one
+    quantization: Literal["nf4", "none"]
+    double_quantization: bool
+    tiny: Tiny
+
+    @property
+    def builtin(self) -> bool:
+        """Whether the model is made here rather than fetched."""
+        return self.name == BUILTIN
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Model:
+        if self.name.startswith("builtin/") and not self.builtin:
+            raise ValueError(f"the only built-in model is {BUILTIN}")
+        if not self.builtin and self.revision is None:
+            raise ValueError("a hub model needs a revision, a full 40-digit commit hash")
+        if self.tokenizer and not self.builtin:
+            raise ValueError("tokenizer is for the built-in model; a hub model brings its own")
+        return self
+
+
+class Prompt(Section):
+    layout: Literal["scenario_first", "persona_first"]
+    max_length: Annotated[int, Field(ge=32)]  # tokens, prompt and answer

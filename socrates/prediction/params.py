@@ -1,0 +1,15 @@
+"""``predict``: the answer distribution of every test respondent."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from socrates.core.params import Section
+
+
+class Predict(Section):
+    max_options: Annotated[int, Field(ge=2)]  # allowed integers above which a question is large
+    large_scales: Literal["grid", "exclude"]  # what to do with a large question
+    tokens_per_batch: Annotated[int, Field(ge=64)] | None  # bounds memory; null: as the free memory allows

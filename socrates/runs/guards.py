@@ -1,0 +1,260 @@
+"""What stops a run early, and why: bad numbers, a loss that runs away, no progress, a gate, SIGTERM.
+
+The guards see one :class:`Step` after each optimiser step, equal on every process, so that all processes
+stop at the same step. They know nothing of torch; :mod:`socrates.runs.callbacks` feeds them.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import math
+import os
+import signal
+import statistics
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from socrates.core.errors import TERMINATED, TrainingError
+
+STALLED = 76  # exit status when the main thread could not be woken from a stall
+WINDOW = 100  # steps behind the running median
+WARM_UP = 20  # steps before the median means anything
+GRACE = 30.0  # seconds the main thread gets to end a stall by itself
+LEAVING = 2.0  # seconds kept, of those after SIGTERM, for saying what is not backed up and ending
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step, measured over all processes.
+
+    Attributes:
+        step: optimiser steps taken, this one included.
+        steps: optimiser steps of the whole run.
+        epoch: passes over the data, fractional.
+        loss: mean over the global batch, in nats per answer token.
+        grad_norm: before clipping; None where the backend does not tell.
+        learning_rate: used in this step.
+        tokens: input tokens of this step, padding included, over all processes.
+        seconds: since the last step ended.
+        memory_bytes: most memory one process has held (GPU memory, or resident memory without a GPU).
+    """
+
+    step: int
+    steps: int
+    epoch: float
+    loss: float
+    grad_norm: float | None
+    learning_rate: float
+    tokens: int
+    seconds: float
+    memory_bytes: int
+
+
+class Stop(TrainingError):
+    """A guard ends the run. The message says why, and which checkpoints are good."""
+
+
+class LossGuard:
+    """Stops on a loss or gradient norm that is not finite, and on a loss that stays far above its median.
+
+    ``suspicious`` is true while the loss is above ``multiple`` times the median of the last
+    ``WINDOW`` steps: no checkpoint is written then, so that a diverged state never pushes a good one out.
+    ``multiple`` None turns the second test off. After a resume the median starts anew.
+    """
+
+    def __init__(self, multiple: float | None, steps: int) -> None:
+        self._multiple = multiple
+        self._steps = steps
+        self._recent: deque[float] = deque(maxlen=WINDOW)
+        self._above = 0
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the last loss was above the limit."""
+        return self._above > 0
+
+    def __call__(self, step: Step) -> None:
+        """Raises :class:`Stop`, never worth a checkpoint: the weights are already spoilt."""
+        for what, value in (("loss", step.loss), ("gradient norm", step.grad_norm)):
+            if value is not None and not math.isfinite(value):
+                raise Stop(
+                    f"step {step.step}: the {what} is {value}; nothing was saved at this step, the "
+                    "checkpoints before it are good; lower train.learning_rate or train.max_grad_norm"
+                )
+        if self._multiple is None:
+            return
+        median = statistics.median(self._recent) if len(self._recent) >= WARM_UP else math.inf
+        if step.loss > self._multiple * median:
+            self._above += 1  # not part of the median, or a long spike would become the normal
+        else:
+            self._above = 0
+            self._recent.append(step.loss)
+        if self._above >= self._steps:
+            raise Stop(
+                f"step {step.step}: the loss ({step.loss:.4g}) has been above {self._multiple:g} times its "
+                f"running median ({median:.4g}) for {self._above} steps; the checkpoints before step "
+                f"{step.step - self._above + 1} are good; lower train.learning_rate or raise "
+                "train.spike_multiple"
+            )
+
+
+def check_gate(history: Sequence[Mapping[str, Any]], gate_step: int | None, improvement: float) -> None:
+    """Raise :class:`Stop` if the adapter did not beat the base model by ``gate_step``.
+
+    ``history`` holds the run's evaluations as ``{"step": n, "eval_loss": x}`` (other entries are passed
+    over). Step 0 is the base model, since a new adapter changes nothing. The first evaluation at or after
+    ``gate_step`` must be at most ``(1 - improvement)`` times its loss. The verdict depends on the history
+    alone, so that a run which was stopped here is stopped again when it is only started again.
+    """
+    if gate_step is None:
+        return
+    losses = {int(entry["step"]): float(entry["eval_loss"]) for entry in history if "eval_loss" in entry}
+    reached = [step for step in sorted(losses) if step >= gate_step]
+    if not reached:
+        return
+    if 0 not in losses:
+        raise Stop(
+            "train.gate_step is set but the base model's validation loss (step 0) was not measured; "
+            "set it to null, or start afresh"
+        )
+    base, loss = losses[0], losses[reached[0]]
+    if not loss <= (1 - improvement) * base:
+        raise Stop(
+            f"no-go at step {reached[0]}: validation loss {loss:.4f} against the base model's {base:.4f} "
+            f"improves by {1 - loss / base:.1%}, train.gate_improvement asks for {improvement:.1%}; change "
+            "the experiment, or set train.gate_step to null to go on"
+        )
+
+
+class Watchdog:
+    """Ends a run that makes no progress.
+
+    A thread looks at the time of the last :meth:`beat`. When it is older than ``seconds``, the main thread
+    is interrupted with a :class:`TrainingError`; if it cannot be woken (it hangs in a collective or a
+    driver), the stacks are printed, ``last_words`` runs (drain the backup), and the process exits with
+    ``STALLED``. Nothing is saved, since the state of a stuck process cannot be read; the newest checkpoint
+    is complete. Enter and leave it in the main thread.
+    """
+
+    def __init__(
+        self, seconds: float, last_words: Callable[[], object] | None = None, grace: float = GRACE
+    ) -> None:
+        self._seconds = seconds
+        self._last_words = last_words
+        self._grace = grace
+        self._beaten = time.monotonic()
+        self._left = threading.Event()
+        self._stalled = False
+        self._former: Any = None
+
+    def beat(self) -> None:
+        """Progress was made: a step, an evaluation batch, a checkpoint."""
+        self._beaten = time.monotonic()
+
+    def rest(self) -> None:
+        """Nothing is left to watch: what follows has a limit of its own."""
+        self._left.set()
+
+    def __enter__(self) -> Watchdog:
+        self._former = signal.signal(signal.SIGUSR1, self._interrupt)
+        self.beat()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rest()
+        signal.signal(signal.SIGUSR1, self._former)
+
+    @property
+    def _reason(self) -> str:
+        return (
+            f"no progress for {self._seconds / 60:.3g} minutes; the newest checkpoint is complete; start "
+            "again to resume, or raise train.stall_minutes if a step takes that long"
+        )
+
+    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        if self._stalled:
+            self._stalled = False
+            raise TrainingError(self._reason)
+
+    def _watch(self) -> None:
+        while not self._left.wait(min(self._seconds / 4, 5.0)):
+            if time.monotonic() - self._beaten < self._seconds:
+                continue
+            self._stalled = True
+            main = threading.main_thread().ident
+            assert main is not None
+            signal.pthread_kill(main, signal.SIGUSR1)
+            if self._left.wait(self._grace):
+                return
+            faulthandler.dump_traceback(all_threads=True)
+            try:
+                if self._last_words:
+                    self._last_words()
+            except Exception as error:
+                print(f"error: {error}", file=sys.stderr)
+            print(f"error: {self._reason}", file=sys.stderr, flush=True)
+            os._exit(STALLED)
+
+
+class Termination:
+    """Turns SIGTERM, a spot machine's notice, into a request that the training loop answers after its step.
+
+    ``seconds`` after it the process ends with ``TERMINATED`` in any case, also when the main thread or a store
+    hangs: a thread of its own hears the signal and waits. Whatever is being written then has no name yet, so
+    only whole checkpoints are left. None: no such limit. A second SIGTERM changes nothing. Enter and leave it
+    in the main thread; once a signal has come, leaving does not call the end off.
+    """
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.requested = False
+        self._seconds = seconds
+        self._deadline = math.inf
+        self._former: Any = None
+        self._former_descriptor = -1
+        self._heard = -1
+
+    @property
+    def left(self) -> float:
+        """Seconds for what is still to be done, short of those that ending takes; infinite before a signal."""
+        return max(self._deadline - time.monotonic() - LEAVING, 0.0)
+
+    def __enter__(self) -> Termination:
+        self._former = signal.signal(signal.SIGTERM, self._request)
+        reading, self._heard = os.pipe()
+        os.set_blocking(self._heard, False)
+        # Written to where the signal arrives, also while the main thread runs no Python code.
+        self._former_descriptor = signal.set_wakeup_fd(self._heard, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(reading,), name="termination", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._former_descriptor)
+        os.close(self._heard)
+        signal.signal(signal.SIGTERM, self._former)
+
+    def _request(self, _signal: int, _frame: FrameType | None) -> None:
+        if not self.requested:
+            self.requested = True
+            self._deadline = time.monotonic() + (math.inf if self._seconds is None else self._seconds)
+
+    def _watch(self, reading: int) -> None:
+        with open(reading, "rb", buffering=0) as heard:
+            while (number := heard.read(1)) and number[0] != signal.SIGTERM:
+                pass
+        if not number or self._seconds is None:
+            return
+        time.sleep(self._seconds)
+        print(
+            f"error: {self._seconds:g} s after SIGTERM (backup.stop_seconds) it was not done; left without what "
+            "was being written or sent; the newest checkpoint on this machine is complete",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(TERMINATED)

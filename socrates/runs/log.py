@@ -1,0 +1,131 @@
+"""One JSON line a step, flushed, beside the record of the run and outside the hashed outputs.
+
+``runs/<stage>.jsonl`` is appended to by every attempt of a run, so that the time and money of lost steps
+stay visible. A line has an ``event``: ``start``, ``machine``, ``plan``,
+``step``, ``evaluate``, ``checkpoint``, ``stop`` or ``end``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from socrates.runs.guards import Step
+
+Line = dict[str, Any]
+
+
+class RunLog:
+    """Appends lines to ``path``; each line is one write, so a killed process leaves at most one torn line.
+
+    Args:
+        path: ``runs/<stage>.jsonl``.
+        usd_per_hour: price of the whole machine or cluster.
+        fingerprint: of the run.
+        resumed_from: step of the checkpoint that this attempt starts from; 0 for a fresh start.
+        steps: optimiser steps of the whole run.
+    """
+
+    def __init__(
+        self, path: Path, *, usd_per_hour: float, fingerprint: str, resumed_from: int = 0, steps: int = 0
+    ) -> None:
+        earlier = [line for line in read_lines(path) if line.get("fingerprint") == fingerprint]
+        self._usd_before = earlier[-1]["usd"] if earlier else 0.0
+        self._usd_per_hour = usd_per_hour
+        self._fingerprint = fingerprint
+        self._started = time.monotonic()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            os.write(self._file, b"\n")  # after a line that a kill has torn
+        self.write("start", step=resumed_from, steps=steps)
+
+    @property
+    def usd(self) -> float:
+        """Cost so far in dollars, all attempts of this fingerprint together, lost steps included."""
+        return self._usd_before + (time.monotonic() - self._started) / 3600 * self._usd_per_hour
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one line; numbers that are not finite become null, as JSON has none."""
+        line = {
+            "event": event,
+            "time": round(time.time(), 3),
+            "usd": round(self.usd, 6),
+            "fingerprint": self._fingerprint,
+        }
+        text = json.dumps({**line, **_finite(values)}, ensure_ascii=False, allow_nan=False)
+        os.write(self._file, text.encode() + b"\n")
+
+    def step(self, step: Step, backup: Mapping[str, Any] | None = None) -> None:
+        """The line of one optimiser step, with the backup's state."""
+        speed = step.tokens / step.seconds if step.seconds > 0 else 0.0
+        self.write("step", **asdict(step), tokens_per_second=round(speed, 1), backup=backup)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def read_lines(path: Path) -> list[Line]:
+    """Every whole line of a run log; torn ones are passed over. Empty where there is no file."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and "event" in line and "usd" in line:
+            lines.append(line)
+    return lines
+
+
+@dataclass
+class Curves:
+    """The curve of the run as it stands: what a resume went back behind is left out.
+
+    Attributes:
+        steps: the ``step`` lines, ascending.
+        evaluations: the ``evaluate`` lines, ascending.
+        last: the latest line of any kind.
+        attempts: how often the run was started.
+    """
+
+    steps: list[Line] = field(default_factory=list)
+    evaluations: list[Line] = field(default_factory=list)
+    last: Line = field(default_factory=dict)
+    attempts: int = 0
+
+
+def curves(lines: Iterable[Line]) -> Curves:
+    """The curves of the last fingerprint in a run log."""
+    lines = list(lines)
+    current = lines[-1].get("fingerprint") if lines else None
+    result = Curves()
+    for line in lines:
+        if line.get("fingerprint") != current:
+            continue
+        result.last = line
+        if line["event"] == "start":
+            result.attempts += 1
+            result.steps = [kept for kept in result.steps if kept["step"] <= line["step"]]
+            result.evaluations = [kept for kept in result.evaluations if kept["step"] <= line["step"]]
+        elif line["event"] == "step":
+            result.steps.append(line)
+        elif line["event"] == "evaluate":
+            result.evaluations.append(line)
+    return result
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return value

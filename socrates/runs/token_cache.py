@@ -1,0 +1,82 @@
+"""Encoded rows kept on disk, so that tables are tokenised once and not at every start of every process.
+
+They lie in ``<scratch>/encoded/<fingerprint>/`` as plain arrays and are mapped, not read: several
+processes share one copy in memory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from socrates.core.files import atomic_folder
+from socrates.model.jagged import Ragged
+from socrates.model.loading import load_tokenizer
+from socrates.model.tokenisation import COLUMNS, Encoded, encode_parts, parts_of
+from socrates.runs.fingerprint import fingerprint, of_code, of_files, of_packages, scratch
+from socrates.survey.prompts import Layout
+from socrates.survey.tables import RESPONSES, read_table
+
+CODE = ["socrates.model.tokenisation", "socrates.model.jagged", "socrates.survey.prompts"]
+PACKAGES = ["tokenizers", "transformers"]
+KEPT = 4  # encodings; of older ones the least recently made goes first
+TEXTS = ("scenarios", "personas", "answers")
+ROWS = ("scenario_of_row", "persona_of_row", "answer_of_row")
+
+
+def prepared(files: Sequence[Path], base: Path, layout: Layout) -> Encoded:
+    """The rows of responses files, one file after another, with the tokenizer of a base folder.
+
+    The first process that asks encodes; others of this machine that ask meanwhile wait for it.
+
+    Raises:
+        DataError, ModelError: a file or the tokenizer cannot be used.
+    """
+    for path in files:
+        read_table(
+            path, {name: RESPONSES[name] for name in COLUMNS}, slice(0, 0)
+        )  # says what is wrong with it
+    facts = (
+        of_files([*files, base / "manifest.json"])
+        | {f"order.{number}": path.as_posix() for number, path in enumerate(files)}
+        | {"layout": layout}
+        | of_code(CODE)
+        | of_packages(PACKAGES)
+    )
+    root = scratch() / "encoded"
+    folder = root / fingerprint(facts)
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            parts = chain.from_iterable(parts_of(path) for path in files)
+            write(encode_parts(parts, load_tokenizer(base), layout), folder)
+            others = [path for path in root.iterdir() if path.is_dir() and path != folder]
+            for old in sorted(others, key=lambda path: path.stat().st_mtime)[: -KEPT + 1]:
+                shutil.rmtree(old)
+        return read(folder, layout)
+
+
+def write(data: Encoded, folder: Path) -> None:
+    """Write an encoding; the folder appears when it is whole."""
+    with atomic_folder(folder) as partial:
+        for name in TEXTS:
+            np.save(partial / f"{name}.npy", getattr(data, name).values)
+            np.save(partial / f"{name}.offsets.npy", getattr(data, name).offsets)
+        for name in ROWS:
+            np.save(partial / f"{name}.npy", getattr(data, name))
+
+
+def read(folder: Path, layout: Layout) -> Encoded:
+    """The encoding in a folder, mapped from disk."""
+
+    def array(name: str) -> np.ndarray:
+        return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
+
+    texts = [Ragged(array(name), array(f"{name}.offsets")) for name in TEXTS]
+    return Encoded(layout, *texts, *(array(name) for name in ROWS))  # type: ignore[arg-type]

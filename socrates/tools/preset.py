@@ -1,0 +1,150 @@
+"""A preset written into ``params.yaml``: ``make preset NAME=one-percent``.
+
+``make preset NAME=gsm8k/paper-card`` does so in the word-problem pipeline's folder.
+
+Reads presets/NAME.yaml, an overlay: the keys it names get its values, all others stay, so presets
+and edits by hand combine. ``extends: OTHER`` in an overlay applies that preset first. Comments, order
+and layout of params.yaml are kept, and nothing is written unless the whole result is valid.
+Run: ``python -m socrates.tools.preset NAME``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from socrates.core.errors import ParamsError, run
+from socrates.core.files import write_text
+from socrates.core.params import GSM8K_SECTIONS, PATH, SECTIONS, Section, flat, parse, read_yaml
+
+FOLDER = Path("presets")
+PIPELINES = {"": SECTIONS, "gsm8k": GSM8K_SECTIONS}  # by folder
+EXTENDS = "extends"
+TRAILING_COMMENT = re.compile(r"^ *\w+: .*? (?=# )")
+
+
+def apply(
+    name: str, path: Path = PATH, folder: Path = FOLDER, sections: Mapping[str, str] = SECTIONS
+) -> list[str]:
+    """Write preset ``name`` of ``folder`` into the parameter file ``path``, atomically.
+
+    Returns:
+        The changes, one ``section.key: old -> new`` each, in the order of the file. Without a change
+        the file is not touched.
+
+    Raises:
+        ParamsError: no such preset, a file that is not YAML, or a result that the typed parameters
+            refuse (unknown key, wrong type or range). All problems stand in the one message.
+    """
+    params = read_yaml(path, reader=_yaml())
+    before = dict(flat(params))
+    comment_column = _comment_column(path.read_text(encoding="utf-8"))
+    for layer in layers(name, folder):
+        _overlay(params, layer, comment_column)
+    written = _text(params)
+    try:
+        parse(YAML(typ="safe").load(written), path, dict(sections))
+    except ParamsError as error:
+        raise ParamsError(f"{folder / name}.yaml: cannot be applied to {error}") from None
+    changes = [
+        f"{key}: {json.dumps(before.get(key))} -> {json.dumps(value)}"
+        for key, value in flat(params)
+        if key not in before or before[key] != value
+    ]
+    if changes:
+        write_text(path, written)
+    return changes
+
+
+def layers(name: str, folder: Path = FOLDER, extended_by: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """The overlays that make up preset ``name``, in the order in which they are applied.
+
+    Raises:
+        ParamsError: no such preset, a file that is not YAML, or presets that extend each other.
+    """
+    known = sorted(file.stem for file in folder.glob("*.yaml"))
+    if name not in known:
+        raise ParamsError(f"{folder}: no preset {name!r}; there are {', '.join(known) or 'none'}")
+    if name in extended_by:
+        raise ParamsError(f"{folder / name}.yaml: {EXTENDS}: {' -> '.join([*extended_by, name])} is a circle")
+    overlay = read_yaml(folder / f"{name}.yaml", reader=_yaml())
+    below = overlay.pop(EXTENDS, None)
+    return [*(layers(str(below), folder, (*extended_by, name)) if below else []), overlay]
+
+
+def preview(names: Iterable[str], path: Path = PATH, folder: Path = FOLDER) -> dict[str, Section]:
+    """The sections that ``path`` would hold after the named presets, one after another; nothing is written.
+
+    Raises:
+        ParamsError: as :func:`apply`.
+    """
+    params = read_yaml(path, reader=_yaml())
+    for name in names:
+        for layer in layers(name, folder):
+            _overlay(params, layer, 0)
+    return parse(YAML(typ="safe").load(_text(params)), path)
+
+
+def _overlay(target: Any, overlay: Mapping[str, Any], comment_column: int) -> None:
+    """Set the values of ``overlay`` in a round-trip mapping; an unknown key is set too, for the check to name."""
+    for key, value in overlay.items():
+        old = target.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            _overlay(old, value, comment_column)
+        elif key not in target or old != value:
+            target[key] = value
+            comment = target.ca.items.get(key, [None] * 3)[2]
+            if comment:  # a long value may have pushed it to the right: back into line
+                comment.column = comment_column
+
+
+def _comment_column(text: str) -> int:
+    """The column at which most comments behind a value start."""
+    found = Counter(match.end() for line in text.splitlines() if (match := TRAILING_COMMENT.match(line)))
+    return found.most_common(1)[0][0] if found else 0
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.width = 4096  # no line is folded
+    yaml.preserve_quotes = True
+    # By default null would be written as nothing.
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
+def _text(content: Any) -> str:
+    stream = io.StringIO()
+    _yaml().dump(content, stream)
+    return stream.getvalue()
+
+
+def main() -> None:
+    """Apply the named preset and print what changed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", nargs="?", default="", help="a file of presets/, without .yaml")
+    name = parser.parse_args().name
+    pipeline, _, stem = name.rpartition("/")
+    if pipeline not in PIPELINES:
+        raise ParamsError(f"{pipeline}: no pipeline of that name; presets are NAME or gsm8k/NAME")
+    path = pipeline / PATH
+    changes = apply(stem, path, pipeline / FOLDER, PIPELINES[pipeline])
+    for change in changes:
+        print(f"  {change}")
+    print(f"preset {name}: {len(changes)} values changed in {path}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,96 @@
+"""The figures of README.md, so that nobody copies them by hand: ``make readme`` after a new default run.
+
+Reads:   metrics/evaluate.json, metrics/paper.json, params.yaml, presets/
+Writes:  README.md, between its ``<!-- NAME -->`` and ``<!-- end -->`` lines; docs/report.svg, the report's first figure
+Command: python -m socrates.tools.readme
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from socrates.core import errors, files
+from socrates.core.errors import DataError
+from socrates.evaluation.metrics import PREDICTORS
+from socrates.reporting.page import headline_picture, interval, number
+from socrates.reporting.read import Scores, read_scores
+from socrates.tools import estimate
+from socrates.tools.preset import preview
+from socrates.tools.workload import assumed
+
+README, PICTURE = Path("README.md"), Path("docs/report.svg")
+SHOWN = ("adapter", "base", "uniform", "empirical_best", "planted")
+PRESETS = ("one-percent", "full")
+MACHINES = ("A100-80", "H100", "L4")
+
+
+def result(scores: Scores) -> str:
+    """What the run found: W of a few predictors, and in words the figures beside it."""
+    rows = [
+        f"| {PREDICTORS[name]} | {number(scores.estimate(name).value)} | {interval(scores.estimate(name))} |"
+        for name in SHOWN
+        if name in scores.metrics
+    ]
+
+    def said(part: str, key: str = "wasserstein") -> str:
+        found = scores.estimate(part, key)
+        return f"{number(found.value)} ({interval(found)})"
+
+    return (
+        f"| on {number(int(scores.count('studies_scored')))} unseen studies | W | 95 % interval |\n|---|---|---|\n"
+        + "\n".join(rows)
+        + f"\n\nPaired by cell, fine-tuned minus base is {said('adapter_minus_base')}. Effects of conditions "
+        f"correlate with the\nrespondents' at {said('adapter', 'effects.r')}; "
+        f"{number(scores.estimate('adapter', 'format_validity').value)} of the fine-tuned model's probability is "
+        "on allowed answers."
+    )
+
+
+def cost(names: tuple[str, ...] = PRESETS) -> str:
+    """Estimated hours and dollars of presets on one rented GPU."""
+    lines = [
+        "| preset | " + " | ".join(f"one {machine}" for machine in MACHINES) + " |",
+        "|---" * (len(MACHINES) + 1) + "|",
+    ]
+    for name in names:
+        sections = preview(("demo", name))
+        form = estimate.shape(sections["model"], Path("models/base"))  # type: ignore[arg-type]
+        needs = estimate.needs(form, assumed(sections, 1), sections, gpus=1, cores=1, measured_rate=None)
+        found = {need.machine: need for need in needs}
+        cells = [
+            f"{_span(found[machine].hours)} h, ${_span(found[machine].usd)}"
+            if found[machine].hours
+            else "does not fit"
+            for machine in MACHINES
+        ]
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _span(values: dict[str, float]) -> str:
+    low, high = min(values.values()), max(values.values())
+    return f"{low:.0f} to {high:.0f}" if low >= 10 else f"{low:.1f} to {high:.1f}"
+
+
+def with_blocks(text: str, blocks: dict[str, str]) -> str:
+    """``text`` with what lies between the marks of each block replaced. Raises :class:`DataError` without marks."""
+    for name, block in blocks.items():
+        marked = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(?=<!-- end -->)", re.DOTALL)
+        text, count = marked.subn("\\1" + block.replace("\\", r"\\") + "\n", text)
+        if count != 1:
+            raise DataError(f"{README}: {count} blocks between <!-- {name} --> and <!-- end -->; needs one")
+    return text
+
+
+def main() -> None:
+    """Run in the current folder."""
+    scores = read_scores(Path())
+    files.write_text(PICTURE, headline_picture(scores).svg)
+    text = README.read_text(encoding="utf-8")
+    files.write_text(README, with_blocks(text, {"result": result(scores), "cost": cost()}))
+    print(f"readme: {README} and {PICTURE}")
+
+
+if __name__ == "__main__":
+    errors.run(main)

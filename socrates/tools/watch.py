@@ -1,0 +1,109 @@
+"""A live view of a running training, from another shell::
+
+    python -m socrates.tools.watch [runs/train.jsonl]
+
+It reads the run log only, so it can be started, stopped and left open without touching the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+
+from socrates.runs.log import Curves, Line, curves, read_lines
+from socrates.runs.progress import RECENT, duration
+
+BARS = "▁▂▃▄▅▆▇█"
+QUIET = 120.0  # seconds without a line after which the view says so
+
+
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """``values`` as at most ``width`` bars; neighbours are averaged, and a gap stands for missing values."""
+    if not values:
+        return ""
+    width = min(width, len(values))
+    edges = [round(place * len(values) / width) for place in range(width + 1)]
+    means: list[float | None] = []
+    for start, end in itertools.pairwise(edges):
+        known = [value for value in values[start:end] if value is not None]
+        means.append(sum(known) / len(known) if known else None)
+    known = [value for value in means if value is not None]
+    if not known:
+        return " " * width
+    low, high = min(known), max(known)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(" " if value is None else BARS[round((value - low) * scale)] for value in means)
+
+
+def view(run: Curves, now: float, width: int = 60) -> RenderableType:
+    """The panel for a run, at the time ``now`` (seconds since the epoch)."""
+    if not run.last:
+        return Panel("no run yet: the log is empty", title="training")
+    table = Table.grid(padding=(0, 2))
+    for label, unit, lines, key in (
+        ("loss", ".4f", run.steps, "loss"),
+        ("validation loss", ".4f", run.evaluations, "eval_loss"),
+        ("gradient norm", ".3f", run.steps, "grad_norm"),
+        ("learning rate", ".2e", run.steps, "learning_rate"),
+        ("tokens/s", ",.0f", run.steps, "tokens_per_second"),
+    ):
+        values = [line.get(key) for line in lines]
+        last = next((value for value in reversed(values) if value is not None), None)
+        table.add_row(label, "-" if last is None else format(last, unit), sparkline(values, width))
+    body = Group(_summary(run, now), "", table)
+    return Panel(body, title=f"training {run.last['fingerprint'][:12]}", subtitle=_ending(run.last))
+
+
+def _summary(run: Curves, now: float) -> str:
+    parts = [f"attempt {run.attempts}", f"${run.last['usd']:.2f}"]
+    if run.steps:
+        last, recent = run.steps[-1], run.steps[-RECENT:]
+        left = (last["steps"] - last["step"]) * sum(line["seconds"] for line in recent) / len(recent)
+        parts = [f"step {last['step']}/{last['steps']}", f"{duration(left)} left", *parts]
+        parts += [f"{last['memory_bytes'] / 2**30:.1f} GiB", _backup(last)]
+    silent = now - run.last["time"]
+    if run.last["event"] != "stop" and silent > QUIET:
+        parts.append(f"[bold red]silent for {duration(silent)}[/]")
+    return "  ".join(parts)
+
+
+def _backup(line: Line) -> str:
+    state = line.get("backup")
+    if not state:
+        return "no backup"
+    if state["error"]:
+        return f"[bold red]backup failing, {len(state['waiting'])} behind[/]"
+    if state["waiting"]:
+        return f"backup {len(state['waiting'])} behind"
+    return "no backup yet" if state["done"] is None else f"backed up to step {state['done']}"
+
+
+def _ending(line: Line) -> str | None:
+    return f"stopped: {line.get('reason', 'finished')}" if line["event"] == "stop" else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m socrates.tools.watch", description="Watch a training.")
+    parser.add_argument("log", nargs="?", type=Path, default=Path("runs/train.jsonl"))
+    parser.add_argument("--once", action="store_true", help="print the view once and leave")
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks")
+    arguments = parser.parse_args()
+    with Live(view(curves(read_lines(arguments.log)), time.time()), auto_refresh=False) as live:
+        while not arguments.once:
+            try:
+                time.sleep(arguments.every)
+            except KeyboardInterrupt:
+                return
+            live.update(view(curves(read_lines(arguments.log)), time.time()), refresh=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""``deepspeed``: how state is spread over processes. It must not change the result.
+``lora``: the low-rank adapter (Hu et al. 2021, arXiv 2106.09685).
+``train``: how the adapter is trained. Devices and process counts are not part of it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from socrates.core.params import Section
+
+
+class Deepspeed(Section):
+    zero_stage: Literal[0, 1, 2, 3]
+    offload: bool  # optimiser state (and, at stage 3, weights) in CPU memory
+
+
+class Lora(Section):
+    r: Annotated[int, Field(ge=1)]
+    alpha: Annotated[int, Field(ge=1)] | None  # null: twice r
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    target_modules: Annotated[list[str], Field(min_length=1)]
+
+    @property
+    def scaling_alpha(self) -> int:
+        """alpha with null resolved; the adapter's output is scaled by alpha / r."""
+        return self.alpha if self.alpha is not None else 2 * self.r
+
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Train(Section):
+    global_batch: Positive  # rows per optimiser step, whatever the number of processes
+    micro_batch: Positive | None  # rows per forward pass of one process; null: as many as the GPU holds
+    share_scenario: bool  # compute each scenario once for its group of respondents
+    group_size: Positive  # respondents of one scenario that share a pass
+    learning_rate: Annotated[float, Field(gt=0)]
+    epochs: Annotated[float, Field(gt=0)]
+    max_steps: Positive | None  # optimiser steps; null: as many as the epochs give
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    gradient_checkpointing: bool
+    log_steps: Positive
+    eval_steps: Positive
+    eval_rows: Positive  # validation rows used for the loss during training
+    save_steps: Positive
+    keep_checkpoints: Positive
+    usd_per_hour: Annotated[float, Field(ge=0)]  # of all machines together, for the cost shown
+    stall_minutes: Annotated[float, Field(gt=0)] | None  # without progress before the run stops; null: never
+    spike_multiple: Annotated[float, Field(gt=1)] | None  # of the running median loss; null: no such guard
+    spike_steps: Positive  # in a row above that multiple before the run stops
+    gate_step: Positive | None  # optimiser step of the go/no-go gate; null: none
+    gate_improvement: Annotated[float, Field(ge=0, lt=1)]  # by which validation loss must beat the base's
+    seed: int

@@ -1,0 +1,102 @@
+"""Which rows each optimiser step sees: fixed by the params, the same on any number of processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from socrates.core.errors import TrainingError
+
+CPU_MICRO = 16  # rows of a pass where train.micro_batch is null and there is no GPU to try it on
+
+
+class Schedule(Protocol):
+    """The keys of ``train`` or ``grpo`` that cut a run into steps."""
+
+    @property
+    def global_batch(self) -> int: ...
+    @property
+    def micro_batch(self) -> int | None: ...
+    @property
+    def epochs(self) -> float: ...
+    @property
+    def max_steps(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How a global batch is cut.
+
+    Attributes:
+        steps: optimiser steps.
+        micro: rows of one forward pass of one process.
+        accumulation: forward passes of one process per step.
+    """
+
+    steps: int
+    micro: int
+    accumulation: int
+
+
+def batches(train: Schedule, rows: int, processes: int, found: int | None = None) -> Batches:
+    """Cut the section's ``global_batch`` for a number of processes; the batch itself never changes.
+
+    The micro batch is the largest that divides a process's share and is at most ``micro_batch``, or
+    where that is null what was ``found`` to fit (see ``training.micro``).
+
+    Raises:
+        TrainingError: the processes cannot share the global batch evenly, or there are no rows.
+    """
+    section = type(train).__name__.lower()
+    if rows == 0:
+        raise TrainingError(
+            "no rows to train on: raise sample.fraction or the length limit, or lower global_batch"
+        )
+    share, rest = divmod(train.global_batch, processes)
+    if rest or not share:
+        near = [n for n in range(1, train.global_batch + 1) if train.global_batch % n == 0]
+        near = sorted(sorted(near, key=lambda n: abs(n - processes))[:2])
+        raise TrainingError(
+            f"{section}.global_batch: {train.global_batch} rows cannot be shared by {processes} processes; "
+            f"nearest process counts that can: {', '.join(map(str, near))}"
+        )
+    limit = train.micro_batch or found or CPU_MICRO
+    micro = max(n for n in range(1, min(limit, share) + 1) if share % n == 0)
+    steps = -(-round(rows * train.epochs) // train.global_batch)
+    if train.max_steps is not None:
+        steps = train.max_steps
+    return Batches(max(steps, 1), micro, share // micro)
+
+
+def row_order(
+    rows: NDArray[np.int64], scenario_of_row: NDArray[np.int64], count: int, group_size: int, seed: int
+) -> NDArray[np.int64]:
+    """``count`` of the given rows in training order, one shuffled epoch after another.
+
+    Rows of one scenario are drawn into groups of at most ``group_size`` and the groups shuffled, so
+    that neighbours share a scenario and a step still mixes several. With ``group_size`` 1 this is a
+    plain shuffle. ``scenario_of_row`` is indexed by row number.
+    """
+    epochs = [
+        _epoch(rows, scenario_of_row, group_size, np.random.default_rng([seed, epoch]))
+        for epoch in range(-(-count // len(rows)))
+    ]
+    return np.concatenate(epochs)[:count]
+
+
+def _epoch(
+    rows: NDArray[np.int64], scenario_of_row: NDArray[np.int64], group_size: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    shuffled = rng.permutation(rows)
+    if group_size == 1:
+        return shuffled
+    by_scenario = shuffled[np.argsort(scenario_of_row[shuffled], kind="stable")]
+    scenario = scenario_of_row[by_scenario]
+    starts = np.flatnonzero(np.diff(scenario, prepend=-1))
+    place = np.arange(len(scenario)) - np.repeat(starts, np.diff(np.append(starts, len(scenario))))
+    group = np.cumsum(place % group_size == 0) - 1
+    order = rng.permutation(group[-1] + 1)
+    return by_scenario[np.argsort(order[group], kind="stable")]
