@@ -74,12 +74,9 @@ def solve(
         print(f"note: {note}")
 
 
-def main() -> None:
-    """Run the command line."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(epilog=EPILOG)(solve)
-    errors.run(lambda: app(prog_name="python -m gsm8k"))
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command(epilog=EPILOG)(solve)
 
 
 if __name__ == "__main__":
-    main()
+    errors.run(lambda: app(prog_name="python -m gsm8k"))

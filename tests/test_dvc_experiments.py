@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
-from tests.test_train_stage import ready  # noqa: F401  (a fixture)
+from tests.training.test_train_stage import ready  # noqa: F401  (a fixture)
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -28,7 +28,7 @@ TRAINING = """
 stages:
   train:
     cmd: python "$SOCRATES_TEST_CODE/tests/killing.py" "$SOCRATES_TEST_KILL" stages.train
-    params: [model, prompt, lora, train, grpo, reward, deepspeed, backup]
+    params: [model, prompt, lora, train, deepspeed, backup]
     deps: [data/splits, models/base]
     outs:
       - models/adapter

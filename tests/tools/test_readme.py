@@ -15,7 +15,7 @@ from socrates.reporting.page import headline_picture
 from socrates.reporting.read import read_scores
 from socrates.tools import readme
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

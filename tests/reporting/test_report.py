@@ -32,7 +32,7 @@ from socrates.reporting.read import Report, read_report
 from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
 from stages import report as stage
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "How likely are you to repair a <broken> kettle & keep it | {{ 7 * 7 }}? Answer from 1 to 5."
 STUDIES, CONDITIONS, PEOPLE = 4, 2, 12
 

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from survey_rows import row, survey, table
 
 from socrates.core.errors import DataError
 from socrates.data.sources.clean import Cleaned, clean
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
+from tests.survey_rows import row, survey, table
 
 
 def up_to_five(rows: pl.DataFrame) -> pl.Series:

@@ -19,7 +19,7 @@ from socrates.core.errors import ParamsError
 from socrates.tools.preset import FOLDER, apply, layers
 from socrates.training.params import Lora, Train
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PRESETS = sorted(path.stem for path in (ROOT / FOLDER).glob("*.yaml"))
 BRANCH = "main"
 COMMIT = "0123456789abcdef" * 2 + "01234567"

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hub_server import Hub, serve
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
@@ -20,6 +19,7 @@ from socrates.tools.doctor import Device
 from socrates.tools.estimate import GIB
 from socrates.tools.preset import preview
 from tests import tiny
+from tests.hub_server import Hub, serve
 
 A100 = Device("NVIDIA A100-SXM4-80GB", 79 * GIB, True)
 

@@ -19,7 +19,7 @@ from socrates.core.errors import TERMINATED, TrainingError
 from socrates.core.params import read_yaml
 from socrates.runs import launch
 from tests import running, tiny
-from tests.test_train_stage import copy, losses, no_dropout, ready, run, without_dropout  # noqa: F401  (fixtures)
+from tests.training.test_train_stage import copy, losses, no_dropout, ready, run, without_dropout  # noqa: F401  (fixtures)
 
 
 def hostfile(folder: Path, text: str) -> Path:

@@ -8,12 +8,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from survey_rows import survey
 
 from socrates.core.errors import DataError, SourceError
 from socrates.data.sources.clean import clean
 from socrates.data.sources.local import open_local, parse_persona, question, read_alpaca, split_input
 from tests.shared import SHARED
+from tests.survey_rows import survey
 
 VAL = SHARED / "data/socsci210/val.jsonl"
 

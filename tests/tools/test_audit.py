@@ -14,7 +14,7 @@ from socrates.evaluation.headline import KEYS
 from socrates.tools.audit import Facts, audit, markdown, read_facts, read_specification, summary
 from socrates.tools.preset import apply
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SPECIFICATION = read_specification(ROOT / "docs/paper.yaml")
 RUN = CliRunner()
 

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 from typer.testing import CliRunner, Result
 
-from socrates.cli.__main__ import app
+from gsm8k.__main__ import app
 from socrates.core.errors import DataError, ModelError
 from socrates.core.params import read_yaml
 from socrates.runs.log import read_lines
@@ -149,7 +149,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights_and_curves(done: Path,
 def ask(folder: Path, *arguments: str) -> Result:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return CliRunner().invoke(app, ["solve", *arguments])
+        return CliRunner().invoke(app, [*arguments])
 
 
 def test_solve_prints_reasoning_and_answer(done: Path) -> None:

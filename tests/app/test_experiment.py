@@ -24,7 +24,7 @@ from socrates.core.errors import DataError
 from socrates.survey.scales import scale
 from socrates.survey.tables import DEMOGRAPHICS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 KNOWN = Calibration(1.2, 0.1, 0.05, studies=21, contrasts=60, covered=0.9, largest=0.5)
 PLAN = {
     "title": "A <b>toll</b>",

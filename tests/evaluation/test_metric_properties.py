@@ -16,7 +16,7 @@ from socrates.evaluation.cells import Predictor, Survey, read_predictions
 from socrates.evaluation.metrics import METRICS, metric
 from socrates.evaluation.params import Evaluate
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PARAMS = Evaluate(
     min_cell_size=2, constant_cells="exclude", draws=2, temperature=0.6, top_p=0.9, bootstrap=40,
     permutations=20, min_group_size=5, plot_cells=3, seed=1,

@@ -13,7 +13,7 @@ from socrates.core.errors import ParamsError
 from socrates.core.params import GSM8K_SECTIONS as SECTIONS
 from socrates.tools.preset import apply
 
-FOLDER = Path(__file__).resolve().parents[1] / "gsm8k"
+FOLDER = Path(__file__).resolve().parents[2] / "gsm8k"
 DEFAULTS = params.read_yaml(FOLDER / "params.yaml")
 
 

@@ -21,12 +21,13 @@ import typer
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
+from gsm8k import __main__ as gsm8k
 from socrates.cli.__main__ import app
 from socrates.core import params
 from socrates.tools.preset import PIPELINES, apply
 from tests import model_folders
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 BLOCK = re.compile(r"^```(?:bash|sh|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = ("make", "dvc", "python", "pip", "git", "aws", "rclone", "torchrun", "curl")
@@ -100,6 +101,9 @@ def python(words: list[str], scratch: Path) -> None:
     module, rest = words[1], words[2:]
     if module == "socrates":
         socrates(rest, scratch)
+        return
+    if module == "gsm8k":
+        typer.main.get_command(gsm8k.app).make_context(module, rest)
         return
     spec = importlib.util.find_spec(module)
     assert spec and spec.origin, f"no module {module}"
@@ -240,7 +244,7 @@ RULES = {
 def check(command: str, scratch: Path) -> None:
     """Fail where a command would. Raises ``AssertionError`` or what the command's own parser raises."""
     for words in parts(command):
-        assert words[0] in RULES, f"no rule for {words[0]!r}: add one to tests/test_docs_commands.py"
+        assert words[0] in RULES, f"no rule for {words[0]!r}: add one to tests/cli/test_docs_commands.py"
         RULES[words[0]](words[1:], scratch)
 
 

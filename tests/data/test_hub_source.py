@@ -11,15 +11,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hub_server import Hub, serve
 from huggingface_hub import constants
-from survey_rows import params_in, parquet_bytes, survey
 
 from socrates.core.errors import SourceError
 from socrates.data.sources import hub as hub_source
 from socrates.data.sources.hub import open_hub
+from tests.hub_server import Hub, serve
+from tests.survey_rows import params_in, parquet_bytes, survey
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 REPO, REVISION = "lab/answers", "a" * 40
 SHARDS = ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"]
 MAPPING = "metadata/participant_mapping.json"

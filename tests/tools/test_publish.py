@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_server import ModelHub, serve_models
 from huggingface_hub import ModelCard, constants
 from typer.testing import CliRunner, Result
 
 from socrates.cli.__main__ import app
 from socrates.core.errors import SocratesError
-from tests.test_report import project  # noqa: F401  (a fixture)
+from tests.hub_server import ModelHub, serve_models
+from tests.reporting.test_report import project  # noqa: F401  (a fixture)
 
 REPO, TOKEN = "lab/answers", "hf_testtoken0123456789"
 

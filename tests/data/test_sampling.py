@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from survey_rows import row, survey, table
 
 from socrates.core.errors import DataError
 from socrates.data.sampling import choose, scatter
 from socrates.survey.tables import CELL
+from tests.survey_rows import row, survey, table
 
 
 def within(people: int = 30, tasks: int = 3) -> pl.DataFrame:

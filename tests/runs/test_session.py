@@ -11,7 +11,7 @@ import pytest
 
 from gsm8k.grpo import trainer as grpo
 from gsm8k.grpo.params import Grpo
-from socrates.core.params import load
+from socrates.core.params import GSM8K_SECTIONS, load
 from socrates.model.params import Model
 from socrates.runs import session as safety
 from socrates.runs.callbacks import Durability
@@ -51,4 +51,9 @@ def test_processes_are_more_patient_with_the_first_than_its_backup_can_take() ->
     model, deepspeed, cut = load(Model, PARAMS), load(Deepspeed, PARAMS), Batches(1, 16, 1)
     longest = 10 * 60 * load(Backup, PARAMS).finish_minutes
     assert sft.arguments(load(Train, PARAMS), deepspeed, cut).ddp_timeout > longest
-    assert grpo.arguments(load(Grpo, PARAMS), model, deepspeed, cut).ddp_timeout > longest
+    assert (
+        grpo.arguments(
+            load(Grpo, PARAMS.parent / "gsm8k/params.yaml", GSM8K_SECTIONS), model, deepspeed, cut
+        ).ddp_timeout
+        > longest
+    )

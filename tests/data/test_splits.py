@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from survey_rows import row, survey, table
 
 from socrates.core.errors import DataError
 from socrates.data.splits import check_overlap, fold, official_split, seeded_split
+from tests.survey_rows import row, survey, table
 
 NAMES = [f"s{n:04d}" for n in range(210)]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from survey_rows import params_in, row, survey, table
 
 from socrates.core.errors import run
 from socrates.survey.tables import RESPONSES, read_table, sort_rows, whole_studies
 from stages import download, sample, split
+from tests.survey_rows import params_in, row, survey, table
 
 
 @pytest.fixture

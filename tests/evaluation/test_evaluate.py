@@ -507,7 +507,7 @@ def test_compare_pairs_two_revisions(result: Evaluation, tmp_path: Path) -> None
 
 def test_the_papers_figures_use_the_same_keys() -> None:
     paper = json.loads(
-        (Path(__file__).resolve().parents[1] / "metrics" / "paper.json").read_text(encoding="utf-8")
+        (Path(__file__).resolve().parents[2] / "metrics" / "paper.json").read_text(encoding="utf-8")
     )
     for name in ("adapter", "base", "uniform", "empirical_best"):
         assert all(metric(key) for key in leaves(paper[name]))
@@ -521,7 +521,7 @@ def test_the_stage_writes_its_files_and_prints_one_line(
 ) -> None:
     predictions, truth = planted
     monkeypatch.chdir(tmp_path)
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     Path("params.yaml").write_text(
         (root / "params.yaml").read_text().replace("bootstrap: 1000", "bootstrap: 50")
     )

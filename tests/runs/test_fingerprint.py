@@ -70,7 +70,7 @@ def test_files_code_and_packages_are_named_by_their_content(tmp_path: Path) -> N
     file.write_text("2")
     assert before != fp.of_files([file])
     code = fp.of_code(["socrates.runs.checkpoints"])
-    assert len(code["code.socrates.training.checkpoints"]) == 64
+    assert len(code["code.socrates.runs.checkpoints"]) == 64
     assert fp.of_packages(["numpy", "no-such-package"])["package.no-such-package"] is None
     with pytest.raises(ValueError, match="no such module"):
         fp.of_code(["socrates.nothing"])

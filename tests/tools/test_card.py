@@ -27,8 +27,8 @@ from socrates.reporting.page import content, number
 from socrates.reporting.read import Report, read_report
 from socrates.tools.card import EXAMPLE, EXAMPLE_OPTIONS, PUE, Choices, render_card, snippet, usage
 from tests import tiny
+from tests.reporting.test_report import QUESTION, project  # noqa: F401  (a fixture)
 from tests.small_models import write_models
-from tests.test_report import QUESTION, project  # noqa: F401  (a fixture)
 
 MARK = "e" * 64
 
