@@ -12,14 +12,13 @@ and many rows at once are much faster than one after another.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from socrates.app.answers import Answer
 from socrates.app.locate import Located
@@ -41,41 +40,6 @@ ROWS_PER_PART = 2000  # what a killed batch has to do again at most
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
-class Backend(Protocol):
-    """What computes answers: a packed forward pass here, or a sampling server.
-
-    Attributes:
-        place: device and precision, for a person to read.
-        max_tokens: the longest prompt and answer it reads.
-    """
-
-    place: str
-    max_tokens: int
-
-    def distributions(
-        self, data: Encoded, scales: list[str], progress: Progress
-    ) -> tuple[Sequence[NDArray[np.float32]], NDArray[np.float32]]:
-        """Probabilities of each row's options, and their total mass ``[rows]``."""
-
-
-class Forward:
-    """The exact distribution by ``prediction.distributions``, in this process."""
-
-    def __init__(self, located: Located, tokenizer: Any, precision: str) -> None:
-        self.model: Any
-        self.model, place = load_for_use(located.base, located.adapter, precision)
-        self.tokenizer = tokenizer
-        self.place = str(place)
-        self.tokens_per_batch = TOKENS_PER_BATCH[place.device.type]
-        self.max_tokens = int(self.model.config.max_position_embeddings)
-
-    def distributions(
-        self, data: Encoded, scales: list[str], progress: Progress
-    ) -> tuple[Sequence[NDArray[np.float32]], NDArray[np.float32]]:
-        """See :class:`Backend`."""
-        return distributions(self.model, self.tokenizer, data, scales, self.tokens_per_batch, progress)
-
-
 @dataclass(frozen=True)
 class OpenModel:
     """A model that is ready to be asked.
@@ -83,15 +47,21 @@ class OpenModel:
     Attributes:
         located: its files.
         tokenizer: of its base.
-        backend: what computes.
+        place: device and precision, for a person to read.
     """
 
     located: Located
     tokenizer: Any
-    backend: Backend
+    model: Any
+    place: str
 
     def __str__(self) -> str:
-        return f"{self.located.name}, {self.backend.place}"
+        return f"{self.located.name}, {self.place}"
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest prompt and answer it reads."""
+        return int(self.model.config.max_position_embeddings)
 
     def ask(self, questions: pl.DataFrame, progress: Progress = iter) -> pl.DataFrame:
         """``questions`` with the columns of ``ANSWERS``.
@@ -104,13 +74,16 @@ class OpenModel:
         """
         data = self._encoded(questions)
         lengths = data.lengths()
-        if (lengths > self.backend.max_tokens).any():
+        if (lengths > self.max_tokens).any():
             row = int(lengths.argmax())
             raise ModelError(
                 f"scenario {quoted(questions['stimuli'][row])}: {lengths[row]:,} tokens with its persona; "
-                f"the model reads {self.backend.max_tokens:,}: shorten the scenario"
+                f"the model reads {self.max_tokens:,}: shorten the scenario"
             )
-        probabilities, mass = self.backend.distributions(data, questions["scale"].to_list(), progress)
+        tokens = TOKENS_PER_BATCH[self.model.device.type]
+        probabilities, mass = distributions(
+            self.model, self.tokenizer, data, questions["scale"].to_list(), tokens, progress
+        )
         return questions.with_columns(
             # cast: polars makes an array column of rows of one length, whatever type it is told
             probabilities=pl.Series(list(probabilities), dtype=ANSWERS["probabilities"]).cast(
@@ -121,7 +94,7 @@ class OpenModel:
 
     def too_long(self, questions: pl.DataFrame) -> pl.Series:
         """Whether each row is longer than the model reads: booleans."""
-        return pl.Series(self._encoded(questions).lengths() > self.backend.max_tokens, dtype=pl.Boolean)
+        return pl.Series(self._encoded(questions).lengths() > self.max_tokens, dtype=pl.Boolean)
 
     def _encoded(self, questions: pl.DataFrame) -> Encoded:
         high = pl.col("scale").map_elements(lambda notation: scale(notation).high, return_dtype=pl.Int64)
@@ -129,24 +102,17 @@ class OpenModel:
         return encode(rows, self.tokenizer, self.located.prompt.layout)
 
 
-def open_model(located: Located, precision: str = "auto", backend: str = "torch") -> OpenModel:
+def open_model(located: Located, precision: str = "auto") -> OpenModel:
     """Load a model for answering.
 
     Args:
         precision: ``auto`` (by device and free memory), bfloat16, nf4, int8 or float32.
-        backend: ``torch``, or ``vllm`` for large sampled runs on a GPU.
 
     Raises:
-        ModelError: the files are damaged, the memory too small, the backend not installed.
+        ModelError: the files are damaged, or the memory is too small.
     """
-    tokenizer = tokenizer_for_use(located.base)
-    if backend == "torch":
-        return OpenModel(located, tokenizer, Forward(located, tokenizer, precision))
-    if backend == "vllm":
-        from socrates.app.sampled import Sampled
-
-        return OpenModel(located, tokenizer, Sampled(located, tokenizer))
-    raise ModelError(f"backend {backend!r}: expected torch or vllm")
+    model, place = load_for_use(located.base, located.adapter, precision)
+    return OpenModel(located, tokenizer_for_use(located.base), model, str(place))
 
 
 def answers_of(answered: pl.DataFrame) -> list[Answer]:
@@ -206,7 +172,7 @@ def identity(model: OpenModel) -> dict[str, str]:
     if located.adapter is not None:
         files += sorted(located.adapter.glob("adapter_model.safetensors"))
     return {path.name: sha256(path) for path in files if path.exists()} | {
-        "place": model.backend.place,
+        "place": model.place,
         "layout": located.prompt.layout,
     }
 

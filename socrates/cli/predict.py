@@ -54,9 +54,6 @@ def predict(
     base: Base = BASE,
     rev: Revision = None,
     precision: Precision = "auto",
-    backend: Annotated[
-        Literal["torch", "vllm"], typer.Option(help="vllm, its own install: for large sampled runs.")
-    ] = "torch",
     as_json: Json = False,
 ) -> None:
     """Predict how a person answers a survey question: a distribution over its scale."""
@@ -76,7 +73,7 @@ def predict(
     if compare_base:
         models["base"] = located.alone()
     notes = cautions(adapter, rev)
-    how = _How(models, known, notes, scale, sample, seed, precision, backend, as_json)
+    how = _How(models, known, notes, scale, sample, seed, precision, as_json)
     if input is not None and output is not None:
         _file(input, output, how)
         return
@@ -94,14 +91,13 @@ class _How:
     samples: int
     seed: int
     precision: str
-    backend: str
     as_json: bool
 
     def open(self, name: str) -> OpenModel:
         """The model of a name, ready to be asked."""
         from socrates.app.model import open_model
 
-        return open_model(self.models[name], self.precision, self.backend)
+        return open_model(self.models[name], self.precision)
 
 
 Mode = Literal["scenario", "example", "input"]

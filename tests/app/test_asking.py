@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -20,7 +19,7 @@ from socrates.app import model as asking
 from socrates.app import precision
 from socrates.app.answers import CHART_BINS, CHART_ROWS, Answer, binned, chart, describe
 from socrates.app.locate import from_hub, locate
-from socrates.app.model import answers_of, ask_in_parts, open_model
+from socrates.app.model import ask_in_parts, open_model
 from socrates.app.parse import LONGEST_TEXT, asked, parse_scale, persona, short
 from socrates.app.precision import load_for_use
 from socrates.app.training_range import ends, seen, summarise
@@ -278,37 +277,6 @@ def test_precision_follows_the_free_memory(
         precision.choose(1, "int4")
     with pytest.raises(ModelError, match="are free"):
         precision.choose(2 * 10**11)
-
-
-def test_vllm_is_a_clear_line_where_it_is_absent(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(ModelError, match="vllm: not installed"):
-        open_model(locate(), backend="vllm")
-    with pytest.raises(ModelError, match="expected torch or vllm"):
-        open_model(locate(), backend="other")
-
-
-def test_sampled_answers_are_shares_of_draws(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = tiny.tokenizer()
-    end = tokenizer.eos_token_id
-
-    class Engine:
-        def __init__(self, **options):
-            assert options["max_lora_rank"] == model_folders.RANK
-            self.llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=4096))
-
-        def generate(self, prompts, settings, lora_request):
-            texts = ["1", "1", "7", "12"]  # the last is no answer to 1..7
-            draws = [SimpleNamespace(token_ids=[*tokenizer(text)["input_ids"], end]) for text in texts]
-            return [SimpleNamespace(outputs=draws) for _ in prompts]
-
-    vllm, lora, request = ModuleType("vllm"), ModuleType("vllm.lora"), ModuleType("vllm.lora.request")
-    vllm.LLM, vllm.SamplingParams, request.LoRARequest = Engine, SimpleNamespace, lambda *given: given  # type: ignore[attr-defined]
-    for name, module in {"vllm": vllm, "vllm.lora": lora, "vllm.lora.request": request}.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    answer = answers_of(open_model(locate(), backend="vllm").ask(model_folders.questions()[:1]))[0]
-    np.testing.assert_allclose(answer.probabilities, [2 / 3, 0, 0, 0, 0, 0, 1 / 3], atol=1e-6)
-    assert answer.format_validity == 0.75
 
 
 # what is asked

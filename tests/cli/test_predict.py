@@ -278,7 +278,6 @@ def test_a_question_that_cannot_be_read_is_one_line(here: Path, arguments: list[
         (["--example", "99"], "there are"),
         (["--example", "1", "--adapter", "none", "--compare-base"], "needs an adapter"),
         (["--example", "1", "--precision", "int4"], "--precision"),
-        (["--example", "1", "--backend", "gpu"], "--backend"),
     ],
 )
 def test_a_wrong_option_is_status_2(here: Path, arguments: list[str], message: str) -> None:
