@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
+from socrates.core.files import read_table
 from socrates.core.params import load, read_yaml
 from socrates.evaluation.cells import read_predictions
 from socrates.evaluation.distance import study_means
@@ -32,7 +33,7 @@ from socrates.evaluation.scores import cell_distances
 from socrates.model.params import Model, Prompt
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import predict_table
-from socrates.survey.tables import RESPONSES, read_table
+from socrates.survey.tables import RESPONSES
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN, VALIDATION, BASE = (

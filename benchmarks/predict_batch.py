@@ -16,8 +16,9 @@ import polars as pl
 from socrates.app.locate import TRAINING_TABLE, locate
 from socrates.app.model import answers_of, open_model
 from socrates.app.parse import asked
+from socrates.core.files import read_table
 from socrates.survey.prompts import persona_expression
-from socrates.survey.tables import RESPONSES, read_table
+from socrates.survey.tables import RESPONSES
 
 SCENARIOS, PER_SCENARIO, EVERY, ROUNDS = 50, 200, 25, 5
 

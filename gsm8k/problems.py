@@ -11,8 +11,7 @@ import polars as pl
 
 from gsm8k import answers
 from socrates.core.errors import DataError
-
-Schema = dict[str, pl.DataType | type[pl.DataType]]
+from socrates.core.files import Schema
 
 PROBLEMS: Schema = {
     "problem_id": pl.Int64,  # the record's place in its file, from 0; unique within a split

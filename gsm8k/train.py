@@ -16,9 +16,9 @@ from gsm8k.grpo.trainer import ROW, Rows, by_part, curve_names
 from gsm8k.params import Rewards
 from gsm8k.problems import PROBLEMS, within_limit
 from gsm8k.tiny_model import prompt_text
+from socrates.core.files import read_table
 from socrates.model.loading import load_tokenizer
 from socrates.model.tokenisation import token_ids
-from socrates.survey.tables import read_table
 from socrates.training.job import Job
 from socrates.training.schedule import row_order
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from socrates.core.errors import run
-from socrates.core.files import atomic_folder
+from socrates.core.files import atomic_folder, read_table
 from socrates.core.params import load
 from socrates.model.loading import pin_hub
 from socrates.model.params import Model, Prompt
-from socrates.survey.tables import RESPONSES, read_table
+from socrates.survey.tables import RESPONSES
 from socrates.tiny_model.build import build_builtin
 
 TRAIN = Path("data/splits/train.parquet")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from socrates.core import params
 from socrates.core.errors import run
-from socrates.core.files import atomic_folder, parquet_parts, write_json
+from socrates.core.files import atomic_folder, parquet_parts, read_table, write_json
 from socrates.data.params import Sample
 from socrates.data.sampling import KEYS, choose
 from socrates.data.splits import counts
-from socrates.survey.tables import RESPONSES, read_table, whole_studies
+from socrates.survey.tables import RESPONSES, whole_studies
 
 RAW = Path("data/raw")
 OUT = Path("data/sample")

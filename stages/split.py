@@ -17,7 +17,7 @@ import polars as pl
 
 from socrates.core import params
 from socrates.core.errors import DataError, run
-from socrates.core.files import atomic_folder, parquet_parts, read_json, write_json, write_table
+from socrates.core.files import atomic_folder, parquet_parts, read_json, read_table, write_json, write_table
 from socrates.data.params import Split
 from socrates.data.splits import (
     SPLITS,
@@ -28,7 +28,7 @@ from socrates.data.splits import (
     official_split,
     seeded_split,
 )
-from socrates.survey.tables import read_table, whole_studies
+from socrates.survey.tables import whole_studies
 
 SAMPLE = Path("data/sample")
 OUT = Path("data/splits")

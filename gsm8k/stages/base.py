@@ -12,10 +12,9 @@ from gsm8k.params import Warmup, load
 from gsm8k.problems import PROBLEMS
 from gsm8k.tiny_model import build_warmed
 from socrates.core.errors import run
-from socrates.core.files import atomic_folder
+from socrates.core.files import atomic_folder, read_table
 from socrates.model.loading import pin_hub
 from socrates.model.params import Model
-from socrates.survey.tables import read_table
 
 TRAIN = Path("gsm8k/data/train.parquet")
 BASE = Path("gsm8k/models/base")

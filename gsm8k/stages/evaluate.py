@@ -13,8 +13,7 @@ from gsm8k.evaluate import by_problem, summary, with_pass_at_k
 from gsm8k.params import Solve, load
 from gsm8k.problems import ATTEMPTS, PROBLEMS
 from socrates.core.errors import run
-from socrates.core.files import write_json, write_table
-from socrates.survey.tables import read_table
+from socrates.core.files import read_table, write_json, write_table
 
 TEST = Path("gsm8k/data/test.parquet")
 FOLDER = Path("gsm8k/data/attempts")

@@ -13,8 +13,7 @@ from gsm8k.params import Solve, load
 from gsm8k.problems import ATTEMPTS, PROBLEMS
 from gsm8k.report import render
 from socrates.core.errors import run
-from socrates.core.files import read_json, write_text
-from socrates.survey.tables import read_table
+from socrates.core.files import read_json, read_table, write_text
 
 DATA, METRICS = Path("gsm8k/data"), Path("gsm8k/metrics")
 TRAINED = Path("gsm8k/models/trained")

@@ -13,9 +13,8 @@ from tqdm import tqdm
 from gsm8k.params import Solve, load
 from gsm8k.problems import PROBLEMS
 from socrates.core.errors import SocratesError, run
-from socrates.core.files import write_table
+from socrates.core.files import read_table, write_table
 from socrates.model.params import Model
-from socrates.survey.tables import read_table
 
 TEST = Path("gsm8k/data/test.parquet")
 BASE, TRAINED = Path("gsm8k/models/base"), Path("gsm8k/models/trained")

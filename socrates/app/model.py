@@ -25,11 +25,10 @@ from socrates.app.locate import Located
 from socrates.app.parse import QUESTIONS, quoted
 from socrates.app.precision import load_for_use, tokenizer_for_use
 from socrates.core.errors import DataError, ModelError
-from socrates.core.files import read_json, sha256, write_json, write_table
+from socrates.core.files import Schema, read_json, sha256, write_json, write_table
 from socrates.model.tokenisation import Encoded, encode
 from socrates.prediction.distributions import distributions
 from socrates.survey.scales import scale
-from socrates.survey.tables import Schema
 
 # What ask() adds: probabilities of the scale's options in ascending order, given that the answer is one
 # of them, and what the model put on them in all (its format validity).

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from socrates.core.errors import DataError
+from socrates.core.files import Schema
 from socrates.data.scales.instructions import CUE, READ, parse_instruction
 from socrates.data.sources.local import LABELS, parse_persona
 from socrates.survey.scales import Scale, grid, scale
-from socrates.survey.tables import DEMOGRAPHICS, Schema
+from socrates.survey.tables import DEMOGRAPHICS
 
 # persona: "Age: 30; Gender: Female", or "unknown"; stimuli: scenario, question and answer instruction
 # in one text; scale: a notation (see survey.scales).

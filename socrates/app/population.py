@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from socrates.app.parse import Persona, persona
 from socrates.core.errors import DataError
+from socrates.core.files import Schema, read_table
 from socrates.data.sources.local import LABELS
 from socrates.evaluation.groups import brackets
-from socrates.survey.tables import DEMOGRAPHICS, Schema, read_table
+from socrates.survey.tables import DEMOGRAPHICS
 
 Floats = NDArray[np.float64]
 WEIGHT = "weight"

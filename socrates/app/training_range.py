@@ -17,12 +17,12 @@ from pathlib import Path
 import polars as pl
 
 from socrates.app.parse import Persona, short
-from socrates.core.files import write_json
+from socrates.core.files import read_table, write_json
 from socrates.data.scales.instructions import READ
 from socrates.data.scales.resolve import resolve_scales
 from socrates.runs.fingerprint import scratch
 from socrates.survey.scales import Scale, scale
-from socrates.survey.tables import DEMOGRAPHICS, RESPONSES, read_table
+from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 
 MANY_VALUES = 40  # a field with more distinct values is free text or a number: its values are not checked
 NOT_AT_HAND = "what training had seen is not at hand: nothing was compared with its range"

@@ -37,10 +37,11 @@ def merge(
 
     check_folder(out)
 
+    from socrates.core.files import read_table
     from socrates.core.params import load
     from socrates.model.params import Model, Prompt
     from socrates.prediction.params import Predict
-    from socrates.survey.tables import RESPONSES, read_table
+    from socrates.survey.tables import RESPONSES
     from socrates.tools.merge import merge as merge_models
 
     model, prompt, predict = load(Model), load(Prompt), load(Predict)

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, hashes, canonical JSON."""
+"""Files that are either whole or not there: atomic writes, hashes, canonical JSON, tables with a schema."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from typing import Any
 import polars as pl
 
 from socrates.core.errors import DataError, SocratesError
+
+Schema = dict[str, pl.DataType | type[pl.DataType]]  # of a table: column name -> type
 
 
 @contextlib.contextmanager
@@ -112,6 +114,43 @@ def write_table(path: Path, table: pl.DataFrame) -> None:
             table.write_csv(partial, float_precision=6)
         else:
             raise ValueError(f"{path}: a table is written as .parquet or .csv")
+
+
+def read_table(path: Path, schema: Schema, where: pl.Expr | slice | None = None) -> pl.DataFrame:
+    """A parquet table with exactly the columns of ``schema``, in its order and types.
+
+    Other columns, and rows that are not ``where``, are not read.
+
+    Raises:
+        DataError: the file is missing or damaged, a column is missing or of another type.
+    """
+    try:
+        frame = pl.scan_parquet(path)
+        check_table(frame.collect_schema().to_frame(), schema, path)
+        if isinstance(where, slice):
+            frame = frame.slice(where.start, where.stop - where.start)
+        elif where is not None:
+            frame = frame.filter(where)
+        return frame.select(*schema).collect()
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; run dvc repro") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: not a readable parquet file ({' '.join(str(error).split())})") from None
+
+
+def check_table(table: pl.DataFrame, schema: Schema, path: Path) -> pl.DataFrame:
+    """``table`` with the columns of ``schema`` alone; ``path`` is named in the error."""
+    missing = [name for name in schema if name not in table.columns]
+    if missing:
+        raise DataError(f"{path}: column {', '.join(missing)} missing; found {', '.join(table.columns)}")
+    wrong = [
+        f"{name} is {table.schema[name]}, not {kind}"
+        for name, kind in schema.items()
+        if table.schema[name] != kind
+    ]
+    if wrong:
+        raise DataError(f"{path}: {'; '.join(wrong)}")
+    return table.select(list(schema))
 
 
 @contextlib.contextmanager

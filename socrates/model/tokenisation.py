@@ -12,9 +12,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from socrates.core.errors import ModelError
+from socrates.core.files import read_table
 from socrates.model.jagged import Ragged, join, offsets_of
 from socrates.survey.prompts import Layout, answer_part, persona_expression, persona_part, scenario_part
-from socrates.survey.tables import RESPONSES, read_table
+from socrates.survey.tables import RESPONSES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

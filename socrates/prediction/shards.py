@@ -18,7 +18,7 @@ from peft import PeftModel
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from socrates.core.files import atomic_folder, atomic_path, read_json, write_json, write_table
+from socrates.core.files import atomic_folder, atomic_path, read_json, read_table, write_json, write_table
 from socrates.data.scales.resolve import QUESTION
 from socrates.model.jagged import Ragged
 from socrates.model.loading import load_model, load_tokenizer
@@ -29,7 +29,7 @@ from socrates.prediction.predict import predictions_table, usable_rows
 from socrates.runs.fingerprint import hold, of_run
 from socrates.runs.launch import Place, meet, told_by_first, wait_for_all
 from socrates.runs.token_cache import prepared
-from socrates.survey.tables import RESPONSES, read_table
+from socrates.survey.tables import RESPONSES
 
 # The code that shapes the numbers: parts of other code are not used.
 CODE = [

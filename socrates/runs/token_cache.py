@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from socrates.core.files import atomic_folder
+from socrates.core.files import atomic_folder, read_table
 from socrates.model.jagged import Ragged
 from socrates.model.loading import load_tokenizer
 from socrates.model.tokenisation import COLUMNS, Encoded, encode_parts, parts_of
 from socrates.runs.fingerprint import fingerprint, of_code, of_files, of_packages, scratch
 from socrates.survey.prompts import Layout
-from socrates.survey.tables import RESPONSES, read_table
+from socrates.survey.tables import RESPONSES
 
 CODE = ["socrates.model.tokenisation", "socrates.model.jagged", "socrates.survey.prompts"]
 PACKAGES = ["tokenizers", "transformers"]

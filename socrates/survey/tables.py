@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from socrates.core.errors import DataError
+from socrates.core.files import Schema, read_table
 
 # Demographic fields of SocSci210, in the order a persona lists them, with the label it uses.
 # The labels are those of the seed project's prompts where it had the field.
@@ -33,9 +33,6 @@ DEMOGRAPHICS = {
     "internet_access": "Internet access",
     "phone_service": "Phone service",
 }
-
-# Column name -> type.
-Schema = dict[str, pl.DataType | type[pl.DataType]]
 
 # A cell is one outcome question under one experimental condition.
 CELL = ["study_id", "condition_num", "task_num"]
@@ -72,43 +69,6 @@ PREDICTIONS: Schema = {
     "probabilities": pl.List(pl.Float32),
     "allowed_mass": pl.Float32,
 }
-
-
-def read_table(path: Path, schema: Schema, where: pl.Expr | slice | None = None) -> pl.DataFrame:
-    """A parquet table with exactly the columns of ``schema``, in its order and types.
-
-    Other columns, and rows that are not ``where``, are not read.
-
-    Raises:
-        DataError: the file is missing or damaged, a column is missing or of another type.
-    """
-    try:
-        frame = pl.scan_parquet(path)
-        check_table(frame.collect_schema().to_frame(), schema, path)
-        if isinstance(where, slice):
-            frame = frame.slice(where.start, where.stop - where.start)
-        elif where is not None:
-            frame = frame.filter(where)
-        return frame.select(*schema).collect()
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found; run dvc repro") from None
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: not a readable parquet file ({' '.join(str(error).split())})") from None
-
-
-def check_table(table: pl.DataFrame, schema: Schema, path: Path) -> pl.DataFrame:
-    """``table`` with the columns of ``schema`` alone; ``path`` is named in the error."""
-    missing = [name for name in schema if name not in table.columns]
-    if missing:
-        raise DataError(f"{path}: column {', '.join(missing)} missing; found {', '.join(table.columns)}")
-    wrong = [
-        f"{name} is {table.schema[name]}, not {kind}"
-        for name, kind in schema.items()
-        if table.schema[name] != kind
-    ]
-    if wrong:
-        raise DataError(f"{path}: {'; '.join(wrong)}")
-    return table.select(list(schema))
 
 
 def whole_studies(

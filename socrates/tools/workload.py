@@ -66,9 +66,10 @@ def counted(folder: Path, sections: Mapping[str, Any], processes: int) -> Worklo
     """
     import polars as pl
 
+    from socrates.core.files import read_table
     from socrates.model.loading import load_tokenizer
     from socrates.model.tokenisation import encode
-    from socrates.survey.tables import RESPONSES, read_table
+    from socrates.survey.tables import RESPONSES
 
     train, prompt = sections["train"], sections["prompt"]
     tables = [read_table(folder / f"data/splits/{name}.parquet", RESPONSES) for name in ("train", "val")]

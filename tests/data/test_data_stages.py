@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from socrates.core.errors import run
-from socrates.survey.tables import RESPONSES, read_table, sort_rows, whole_studies
+from socrates.core.files import read_table
+from socrates.survey.tables import RESPONSES, sort_rows, whole_studies
 from stages import download, sample, split
 from tests.survey_rows import params_in, row, survey, table
 

@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from socrates.cli.__main__ import app
 from socrates.cli.estimate import _span
 from socrates.core.errors import ModelError, ParamsError
+from socrates.core.files import read_table
 from socrates.model.loading import load_tokenizer
 from socrates.model.tokenisation import encode
-from socrates.survey.tables import RESPONSES, read_table
+from socrates.survey.tables import RESPONSES
 from socrates.tools.estimate import GIB, SHAPES, Shape, assumptions, memory, needs, operations, shape
 from socrates.tools.hardware import recognise
 from socrates.tools.measured import cpu_rate

@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
 from socrates.core.errors import ModelError
+from socrates.core.files import read_table
 from socrates.core.params import load
 from socrates.model.loading import load_model
 from socrates.model.params import Model, Prompt
 from socrates.prediction.params import Predict
-from socrates.survey.tables import RESPONSES, read_table
+from socrates.survey.tables import RESPONSES
 from socrates.tools import merge as merging
 from socrates.tools.merge import Merged, merge
 from socrates.tools.merge_weights import merged_weights
