@@ -74,7 +74,7 @@ def fine_tune(folder: Path, changed: dict[str, int]) -> tuple[float, dict[str, A
     raw = read_yaml(Path("params.yaml"))
     raw["train"] |= changed
     raw["train"]["micro_batch"] = max(raw["train"]["micro_batch"], raw["train"]["group_size"])
-    raw["train"] |= {"eval_steps": raw["train"]["max_steps"], "save_steps": raw["train"]["max_steps"]}
+    raw["train"]["eval_steps"] = raw["run"]["save_steps"] = raw["train"]["max_steps"]
     YAML().dump(raw, folder / "params.yaml")
     (folder / "models").mkdir()
     (folder / "data").symlink_to(Path("data").resolve())

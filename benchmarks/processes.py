@@ -46,11 +46,10 @@ def main() -> None:
             "micro_batch": 4,
             "group_size": 1,
             "max_steps": arguments.steps,
-            "log_steps": 1,
             "eval_steps": arguments.steps,
             "eval_rows": 8,
-            "save_steps": arguments.steps,
         }
+        raw["run"] |= {"log_steps": 1, "save_steps": arguments.steps}
         YAML().dump(raw, ready / "params.yaml")
         for count in arguments.processes:
             results[count] = _train(ready, Path(folder) / str(count), count)

@@ -13,7 +13,7 @@ from socrates.core.errors import run
 from socrates.core.params import load
 from socrates.model.params import Model, Prompt
 from socrates.runs.launch import launch, part
-from socrates.runs.params import Backup
+from socrates.runs.params import Run
 from socrates.runs.progress import table
 from socrates.training.job import Job
 from socrates.training.params import Deepspeed, Lora, Train
@@ -28,7 +28,7 @@ def main() -> None:
     place = launch("stages.train")
     if place is None:
         return
-    job = Job(BASE, ADAPTER, CURVES, place, load(Model), load(Lora), load(Deepspeed), load(Backup))
+    job = Job(BASE, ADAPTER, CURVES, place, load(Model), load(Lora), load(Deepspeed), load(Run))
     train_file, val_file = SPLITS / "train.parquet", SPLITS / "val.parquet"
     prompt, train = load(Prompt), load(Train)
     from socrates.training.finetune import fine_tune

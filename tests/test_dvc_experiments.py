@@ -28,7 +28,7 @@ TRAINING = """
 stages:
   train:
     cmd: python "$SOCRATES_TEST_CODE/tests/killing.py" "$SOCRATES_TEST_KILL" stages.train
-    params: [model, prompt, lora, train, deepspeed, backup]
+    params: [model, prompt, lora, train, deepspeed]
     deps: [data/splits, models/base]
     outs:
       - models/adapter

@@ -70,7 +70,8 @@ def test_params_name_every_section_the_stage_reads(folder, stage):
     read = {name for name, cls in FOLDERS[folder].items() if f"load({cls.split(':')[1]})" in text}
     entries = stages(folder)[stage]["params"]
     keys = entries if not folder else entries[0][f"{folder}params.yaml"]
-    assert read <= {key.partition(".")[0] for key in keys} <= set(FOLDERS[folder])
+    # How a run is watched and stored shapes no result: a change of it runs nothing again.
+    assert read - {"run"} <= {key.partition(".")[0] for key in keys} <= set(FOLDERS[folder]) - {"run"}
 
 
 def test_evaluation_and_survey_import_without_torch():

@@ -22,7 +22,8 @@ from socrates.runs.callbacks import Durability, Durable
 from socrates.runs.guards import Step, Termination
 from socrates.runs.launch import Place
 from socrates.runs.params import Backup as BackupParams
-from socrates.runs.session import Limits, kept_safe
+from socrates.runs.params import Run
+from socrates.runs.session import kept_safe
 from tests import killing
 
 STEPS = 16
@@ -157,8 +158,10 @@ def run_until_noticed(folder: Path, hang: str, stop_seconds: float) -> None:
     params = BackupParams(
         url=str(folder / "nas"), endpoint_url=None, finish_minutes=1, stop_seconds=stop_seconds
     )
-    watched = Limits(log_steps=1, keep_checkpoints=2, usd_per_hour=0.0, stall_minutes=None)
-    with kept_safe("train", Place(0, 1), {}, watched, params, STEPS, folder / "log.jsonl") as safety:
+    watched = Run(
+        save_steps=1, log_steps=1, keep_checkpoints=2, usd_per_hour=0.0, stall_minutes=None, backup=params
+    )
+    with kept_safe("train", Place(0, 1), {}, watched, STEPS, folder / "log.jsonl") as safety:
 
         def notice(step: Step) -> None:
             if step.step == 5:

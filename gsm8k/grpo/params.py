@@ -35,11 +35,6 @@ class Grpo(Section):
     clip: Annotated[float, Field(gt=0)]  # of the probability ratio (epsilon)
     epochs: Annotated[float, Field(gt=0)]
     max_steps: Positive | None  # optimiser steps; null: as many as the epochs give
-    log_steps: Positive
-    save_steps: Positive
-    keep_checkpoints: Positive
-    usd_per_hour: Annotated[float, Field(ge=0)]  # of all machines together, for the cost shown
-    stall_minutes: Annotated[float, Field(gt=0)] | None  # without progress before the run stops; null: never
     seed: int
 
     @property

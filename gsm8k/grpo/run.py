@@ -16,7 +16,7 @@ from socrates.core.errors import TrainingError
 from socrates.core.params import Section
 from socrates.model.loading import load_base
 from socrates.model.params import Model
-from socrates.runs.session import kept_safe, limits
+from socrates.runs.session import kept_safe
 from socrates.training.config import leave
 from socrates.training.job import Job
 from socrates.training.schedule import Batches, batches
@@ -94,12 +94,12 @@ def improve(
     set_seed(grpo.seed)
     sections = job.sections(**task.sections)
     facts = job.facts(sections, task.files, [*task.code, *CODE])
-    args = arguments(grpo, job.model, job.deepspeed, cut)
-    with kept_safe(task.stage, job.place, facts, limits(grpo), job.backup, cut.steps, task.run_log) as safety:
+    args = arguments(grpo, job.run, job.model, job.deepspeed, cut)
+    with kept_safe(task.stage, job.place, facts, job.run, cut.steps, task.run_log) as safety:
         model = load_base(job.base, job.model)
         run = trainer(model, tokenizer, task.rows, task.rewards, grpo, job.lora, args, safety)
         trainable = run.get_num_trainable_parameters()
-        safety.train(run, job.backup.finish_minutes)
+        safety.train(run, job.run.backup.finish_minutes)
     if not job.place.first:
         run.save_model()  # under ZeRO-3 it gives its share of the weights; only the first process writes
         return None

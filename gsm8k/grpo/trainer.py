@@ -24,6 +24,7 @@ from socrates.model.params import Model
 from socrates.runs.callbacks import Durable
 from socrates.runs.launch import PATIENCE
 from socrates.runs.log import RunLog
+from socrates.runs.params import Run
 from socrates.runs.session import Safety
 from socrates.training.config import deepspeed_config, lora_config, train_in_float32
 from socrates.training.params import Deepspeed, Lora
@@ -143,7 +144,7 @@ def by_part(names: Iterable[str], score: Score) -> list[Callable[..., list[float
     return [part(name) for name in names]
 
 
-def arguments(grpo: Grpo, model: Model, deepspeed: Deepspeed, cut: Batches) -> GRPOConfig:
+def arguments(grpo: Grpo, run: Run, model: Model, deepspeed: Deepspeed, cut: Batches) -> GRPOConfig:
     """The trainer's arguments; making them lets the processes find each other.
 
     Every optimiser step learns from one batch of completions, or ``grpo.updates`` steps do in a row.
@@ -186,12 +187,12 @@ def arguments(grpo: Grpo, model: Model, deepspeed: Deepspeed, cut: Batches) -> G
         max_grad_norm=grpo.max_grad_norm,
         gradient_checkpointing=False,
         logging_strategy="steps",
-        logging_steps=grpo.log_steps,
+        logging_steps=run.log_steps,
         logging_first_step=True,
         logging_nan_inf_filter=False,  # a NaN is to be seen
         eval_strategy="no",
         save_strategy="steps",
-        save_steps=grpo.save_steps,
+        save_steps=run.save_steps,
         seed=grpo.seed,
         data_seed=grpo.seed,
         remove_unused_columns=False,

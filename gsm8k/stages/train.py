@@ -13,7 +13,7 @@ from gsm8k.params import Rewards, load
 from socrates.core.errors import run
 from socrates.model.params import Model
 from socrates.runs.launch import launch, part
-from socrates.runs.params import Backup
+from socrates.runs.params import Run
 from socrates.training.job import Job
 from socrates.training.params import Deepspeed, Lora
 
@@ -29,7 +29,7 @@ def main() -> None:
         return
     from gsm8k.train import reinforce
 
-    job = Job(BASE, TRAINED, CURVES, place, load(Model), load(Lora), load(Deepspeed), load(Backup))
+    job = Job(BASE, TRAINED, CURVES, place, load(Model), load(Lora), load(Deepspeed), load(Run))
     summary = reinforce(job, TRAIN, load(Grpo), load(Rewards))
     if place.first:
         print(f"train: {summary}")

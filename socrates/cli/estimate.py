@@ -38,8 +38,9 @@ def estimate(
     work = counted(here, sections, gpus) if reason is None else assumed(sections, gpus)
     form = estimating.shape(sections["model"], here / "models/base")  # type: ignore[arg-type]
     rate = cpu_rate(here, sections, form)
+    price = sections["run"].usd_per_hour  # type: ignore[attr-defined]
     found = estimating.needs(form, work, sections, gpus, os.cpu_count() or 1, rate)
-    basis = estimating.assumptions(work, sections["train"], gpus, rate)  # type: ignore[arg-type]
+    basis = estimating.assumptions(work, sections["train"], price, gpus, rate)  # type: ignore[arg-type]
     if reason is not None:
         basis.insert(0, f"tokens are not counted, because {reason}")
     reported = {name: estimating.REPORTED[name] for name in names if name in estimating.REPORTED}

@@ -38,7 +38,7 @@ SECTIONS = {
     "lora": "socrates.training.params:Lora",
     "train": "socrates.training.params:Train",
     "deepspeed": "socrates.training.params:Deepspeed",
-    "backup": "socrates.runs.params:Backup",
+    "run": "socrates.runs.params:Run",
     "predict": "socrates.prediction.params:Predict",
     "evaluate": "socrates.evaluation.params:Evaluate",
 }
@@ -50,7 +50,7 @@ GSM8K_SECTIONS = {  # of gsm8k/params.yaml
     "grpo": "gsm8k.grpo.params:Grpo",
     "rewards": "gsm8k.params:Rewards",
     "deepspeed": "socrates.training.params:Deepspeed",
-    "backup": "socrates.runs.params:Backup",
+    "run": "socrates.runs.params:Run",
     "solve": "gsm8k.params:Solve",
 }
 

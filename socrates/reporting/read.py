@@ -83,7 +83,7 @@ class Report(Scores):
         questions: columns of CELL, ``text`` (the commonest wording) and ``wordings`` (how many there are).
         raw, splits, training, base: the manifests of the stages of those names.
         predictions: the manifests of ``adapter`` and ``base``.
-        params: params.yaml as it stands.
+        params: params.yaml as it stands, without the section ``run``, which shapes no result.
         records: what the machine's run records say, by title; empty where there are none.
     """
 
@@ -121,7 +121,9 @@ def read_report(folder: Path) -> Report:
         predictions={m: read_json(data / "predictions" / m / "manifest.json") for m in MODELS},
         training=read_json(folder / "models" / "adapter" / "training.json"),
         base=read_json(folder / "models" / "base" / "manifest.json"),
-        params=read_yaml(folder / "params.yaml"),
+        params={
+            name: section for name, section in read_yaml(folder / "params.yaml").items() if name != "run"
+        },
         records=read_records(folder / "runs"),
     )
 

@@ -224,7 +224,7 @@ def etag_of(path: Path, part: int | None = None) -> str:
 
 
 def open_store(url: str, stage: str, fingerprint: str, endpoint_url: str | None = None) -> Store:
-    """The store behind ``backup.url`` for one run. Nothing is read or written yet.
+    """The store behind ``run.backup.url`` for one run. Nothing is read or written yet.
 
     Raises:
         TrainingError: the URL's scheme is unknown or not installed, or the URL carries credentials.
@@ -232,7 +232,7 @@ def open_store(url: str, stage: str, fingerprint: str, endpoint_url: str | None 
     scheme, separator, rest = url.partition("://")
     if separator and "@" in rest.split("/", 1)[0]:
         raise TrainingError(
-            f"backup.url {redact(url)}: carries credentials; take them out, use the AWS variables or ~/.aws"
+            f"run.backup.url {redact(url)}: carries credentials; take them out, use the AWS variables or ~/.aws"
         )
     if not separator:
         scheme, url = "file", str(Path(url).expanduser().resolve())
@@ -244,14 +244,16 @@ def open_store(url: str, stage: str, fingerprint: str, endpoint_url: str | None 
             "config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 1}},
         }
     elif endpoint_url:
-        raise TrainingError(f"backup.endpoint_url is for s3:// URLs, not for {redact(url)}; set it to null")
+        raise TrainingError(
+            f"run.backup.endpoint_url is for s3:// URLs, not for {redact(url)}; set it to null"
+        )
     try:
         filesystem, root = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
-        raise TrainingError(f"backup.url {redact(url)}: {redact(error)}") from None
+        raise TrainingError(f"run.backup.url {redact(url)}: {redact(error)}") from None
     except ValueError:
         raise TrainingError(
-            f"backup.url {redact(url)}: unknown scheme {scheme!r}; use s3://bucket/folder, a plain folder "
+            f"run.backup.url {redact(url)}: unknown scheme {scheme!r}; use s3://bucket/folder, a plain folder "
             "or another fsspec URL"
         ) from None
     if hasattr(filesystem, "retries"):
@@ -440,5 +442,5 @@ def resume_point(folder: Path, fingerprint: str, processes: int, store: Store | 
 def _unreadable(error: Exception) -> TrainingError:
     return TrainingError(
         f"the backup store cannot be read ({redact(f'{type(error).__name__}: {error}')}); mend it, or set "
-        "backup.url to null to start without"
+        "run.backup.url to null to start without"
     )

@@ -25,28 +25,6 @@ from socrates.core.params import Section, flat
 SCRATCH_VARIABLE = "SOCRATES_SCRATCH"
 FACTS = "fingerprint.json"
 
-# Keys that decide how a run is watched, guarded, stored or spread, and cannot change what it computes.
-# eval_steps is not among them: an evaluation draws from the global random state, and so moves dropout.
-# Nor is deepspeed.*: another ZeRO stage lays its optimiser state out in files that this one cannot read.
-NOT_RESULT = frozenset(
-    {
-        "train.save_steps",
-        "train.keep_checkpoints",
-        "train.log_steps",
-        "train.usd_per_hour",
-        "train.stall_minutes",
-        "train.spike_multiple",
-        "train.spike_steps",
-        "train.gate_step",
-        "train.gate_improvement",
-        "grpo.save_steps",
-        "grpo.keep_checkpoints",
-        "grpo.log_steps",
-        "grpo.usd_per_hour",
-        "grpo.stall_minutes",
-    }
-)
-
 # Packages whose code computes the result.
 PACKAGES = (
     "accelerate",
@@ -71,15 +49,14 @@ def of_run(sections: Mapping[str, Section], files: Iterable[Path], code: Iterabl
     return of_sections(sections) | of_files(files) | of_code(code) | of_packages()
 
 
-def of_sections(sections: Mapping[str, Section], leave_out: Iterable[str] = NOT_RESULT) -> Facts:
-    """Every key of the given sections as ``params.<section>.<key>``, but for :data:`NOT_RESULT`."""
-    left_out = set(leave_out)
+def of_sections(sections: Mapping[str, Section]) -> Facts:
+    """Every key of the given sections as ``params.<section>.<key>``."""
     keys = {
         f"{name}.{key}": value
         for name, section in sections.items()
         for key, value in flat(section.model_dump(mode="json"))
     }
-    return {f"params.{key}": value for key, value in sorted(keys.items()) if key not in left_out}
+    return {f"params.{key}": value for key, value in sorted(keys.items())}
 
 
 def of_files(paths: Iterable[Path]) -> Facts:

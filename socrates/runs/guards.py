@@ -100,7 +100,7 @@ class LossGuard:
                 f"step {step.step}: the loss ({step.loss:.4g}) has been above {self._multiple:g} times its "
                 f"running median ({median:.4g}) for {self._above} steps; the checkpoints before step "
                 f"{step.step - self._above + 1} are good; lower train.learning_rate or raise "
-                "train.spike_multiple"
+                "run.spike_multiple"
             )
 
 
@@ -120,15 +120,15 @@ def check_gate(history: Sequence[Mapping[str, Any]], gate_step: int | None, impr
         return
     if 0 not in losses:
         raise Stop(
-            "train.gate_step is set but the base model's validation loss (step 0) was not measured; "
+            "run.gate_step is set but the base model's validation loss (step 0) was not measured; "
             "set it to null, or start afresh"
         )
     base, loss = losses[0], losses[reached[0]]
     if not loss <= (1 - improvement) * base:
         raise Stop(
             f"no-go at step {reached[0]}: validation loss {loss:.4f} against the base model's {base:.4f} "
-            f"improves by {1 - loss / base:.1%}, train.gate_improvement asks for {improvement:.1%}; change "
-            "the experiment, or set train.gate_step to null to go on"
+            f"improves by {1 - loss / base:.1%}, run.gate_improvement asks for {improvement:.1%}; change "
+            "the experiment, or set run.gate_step to null to go on"
         )
 
 
@@ -175,7 +175,7 @@ class Watchdog:
     def _reason(self) -> str:
         return (
             f"no progress for {self._seconds / 60:.3g} minutes; the newest checkpoint is complete; start "
-            "again to resume, or raise train.stall_minutes if a step takes that long"
+            "again to resume, or raise run.stall_minutes if a step takes that long"
         )
 
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
@@ -252,7 +252,7 @@ class Termination:
             return
         time.sleep(self._seconds)
         print(
-            f"error: {self._seconds:g} s after SIGTERM (backup.stop_seconds) it was not done; left without what "
+            f"error: {self._seconds:g} s after SIGTERM (run.backup.stop_seconds) it was not done; left without what "
             "was being written or sent; the newest checkpoint on this machine is complete",
             file=sys.stderr,
             flush=True,

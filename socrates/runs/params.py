@@ -1,4 +1,8 @@
-"""``backup``: where finished checkpoints are copied while training goes on."""
+"""``run``: how a training is watched, stored and stopped.
+
+Nothing here can change a result. The section is no parameter of any DVC stage and no part of the fingerprint: a
+change runs nothing again, and takes effect in the next run, resumed or not.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,29 @@ from pydantic import Field
 
 from socrates.core.params import Section
 
+Positive = Annotated[int, Field(ge=1)]
+
 
 class Backup(Section):
     url: str | None  # any fsspec URL (s3://bucket/folder, /mnt/backup); null: no backup
     endpoint_url: str | None  # for S3-compatible stores
     finish_minutes: Annotated[float, Field(ge=0)]  # waited for the last uploads when training has ended
     stop_seconds: Annotated[float, Field(ge=0)]  # from SIGTERM to the exit; a spot notice is 120 s
+
+
+class Run(Section):
+    save_steps: Positive
+    log_steps: Positive
+    keep_checkpoints: Positive
+    usd_per_hour: Annotated[float, Field(ge=0)]  # of all machines together, for the cost shown
+    stall_minutes: Annotated[float, Field(gt=0)] | None  # without progress before the run stops; null: never
+    backup: Backup
+    # Guards of a loss, which GRPO has not: its params leave them out.
+    spike_multiple: Annotated[float, Field(gt=1)] | None = (
+        None  # of the running median loss; null: no such guard
+    )
+    spike_steps: Positive = 1  # consecutive steps above that multiple before the run stops
+    gate_step: Positive | None = None  # optimiser step of the go/no-go gate; null: none
+    gate_improvement: Annotated[float, Field(ge=0, lt=1)] = (
+        0.0  # by which validation loss must beat the base's
+    )

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import torch
 from transformers import TrainerCallback
 
 from socrates.core.errors import TERMINATED, TrainingError
-from socrates.core.params import Section
 from socrates.runs.backup import Backup, open_store, resume_point
 from socrates.runs.callbacks import Durability, Durable
 from socrates.runs.checkpoints import read_manifest, sealed, sweep
@@ -23,28 +22,8 @@ from socrates.runs.fingerprint import Facts, explain_fresh_start, fingerprint, h
 from socrates.runs.guards import LossGuard, Step, Stop, Termination, Watchdog
 from socrates.runs.launch import Place, told_by_first, wait_for_all
 from socrates.runs.log import RunLog
-from socrates.runs.params import Backup as BackupParams
+from socrates.runs.params import Run
 from socrates.runs.progress import Meter
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How a run is watched, by whatever section describes its training (see that for the units)."""
-
-    log_steps: int
-    keep_checkpoints: int
-    usd_per_hour: float
-    stall_minutes: float | None
-    spike_multiple: float | None = None
-    spike_steps: int = 1
-    gate_step: int | None = None
-    gate_improvement: float = 0.0
-
-
-def limits(section: Section) -> Limits:
-    """The limits in a section; those that it does not have are off."""
-    values = section.model_dump()
-    return Limits(**{key.name: values[key.name] for key in fields(Limits) if key.name in values})
 
 
 @dataclass
@@ -108,7 +87,7 @@ class Records(TrainerCallback):
 
 @contextlib.contextmanager
 def kept_safe(
-    stage: str, place: Place, facts: Facts, limits: Limits, params: BackupParams, steps: int, log_path: Path
+    stage: str, place: Place, facts: Facts, run: Run, steps: int, log_path: Path
 ) -> Iterator[Safety]:
     """Own the run of a fingerprint for the block; the processes must have found each other already.
 
@@ -120,7 +99,7 @@ def kept_safe(
     """
     mark = fingerprint(facts)
     with contextlib.ExitStack() as stack:
-        store = open_store(params.url, stage, mark, params.endpoint_url) if params.url else None
+        store = open_store(run.backup.url, stage, mark, run.backup.endpoint_url) if run.backup.url else None
         log, backup, watchdog = None, None, None
         folder, resume, start = Path(), None, 0
         if place.first:
@@ -137,18 +116,18 @@ def kept_safe(
         on_checkpoint: list[Any] = []
         if place.first:
             log = RunLog(
-                log_path, usd_per_hour=limits.usd_per_hour, fingerprint=mark, resumed_from=start, steps=steps
+                log_path, usd_per_hour=run.usd_per_hour, fingerprint=mark, resumed_from=start, steps=steps
             )
             stack.callback(log.close)
             log.write("machine", **machine(place))
             if store is not None:
-                backup = Backup(store, limits.keep_checkpoints)
+                backup = Backup(store, run.keep_checkpoints)
                 stack.callback(backup.close)
                 for folder_ in sealed(folder):  # one that an earlier attempt could not get away
                     backup.submit(folder_)
                 on_checkpoint.append(backup.submit)
             write_step, state = log.step, (lambda: backup.state.as_dict() if backup else None)
-            meter = Meter(lambda: log.usd, lambda: str(backup.state) if backup else "", limits.log_steps)
+            meter = Meter(lambda: log.usd, lambda: str(backup.state) if backup else "", run.log_steps)
             stack.callback(meter.close)
 
             def record(step: Step) -> None:
@@ -156,21 +135,21 @@ def kept_safe(
 
             observers = [record, meter]
             on_checkpoint.append(lambda path: log.write("checkpoint", path=path.name))
-            if limits.stall_minutes is not None:
+            if run.stall_minutes is not None:
 
                 def last_words() -> None:
                     if backup is not None:
-                        backup.drain(params.stop_seconds)
+                        backup.drain(run.backup.stop_seconds)
 
-                watchdog = stack.enter_context(Watchdog(limits.stall_minutes * 60, last_words))
+                watchdog = stack.enter_context(Watchdog(run.stall_minutes * 60, last_words))
         durability = Durability(
             fingerprint=mark,
-            keep=limits.keep_checkpoints,
-            loss_guard=LossGuard(limits.spike_multiple, limits.spike_steps),
-            termination=stack.enter_context(Termination(params.stop_seconds)),
+            keep=run.keep_checkpoints,
+            loss_guard=LossGuard(run.spike_multiple, run.spike_steps),
+            termination=stack.enter_context(Termination(run.backup.stop_seconds)),
             watchdog=watchdog,
-            gate_step=limits.gate_step,
-            gate_improvement=limits.gate_improvement,
+            gate_step=run.gate_step,
+            gate_improvement=run.gate_improvement,
             observers=observers,
             on_checkpoint=on_checkpoint,
         )
@@ -182,7 +161,7 @@ def kept_safe(
             if watchdog is not None:
                 watchdog.rest()
             if backup is not None:
-                backup.drain(params.finish_minutes * 60)
+                backup.drain(run.backup.finish_minutes * 60)
             raise
 
 

@@ -74,7 +74,8 @@ def examine(
     yield _guarded("disk", lambda: disk(folder, sections, shutil.disk_usage))
     for kind, name, revision in hub_needs(sections):
         yield hub(kind, name, revision)
-    yield backup(sections["backup"].url, sections["backup"].endpoint_url)
+    store = sections["run"].backup
+    yield backup(store.url, store.endpoint_url)
 
 
 def _guarded(check: str, run: Callable[[], Finding]) -> Finding:
@@ -157,7 +158,7 @@ def backup(url: str | None, endpoint_url: str | None) -> Finding:
         return Finding(
             "backup",
             "warn",
-            "backup.url is null: checkpoints are on this machine only",
+            "run.backup.url is null: checkpoints are on this machine only",
             "set it (docs/remotes.md)",
         )
     return _store("backup", url, endpoint_url)
@@ -247,9 +248,9 @@ def disk(folder: Path, sections: Mapping[str, Any], usage: Callable[[Path], Any]
     """Whether checkpoints, outputs and the base model fit; ``usage`` is :func:`shutil.disk_usage`."""
     from huggingface_hub import constants
 
-    model, train = sections["model"], sections["train"]
+    model, run = sections["model"], sections["run"]
     form: Shape = shape(model, folder / "models/base")
-    need = (train.keep_checkpoints + 1) * CHECKPOINT_BYTES * form.lora(sections["lora"]) + OUTPUT_BYTES
+    need = (run.keep_checkpoints + 1) * CHECKPOINT_BYTES * form.lora(sections["lora"]) + OUTPUT_BYTES
     needs = {_existing(scratch()): need}
     if not (model.builtin or cached("model", model.name, model.revision)):
         cache = _existing(Path(constants.HF_HUB_CACHE))

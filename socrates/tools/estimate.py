@@ -239,18 +239,19 @@ def needs(
     train, lora, model, deepspeed = (sections[name] for name in ("train", "lora", "model", "deepspeed"))
     work_to_do = operations(form, work, train)
     held = memory(form, work, model, lora, train, deepspeed, gpus)
-    found = [_on_gpu(machine, held, work_to_do, form, train, gpus) for machine in MACHINES]
+    price = sections["run"].usd_per_hour
+    found = [_on_gpu(machine, held, work_to_do, form, price, gpus) for machine in MACHINES]
     rate = measured_rate or CPU_RATE * cores
     hours = dict.fromkeys(UTILISATION, work_to_do / rate / 3600)
-    usd = {speed: value * train.usd_per_hour for speed, value in hours.items()}
-    return [*found, Need(f"CPU, {cores} cores", 0, {}, None, hours, usd, train.usd_per_hour, None)]
+    usd = {speed: value * price for speed, value in hours.items()}
+    return [*found, Need(f"CPU, {cores} cores", 0, {}, None, hours, usd, price, None)]
 
 
 def _on_gpu(
-    machine: Hardware, held: dict[str, float], work: float, form: Shape, train: Train, gpus: int
+    machine: Hardware, held: dict[str, float], work: float, form: Shape, usd_per_hour: float, gpus: int
 ) -> Need:
     room = machine.memory * GIB
-    price = train.usd_per_hour or machine.usd_per_hour * gpus
+    price = usd_per_hour or machine.usd_per_hour * gpus
     why_not = None
     if not machine.bfloat16:
         why_not = "has no bfloat16, in which GPUs train here"
@@ -270,7 +271,9 @@ def _on_gpu(
     return Need(machine.name, gpus, held, room, hours, usd, price, why_not)
 
 
-def assumptions(work: Workload, train: Train, gpus: int, measured_rate: float | None) -> list[str]:
+def assumptions(
+    work: Workload, train: Train, usd_per_hour: float, gpus: int, measured_rate: float | None
+) -> list[str]:
     """Everything the estimate rests on, one line each."""
     prices = ", ".join(f"{machine.name} ${machine.usd_per_hour:g}" for machine in MACHINES)
     return [
@@ -285,9 +288,9 @@ def assumptions(work: Workload, train: Train, gpus: int, measured_rate: float | 
         f"GPUs reach {UTILISATION['slow']:.0%} to {UTILISATION['fast']:.0%} of their peak, as the one published "
         "run implies (91 steps in 2 to 3 h on one A100); so that run is no test of this estimate",
         f"{gpus} GPUs are {gpus * SEVERAL_GPUS:g} times as fast as one" if gpus > 1 else "one GPU",
-        f"${train.usd_per_hour:g} per hour for all machines (train.usd_per_hour)"
-        if train.usd_per_hour
-        else f"assumed prices per GPU and hour: {prices} (say yours with train.usd_per_hour)",
+        f"${usd_per_hour:g} per hour for all machines (run.usd_per_hour)"
+        if usd_per_hour
+        else f"assumed prices per GPU and hour: {prices} (say yours with run.usd_per_hour)",
         f"{START_SECONDS_PER_GB:g} s to start per 10^9 bytes of weights; download, predict and evaluate not included",
         f"memory at the longest pass ({work.longest_pass:,} tokens), {FRAGMENTED - 1:.0%} lost between blocks, "
         f"{OVERHEAD / GIB:g} GiB for context and buffers",

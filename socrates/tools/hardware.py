@@ -2,7 +2,7 @@
 
 Memory, peak rate and power are those of NVIDIA's data sheets (dense matrix products in bfloat16, or
 float16 where there is no bfloat16). Prices are assumptions, of the order that rental offers had; say
-what you pay with ``train.usd_per_hour``.
+what you pay with ``run.usd_per_hour``.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from transformers import set_seed
 from socrates.core.errors import TrainingError
 from socrates.model.loading import load_base, load_tokenizer
 from socrates.model.params import Prompt
-from socrates.runs.session import kept_safe, limits
+from socrates.runs.session import kept_safe
 from socrates.runs.token_cache import prepared
 from socrates.training.batch_size import find
 from socrates.training.config import leave
@@ -79,20 +79,20 @@ def fine_tune(job: Job, data_files: tuple[Path, Path], prompt: Prompt, train: Tr
     )
     sections = job.sections(prompt=prompt, train=train)
     facts = job.facts(sections, data_files, CODE)
-    args = arguments(train, job.deepspeed, cut)
+    args = arguments(train, job.run, job.deepspeed, cut)
     if train.micro_batch is None and torch.cuda.is_available():
         found = find(job.base, job.model, job.lora, train, data, rows, job.place.processes)
         cut = batches(train, len(rows), job.place.processes, found)
-        args = arguments(train, job.deepspeed, cut)
+        args = arguments(train, job.run, job.deepspeed, cut)
         set_seed(train.seed)  # the trial has drawn from the random state
-    with kept_safe("train", job.place, facts, limits(train), job.backup, cut.steps, RUN_LOG) as safety:
+    with kept_safe("train", job.place, facts, job.run, cut.steps, RUN_LOG) as safety:
         model = load_base(job.base, job.model)
         run = trainer(model, tokenizer, data, order, held_out, train, job.lora, cut, args, safety)
         if safety.log is not None:
             safety.log.write("plan", micro_batch=cut.micro, accumulation=cut.accumulation)
         trainable = run.get_num_trainable_parameters()
         try:
-            safety.train(run, job.backup.finish_minutes)
+            safety.train(run, job.run.backup.finish_minutes)
         except torch.OutOfMemoryError:
             raise TrainingError(
                 f"out of memory with passes of {cut.micro} rows: lower train.micro_batch (the global batch stays "

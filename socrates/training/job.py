@@ -10,7 +10,7 @@ from socrates.core.params import Section
 from socrates.model.params import Model
 from socrates.runs.fingerprint import Facts, of_run
 from socrates.runs.launch import Place
-from socrates.runs.params import Backup
+from socrates.runs.params import Run
 from socrates.training.params import Deepspeed, Lora
 
 
@@ -23,7 +23,7 @@ class Job:
         trained: the folder that it writes.
         curves: the table that it writes.
         place: this process among all.
-        model, lora, deepspeed, backup: sections of the params.
+        model, lora, deepspeed, run: sections of the params.
     """
 
     base: Path
@@ -33,7 +33,7 @@ class Job:
     model: Model
     lora: Lora
     deepspeed: Deepspeed
-    backup: Backup
+    run: Run
 
     def sections(self, **own: Section) -> dict[str, Section]:
         """All sections that shape the weights, by name: the job's, and ``own`` of what is learned."""

@@ -44,15 +44,6 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Annotated[float, Field(gt=0)]
     gradient_checkpointing: bool
-    log_steps: Positive
     eval_steps: Positive
     eval_rows: Positive  # validation rows used for the loss during training
-    save_steps: Positive
-    keep_checkpoints: Positive
-    usd_per_hour: Annotated[float, Field(ge=0)]  # of all machines together, for the cost shown
-    stall_minutes: Annotated[float, Field(gt=0)] | None  # without progress before the run stops; null: never
-    spike_multiple: Annotated[float, Field(gt=1)] | None  # of the running median loss; null: no such guard
-    spike_steps: Positive  # in a row above that multiple before the run stops
-    gate_step: Positive | None  # optimiser step of the go/no-go gate; null: none
-    gate_improvement: Annotated[float, Field(ge=0, lt=1)]  # by which validation loss must beat the base's
     seed: int

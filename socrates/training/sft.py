@@ -20,6 +20,7 @@ from socrates.model.prefix_sharing import use_shared_attention
 from socrates.model.tokenisation import Encoded
 from socrates.runs.callbacks import Durable
 from socrates.runs.launch import PATIENCE
+from socrates.runs.params import Run
 from socrates.runs.session import Records, Safety
 from socrates.training.collator import SharedCollator, plain_dataset, shared_dataset
 from socrates.training.config import deepspeed_config, lora_config, train_in_float32
@@ -34,7 +35,7 @@ class Trainer(Durable, SFTTrainer):
         return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
 
 
-def arguments(train: Train, deepspeed: Deepspeed, cut: Batches) -> SFTConfig:
+def arguments(train: Train, run: Run, deepspeed: Deepspeed, cut: Batches) -> SFTConfig:
     """The trainer's arguments; making them lets the processes find each other.
 
     In the shared form an item of the dataset is a whole micro batch.
@@ -59,7 +60,7 @@ def arguments(train: Train, deepspeed: Deepspeed, cut: Batches) -> SFTConfig:
         max_grad_norm=train.max_grad_norm,
         gradient_checkpointing=train.gradient_checkpointing,
         logging_strategy="steps",
-        logging_steps=train.log_steps,
+        logging_steps=run.log_steps,
         logging_first_step=True,
         eval_strategy="steps",
         eval_steps=train.eval_steps,
@@ -67,7 +68,7 @@ def arguments(train: Train, deepspeed: Deepspeed, cut: Batches) -> SFTConfig:
         logging_nan_inf_filter=False,  # a NaN is to be seen
         prediction_loss_only=True,
         save_strategy="steps",
-        save_steps=train.save_steps,
+        save_steps=run.save_steps,
         seed=train.seed,
         data_seed=train.seed,
         remove_unused_columns=False,

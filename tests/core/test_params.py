@@ -144,7 +144,7 @@ def test_a_mistyped_value_is_refused_not_converted(key: str, value: Any) -> None
         ("evaluate.top_p", 0.0),
         ("evaluate.temperature", 0.0),
         ("predict.max_options", 1),
-        ("backup.stop_seconds", -1.0),
+        ("run.backup.stop_seconds", -1.0),
     ],
 )
 def test_a_value_outside_its_range_is_refused(key: str, value: Any) -> None:

@@ -18,6 +18,7 @@ from socrates.core import params
 from socrates.core.errors import DataError, TrainingError
 from socrates.model.params import Model
 from socrates.runs.launch import Place
+from socrates.runs.params import Run
 from socrates.training.job import Job
 from socrates.training.params import Deepspeed
 from socrates.training.schedule import Batches
@@ -88,12 +89,12 @@ def test_prompts_over_the_limit_are_dropped_and_counted() -> None:
 
 
 def test_what_cannot_be_trained_is_refused_in_one_line(tmp_path: Path) -> None:
-    model, deepspeed = SECTIONS["model"], SECTIONS["deepspeed"]
-    assert isinstance(model, Model) and isinstance(deepspeed, Deepspeed)
+    model, deepspeed, run = (SECTIONS[name] for name in ("model", "deepspeed", "run"))
+    assert isinstance(model, Model) and isinstance(deepspeed, Deepspeed) and isinstance(run, Run)
     with pytest.raises(TrainingError, match="vllm needs a GPU"):
-        arguments(GRPO.model_copy(update={"generator": "vllm"}), model, deepspeed, Batches(1, 16, 1))
+        arguments(GRPO.model_copy(update={"generator": "vllm"}), run, model, deepspeed, Batches(1, 16, 1))
     quantised = model.model_copy(update={"quantization": "nf4"})
-    rest = [SECTIONS[name] for name in ("lora", "deepspeed", "backup")]
+    rest = [SECTIONS[name] for name in ("lora", "deepspeed", "run")]
     job = Job(tmp_path, tmp_path, tmp_path, Place(0, 1), quantised, *rest)
     with pytest.raises(TrainingError, match="quantised weights cannot be trained"):
         reinforce(job, tmp_path / "x", SECTIONS["grpo"], SECTIONS["rewards"])

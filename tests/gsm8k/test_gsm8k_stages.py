@@ -37,10 +37,9 @@ def settings(folder: Path, **grpo: object) -> None:
         "updates": 2,
         "max_completion_length": 16,
         "max_steps": STEPS,
-        "log_steps": 1,
-        "save_steps": 3,
         "kl": 0.01,
     } | grpo
+    raw["run"] |= {"log_steps": 1, "save_steps": 3}
     raw["solve"] |= {
         "samples": 2,
         "pass_at": [1, 2],

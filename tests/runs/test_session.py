@@ -17,7 +17,7 @@ from socrates.runs import session as safety
 from socrates.runs.callbacks import Durability
 from socrates.runs.guards import Watchdog
 from socrates.runs.launch import Place
-from socrates.runs.params import Backup
+from socrates.runs.params import Run
 from socrates.runs.session import Safety
 from socrates.training import sft
 from socrates.training.params import Deepspeed, Train
@@ -49,11 +49,12 @@ def test_a_backup_may_take_longer_to_finish_than_a_step_may_take() -> None:
 
 def test_processes_are_more_patient_with_the_first_than_its_backup_can_take() -> None:
     model, deepspeed, cut = load(Model, PARAMS), load(Deepspeed, PARAMS), Batches(1, 16, 1)
-    longest = 10 * 60 * load(Backup, PARAMS).finish_minutes
-    assert sft.arguments(load(Train, PARAMS), deepspeed, cut).ddp_timeout > longest
+    run = load(Run, PARAMS)
+    longest = 10 * 60 * run.backup.finish_minutes
+    assert sft.arguments(load(Train, PARAMS), run, deepspeed, cut).ddp_timeout > longest
     assert (
         grpo.arguments(
-            load(Grpo, PARAMS.parent / "gsm8k/params.yaml", GSM8K_SECTIONS), model, deepspeed, cut
+            load(Grpo, PARAMS.parent / "gsm8k/params.yaml", GSM8K_SECTIONS), run, model, deepspeed, cut
         ).ddp_timeout
         > longest
     )

@@ -142,7 +142,7 @@ def test_what_does_not_fit_or_cannot_train_says_why() -> None:
 
 def test_your_price_is_used_for_all_machines_together() -> None:
     params = sections("full")
-    params["train"] = params["train"].model_copy(update={"usd_per_hour": 10.0})
+    params["run"] = params["run"].model_copy(update={"usd_per_hour": 10.0})
     for need in needs(QWEN, assumed(params, 4), params, 4, 2, None):
         assert need.usd_per_hour == 10.0
         assert all(need.usd[speed] == pytest.approx(10 * hours) for speed, hours in need.hours.items())
@@ -205,7 +205,7 @@ def test_the_command_lists_what_it_assumes_and_writes_nothing(
         assert text in result.stdout
     told = json.loads(CliRunner().invoke(app, ["estimate", "full", "--gpus", "4", "--json"]).stdout)
     assert told["assumed"][1:] == assumptions(
-        assumed(sections("full"), 4), sections("full")["train"], 4, None
+        assumed(sections("full"), 4), sections("full")["train"], 0.0, 4, None
     )
     assert set(told["reported"]) == {"full"}
     assert (tmp_path / "params.yaml").read_bytes() == before

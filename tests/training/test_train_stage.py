@@ -36,11 +36,10 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "micro_batch": 4,
         "group_size": 4,
         "max_steps": STEPS,
-        "log_steps": 1,
         "eval_steps": 4,
         "eval_rows": 8,
-        "save_steps": 3,
     }
+    raw["run"] |= {"log_steps": 1, "save_steps": 3}
     model = parse(raw)["model"]
     assert isinstance(model, Model)
     YAML().dump(raw, folder / "params.yaml")
