@@ -1,13 +1,12 @@
 # The two commands: `make repro` runs the pipeline, `make test` the tests. Both make the environment first.
+# What else the project offers is the command `socrates`, which the environment installs.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-export HF_HUB_DISABLE_TELEMETRY := 1
-# Waiting threads sleep instead of spinning: with more threads than cores spinning is ruinous.
-export OMP_WAIT_POLICY ?= PASSIVE
+INSTALL := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check install
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -15,23 +14,26 @@ help:  ## what can be made
 env: $(VENV)/.ready  ## the environment in .venv
 env-dev: $(VENV)/.ready-dev  ## the environment with the tools to work on the code
 
-$(VENV)/.ready: requirements.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	touch $@
+$(VENV)/.ready: requirements.txt pyproject.toml
+	@echo "env: installing requirements.txt in $(VENV), some minutes the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(INSTALL) -r requirements.txt
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	touch $@
+	@echo "env: installing requirements-dev.txt"
+	@$(INSTALL) -r requirements-dev.txt
+	@touch $@
 
 repro: env  ## run the pipeline: survey responses in, a scored adapter out
-	dvc repro
+	@dvc repro
 
 gsm8k: env  ## run the second pipeline: word problems in, a model that was rewarded for solving them out
-	dvc repro gsm8k/dvc.yaml
+	@dvc repro gsm8k/dvc.yaml
 
 watch: env  ## a live view of a running training, from another shell
-	python -m socrates.tools.watch
+	@socrates watch
 
 test: env-dev  ## run the tests, one worker a core
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
@@ -42,16 +44,16 @@ check: env-dev  ## lint and types
 	mypy
 
 preset: env  ## write presets/NAME.yaml into params.yaml: make preset NAME=one-percent
-	python -m socrates.tools.preset $(NAME)
+	@socrates preset $(NAME)
 
 compare: env  ## two runs, paired by cell: make compare A=rev B=rev (or workspace)
-	python -m socrates.tools.compare $(A) $(B)
+	@socrates compare $(A) $(B)
 
 paper-baseline: env  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
-	python -m socrates.tools.paper_baseline
+	@socrates paper-baseline
 
 readme: env  ## the figures of README.md, from metrics/ and the estimates, after a new default run
-	python -m socrates.tools.readme
+	@socrates readme
 
 bench: env  ## the CPU benchmarks of docs/performance.md, a few minutes each
 	python -m benchmarks.training_speed

@@ -1,5 +1,5 @@
-"""The commands of ``python -m socrates``: one thin module each, named like its command, and their ``options``.
+"""The command ``socrates``: what it offers, option by option. What computes is in ``app`` and ``tools``.
 
-A module imports only typer and the standard library at its top, so that ``--help`` stays instant;
-what computes is imported inside the command. Every command takes ``--json``.
+A module here imports only typer and the standard library at its top, so that ``--help`` stays instant;
+the rest is imported inside the command. Every command takes ``--json``.
 """

@@ -11,25 +11,29 @@ from socrates.cli.options import (
     ADAPTER,
     BASE,
     NO_ADAPTER,
+    USE,
     Adapter,
     Base,
     Json,
     Precision,
     Revision,
     cautions,
+    example,
     found,
 )
 
 if TYPE_CHECKING:
     from socrates.app.experiment import Result
 
-EPILOG = (
-    "Examples:\n\n  python -m socrates experiment examples/toll.yaml\n\n"
-    "  python -m socrates experiment examples/toll.yaml --output experiments/toll --json"
+EXAMPLES = example(
+    "socrates experiment examples/toll.yaml",
+    "socrates experiment examples/toll.yaml --output experiments/toll --json",
 )
+app = typer.Typer()
 TABLES = Path("metrics/tables")
 
 
+@app.command(epilog=EXAMPLES, rich_help_panel=USE)
 def experiment(
     design: Annotated[Path, typer.Argument(help="YAML: conditions, outcomes, population; see examples/.")],
     output: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ADAPTER, BASE = "models/adapter", Path("models/base")
 NO_ADAPTER = "none"
+USE = "Use the model"  # a panel of --help
 
 Adapter = Annotated[
     str, typer.Option(help=f"A folder, owner/name@commit on the hub, or '{NO_ADAPTER}' for the base model.")
@@ -23,15 +24,21 @@ Precision = Annotated[
     Literal["auto", "bfloat16", "nf4", "int8", "float32"],
     typer.Option(help="Of the weights; auto: by device and its free memory."),
 ]
-License = Annotated[str, typer.Option("--license", help="Of the adapter, as the hub names it.")]
-LicenseName = Annotated[str, typer.Option(help="With --license other.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-def check_folder(out: Path) -> None:
-    """Refuse an ``--out`` that is a file, before the work whose folder it would name."""
-    if out.is_file():
-        raise typer.BadParameter(f"--out {out}: is a file; give a folder")
+def example(*commands: str) -> str:
+    """The end of a command's help."""
+    return "\n\n".join(
+        ["Examples:" if len(commands) > 1 else "Example:", *(f"  {line}" for line in commands)]
+    )
+
+
+def print_json(value: Any) -> None:
+    """The output of a command under ``--json``."""
+    from socrates.core.files import json_text
+
+    typer.echo(json_text(value), nl=False)
 
 
 def found(base: Path, adapter: str, revision: str | None) -> tuple[Located, Seen | None]:

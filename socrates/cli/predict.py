@@ -9,21 +9,35 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from socrates.cli.options import ADAPTER, BASE, Adapter, Base, Json, Precision, Revision, cautions, found
+from socrates.cli.options import (
+    ADAPTER,
+    BASE,
+    USE,
+    Adapter,
+    Base,
+    Json,
+    Precision,
+    Revision,
+    cautions,
+    example,
+    found,
+)
 
 if TYPE_CHECKING:
     from socrates.app.locate import Located
     from socrates.app.model import OpenModel
     from socrates.app.training_range import Seen
 
-EPILOG = (
-    'Examples:\n\n  python -m socrates predict --demographics "Age: 30; Gender: Female" '
-    '--scenario "Should the minimum wage be raised to $15/hour? (1-7 scale, 1=Strongly oppose)"\n\n'
-    "  python -m socrates predict --example 1 --compare-base --sample 20\n\n"
-    "  python -m socrates predict --input rows.csv --output answers.csv"
+EXAMPLES = example(
+    'socrates predict --demographics "Age: 30; Gender: Female" '
+    '--scenario "Should the minimum wage be raised to $15/hour? (1-7 scale, 1=Strongly oppose)"',
+    "socrates predict --example 1 --compare-base --sample 20",
+    "socrates predict --input rows.csv --output answers.csv",
 )
+app = typer.Typer()
 
 
+@app.command(epilog=EXAMPLES, rich_help_panel=USE)
 def predict(
     demographics: Annotated[
         str, typer.Option(help="Who is asked: 'Age: 30; Gender: Female'. Empty: nothing is known of them.")

@@ -7,12 +7,25 @@ from typing import Annotated
 
 import typer
 
-from socrates.cli.options import ADAPTER, BASE, Adapter, Base, Precision, Revision, cautions, found
+from socrates.cli.options import (
+    ADAPTER,
+    BASE,
+    USE,
+    Adapter,
+    Base,
+    Precision,
+    Revision,
+    cautions,
+    example,
+    found,
+)
 
 HOST = "127.0.0.1"  # and no other: there is no login
-EPILOG = "Example:\n\n  python -m socrates serve --port 8500"
+EXAMPLES = example("socrates serve --port 8500")
+app = typer.Typer()
 
 
+@app.command(epilog=EXAMPLES, rich_help_panel=USE)
 def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8421,
     adapter: Adapter = ADAPTER,

@@ -1,23 +1,20 @@
-"""Two runs against each other, paired by cell: ``make compare A=rev B=rev``.
+"""Two runs against each other, paired by cell: ``socrates compare A B``.
 
 Reads metrics/tables/cell_scores.csv of both from Git (``workspace`` is the file as it stands), so the
 two runs need not be checked out, and nothing is computed again.
-Run:  python -m socrates.tools.compare A B [--predictor adapter]
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import subprocess
 from pathlib import Path
 
 import polars as pl
 
-from socrates.core import errors
 from socrates.core.errors import DataError
 from socrates.evaluation.intervals import difference_interval, generator
-from socrates.evaluation.metrics import METRICS, PREDICTORS
+from socrates.evaluation.metrics import METRICS
 from socrates.survey.tables import CELL
 
 TABLE = Path("metrics/tables/cell_scores.csv")
@@ -170,20 +167,3 @@ def markdown(table: pl.DataFrame, first: str, second: str) -> str:
         f"{paired['cells_unpaired']} are in one alone."
     )
     return "\n".join(lines)
-
-
-def main() -> None:
-    """Print the comparison of two revisions."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("a", help="a Git revision, or 'workspace'")
-    parser.add_argument("b", help="a Git revision, or 'workspace'")
-    parser.add_argument("--predictor", default="adapter", choices=sorted(PREDICTORS))
-    given = parser.parse_args()
-    table = compare(read_scores(given.a), read_scores(given.b), given.predictor)
-    print(markdown(table, given.a, given.b))
-
-
-if __name__ == "__main__":
-    errors.run(main)

@@ -193,7 +193,7 @@ def device(folder: Path, sections: Mapping[str, Any], devices: Sequence[Device],
         return Finding("device", "ok", f"CPU, {os.cpu_count()} cores; enough for the built-in model")
     unable = None
     if not devices:
-        unable = (f"no GPU for {model.name}", "use a machine with one (python -m socrates estimate)")
+        unable = (f"no GPU for {model.name}", "use a machine with one (socrates estimate)")
     elif processes > len(devices):
         unable = (f"{processes} processes, {len(devices)} GPUs", "one process per GPU: SOCRATES_PROCESSES")
     elif old := [gpu.name for gpu in devices if not gpu.bfloat16]:

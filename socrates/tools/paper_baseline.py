@@ -1,11 +1,10 @@
-"""The paper as a Git revision: ``make paper-baseline``, then ``dvc metrics diff paper-baseline``.
+"""The paper as a Git revision: ``socrates paper-baseline``, then ``dvc metrics diff paper-baseline``.
 
 Reads metrics/paper.json, the published figures under the keys of metrics/evaluate.json. Writes a commit
 that is HEAD with those figures as its metrics/evaluate.json, and their headline beside it, and the local
 tag ``paper-baseline`` on it.
 The commit is on no branch; work tree, index and HEAD are not touched. The same HEAD and figures give
 the same commit, and running it again moves the tag.
-Run:  python -m socrates.tools.paper_baseline
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from socrates.core.errors import DataError, run
+from socrates.core.errors import DataError
 from socrates.core.files import json_text, read_json
 from socrates.evaluation.headline import headline
 
@@ -77,13 +76,3 @@ def _git(folder: Path, *command: str, text: str = "", env: dict[str, str] | None
     if done.returncode:
         raise DataError(f"git {command[0]}: {' '.join(done.stderr.decode().split())}")
     return done.stdout.decode().strip()
-
-
-def main() -> None:
-    """Make or move the tag and say how to use it."""
-    commit = tag_paper()
-    print(f"tag {TAG}: {commit[:10]}, HEAD with the figures of {PAPER}; now: dvc metrics diff {TAG}")
-
-
-if __name__ == "__main__":
-    run(main)

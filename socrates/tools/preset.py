@@ -1,16 +1,14 @@
-"""A preset written into ``params.yaml``: ``make preset NAME=one-percent``.
+"""A preset written into ``params.yaml``: ``socrates preset one-percent``.
 
-``make preset NAME=gsm8k/paper-card`` does so in the word-problem pipeline's folder.
+``socrates preset gsm8k/paper-card`` does so in the word-problem pipeline's folder.
 
 Reads presets/NAME.yaml, an overlay: the keys it names get its values, all others stay, so presets
 and edits by hand combine. ``extends: OTHER`` in an overlay applies that preset first. Comments, order
 and layout of params.yaml are kept, and nothing is written unless the whole result is valid.
-Run: ``python -m socrates.tools.preset NAME``.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import re
@@ -21,7 +19,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from socrates.core.errors import ParamsError, run
+from socrates.core.errors import ParamsError
 from socrates.core.files import write_text
 from socrates.core.params import GSM8K_SECTIONS, PATH, SECTIONS, Section, flat, parse, read_yaml
 
@@ -62,6 +60,19 @@ def apply(
     if changes:
         write_text(path, written)
     return changes
+
+
+def apply_to_pipeline(name: str) -> tuple[Path, list[str]]:
+    """Apply preset ``NAME`` of this folder, or ``gsm8k/NAME`` of the second pipeline's: the file, and its changes.
+
+    Raises:
+        ParamsError: as :func:`apply`; or there is no such pipeline.
+    """
+    pipeline, _, stem = name.rpartition("/")
+    if pipeline not in PIPELINES:
+        raise ParamsError(f"{pipeline}: no pipeline of that name; presets are NAME or gsm8k/NAME")
+    path = pipeline / PATH
+    return path, apply(stem, path, pipeline / FOLDER, PIPELINES[pipeline])
 
 
 def layers(name: str, folder: Path = FOLDER, extended_by: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -127,24 +138,3 @@ def _text(content: Any) -> str:
     stream = io.StringIO()
     _yaml().dump(content, stream)
     return stream.getvalue()
-
-
-def main() -> None:
-    """Apply the named preset and print what changed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("name", nargs="?", default="", help="a file of presets/, without .yaml")
-    name = parser.parse_args().name
-    pipeline, _, stem = name.rpartition("/")
-    if pipeline not in PIPELINES:
-        raise ParamsError(f"{pipeline}: no pipeline of that name; presets are NAME or gsm8k/NAME")
-    path = pipeline / PATH
-    changes = apply(stem, path, pipeline / FOLDER, PIPELINES[pipeline])
-    for change in changes:
-        print(f"  {change}")
-    print(f"preset {name}: {len(changes)} values changed in {path}")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -18,7 +18,7 @@ ADAPTER, METRICS = Path("models/adapter"), Path("metrics")
 KINDS = (".safetensors", ".json", ".txt", ".model", ".jinja")  # of an adapter's folder; nothing pickled
 
 
-def published(project: Path, card: Path) -> dict[str, Path]:
+def files_to_publish(project: Path, card: Path) -> dict[str, Path]:
     """The files of a repository, by their path in it, sorted.
 
     Args:
@@ -44,7 +44,7 @@ def published(project: Path, card: Path) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-def publish(repo: str, files: dict[str, Path], public: bool, message: str) -> str:
+def upload(repo: str, files: dict[str, Path], public: bool, message: str) -> str:
     """Put ``files`` on the hub as one commit; returns the commit's address.
 
     Raises:

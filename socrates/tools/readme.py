@@ -2,7 +2,7 @@
 
 Reads:   metrics/evaluate.json, metrics/paper.json, params.yaml, presets/
 Writes:  README.md, between its ``<!-- NAME -->`` and ``<!-- end -->`` lines; docs/report.svg, the report's first figure
-Command: python -m socrates.tools.readme
+Command: socrates readme
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from socrates.core import errors, files
+from socrates.core import files
 from socrates.core.errors import DataError
 from socrates.evaluation.metrics import PREDICTORS
 from socrates.reporting.page import headline_picture, interval, number
@@ -83,14 +83,10 @@ def with_blocks(text: str, blocks: dict[str, str]) -> str:
     return text
 
 
-def main() -> None:
-    """Run in the current folder."""
+def write() -> tuple[Path, Path]:
+    """Write README.md and the picture in the current folder; returns their paths."""
     scores = read_scores(Path())
     files.write_text(PICTURE, headline_picture(scores).svg)
     text = README.read_text(encoding="utf-8")
     files.write_text(README, with_blocks(text, {"result": result(scores), "cost": cost()}))
-    print(f"readme: {README} and {PICTURE}")
-
-
-if __name__ == "__main__":
-    errors.run(main)
+    return README, PICTURE

@@ -1,17 +1,16 @@
-"""A live view of a running training, from another shell::
-
-    python -m socrates.tools.watch [runs/train.jsonl]
+"""A live view of a running training, from another shell: ``socrates watch``.
 
 It reads the run log only, so it can be started, stopped and left open without touching the run.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -90,20 +89,20 @@ def _ending(line: Line) -> str | None:
     return f"stopped: {line.get('reason', 'finished')}" if line["event"] == "stop" else None
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser("python -m socrates.tools.watch", description="Watch a training.")
-    parser.add_argument("log", nargs="?", type=Path, default=Path("runs/train.jsonl"))
-    parser.add_argument("--once", action="store_true", help="print the view once and leave")
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks")
-    arguments = parser.parse_args()
-    with Live(view(curves(read_lines(arguments.log)), time.time()), auto_refresh=False) as live:
-        while not arguments.once:
-            try:
-                time.sleep(arguments.every)
-            except KeyboardInterrupt:
-                return
-            live.update(view(curves(read_lines(arguments.log)), time.time()), refresh=True)
+def state(log: Path) -> dict[str, Any]:
+    """Where the run of a log stands: its attempts, latest step, latest validation and latest line of any kind."""
+    run = curves(read_lines(log))
+    step, evaluation = (lines[-1] if lines else None for lines in (run.steps, run.evaluations))
+    return {"attempts": run.attempts, "step": step, "evaluation": evaluation, "last": run.last or None}
 
 
-if __name__ == "__main__":
-    main()
+def watch(log: Path, once: bool, every: float) -> None:
+    """Show the view, again after ``every`` seconds until Ctrl+C unless ``once``."""
+
+    def current() -> RenderableType:
+        return view(curves(read_lines(log)), time.time())
+
+    with contextlib.suppress(KeyboardInterrupt), Live(current(), auto_refresh=False) as live:
+        while not once:
+            time.sleep(every)
+            live.update(current(), refresh=True)

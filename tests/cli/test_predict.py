@@ -301,8 +301,7 @@ def test_an_example_is_answered(here: Path) -> None:
     ("arguments", "status", "message"),
     [
         (["predict", "--scenario", "Is it warm?", "--scale", "1-7"], 1, "models/base: no such folder"),
-        (["chat", "hello", "--fast"], 1, "answers surveys"),
-        (["predict", "--example", "99"], 2, "--example 99: there are 5, from 1; see python -m socrates predict --help"),
+        (["predict", "--example", "99"], 2, "--example 99: there are 5, from 1; see socrates predict --help"),
         (["predict", "--sample", "-1"], 2, "'--sample'"),
         (["predict", "--precision", "int4"], 2, "'int4' is not one of 'auto', 'bfloat16', 'nf4', 'int8', 'float32'"),
         (["predicts"], 2, "No such command 'predicts'"),
@@ -324,15 +323,27 @@ def test_the_precisions_that_may_be_asked_for_are_those_there_are() -> None:
     assert get_args(get_args(Precision)[0]) == ("auto", *get_args(precision.Precision))
 
 
-@pytest.mark.parametrize("name", [name for name in typer.main.get_command(app).commands if name != "chat"])
-def test_every_help_has_an_example_that_is_right(name: str) -> None:
-    command = typer.main.get_command(app).commands[name]
-    shown = [line.strip() for line in command.epilog.splitlines() if "python -m" in line]
+@pytest.mark.parametrize("name", typer.main.get_command(app).commands)
+def test_every_command_takes_json_and_its_help_has_an_example_that_is_right(name: str) -> None:
+    commands = typer.main.get_command(app).commands
+    assert any("--json" in option.opts for option in commands[name].params)
+    shown = [line.strip() for line in commands[name].epilog.splitlines() if line.startswith("  ")]
     assert shown
     for line in shown:
-        words = shlex.split(line)
-        assert words[:4] == ["python", "-m", "socrates", name] or name == "merge"
-        typer.main.get_command(app).commands[words[3]].make_context(words[3], words[4:])
+        words = shlex.split(line, comments=True)
+        assert words[:2] == ["socrates", name] or name == "merge"
+        commands[words[1]].make_context(words[1], words[2:])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("socrates pre", "predict preset prepare"), ("socrates predict --sc", "--scenario --scale")],
+)
+def test_tab_completes_commands_and_options(tmp_path: Path, words: str, expected: str) -> None:
+    command, environment = model_folders.cli(folder=tmp_path)
+    typed = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_SOCRATES_COMPLETE": "complete_bash"}
+    done = subprocess.run(command, env=environment | typed, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == (expected.split(), "")
 
 
 def test_help_keeps_what_stands_in_brackets() -> None:

@@ -363,7 +363,7 @@ def test_an_unknown_preset_lists_the_known_ones(name: str, path: Path) -> None:
 
 def test_the_command_ends_with_one_line_and_status_1(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "socrates.tools.preset", "demo"],
+        [sys.executable, "-m", "socrates", "preset", "demo"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,

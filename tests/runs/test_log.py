@@ -133,10 +133,13 @@ def test_a_sparkline_is_as_wide_as_asked_and_monotone_where_the_values_are() -> 
 def test_watching_does_not_import_torch(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     start(path).step(STEP)
-    code = "import sys, socrates.tools.watch as w; w.main(); assert 'torch' not in sys.modules"
-    command = [sys.executable, "-c", code, str(path), "--once"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "step 1/100" in ended.stdout
+    code = (
+        "import sys; from socrates.cli.__main__ import app\n"
+        "app(standalone_mode=False); assert 'torch' not in sys.modules"
+    )
+    for option, shown in (("--once", "step 1/100"), ("--json", '"step": 1,')):
+        command = [sys.executable, "-c", code, "watch", str(path), option]
+        assert shown in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_the_progress_line_says_what_is_left_and_what_it_cost(capsys: pytest.CaptureFixture[str]) -> None:

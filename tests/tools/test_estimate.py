@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from socrates.cli.estimate import _span
 from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
-from socrates.cli.estimate import _span
 from socrates.core.errors import ModelError, ParamsError
 from socrates.core.files import read_table
 from socrates.model.loading import load_tokenizer

@@ -1,0 +1,175 @@
+"""Before and during a training: ``preset``, ``doctor``, ``estimate``, ``prepare`` and ``watch``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from socrates.cli.options import Json, example, print_json
+
+PANEL = "Before and during a run"
+
+app = typer.Typer()
+
+
+@app.command(epilog=example("socrates preset one-percent"), rich_help_panel=PANEL)
+def preset(
+    name: Annotated[
+        str, typer.Argument(help="A file of presets/ without .yaml; gsm8k/NAME for word problems.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Write a preset into params.yaml: the keys that it names get its values, all others stay."""
+    from socrates.tools.preset import apply_to_pipeline
+
+    path, changes = apply_to_pipeline(name)
+    if as_json:
+        print_json({"preset": name, "path": str(path), "changes": changes})
+        return
+    for change in changes:
+        typer.echo(f"  {change}")
+    typer.echo(f"preset {name}: {len(changes)} values changed in {path}")
+
+
+@app.command(epilog=example("socrates doctor"), rich_help_panel=PANEL)
+def doctor(as_json: Json = False) -> None:
+    """Check Python, packages, Git, stores, GPU, disk, scratch and hub against params.yaml.
+
+    The exit status is 1 where a run would fail; a warning is a risk that you may take.
+    """
+    from socrates.runs.launch import wanted_processes
+    from socrates.tools.doctor import examine, gpus
+    from socrates.tools.preset import preview
+
+    findings = []
+    for finding in examine(Path(), preview([]), gpus(), wanted_processes()):
+        findings.append(finding)
+        if not as_json:
+            do = f"; {finding.do}" if finding.do else ""
+            typer.echo(f"{finding.status:<5} {finding.check:<12} {finding.found}{do}")
+    failed = [finding.check for finding in findings if finding.status == "fail"]
+    warned = sum(finding.status == "warn" for finding in findings)
+    if as_json:
+        print_json({"ready": not failed, "findings": [asdict(finding) for finding in findings]})
+    else:
+        typer.echo(
+            f"doctor: not ready: {', '.join(failed)}" if failed else f"doctor: ready, {warned} warnings"
+        )
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog=example("socrates estimate", "socrates estimate full --gpus 4"), rich_help_panel=PANEL)
+def estimate(
+    presets: Annotated[
+        list[str] | None, typer.Argument(help="Presets laid over params.yaml for this estimate, in order.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs of each machine.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Print what the training of the current params, or of presets, would need on named machines.
+
+    Every figure is an estimate; what it assumes stands below.
+    """
+    import os
+
+    from socrates.tools import estimate as estimating
+    from socrates.tools.measured import cpu_rate
+    from socrates.tools.preset import preview
+    from socrates.tools.workload import assumed, at_hand, counted
+
+    here, names = Path(), presets or []
+    sections = preview(names)
+    reason = at_hand(here, sections)
+    work = counted(here, sections, gpus) if reason is None else assumed(sections, gpus)
+    form = estimating.shape(sections["model"], here / "models/base")  # type: ignore[arg-type]
+    rate = cpu_rate(here, sections, form)
+    price = sections["run"].usd_per_hour  # type: ignore[attr-defined]
+    found = estimating.needs(form, work, sections, gpus, os.cpu_count() or 1, rate)
+    basis = estimating.assumptions(work, sections["train"], price, gpus, rate)  # type: ignore[arg-type]
+    if reason is not None:
+        basis.insert(0, f"tokens are not counted, because {reason}")
+    reported = {name: estimating.REPORTED[name] for name in names if name in estimating.REPORTED}
+    if as_json:
+        needs = [asdict(need) | {"bytes": need.total} for need in found]
+        counts = {"steps": work.steps, "tokens": work.tokens}
+        print_json(counts | {"needs": needs, "assumed": basis, "reported": reported})
+        return
+    typer.echo(
+        f"estimate: {work.steps:,} steps, {work.rows:,} rows, {work.tokens / 1e6:,.1f} million tokens computed, "
+        f"{work.micro} rows and {work.pass_tokens:,.0f} tokens a pass\n"
+    )
+    typer.echo(f"{'machine':<16}{'GiB per GPU':>12}{'of':>7}{'hours':>18}{'US dollars':>18}")
+    for need in found:
+        name = f"{need.gpus} x {need.machine}" if need.gpus else need.machine
+        size = f"{need.total / estimating.GIB:.1f}" if need.memory else "-"
+        room = f"{need.room / estimating.GIB:.0f}" if need.room else "-"
+        if need.why_not:
+            typer.echo(f"{name:<16}{size:>12}{room:>7}  no: {need.why_not}")
+        else:
+            typer.echo(f"{name:<16}{size:>12}{room:>7}{span(need.hours):>18}{span(need.usd):>18}")
+    for name, text in reported.items():
+        typer.echo(f"\nThe seed project reports of {name}: {text}.")
+    typer.echo("\nAll of it is estimated. Assumed:")
+    for line in basis:
+        typer.echo(f"- {line}")
+
+
+def span(values: dict[str, float]) -> str:
+    """The lowest to the highest of several estimates of one figure."""
+    low, high = min(values.values()), max(values.values())
+    if 0 < high < 0.005:
+        return "under 0.01"
+    return f"{low:,.2f}" if high - low < 0.005 else f"{low:,.2f} to {high:,.2f}"
+
+
+@app.command(epilog=example("socrates prepare"), rich_help_panel=PANEL)
+def prepare(as_json: Json = False) -> None:
+    """Tokenise data/splits/ for train and predict, so that no GPU waits for it.
+
+    Needs no GPU: run it where the scratch folder (SOCRATES_SCRATCH, else .scratch) lies that they will use.
+
+    Without it they tokenise at their first start.
+    """
+    from socrates.core.params import load
+    from socrates.model.params import Prompt
+    from socrates.runs.token_cache import prepared
+
+    base, splits = Path("models/base"), Path("data/splits")
+    layout = load(Prompt).layout
+    counts = {}
+    for stage, names in {"train": ["train", "val"], "predict": ["test"]}.items():
+        data = prepared([splits / f"{name}.parquet" for name in names], base, layout)
+        counts[stage] = {
+            "rows": len(data),
+            "scenarios": len(data.scenarios),
+            "personas": len(data.personas),
+            "tokens": int(data.lengths().sum()),
+        }
+    if as_json:
+        print_json(counts)
+        return
+    for stage, count in counts.items():
+        typer.echo(f"{stage}: " + ", ".join(f"{number:,} {name}" for name, number in count.items()))
+
+
+@app.command(epilog=example("socrates watch", "socrates watch --once"), rich_help_panel=PANEL)
+def watch(
+    log: Annotated[Path, typer.Argument(help="The training's log.")] = Path("runs/train.jsonl"),
+    once: Annotated[bool, typer.Option("--once", help="Print the view once and leave.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Show a running training live, from another shell. It reads the log only, so that the run is not touched.
+
+    With --json: the log's latest step, validation and line, once.
+    """
+    from socrates.tools import watch as watching
+
+    if as_json:
+        print_json(watching.state(log))
+    else:
+        watching.watch(log, once, every)

@@ -1,0 +1,108 @@
+"""What a run found: ``audit``, ``compare``, ``paper-baseline`` and ``readme``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from socrates.cli.options import Json, example, print_json
+
+PANEL = "Look at the results"
+STYLES = {"same": "green", "different on purpose": "yellow", "wrong": "bold red", "not compared": "dim"}
+
+app = typer.Typer()
+
+
+@app.command(epilog=example("socrates audit", "socrates audit --strict --markdown"), rich_help_panel=PANEL)
+def audit(
+    folder: Annotated[Path, typer.Option(help="The project folder whose run is compared.")] = Path(),
+    markdown: Annotated[bool, typer.Option("--markdown", help="A table for a pull request.")] = False,
+    as_json: Json = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if an item is wrong.")] = False,
+) -> None:
+    """Compare params, split, training record and metrics with the paper, item by item.
+
+    Each item is the same, different on purpose (with the reason), wrong, or not compared.
+
+    What was not compared is never called the same.
+    """
+    from socrates.tools import audit as auditing
+
+    specification = auditing.read_specification(folder / auditing.SPECIFICATION)
+    findings = auditing.audit(specification, auditing.read_facts(folder))
+    if as_json:
+        items = [dataclasses.asdict(found) for found in findings]
+        print_json({"source": specification.source, "counts": auditing.counts(findings), "items": items})
+    elif markdown:
+        typer.echo(auditing.markdown(findings), nl=False)
+    else:
+        _print_audit(findings, auditing.summary(findings))
+    if strict and any(found.verdict == "wrong" for found in findings):
+        raise typer.Exit(1)
+
+
+def _print_audit(findings: list, summary: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("item", "paper", "here", "verdict", "reason"):
+        table.add_column(name, overflow="fold")
+    for found in findings:
+        verdict = Text(found.verdict, style=STYLES[found.verdict])
+        table.add_row(*map(Text, (found.item, found.paper, found.here)), verdict, Text(found.reason))
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width
+        console.width = 160
+    console.print(table)
+    console.print(summary, highlight=False)
+
+
+@app.command(epilog=example("socrates compare main workspace"), rich_help_panel=PANEL)
+def compare(
+    a: Annotated[str, typer.Argument(help="A Git revision, or 'workspace' for the files as they stand.")],
+    b: Annotated[str, typer.Argument(help="The same, of the run that is compared with it.")],
+    predictor: Annotated[
+        str, typer.Option(help="A predictor of metrics/tables/cell_scores.csv.")
+    ] = "adapter",
+    as_json: Json = False,
+) -> None:
+    """Compare two runs, paired by cell: the difference of each metric, its 95 % interval and p-value.
+
+    Both are read from Git, so that neither need be checked out, and nothing is computed again.
+    """
+    from socrates.tools import compare as comparing
+
+    table = comparing.compare(comparing.read_scores(a), comparing.read_scores(b), predictor)
+    if as_json:
+        print_json({"a": a, "b": b, "predictor": predictor, "metrics": table.to_dicts()})
+    else:
+        typer.echo(comparing.markdown(table, a, b))
+
+
+@app.command(epilog=example("socrates paper-baseline"), rich_help_panel=PANEL)
+def paper_baseline(as_json: Json = False) -> None:
+    """Set a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline."""
+    from socrates.tools.paper_baseline import PAPER, TAG, tag_paper
+
+    commit = tag_paper()
+    if as_json:
+        print_json({"tag": TAG, "commit": commit})
+    else:
+        typer.echo(f"tag {TAG}: {commit[:10]}, HEAD with the figures of {PAPER}; now: dvc metrics diff {TAG}")
+
+
+@app.command(epilog=example("socrates readme"), rich_help_panel=PANEL)
+def readme(as_json: Json = False) -> None:
+    """Write the figures of README.md from metrics/ and the estimates, after a new default run."""
+    from socrates.tools.readme import write
+
+    written = [str(path) for path in write()]
+    if as_json:
+        print_json({"written": written})
+    else:
+        typer.echo(f"readme: {', '.join(written)}")

@@ -1,0 +1,147 @@
+"""The trained model for others: ``merge``, ``card`` and ``publish``."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from socrates.cli.options import Json, example, print_json
+
+PANEL = "Hand the model on"
+
+License = Annotated[str, typer.Option("--license", help="Of the adapter, as the hub names it.")]
+LicenseName = Annotated[str, typer.Option(help="With --license other.")]
+UNDECIDED = ("other", "not-decided")
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=example(
+        "socrates merge", "socrates predict --model models/merged --adapter none --example 1  # asks it then"
+    ),
+    rich_help_panel=PANEL,
+)
+def merge(
+    out: Annotated[Path, typer.Option(help="Folder of the merged model; replaced if it is there.")] = Path(
+        "models/merged"
+    ),
+    rows: Annotated[int, typer.Option(min=1, help="Test rows to compare on.")] = 100,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0, help="Largest difference of a probability; by the dtype if left out."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the adapter merged into its base model as safetensors, if both give the same answers.
+
+    The adapter is added to the weights that NF4 represents, not to the original ones.
+    """
+    _check_folder(out)
+
+    from socrates.core.files import read_table
+    from socrates.core.params import load
+    from socrates.model.params import Model, Prompt
+    from socrates.prediction.params import Predict
+    from socrates.survey.tables import RESPONSES
+    from socrates.tools.merge import merge as merge_models
+
+    models, splits = Path("models"), Path("data/splits")
+    sections = load(Model), load(Prompt), load(Predict)
+    train, test = (read_table(splits / f"{name}.parquet", RESPONSES) for name in ("train", "test"))
+    with contextlib.redirect_stdout(sys.stderr):  # DeepSpeed logs to standard output, which is for the result
+        found = merge_models(
+            models / "base", models / "adapter", out, test, train, *sections, rows, tolerance
+        )
+    if as_json:
+        print_json({"out": str(out), **asdict(found)})
+        return
+    typer.echo(
+        f"merge: {out}, {found.dtype}, the adapter added to the "
+        f"{'de-quantised NF4' if found.quantization == 'nf4' else 'base'} weights; on {found.rows} test rows the "
+        f"largest difference of a probability is {found.largest_difference:.2g} "
+        f"(of their sum {found.largest_mass_difference:.2g}; allowed {found.tolerance:.2g})"
+    )
+
+
+@app.command(epilog=example("socrates card --adapter owner/name --license apache-2.0"), rich_help_panel=PANEL)
+def card(
+    out: Annotated[
+        Path, typer.Option(help="Folder of README.md and plots/; replaced if it is there.")
+    ] = Path("models/card"),
+    adapter: Annotated[
+        str, typer.Option(help="Where the loading snippet finds the adapter: a folder or a hub repository.")
+    ] = "models/adapter",
+    license_: License = UNDECIDED[0],
+    license_name: LicenseName = UNDECIDED[1],
+    as_json: Json = False,
+) -> None:
+    """Write a model card from the run: data, params, figures with intervals, limits, cost, how to load."""
+    _check_folder(out)
+
+    from socrates.reporting.read import read_report
+    from socrates.tools.card import Choices, write_card
+
+    files = write_card(out, Path(), read_report(Path()), Choices(adapter, license_, license_name))
+    if as_json:
+        print_json({"out": str(out), "files": files})
+    else:
+        typer.echo(f"card: {out / 'README.md'} and {len(files) - 1} plots")
+
+
+@app.command(
+    epilog=example(
+        "socrates publish --repo owner/name --dry-run",
+        "socrates publish --repo owner/name --public --license apache-2.0",
+    ),
+    rich_help_panel=PANEL,
+)
+def publish(
+    repo: Annotated[str, typer.Option(help="Repository on the hub: owner/name.")],
+    public: Annotated[bool, typer.Option("--public", help="Show it to everyone; private otherwise.")] = False,
+    license_: License = UNDECIDED[0],
+    license_name: LicenseName = UNDECIDED[1],
+    message: Annotated[str, typer.Option(help="Of the commit.")] = "Adapter, card, metrics and plots",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files and send nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Push adapter, model card, metrics and plots to the hub in one commit, private unless told otherwise."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise typer.BadParameter(f"--repo {repo}: expected owner/name")
+
+    from socrates.core.errors import SocratesError
+    from socrates.reporting.read import read_report
+    from socrates.tools.card import Choices, write_card
+    from socrates.tools.publish import files_to_publish, upload
+
+    if public and (license_, license_name) == UNDECIDED:
+        raise SocratesError(
+            "--public: others need a licence to use it; decide with --license or --license-name"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        card = Path(folder, "card")
+        write_card(card, Path(), read_report(Path()), Choices(repo, license_, license_name))
+        files = files_to_publish(Path(), card)
+        sizes = {path: file.stat().st_size for path, file in files.items()}
+        address = None if dry_run else upload(repo, files, public, message)
+    if as_json:
+        print_json({"repo": repo, "public": public, "commit": address, "files": sizes})
+        return
+    for path, size in sizes.items() if dry_run else ():
+        typer.echo(f"{size:>12,}  {path}")
+    shown = "public" if public else "private"
+    done = f"would go to {repo} ({shown}); nothing was sent" if dry_run else f"{shown}, {address}"
+    typer.echo(f"publish: {len(sizes)} files, {sum(sizes.values()):,} bytes, {done}")
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse an ``--out`` that is a file, before the work whose folder it would name."""
+    if out.is_file():
+        raise typer.BadParameter(f"--out {out}: is a file; give a folder")
