@@ -1,4 +1,4 @@
-"""Ask a model: a table of questions in, a distribution over each question's scale out.
+"""Load a model for answering, and ask it: a table of questions in, a distribution over each question's scale out.
 
 ::
 
@@ -12,24 +12,37 @@ and many rows at once are much faster than one after another.
 from __future__ import annotations
 
 import hashlib
+import logging
+import math
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import polars as pl
+import torch
 
 from socrates.app.answers import Answer
 from socrates.app.locate import Located
 from socrates.app.parse import QUESTIONS, quoted
-from socrates.app.precision import load_for_use, tokenizer_for_use
 from socrates.core.errors import DataError, ModelError
 from socrates.core.files import Schema, read_json, sha256, write_json, write_table
+from socrates.model.loading import device, keep_unpacked, load_tokenizer, where, with_adapter
 from socrates.model.tokenisation import Encoded, encode
 from socrates.prediction.distributions import distributions
 from socrates.survey.scales import scale
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+Precision = Literal["bfloat16", "nf4", "int8", "float32"]
+# Bytes a weight takes, with the scales of quantised ones.
+BYTES: dict[Precision, float] = {"float32": 4, "bfloat16": 2, "int8": 1.1, "nf4": 0.6}
+PREFERRED: dict[str, tuple[Precision, ...]] = {"cuda": ("bfloat16", "nf4"), "cpu": ("float32", "int8")}
+HEADROOM = 1.25  # of the weights, for activations and the load itself
 # What ask() adds: probabilities of the scale's options in ascending order, given that the answer is one
 # of them, and what the model put on them in all (its format validity).
 ANSWERS: Schema = {"probabilities": pl.List(pl.Float32), "allowed_mass": pl.Float32}
@@ -46,16 +59,22 @@ class OpenModel:
     Attributes:
         located: its files.
         tokenizer: of its base.
-        place: device and precision, for a person to read.
+        precision: number format of the weights.
     """
 
     located: Located
     tokenizer: Any
-    model: Any
-    place: str
+    model: PreTrainedModel | PeftModel
+    precision: Precision
 
     def __str__(self) -> str:
         return f"{self.located.name}, {self.place}"
+
+    @property
+    def place(self) -> str:
+        """Precision and device, for a person to read."""
+        on = self.model.device
+        return f"{self.precision} on {'the CPU' if on.type == 'cpu' else torch.cuda.get_device_name(on)}"
 
     @property
     def max_tokens(self) -> int:
@@ -101,17 +120,112 @@ class OpenModel:
         return encode(rows, self.tokenizer, self.located.prompt.layout)
 
 
-def open_model(located: Located, precision: str = "auto") -> OpenModel:
+def open_model(located: Located, asked: str = "auto") -> OpenModel:
     """Load a model for answering.
 
+    An adapter is merged into float32 weights. In other formats it keeps its own layers, as in training: half
+    a step of bfloat16 is more than an adapter of few steps changes most weights by.
+
     Args:
-        precision: ``auto`` (by device and free memory), bfloat16, nf4, int8 or float32.
+        asked: ``auto`` (by device and free memory), bfloat16, nf4, int8 or float32.
 
     Raises:
         ModelError: the files are damaged, or the memory is too small.
     """
-    model, place = load_for_use(located.base, located.adapter, precision)
-    return OpenModel(located, tokenizer_for_use(located.base), model, str(place))
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # of a kernel that it lacks
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of what PEFT calls
+    name, options = where(located.base)
+    try:
+        precision = choose_precision(count_parameters(name, options), asked)
+        model: Any = load_base(name, options, precision)
+    except (OSError, ValueError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise ModelError(f"{located.base}: the model cannot be loaded ({detail})") from None
+    if located.adapter is not None:
+        model = with_adapter(model, located.adapter, located.base)
+        if precision == "float32":
+            model = model.merge_and_unload()
+    return OpenModel(located, load_tokenizer(located.base), model.eval(), precision)
+
+
+def load_base(name: str, options: dict[str, Any], precision: Precision) -> PreTrainedModel:
+    """The base model on this device; products of NF4 and int8 weights are float32 on a CPU."""
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    on_cpu = device().type == "cpu"
+    dtype = torch.float32 if precision == "float32" or on_cpu else torch.bfloat16
+    if precision == "bfloat16":
+        dtype = torch.bfloat16
+    elif precision == "int8":
+        options = options | {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    elif precision == "nf4":
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+        options = options | {"quantization_config": quantization}
+    model = AutoModelForCausalLM.from_pretrained(
+        name,
+        dtype=dtype,
+        device_map=None if on_cpu else {"": device()},
+        trust_remote_code=False,
+        use_safetensors=True,
+        **options,
+    )
+    if precision == "nf4":
+        keep_unpacked(model)
+    return model
+
+
+def choose_precision(parameters: int, asked: str = "auto") -> Precision:
+    """The first of the device's number formats whose weights fit its free memory.
+
+    Args:
+        parameters: weights of the model.
+        asked: a format to use whatever the memory, or ``auto``.
+
+    Raises:
+        ModelError: the format is unknown, or not even the smallest fits.
+    """
+    if asked != "auto":
+        if asked not in get_args(Precision):
+            raise ModelError(f"precision {asked!r}: expected auto, {', '.join(get_args(Precision))}")
+        return asked  # type: ignore[return-value]
+    here = device()
+    free = free_bytes(here)
+    for precision in PREFERRED[here.type]:
+        needed = parameters * BYTES[precision] * HEADROOM
+        if needed <= free:
+            return precision
+    raise ModelError(
+        f"{parameters / 1e9:.1f} billion weights need {needed / 2**30:.1f} GiB in {precision}; "
+        f"{free / 2**30:.1f} GiB are free on {here}: free some, or use a smaller model"
+    )
+
+
+def free_bytes(on: torch.device) -> int:
+    """Free memory of a GPU, or what Linux holds available for a new program, bytes."""
+    if on.type == "cuda":
+        return torch.cuda.mem_get_info(on)[0]
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 2**62
+
+
+def count_parameters(name: str, options: dict[str, Any]) -> int:
+    """Weights of a model by its config alone: its matrices on the meta device, which holds no numbers."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    return sum(math.prod(parameter.shape) for parameter in model.parameters())
 
 
 def answers_of(answered: pl.DataFrame) -> list[Answer]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from socrates.core.errors import ModelError
 from socrates.core.files import json_text, read_json, sha256
@@ -125,7 +126,7 @@ def with_adapter(model: PreTrainedModel, adapter: Path, base: Path) -> PeftModel
 
     try:
         return PeftModel.from_pretrained(model, str(adapter))
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{adapter}: not an adapter of the model in {base} ({str(error)[:200]})") from None
 
 

@@ -16,22 +16,14 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
 from socrates.app import model as asking
-from socrates.app import precision
 from socrates.app.answers import CHART_BINS, CHART_ROWS, Answer, binned, chart, describe
 from socrates.app.locate import from_hub, locate
 from socrates.app.model import ask_in_parts, open_model
 from socrates.app.parse import LONGEST_TEXT, asked, parse_scale, persona, short
-from socrates.app.precision import load_for_use
 from socrates.app.training_range import ends, seen, summarise
 from socrates.core.errors import DataError, ModelError, SourceError
 from socrates.core.files import write_json
-from socrates.data.scales.resolve import resolve_scales
-from socrates.model.folding import WEIGHTS, fold, foldable
-from socrates.model.loading import load_tokenizer, with_adapter
 from socrates.model.params import Model, Prompt
-from socrates.model.plain import PlainQwen2, PlainTokenizer, readable
-from socrates.model.tokenisation import encode
-from socrates.prediction.distributions import distributions
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import predict_table
 from socrates.survey.scales import Scale, scale
@@ -73,72 +65,16 @@ def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_the_plain_model_and_tokenizer_are_those_of_transformers(here: Path) -> None:
-    table = resolve_scales(tiny.rows(3), tiny.rows(3))
-    results = []
-    for tokenizer, model in (
-        (PlainTokenizer(Path("models/base")), PlainQwen2(Path("models/base"))),
-        (load_tokenizer(Path("models/base")), tiny.model()),
-    ):
-        data = encode(table, tokenizer, "persona_first")  # type: ignore[arg-type]
-        probabilities, mass = distributions(model, tokenizer, data, table["scale"].to_list(), 4096)  # type: ignore[arg-type]
-        results.append((data.scenarios, np.concatenate(probabilities), mass))
-    for one, other in zip(results[0][0], results[1][0], strict=True):
-        assert one.tolist() == other.tolist()
-    np.testing.assert_allclose(results[0][1], results[1][1], atol=1e-5)
-    np.testing.assert_allclose(results[0][2], results[1][2], rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("name", "change"),
-    [
-        ("config.json", {"model_type": "llama"}),
-        ("config.json", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1.0}}),
-        ("config.json", {"use_sliding_window": True}),
-        ("tokenizer_config.json", {"tokenizer_class": "Qwen2Tokenizer"}),
-    ],
-)
-def test_any_other_model_is_left_to_transformers(here: Path, name: str, change: dict) -> None:
-    path = here / "models/base" / name
-    assert readable(path.parent)
-    write_json(path, model_folders.read_json(path) | change)
-    assert not readable(path.parent)
-
-
-def test_a_folded_adapter_is_the_adapter(here: Path) -> None:
-    adapter, ids = Path("models/adapter"), torch.arange(5, 40)[None]
-    folded, beside, base = (
-        tiny.model(),
-        with_adapter(tiny.model(), adapter, Path("models/base")),
-        tiny.model(),
-    )
-    fold(folded, adapter)
-    with torch.no_grad():
-        results = [model(input_ids=ids).logits for model in (folded, beside.eval(), base)]
-    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
-    assert (results[0] - results[2]).abs().max() > 0.1  # it does something
-
-
 def test_a_slight_adapter_is_not_lost_in_bfloat16_weights(here: Path) -> None:
-    path = here / "models/adapter" / WEIGHTS
+    path = here / "models/adapter/adapter_model.safetensors"
     weights = {name: value * (1e-3 if "lora_B" in name else 1) for name, value in load_file(path).items()}
     save_file(weights, path)
-    model, _ = load_for_use(here / "models/base", path.parent, "bfloat16")
+    model = open_model(locate(), "bfloat16").model
     beside = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
     assert beside  # a change of less than half a step would be lost in the weights
     for name, layer in beside.items():
         a, b = (weights[f"{name}.lora_{side}.weight"] for side in "AB")
         torch.testing.assert_close(layer.get_delta_weight("default"), layer.scaling["default"] * b @ a)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"rank_pattern": {"q_proj": 4}}, {"bias": "all"}],
-)
-def test_only_plain_lora_is_folded(here: Path, change: dict) -> None:
-    config = model_folders.read_json(Path("models/adapter/adapter_config.json"))
-    assert foldable(config)
-    assert not foldable(config | change)
 
 
 def test_int8_answers_are_close(here: Path) -> None:
@@ -220,7 +156,7 @@ def test_missing_folders_are_named(here: Path) -> None:
     with pytest.raises(ModelError, match=r"elsewhere: no such folder; .*owner/name@COMMIT"):
         locate(adapter="elsewhere")
     (here / "models/adapter/adapter_model.safetensors").write_bytes(b"torn")
-    with pytest.raises(ModelError, match=r"adapter_model\.safetensors: not readable"):
+    with pytest.raises(ModelError, match=r"models/adapter: not an adapter of the model in models/base"):
         open_model(locate())
 
 
@@ -269,14 +205,14 @@ def test_a_revision_gives_the_models_of_then(here: Path) -> None:
 def test_precision_follows_the_free_memory(
     monkeypatch: pytest.MonkeyPatch, device: str, free: float, expected: str
 ) -> None:
-    monkeypatch.setattr(precision, "device", lambda: torch.device(device))
-    monkeypatch.setattr(precision, "free_bytes", lambda on: int(free * 1e9))
-    assert precision.choose(2 * 10**9).precision == expected
-    assert precision.choose(2 * 10**9, "float32").precision == "float32"
+    monkeypatch.setattr(asking, "device", lambda: torch.device(device))
+    monkeypatch.setattr(asking, "free_bytes", lambda on: int(free * 1e9))
+    assert asking.choose_precision(2 * 10**9) == expected
+    assert asking.choose_precision(2 * 10**9, "float32") == "float32"
     with pytest.raises(ModelError, match="precision 'int4'"):
-        precision.choose(1, "int4")
+        asking.choose_precision(1, "int4")
     with pytest.raises(ModelError, match="are free"):
-        precision.choose(2 * 10**11)
+        asking.choose_precision(2 * 10**11)
 
 
 # what is asked

@@ -16,7 +16,6 @@ import typer
 from typer.testing import CliRunner, Result
 
 from socrates.app import model as asking
-from socrates.app import precision
 from socrates.app.examples import EXAMPLES
 from socrates.app.parse import asked, persona
 from socrates.cli.__main__ import app
@@ -320,7 +319,7 @@ def test_what_is_wrong_is_one_line_and_a_status(
 
 
 def test_the_precisions_that_may_be_asked_for_are_those_there_are() -> None:
-    assert get_args(get_args(Precision)[0]) == ("auto", *get_args(precision.Precision))
+    assert get_args(get_args(Precision)[0]) == ("auto", *get_args(asking.Precision))
 
 
 @pytest.mark.parametrize("name", typer.main.get_command(app).commands)
@@ -364,19 +363,3 @@ def test_the_checkouts_own_model_says_that_it_learned_from_a_made_world(here: Pa
     assert not any(said.startswith(note) for said in run_json("--example", "1")["notes"])
     shutil.copy(tiny.ROOT / "params.yaml", here / "params.yaml")
     assert run_json("--example", "1")["notes"][0].startswith(note)
-
-
-def test_an_answer_of_the_built_in_model_imports_what_it_needs_alone(here: Path) -> None:
-    code = (
-        "import sys\n"
-        "from socrates.app.model import open_model\n"
-        "from socrates.app.locate import locate\n"
-        "import polars as pl\n"
-        "row = pl.DataFrame({'persona': 'unknown', 'stimuli': 'Is it warm?', 'scale': '1..7'})\n"
-        "open_model(locate()).ask(row)\n"
-        "sys.exit(any(name in sys.modules for name in ('transformers', 'torch._dynamo', 'peft', 'scipy', 'pyarrow')))"
-    )
-    _, environment = model_folders.cli(folder=here)
-    assert (
-        subprocess.run([sys.executable, "-c", code], cwd=here, env=environment, check=False).returncode == 0
-    )
