@@ -33,14 +33,10 @@ from socrates.evaluation.scores import cell_distances
 from socrates.model.params import Model, Prompt
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import predict_table
-from socrates.survey.tables import RESPONSES
+from socrates.survey.tables import SCALED_RESPONSES
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAIN, VALIDATION, BASE = (
-    Path("data/splits/train.parquet"),
-    Path("data/splits/val.parquet"),
-    Path("models/base"),
-)
+VALIDATION, BASE = Path("data/splits/val.parquet"), Path("models/base")
 
 
 def main() -> None:
@@ -97,8 +93,7 @@ def fine_tune(folder: Path, changed: dict[str, int]) -> tuple[float, dict[str, A
 def score(adapter: Path | None) -> tuple[float, float]:
     """Loss and W (the paper's convention, mean over studies) of an adapter on the validation rows."""
     predictions, _ = predict_table(
-        read_table(VALIDATION, RESPONSES),
-        read_table(TRAIN, RESPONSES),
+        read_table(VALIDATION, SCALED_RESPONSES),
         BASE,
         adapter,
         load(Model),

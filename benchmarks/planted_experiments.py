@@ -11,6 +11,7 @@ import polars as pl
 from socrates.core.errors import DataError
 from socrates.core.params import load
 from socrates.data.params import Data, World
+from socrates.data.scales.resolve import resolve_scales
 from socrates.data.synthetic.generate import Study, design, distributions, generate
 from socrates.data.synthetic.respondents import persona_scores, population
 from socrates.data.synthetic.stimuli import CONTROL
@@ -76,10 +77,8 @@ def experiments(
     asked = rows.with_columns(pl.col("response").fill_null(0)).select(
         pl.col(name).cast(kind) for name, kind in RESPONSES.items()
     )
-    train = pl.read_parquet(folder / "data/splits/train.parquet")
     predicted, manifest = predict_table(
-        asked,
-        train,
+        resolve_scales(asked),
         folder / "models/base",
         folder / "models/adapter",
         load(Model, folder / "params.yaml"),

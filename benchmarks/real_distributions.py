@@ -51,7 +51,7 @@ def responses(studies: list[dict]) -> pl.DataFrame:
 
 def survey_of(table: pl.DataFrame) -> tuple[Survey, dict[str, int]]:
     """The human side of the rows that their scale allows, and the rest counted by reason."""
-    resolved = resolve_scales(table, table)
+    resolved = resolve_scales(table)
     notations = resolved["scale"].drop_nulls().unique().to_list()
     allowed = pl.DataFrame(
         [(n, list(scale(n).options)) for n in notations],

@@ -13,7 +13,7 @@ from socrates.core.files import atomic_folder, read_table
 from socrates.core.params import load
 from socrates.model.loading import pin_hub
 from socrates.model.params import Model, Prompt
-from socrates.survey.tables import RESPONSES
+from socrates.survey.tables import SCALED_RESPONSES
 from socrates.tiny_model.build import build_builtin
 
 TRAIN = Path("data/splits/train.parquet")
@@ -25,7 +25,7 @@ def main() -> None:
     with atomic_folder(BASE) as folder:
         if model.builtin:
             summary = build_builtin(
-                read_table(TRAIN, RESPONSES),
+                read_table(TRAIN, SCALED_RESPONSES),
                 model,
                 prompt.layout,
                 folder,

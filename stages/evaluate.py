@@ -18,7 +18,6 @@ from threadpoolctl import threadpool_limits
 from socrates.core import errors, files
 from socrates.core.errors import DataError
 from socrates.core.params import load
-from socrates.data.scales.resolve import resolve_scales
 from socrates.evaluation.evaluate import evaluate
 from socrates.evaluation.headline import headline
 from socrates.evaluation.params import Evaluate
@@ -36,16 +35,14 @@ def main() -> None:
     paths = {name: PREDICTIONS / name / "predictions.parquet" for name in ("base", "adapter")}
     predictions = {name: tables.read_table(path, tables.PREDICTIONS) for name, path in paths.items()}
     excluded = {name: read_excluded(path.with_name("manifest.json")) for name, path in paths.items()}
-    asked = tables.read_table(
-        TRAIN, {name: tables.RESPONSES[name] for name in (*tables.CELL, "stimuli", "response")}
-    )
-    train = resolve_scales(asked, asked).drop_nulls("scale").select("study_id", "scale", "response")
+    columns = ("study_id", "scale", "response")
+    train = tables.read_table(TRAIN, {name: tables.SCALED_RESPONSES[name] for name in columns})
     truth = tables.read_table(TRUTH, tables.TRUTH) if TRUTH.exists() else None
 
     # One BLAS thread: the products are many and small, so that waiting threads cost more than they
     # give (74 s against 20 s on two busy cores), and the last bits do not depend on the machine's cores.
     with threadpool_limits(1, "blas"):
-        result = evaluate(predictions, paths, train, truth, excluded, params)
+        result = evaluate(predictions, paths, train.drop_nulls(), truth, excluded, params)
 
     with files.atomic_folder(METRICS / "tables") as folder:
         for name, table in result.tables.items():

@@ -1,6 +1,6 @@
 """predict: the answer distribution of every test respondent, under the base model or the adapter.
 
-Reads data/splits/{train,test}.parquet, models/base/ and, for the adapter, models/adapter/.
+Reads data/splits/test.parquet, models/base/ and, for the adapter, models/adapter/.
 Writes data/predictions/<predictor>/ (predictions.parquet, manifest.json). A killed run goes on.
 Run: ``python -m stages.predict base`` or ``python -m stages.predict adapter``;
 ``SOCRATES_PROCESSES=4`` starts four processes.
@@ -15,7 +15,7 @@ from socrates.model.params import Model, Prompt
 from socrates.prediction.params import Predict
 from socrates.runs.launch import launch, part
 
-SPLITS = Path("data/splits")
+TEST = Path("data/splits/test.parquet")
 BASE, ADAPTER = Path("models/base"), Path("models/adapter")
 OUT = Path("data/predictions")
 
@@ -31,8 +31,7 @@ def main() -> None:
     from socrates.prediction.shards import predict_split
 
     summary = predict_split(
-        SPLITS / "train.parquet",
-        SPLITS / "test.parquet",
+        TEST,
         BASE,
         ADAPTER if predictor == "adapter" else None,
         OUT / predictor,

@@ -1,7 +1,8 @@
 """Divide the responses by study, and prove that test studies and their texts are unseen.
 
 Reads:   params ``split``; data/sample/
-Writes:  data/splits/train.parquet, val.parquet, test.parquet    rows that share a scenario lie together
+Writes:  data/splits/train.parquet, val.parquet, test.parquet    responses with their scale; rows that
+                                           share a scenario lie together
          data/splits/manifest.json         study lists, counts, overlap
          data/splits/near_duplicates.csv   texts shared once case, white space and numbers are folded
 Command: python -m stages.split
@@ -19,6 +20,7 @@ from socrates.core import params
 from socrates.core.errors import DataError, run
 from socrates.core.files import atomic_folder, parquet_parts, read_json, read_table, write_json, write_table
 from socrates.data.params import Split
+from socrates.data.scales.resolve import resolve_scales
 from socrates.data.splits import (
     SPLITS,
     Studies,
@@ -43,7 +45,7 @@ def main() -> None:
     with atomic_folder(OUT) as folder:
         with ExitStack() as files:
             write = {name: files.enter_context(parquet_parts(folder / f"{name}.parquet")) for name in SPLITS}
-            for table in whole_studies(path):
+            for table in map(resolve_scales, whole_studies(path)):
                 for name in SPLITS:
                     part = table.filter(pl.col("study_id").is_in(studies[name]))
                     if part.height:

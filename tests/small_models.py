@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from socrates.core.params import parse, read_yaml
 from socrates.data.params import World
+from socrates.data.scales.resolve import resolve_scales
 from socrates.data.synthetic.generate import generate
 from socrates.model.loading import load_base, load_tokenizer
 from socrates.model.params import Model
@@ -31,7 +32,7 @@ def write_models(folder: Path, quantization: str = "nf4") -> Model:
     studies = sorted(responses["study_id"].unique())
     (folder / "data/splits").mkdir(parents=True, exist_ok=True)
     for name, chosen in {"train": studies[:4], "val": studies[4:6], "test": studies[6:]}.items():
-        rows = responses.filter(pl.col("study_id").is_in(chosen))
+        rows = resolve_scales(responses.filter(pl.col("study_id").is_in(chosen)))
         rows.write_parquet(folder / f"data/splits/{name}.parquet")
         if name == "train":
             (folder / "models/base").mkdir(parents=True, exist_ok=True)

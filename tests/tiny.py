@@ -8,6 +8,7 @@ import polars as pl
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from socrates.data.scales.resolve import resolve_scales
 from socrates.model.params import Tiny
 from socrates.survey.prompts import HEAD, RESPONSE
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
@@ -60,7 +61,7 @@ def model() -> PreTrainedModel:
 
 
 def rows(people: int = 5, seed: int = 0) -> pl.DataFrame:
-    """Respondents of one study who each answer all three questions."""
+    """Respondents of one study who each answer all three questions, as ``split`` writes them."""
     rng = np.random.default_rng(seed)
     answers = {
         1: lambda: rng.integers(1, 8),
@@ -73,4 +74,4 @@ def rows(people: int = 5, seed: int = 0) -> pl.DataFrame:
         fields["gender"] = ["Female", "Male", None][person % 3]
         for task, stimuli in SCENARIOS.items():
             records.append(("tram1", len(records), person, 1, task, fields, stimuli, int(answers[task]())))
-    return pl.DataFrame(records, schema=RESPONSES, orient="row")
+    return resolve_scales(pl.DataFrame(records, schema=RESPONSES, orient="row"))

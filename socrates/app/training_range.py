@@ -19,10 +19,9 @@ import polars as pl
 from socrates.app.parse import Persona, short
 from socrates.core.files import read_table, write_json
 from socrates.data.scales.instructions import READ
-from socrates.data.scales.resolve import resolve_scales
 from socrates.runs.fingerprint import scratch
 from socrates.survey.scales import Scale, scale
-from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
+from socrates.survey.tables import DEMOGRAPHICS, SCALED_RESPONSES
 
 MANY_VALUES = 40  # a field with more distinct values is free text or a number: its values are not checked
 NOT_AT_HAND = "what training had seen is not at hand: nothing was compared with its range"
@@ -155,14 +154,14 @@ def seen(training_table: Path) -> Seen:
     try:
         return Seen(**json.loads(kept.read_text()))
     except (OSError, ValueError, TypeError):
-        found = summarise(read_table(training_table, RESPONSES))
+        found = summarise(read_table(training_table, SCALED_RESPONSES))
         with contextlib.suppress(OSError):  # it is only faster
             write_json(kept, asdict(found))
         return found
 
 
 def summarise(table: pl.DataFrame) -> Seen:
-    """The range of a responses table."""
+    """The range of a table of ``SCALED_RESPONSES``."""
     people = table["demographic"].struct.unnest()
     values, numbers = {}, {}
     for field in DEMOGRAPHICS:
@@ -173,19 +172,14 @@ def summarise(table: pl.DataFrame) -> Seen:
         if whole.null_count() == 0:
             numbers[field] = [int(whole.min()), int(whole.max())]  # type: ignore[arg-type]
         values[field] = answers.to_list() if len(answers) <= MANY_VALUES else []
-    extremes = table.group_by("study_id", "task_num", "stimuli").agg(
-        pl.col("response").min(), high=pl.col("response").max()
-    )
-    questions = pl.concat([extremes.drop("high"), extremes.drop("response").rename({"high": "response"})])
-    resolved = resolve_scales(questions, questions)
     texts = table["stimuli"].unique()
-    on = dict(resolved.select("stimuli", "scale").unique().drop_nulls().sort("scale").iter_rows())
+    on = dict(table.select("stimuli", "scale").unique().drop_nulls().sort("scale").iter_rows())
     fewest = people.select(pl.sum_horizontal(pl.all().is_not_null())).to_series().min()
     return Seen(
         len(table),
         values,
         numbers,
-        resolved["scale"].drop_nulls().unique().sort().to_list(),
+        table["scale"].drop_nulls().unique().sort().to_list(),
         [texts.str.len_chars().min() or 0, texts.str.len_chars().max() or 0],  # type: ignore[list-item]
         int(fewest or 0),  # type: ignore[arg-type]
         sorted(map(list, {tuple(ends(text, scale(notation))) for text, notation in on.items()})),

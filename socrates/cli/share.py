@@ -50,16 +50,14 @@ def merge(
     from socrates.core.params import load
     from socrates.model.params import Model, Prompt
     from socrates.prediction.params import Predict
-    from socrates.survey.tables import RESPONSES
+    from socrates.survey.tables import SCALED_RESPONSES
     from socrates.tools.merge import merge as merge_models
 
-    models, splits = Path("models"), Path("data/splits")
+    models = Path("models")
     sections = load(Model), load(Prompt), load(Predict)
-    train, test = (read_table(splits / f"{name}.parquet", RESPONSES) for name in ("train", "test"))
+    test = read_table(Path("data/splits/test.parquet"), SCALED_RESPONSES)
     with contextlib.redirect_stdout(sys.stderr):  # DeepSpeed logs to standard output, which is for the result
-        found = merge_models(
-            models / "base", models / "adapter", out, test, train, *sections, rows, tolerance
-        )
+        found = merge_models(models / "base", models / "adapter", out, test, *sections, rows, tolerance)
     if as_json:
         print_json({"out": str(out), **asdict(found)})
         return

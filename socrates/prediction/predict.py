@@ -11,7 +11,6 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from socrates.data.scales.resolve import resolve_scales
 from socrates.model.jagged import Ragged
 from socrates.model.loading import load_model, load_tokenizer
 from socrates.model.params import Model, Prompt
@@ -24,7 +23,6 @@ from socrates.survey.tables import PREDICTIONS
 
 def predict_table(
     table: pl.DataFrame,
-    visible: pl.DataFrame,
     base: Path,
     adapter: Path | None,
     model_params: Model,
@@ -35,9 +33,8 @@ def predict_table(
     """Answer distributions of all rows of a responses table that can have one.
 
     Args:
-        table: the rows to predict (``RESPONSES``); their answers are carried along, never read by
+        table: the rows to predict (``SCALED_RESPONSES``); their answers are carried along, never read by
             the model.
-        visible: what training may see, for the scales of questions that state none.
         adapter: an adapter folder, or None for the base model alone.
 
     Returns:
@@ -46,7 +43,7 @@ def predict_table(
     """
     tokenizer = load_tokenizer(base)
     data = encode(table, tokenizer, prompt.layout)
-    scaled, data, excluded = usable_rows(table, visible, data, prompt, params)
+    scaled, data, excluded = usable_rows(table, data, prompt, params)
     model = load_model(base, adapter, model_params)
     answers = distributions(
         model, tokenizer, data, scaled["scale"].to_list(), params.tokens_per_batch, progress
@@ -55,14 +52,14 @@ def predict_table(
 
 
 def usable_rows(
-    table: pl.DataFrame, visible: pl.DataFrame, data: Encoded, prompt: Prompt, params: Predict
+    table: pl.DataFrame, data: Encoded, prompt: Prompt, params: Predict
 ) -> tuple[pl.DataFrame, Encoded, dict[str, int]]:
     """Rows that have a scale and fit the context, encoded, and the rows excluded by reason.
 
     Args:
         data: the encoding of ``table``.
     """
-    scaled, excluded = scaled_rows(table.with_row_index("row"), visible, params)
+    scaled, excluded = thin_scales(table.with_row_index("row"), params)
     data = data.take(scaled["row"].cast(pl.Int64).to_numpy())
     fits = data.lengths() <= prompt.max_length
     excluded["longer than prompt.max_length"] = int((~fits).sum())
@@ -88,20 +85,16 @@ def predictions_table(
     return predictions, manifest
 
 
-def scaled_rows(
-    table: pl.DataFrame, visible: pl.DataFrame, params: Predict
-) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Rows with their scale, large scales thinned or excluded, and the rows excluded by reason."""
-    rows = resolve_scales(table, visible)
-    unknown = rows["scale"].is_null()
-    rows = rows.filter(~unknown)
+def thin_scales(table: pl.DataFrame, params: Predict) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Rows that have a scale, large ones thinned or excluded, and the rows excluded by reason."""
+    rows = table.drop_nulls("scale")
     large = {
         notation: grid(scale(notation), params.max_options)
         for notation in rows["scale"].unique().to_list()
         if len(scale(notation).options) > params.max_options
     }
     is_large = rows["scale"].is_in(list(large))
-    excluded = {"no scale known": int(unknown.sum()), "more than predict.max_options options": 0}
+    excluded = {"no scale known": len(table) - len(rows), "more than predict.max_options options": 0}
     if params.large_scales == "exclude":
         excluded["more than predict.max_options options"] = int(is_large.sum())
         return rows.filter(~is_large), excluded

@@ -19,7 +19,6 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from socrates.core.files import atomic_folder, atomic_path, read_json, read_table, write_json, write_table
-from socrates.data.scales.resolve import QUESTION
 from socrates.model.jagged import Ragged
 from socrates.model.loading import load_model, load_tokenizer
 from socrates.model.params import Model, Prompt
@@ -29,7 +28,7 @@ from socrates.prediction.predict import predictions_table, usable_rows
 from socrates.runs.fingerprint import hold, of_run
 from socrates.runs.launch import Place, meet, told_by_first, wait_for_all
 from socrates.runs.token_cache import prepared
-from socrates.survey.tables import RESPONSES
+from socrates.survey.tables import SCALED_RESPONSES
 
 # The code that shapes the numbers: parts of other code are not used.
 CODE = [
@@ -38,7 +37,6 @@ CODE = [
         for name in ("answer_trie", "jagged", "loading", "prefix_sharing", "tokenisation")
     ),
     *(f"socrates.prediction.{name}" for name in ("distributions", "predict", "shards")),
-    *(f"socrates.data.scales.{name}" for name in ("grammar", "instructions", "resolve")),
     *(f"socrates.survey.{name}" for name in ("prompts", "scales")),
 ]
 SHARD_ROWS = 2048  # at most about so many rows are lost to a kill, for each process
@@ -47,7 +45,6 @@ PLAN = "plan.json"
 
 
 def predict_split(
-    train: Path,
     test: Path,
     base: Path,
     adapter: Path | None,
@@ -60,8 +57,7 @@ def predict_split(
     """Predict a table with all processes and write ``out``; returns one line about it (on the first).
 
     Args:
-        train: the training rows, for the scales of questions that state none.
-        test: the rows to predict.
+        test: the rows to predict (``SCALED_RESPONSES``).
         adapter: an adapter folder, or None for the base model alone.
         out: gets predictions.parquet and manifest.json.
 
@@ -70,20 +66,19 @@ def predict_split(
     """
     meet(place)
     adapter_files = sorted(path for path in adapter.iterdir() if path.is_file()) if adapter else []
-    table = read_table(test, RESPONSES)
-    visible = read_table(train, {name: RESPONSES[name] for name in (*QUESTION, "response")})
+    table = read_table(test, SCALED_RESPONSES)
     tokenizer = load_tokenizer(base)
     with contextlib.ExitStack() as stack:
         folder = Path()
         if place.first:
             sections = {"model": model_params, "prompt": prompt, "predict": params}
-            facts = of_run(sections, [train, test, base / "manifest.json", *adapter_files], CODE)
+            facts = of_run(sections, [test, base / "manifest.json", *adapter_files], CODE)
             folder = stack.enter_context(hold("predict", facts))
             for torn in folder.glob(".*.partial"):
                 torn.unlink()
         folder = told_by_first(place, folder)
         data = prepared([test], base, prompt.layout)
-        scaled, data, excluded = usable_rows(table, visible, data, prompt, params)
+        scaled, data, excluded = usable_rows(table, data, prompt, params)
         job = Job(tokenizer, data, scaled["scale"].to_list())
         models: list[PreTrainedModel | PeftModel] = []
 

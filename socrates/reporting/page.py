@@ -38,8 +38,7 @@ RULES = {
     "anchors": "labelled ends in the text",
     "question": "a range in the question before the instruction",
     "one_sided": "one end in the text",
-    "observed_visible": "the range of the training answers",
-    "observed_all": "the range of the test answers themselves",
+    "observed": "the range of the test answers themselves",
     "grid": "thinned to a grid",
 }
 

@@ -1,4 +1,4 @@
-"""The three tables that pass between stages: responses, truth and predictions.
+"""The tables that pass between stages: responses, responses with their scale, truth and predictions.
 
 Every source ends in the responses table, whatever it came from; its columns and types are those of
 SocSci210 without the authors' ``prompt`` and ``reasoning`` (facts: the dataset's card).
@@ -48,6 +48,10 @@ RESPONSES: Schema = {
     "response": pl.Int64,
 }
 
+# The responses of data/splits: with the notation of the integers that answer their question (see
+# socrates.survey.scales) and how it was found, both null where it is not known.
+SCALED_RESPONSES: Schema = {**RESPONSES, "scale": pl.String, "scale_rule": pl.String}
+
 # The planted answer distribution of each cell, where the data are synthetic. ``scale`` is the
 # notation of a socrates.survey.scales.Scale; ``probabilities`` has one entry per allowed integer.
 TRUTH: Schema = {
@@ -60,12 +64,10 @@ TRUTH: Schema = {
 
 # One row per respondent's answer. ``probabilities`` are those of the allowed integers of ``scale``,
 # in ascending order, given that the answer is allowed (they sum to 1); ``allowed_mass`` is what the
-# model put on allowed answers in all (its format validity). ``scale_rule`` says how the scale was
-# found. A row that cannot be scored is not here: it is counted in the folder's manifest.json.
+# model put on allowed answers in all (its format validity). A row that cannot be scored is not here:
+# it is counted in the folder's manifest.json.
 PREDICTIONS: Schema = {
-    **{name: kind for name, kind in RESPONSES.items() if name != "stimuli"},
-    "scale": pl.String,
-    "scale_rule": pl.String,
+    **{name: kind for name, kind in SCALED_RESPONSES.items() if name != "stimuli"},
     "probabilities": pl.List(pl.Float32),
     "allowed_mass": pl.Float32,
 }

@@ -21,7 +21,6 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from socrates.data.scales.resolve import resolve_scales
 from socrates.model.params import Model, Tiny
 from socrates.model.prefix_sharing import pack, score_only, shared_attention
 from socrates.model.tokenisation import Encoded, encode, end_token, stems, token_ids
@@ -163,18 +162,18 @@ def _scored(
 
 
 def uniform_answers(table: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """``table`` with every response redrawn uniformly from its question's ``scale``, a column added.
+    """``table`` with every response redrawn uniformly from its question's ``scale``.
 
     Rows whose question has no scale are left out.
     """
     rng = np.random.default_rng(seed)
-    scaled = resolve_scales(table, table).filter(pl.col("scale").is_not_null())
+    scaled = table.drop_nulls("scale")
     responses = np.zeros(len(scaled), dtype=np.int64)
     notations = scaled["scale"].to_numpy()
     for notation in sorted(set(notations)):
         rows = np.flatnonzero(notations == notation)
         responses[rows] = rng.choice(np.asarray(scale(notation).options), len(rows))
-    return scaled.select(*table.columns, "scale").with_columns(response=pl.Series(responses))
+    return scaled.with_columns(response=pl.Series(responses))
 
 
 def build_builtin(
@@ -184,7 +183,7 @@ def build_builtin(
     folder: Path,
     progress: Progress = iter,
 ) -> str:
-    """Make the built-in model from a table of training responses and save it in ``folder``.
+    """Make the built-in model from the training responses (``SCALED_RESPONSES``) and save it in ``folder``.
 
     The folder gets tokenizer, weights (safetensors) and ``manifest.json``. Returns one line about it.
     """

@@ -55,7 +55,6 @@ def merge(
     adapter: Path,
     out: Path,
     table: pl.DataFrame,
-    visible: pl.DataFrame,
     model_params: Model,
     prompt: Prompt,
     predict: Predict,
@@ -66,8 +65,7 @@ def merge(
     """Write the merged model to ``out``, after both forms have answered ``rows`` rows alike.
 
     Args:
-        table: rows to compare on (``RESPONSES``); ``rows`` of them are drawn with ``seed``.
-        visible: what training may see, for the scales of questions that state none.
+        table: rows to compare on (``SCALED_RESPONSES``); ``rows`` of them are drawn with ``seed``.
         tolerance: None: :data:`TOLERANCE` of the machine's dtype.
 
     Raises:
@@ -77,7 +75,7 @@ def merge(
     dtype = compute_dtype()
     tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
     tokenizer = load_tokenizer(base)
-    scaled, data, _ = usable_rows(table, visible, encode(table, tokenizer, prompt.layout), prompt, predict)
+    scaled, data, _ = usable_rows(table, encode(table, tokenizer, prompt.layout), prompt, predict)
     if not len(scaled):
         raise DataError("data/splits/test.parquet: no row has a known scale, so nothing can be compared")
     drawn = np.random.default_rng(seed).permutation(len(scaled))[:rows]

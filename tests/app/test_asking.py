@@ -45,7 +45,6 @@ def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_
     )
     expected, _ = predict_table(
         table,
-        table,
         Path("models/base"),
         Path("models/adapter"),
         params,

@@ -12,9 +12,11 @@ import pytest
 
 from socrates.core.errors import run
 from socrates.core.files import read_table
-from socrates.survey.tables import RESPONSES, sort_rows, whole_studies
+from socrates.survey.tables import RESPONSES, SCALED_RESPONSES, sort_rows, whole_studies
 from stages import download, sample, split
 from tests.survey_rows import params_in, row, survey, table
+
+SCALED = {name: SCALED_RESPONSES[name] for name in ("scale", "scale_rule")}
 
 
 @pytest.fixture
@@ -52,6 +54,8 @@ def test_the_three_stages_hand_over_every_row(here: Path, capsys: pytest.Capture
     parts = [read_table(Path(f"data/splits/{name}.parquet"), RESPONSES) for name in ("train", "val", "test")]
     assert [part["study_id"].n_unique() for part in parts] == [17, 2, 2]
     assert sort_rows(pl.concat(parts)).equals(sort_rows(rows))
+    scales = [read_table(Path(f"data/splits/{name}.parquet"), SCALED) for name in ("train", "val", "test")]
+    assert pl.concat(scales).unique().rows() == [("1..5", "range")]
     told = manifest("splits")["splits"]
     assert told["test"]["rows"] == 12 and told["test"]["participants"] == 12  # type: ignore[index]
     assert told["train"]["study_ids"] == parts[0]["study_id"].unique().sort().to_list()  # type: ignore[index]

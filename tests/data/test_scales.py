@@ -201,29 +201,24 @@ def test_an_unstated_scale_is_what_the_whole_question_showed():
     table = responses(
         ("a", 0, 1, OPEN, 30), ("a", 1, 1, OPEN, 10), ("a", 1, 2, OPEN, 7), ("b", 0, 1, STATED, 99)
     )
-    visible = responses(("a", 0, 1, OPEN, 5), ("a", 1, 1, OPEN, 50), ("a", 0, 2, OPEN, 1))
-    resolved = resolve_scales(table, visible)
-    assert resolved["scale"].to_list() == ["5..50", "5..50", None, "1,2,3,4,5,99"]
-    assert resolved["scale_rule"].to_list() == ["observed_visible", "observed_visible", None, "range"]
-    resolved = resolve_scales(table, visible.clear())
+    resolved = resolve_scales(table)
     assert resolved["scale"].to_list() == ["10..30", "10..30", None, "1,2,3,4,5,99"]
-    assert resolved["scale_rule"].to_list() == ["observed_all", "observed_all", None, "range"]
+    assert resolved["scale_rule"].to_list() == ["observed", "observed", None, "range"]
     assert resolved.columns == [*table.columns, "scale", "scale_rule"]
 
 
 def test_an_open_end_is_what_the_question_showed():
     table = responses(("a", 0, 1, ATLEAST, 3), ("a", 1, 1, ATLEAST, 9), ("a", 0, 2, ATLEAST, 2))
-    resolved = resolve_scales(table, responses(("a", 0, 1, ATLEAST, 6)))
-    assert resolved["scale"].to_list() == ["2..6", "2..6", None]
-    assert resolved["scale_rule"].to_list() == ["one_sided+observed_visible"] * 2 + [None]
-    assert resolve_scales(table, table.clear())["scale"].to_list() == ["2..9", "2..9", None]
+    resolved = resolve_scales(table)
+    assert resolved["scale"].to_list() == ["2..9", "2..9", None]
+    assert resolved["scale_rule"].to_list() == ["one_sided+observed"] * 2 + [None]
 
 
 def test_the_order_of_rows_is_kept():
     table = responses(
         *(("a", 0, at % 3, f"Only return an integer from 1 to {2 + at % 7}.", 1) for at in range(50))
     )
-    resolved = resolve_scales(table, table)
+    resolved = resolve_scales(table)
     assert resolved.select(table.columns).equals(table)
     assert resolved["scale"].to_list() == [f"1..{2 + at % 7}" for at in range(50)]
 
@@ -304,8 +299,8 @@ def test_every_instruction_of_the_validation_split():
             for row, text in zip(rows, stimuli, strict=True)
         )
     )
-    rules = Counter(resolve_scales(table, table.clear())["scale_rule"])
-    assert rules == {"range": 2560, "labels": 192, "observed_all": 18, "one_sided": 10}
+    rules = Counter(resolve_scales(table)["scale_rule"])
+    assert rules == {"range": 2560, "labels": 192, "observed": 18, "one_sided": 10}
     assert conforms(table).all()
 
 

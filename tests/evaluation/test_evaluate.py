@@ -23,7 +23,7 @@ from socrates.evaluation.headline import KEYS
 from socrates.evaluation.metrics import METRICS, PREDICTORS, metric
 from socrates.evaluation.params import Evaluate
 from socrates.reporting.page import HEADLINE
-from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
+from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS
 from socrates.tools import compare
 from stages import evaluate as stage
 
@@ -530,11 +530,7 @@ def test_the_stage_writes_its_files_and_prints_one_line(
         write_table(folder / "predictions.parquet", rows)
         write_json(folder / "manifest.json", {"rows": len(rows), "excluded": {"too_long": 3}})
     write_table(tmp_path / "data" / "raw" / "truth.parquet", truth)
-    train = predictions["base"].with_columns(
-        pl.lit("How warm is it? Only return an integer from 1 to 7, nothing else.").alias("stimuli"),
-        pl.col("response").clip(1, 7),
-    )
-    write_table(tmp_path / "data" / "splits" / "train.parquet", train.select(list(RESPONSES)))
+    write_table(tmp_path / "data" / "splits" / "train.parquet", predictions["base"])
     stage.main()
     printed = capsys.readouterr().out
     assert printed.startswith("evaluate: W adapter 0.")

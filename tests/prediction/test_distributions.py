@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from socrates.core.errors import ModelError
-from socrates.data.scales.resolve import resolve_scales
 from socrates.model.answer_trie import build
 from socrates.model.tokenisation import encode, end_token
 from socrates.prediction.distributions import answer_trie, distributions, edge_log_probabilities
@@ -31,7 +30,7 @@ def brute_force(model, data, row, notation, tokenizer):
 @pytest.mark.parametrize("tokens_per_batch", [64, 4096])
 def test_every_option_of_every_scale_equals_brute_force(layout, tokens_per_batch):
     model, tokenizer = tiny.model(), tiny.tokenizer()
-    table = resolve_scales(tiny.rows(), tiny.rows())
+    table = tiny.rows()
     data, scales = encode(table, tokenizer, layout), table["scale"].to_list()
     expected = [brute_force(model, data, row, scales[row], tokenizer) for row in range(6)]
     probabilities, mass = distributions(model, tokenizer, data, scales, tokens_per_batch)
@@ -78,7 +77,6 @@ def test_logits_of_a_bfloat16_model_are_not_rounded_to_its_steps():
 def test_identical_prompts_get_identical_distributions():
     model, tokenizer = tiny.model(), tiny.tokenizer()
     table = tiny.rows(2)
-    table = resolve_scales(table, table)
     doubled = table.vstack(table)
     data = encode(doubled, tokenizer, "scenario_first")
     probabilities, mass = distributions(model, tokenizer, data, doubled["scale"].to_list(), 4096)
@@ -92,7 +90,7 @@ def test_what_people_answered_does_not_reach_the_prediction(layout):
     model, tokenizer = tiny.model(), tiny.tokenizer()
     found = []
     for seed in (0, 1):  # the same people and texts, other answers
-        table = resolve_scales(tiny.rows(seed=seed), tiny.rows(seed=seed))
+        table = tiny.rows(seed=seed)
         data = encode(table, tokenizer, layout)
         found.append((table, *distributions(model, tokenizer, data, table["scale"].to_list(), 4096)))
     (first, one, mass), (second, other, other_mass) = found
@@ -105,7 +103,7 @@ def test_out_of_memory_halves_the_batch(monkeypatch):
     from socrates.prediction import distributions as module
 
     model, tokenizer = tiny.model(), tiny.tokenizer()
-    table = resolve_scales(tiny.rows(), tiny.rows())
+    table = tiny.rows()
     data, scales = encode(table, tokenizer, "scenario_first"), table["scale"].to_list()
     expected, _ = distributions(model, tokenizer, data, scales, 10**6)
     compute, sizes = module._log_probabilities, []

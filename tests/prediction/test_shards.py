@@ -13,7 +13,6 @@ from ruamel.yaml import YAML
 
 from socrates.core.errors import ModelError
 from socrates.core.params import load, read_yaml
-from socrates.data.scales.resolve import resolve_scales
 from socrates.model.loading import file_hashes
 from socrates.model.params import Model, Prompt
 from socrates.model.tokenisation import encode
@@ -37,7 +36,7 @@ LAYOUTS = ["scenario_first", "persona_first"]
 
 
 def job(layout, people=8, copies=1):
-    table = resolve_scales(tiny.rows(people), tiny.rows(people))
+    table = tiny.rows(people)
     table = pl.concat([table] * copies)
     return Job(tiny.tokenizer(), encode(table, tiny.tokenizer(), layout), table["scale"].to_list()), table
 
@@ -162,7 +161,6 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .then(pl.lit("word " * 400) + pl.col("stimuli"))
         .otherwise("stimuli")
     )
-    rows.write_parquet(folder / "data/splits/train.parquet")
     rows.with_columns(stimuli=long).write_parquet(folder / "data/splits/test.parquet")
     base = folder / "models/base"
     tiny.model().save_pretrained(base)
@@ -199,9 +197,9 @@ def done(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_stage_writes_what_predicting_in_memory_gives(ready: Path, done: Path) -> None:
-    train, test = (pl.read_parquet(ready / f"data/splits/{name}.parquet") for name in ("train", "test"))
+    test = pl.read_parquet(ready / "data/splits/test.parquet")
     sections = [load(section, ready / "params.yaml") for section in (Model, Prompt, Predict)]
-    table, manifest = predict_table(test, train, ready / "models/base", None, *sections)
+    table, manifest = predict_table(test, ready / "models/base", None, *sections)
     assert table.equals(pl.read_parquet(done / "data/predictions/base/predictions.parquet"))
     assert manifest == json.loads(outputs(done)["manifest.json"])
     assert manifest["excluded"]["longer than prompt.max_length"] == 3

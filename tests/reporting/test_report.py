@@ -172,7 +172,7 @@ def test_an_answer_read_twice_is_counted_once(report: Report) -> None:
 
 
 def test_how_a_scale_was_found_is_said_in_words(report: Report) -> None:
-    manifest = {"rows": 3, "scale_rules": {"range": 2, "one_sided+observed_all+grid": 1}}
+    manifest = {"rows": 3, "scale_rules": {"range": 2, "one_sided+observed+grid": 1}}
     rules = content(replace(report, predictions={**report.predictions, "adapter": manifest}))["rules"]
     assert [rule for rule, *_ in rules] == [
         "a range in the text",

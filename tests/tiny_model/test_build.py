@@ -7,7 +7,7 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from socrates.survey.tables import RESPONSES
+from socrates.survey.tables import SCALED_RESPONSES
 from socrates.tiny_model.build import continuations, train_tokenizer, uniform_answers
 
 TEXTS = ["Only return an integer from 0 to 100, nothing else.", "0 1 2 3 4 5 6 7 8 9"]
@@ -42,9 +42,11 @@ def answered() -> pl.DataFrame:
         "demographic": None,
         "stimuli": "How warm do you feel? Only return an integer from 0 to 9, where 0 means cold and 9 means warm.",
         "response": 7,
+        "scale": "0..9",
+        "scale_rule": "range",
     }
     rows = [row | {"sample_id": index} for index in range(400)]
-    return pl.DataFrame(rows, schema=RESPONSES)
+    return pl.DataFrame(rows, schema=SCALED_RESPONSES)
 
 
 def test_answers_of_people_never_reach_the_base_model(answered: pl.DataFrame) -> None:

@@ -22,7 +22,7 @@ from socrates.core.params import load
 from socrates.model.loading import load_model
 from socrates.model.params import Model, Prompt
 from socrates.prediction.params import Predict
-from socrates.survey.tables import RESPONSES
+from socrates.survey.tables import SCALED_RESPONSES
 from socrates.tools import merge as merging
 from socrates.tools.merge import Merged, merge
 from socrates.tools.merge_weights import merged_weights
@@ -39,10 +39,8 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def merged(project: Path, out: Path, rows: int = 10, tolerance: float | None = None) -> Merged:
     sections = [load(section, project / "params.yaml") for section in (Model, Prompt, Predict)]
-    tables = [read_table(project / f"data/splits/{name}.parquet", RESPONSES) for name in ("test", "train")]
-    return merge(
-        project / "models/base", project / "models/adapter", out, *tables, *sections, rows, tolerance
-    )  # type: ignore[arg-type]
+    table = read_table(project / "data/splits/test.parquet", SCALED_RESPONSES)
+    return merge(project / "models/base", project / "models/adapter", out, table, *sections, rows, tolerance)  # type: ignore[arg-type]
 
 
 def test_merged_and_adapter_give_the_same_distributions(project: Path, tmp_path: Path) -> None:

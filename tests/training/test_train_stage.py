@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from socrates.core.params import parse, read_yaml
 from socrates.data.params import World
+from socrates.data.scales.resolve import resolve_scales
 from socrates.data.synthetic.generate import generate
 from socrates.model.loading import load_base
 from socrates.model.params import Model
@@ -47,7 +48,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     studies = sorted(responses["study_id"].unique())
     (folder / "data/splits").mkdir(parents=True)
     for name, chosen in {"train": studies[:6], "val": studies[6:]}.items():
-        rows = responses.filter(pl.col("study_id").is_in(chosen))
+        rows = resolve_scales(responses.filter(pl.col("study_id").is_in(chosen)))
         rows.write_parquet(folder / f"data/splits/{name}.parquet")
         if name == "train":
             (folder / "models/base").mkdir(parents=True)

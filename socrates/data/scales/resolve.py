@@ -13,37 +13,34 @@ from socrates.data.scales.instructions import parse_instruction
 QUESTION = ["study_id", "task_num"]
 
 
-def resolve_scales(table: pl.DataFrame, visible: pl.DataFrame) -> pl.DataFrame:
+def resolve_scales(table: pl.DataFrame) -> pl.DataFrame:
     """``table`` with the columns ``scale`` (a notation) and ``scale_rule``.
 
-    A stated scale has the rule of :class:`~socrates.data.scales.grammar.ParsedScale`. A text that states none
-    gets every integer from the lowest to the highest answer to its question, over all conditions of the
-    study: of ``visible`` (rule ``observed_visible``) or, where that has fewer than two different answers,
-    of ``table`` (``observed_all``). An open end of a one-sided statement is found in the same way
-    (``one_sided+observed_visible``, ``one_sided+observed_all``). Both are null where nothing helps. The
-    scale may allow very many integers: :func:`socrates.survey.scales.grid` thins it.
+    A stated scale has the rule of :class:`~socrates.data.scales.grammar.ParsedScale`. A question that
+    states none gets every integer from its lowest to its highest answer, over all conditions of the study
+    (rule ``observed``); an open end of a one-sided statement is found in the same way
+    (``one_sided+observed``). Both columns are null where that leaves fewer than two integers. The scale may
+    allow very many integers: :func:`socrates.survey.scales.grid` thins it.
 
     Args:
-        table: the rows, with ``study_id``, ``task_num``, ``stimuli`` and ``response``.
-        visible: what training may see, with the same columns; usually the training split.
+        table: whole studies, with ``study_id``, ``task_num``, ``stimuli`` and ``response``.
     """
-    sources = {"observed_visible": visible, "observed_all": table}
-    joined = table.join(_stated(table["stimuli"]), on="stimuli", how="left", maintain_order="left")
-    scale, rule = pl.col("scale"), pl.col("scale_rule")
-    for source, rows in sources.items():
-        ends = rows.group_by(QUESTION).agg(
-            pl.col("response").min().alias(f"{source}_low"), pl.col("response").max().alias(f"{source}_high")
+    ends = table.group_by(QUESTION).agg(lowest=pl.col("response").min(), highest=pl.col("response").max())
+    low, high = pl.coalesce("stated_low", "lowest"), pl.coalesce("stated_high", "highest")
+    observed = pl.when(low < high)
+    rule = pl.concat_str("scale_rule", pl.lit("observed"), separator="+", ignore_nulls=True)
+    return (
+        table.join(_stated(table["stimuli"]), on="stimuli", how="left", maintain_order="left")
+        .join(ends, on=QUESTION, how="left", maintain_order="left")
+        .with_columns(
+            pl.col("scale").fill_null(observed.then(pl.format("{}..{}", low, high))),
+            pl.when(pl.col("scale").is_null())
+            .then(observed.then(rule))
+            .otherwise("scale_rule")
+            .alias("scale_rule"),
         )
-        joined = joined.join(ends, on=QUESTION, how="left", maintain_order="left")
-        low = pl.coalesce("stated_low", f"{source}_low")
-        high = pl.coalesce("stated_high", f"{source}_high")
-        usable = scale.is_null() & (low < high)
-        found = pl.when(pl.col("scale_rule") == "one_sided").then(pl.lit(f"one_sided+{source}"))
-        rule = pl.when(usable).then(found.otherwise(pl.lit(source))).otherwise(rule)
-        scale = pl.when(usable).then(pl.format("{}..{}", low, high)).otherwise(scale)
-    joined = joined.with_columns(scale=scale, scale_rule=rule)
-    rule = pl.when(pl.col("scale").is_not_null()).then("scale_rule")
-    return joined.with_columns(scale_rule=rule).select(*table.columns, "scale", "scale_rule")
+        .select(*table.columns, "scale", "scale_rule")
+    )
 
 
 def conforms(table: pl.DataFrame) -> pl.Series:
