@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from socrates.cli.estimate import _span
 from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
+from socrates.cli.operate import span
 from socrates.core.errors import ModelError, ParamsError
 from socrates.core.files import read_table
 from socrates.model.loading import load_tokenizer
@@ -213,6 +213,6 @@ def test_the_command_lists_what_it_assumes_and_writes_nothing(
 
 
 def test_a_small_estimate_is_not_called_nothing() -> None:
-    assert _span({"a": 0.0004, "b": 0.002}) == "under 0.01"
-    assert _span({"a": 0.0}) == "0.00"
-    assert _span({"a": 1234.5, "b": 2000.0}) == "1,234.50 to 2,000.00"
+    assert span({"a": 0.0004, "b": 0.002}) == "under 0.01"
+    assert span({"a": 0.0}) == "0.00"
+    assert span({"a": 1234.5, "b": 2000.0}) == "1,234.50 to 2,000.00"
