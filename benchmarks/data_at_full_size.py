@@ -153,11 +153,11 @@ def tokenizer_folder(folder: Path, raw: Path) -> Path:
 
 def prepare(base: Path) -> str:
     """What the train stage does before it loads a model; one line about it."""
-    from socrates.runs.token_cache import prepared
+    from socrates.runs.token_cache import tokenised
     from socrates.training.collator import shared_dataset
     from socrates.training.schedule import row_order
 
-    data = prepared(
+    data = tokenised(
         [Path(f"data/splits/{name}.parquet") for name in ("train", "val")], base, "scenario_first"
     )
     order = row_order(np.arange(len(data)), data.scenario_of_row, len(data), 32, seed=42)

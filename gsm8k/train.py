@@ -23,12 +23,6 @@ from socrates.training.job import Job
 from socrates.training.schedule import row_order
 
 RUN_LOG = Path("runs/gsm8k.jsonl")
-# The code that shapes the weights, besides that of every run of GRPO.
-CODE = [
-    *(f"gsm8k.{name}" for name in ("answers", "problems", "rewards", "tiny_model")),
-    *(f"socrates.model.{name}" for name in ("loading", "tokenisation")),
-    "gsm8k.train",
-]
 CURVES = curve_names(parts.PARTS)
 
 
@@ -54,7 +48,7 @@ def reinforce(job: Job, data_file: Path, grpo: Grpo, rewards: Rewards) -> str:
         RUN_LOG,
         {"grpo": grpo, "rewards": rewards},
         [data_file],
-        CODE,
+        __name__,
         problems[order].to_dicts(),
         of_parts(rewards),
         CURVES,

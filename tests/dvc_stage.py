@@ -6,14 +6,14 @@ import signal
 from pathlib import Path
 
 from socrates.runs import checkpoints
-from socrates.runs.fingerprint import fingerprint, hold
+from socrates.runs.fingerprint import fingerprint, run_directory_lock
 
 STEPS = 6
-FACTS = {"params.steps": STEPS}
+CONFIG = {"params.steps": STEPS}
 
 
 def main() -> None:
-    with hold("count", FACTS) as folder:
+    with run_directory_lock("count", CONFIG) as folder:
         checkpoints.sweep(folder)
         newest = checkpoints.newest_complete(folder)
         start = 0 if newest is None else int((newest / "count").read_text())
@@ -23,7 +23,7 @@ def main() -> None:
             staged = folder / checkpoints.STAGING / checkpoints.name(step)
             staged.mkdir(parents=True)
             (staged / "count").write_text(str(step))
-            checkpoints.seal(staged, fingerprint=fingerprint(FACTS))
+            checkpoints.seal(staged, fingerprint=fingerprint(CONFIG))
             checkpoints.commit(staged, folder)
             if os.environ["SOCRATES_TEST_KILL"] == str(step):
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -16,13 +16,11 @@ from socrates.core.errors import TrainingError
 from socrates.core.params import Section
 from socrates.model.loading import load_base
 from socrates.model.params import Model
+from socrates.runs.fingerprint import run_config
 from socrates.runs.session import kept_safe
 from socrates.training.config import leave
 from socrates.training.job import Job
 from socrates.training.schedule import Batches, batches
-
-# The code that shapes the weights of any run.
-CODE = ["gsm8k.grpo.run", "gsm8k.grpo.trainer", "socrates.training.config", "socrates.training.schedule"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Task:
         run_log: the machine's record of the run.
         sections: params that shape the weights, besides the job's.
         files: data that do, besides the base model.
-        code: modules that do, besides :data:`CODE`: a run resumes only under the same.
+        entry: the module that does, with all it imports.
         rows, rewards: see :func:`gsm8k.grpo.trainer.trainer`.
         curves: the trainer's names -> the columns of the curves.
         about: what training.json says besides.
@@ -44,7 +42,7 @@ class Task:
     run_log: Path
     sections: Mapping[str, Section]
     files: list[Path]
-    code: list[str]
+    entry: str
     rows: list[dict[str, Any]]
     rewards: list[Callable[..., list[float | None]]]
     curves: Mapping[str, str]
@@ -93,9 +91,9 @@ def improve(
     """
     set_seed(grpo.seed)
     sections = job.sections(**task.sections)
-    facts = job.facts(sections, task.files, [*task.code, *CODE])
+    config = run_config(sections, [*task.files, job.base / "manifest.json"], task.entry)
     args = arguments(grpo, job.run, job.model, job.deepspeed, cut)
-    with kept_safe(task.stage, job.place, facts, job.run, cut.steps, task.run_log) as safety:
+    with kept_safe(task.stage, job.place, config, job.run, cut.steps, task.run_log) as safety:
         model = load_base(job.base, job.model)
         run = trainer(model, tokenizer, task.rows, task.rewards, grpo, job.lora, args, safety)
         trainable = run.get_num_trainable_parameters()

@@ -136,13 +136,13 @@ def prepare(as_json: Json = False) -> None:
     """
     from socrates.core.params import load
     from socrates.model.params import Prompt
-    from socrates.runs.token_cache import prepared
+    from socrates.runs.token_cache import tokenised
 
     base, splits = Path("models/base"), Path("data/splits")
     layout = load(Prompt).layout
     counts = {}
     for stage, names in {"train": ["train", "val"], "predict": ["test"]}.items():
-        data = prepared([splits / f"{name}.parquet" for name in names], base, layout)
+        data = tokenised([splits / f"{name}.parquet" for name in names], base, layout)
         counts[stage] = {
             "rows": len(data),
             "scenarios": len(data.scenarios),

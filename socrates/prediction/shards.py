@@ -25,20 +25,11 @@ from socrates.model.params import Model, Prompt
 from socrates.prediction.distributions import Answers, Budget, Job, Work, find_budget
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import predictions_table, usable_rows
-from socrates.runs.fingerprint import hold, of_run
+from socrates.runs.fingerprint import run_config, run_directory_lock
 from socrates.runs.launch import Place, meet, told_by_first, wait_for_all
-from socrates.runs.token_cache import prepared
+from socrates.runs.token_cache import tokenised
 from socrates.survey.tables import SCALED_RESPONSES
 
-# The code that shapes the numbers: parts of other code are not used.
-CODE = [
-    *(
-        f"socrates.model.{name}"
-        for name in ("answer_trie", "jagged", "loading", "prefix_sharing", "tokenisation")
-    ),
-    *(f"socrates.prediction.{name}" for name in ("distributions", "predict", "shards")),
-    *(f"socrates.survey.{name}" for name in ("prompts", "scales")),
-]
 SHARD_ROWS = 2048  # at most about so many rows are lost to a kill, for each process
 SHARDS = 64  # at least so many are wanted, to be shared out evenly
 PLAN = "plan.json"
@@ -72,12 +63,12 @@ def predict_split(
         folder = Path()
         if place.first:
             sections = {"model": model_params, "prompt": prompt, "predict": params}
-            facts = of_run(sections, [test, base / "manifest.json", *adapter_files], CODE)
-            folder = stack.enter_context(hold("predict", facts))
+            config = run_config(sections, [test, base / "manifest.json", *adapter_files], __name__)
+            folder = stack.enter_context(run_directory_lock("predict", config))
             for torn in folder.glob(".*.partial"):
                 torn.unlink()
         folder = told_by_first(place, folder)
-        data = prepared([test], base, prompt.layout)
+        data = tokenised([test], base, prompt.layout)
         scaled, data, excluded = usable_rows(table, data, prompt, params)
         job = Job(tokenizer, data, scaled["scale"].to_list())
         models: list[PreTrainedModel | PeftModel] = []

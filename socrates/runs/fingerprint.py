@@ -1,16 +1,18 @@
 """What shapes a run's result, as one hash; the folder that carries its name; the lock on that folder.
 
-A run resumes by itself only from checkpoints of its own fingerprint. What cannot change the result does
-not enter: how many processes run, how often it logs or saves, what an hour costs, where backups go.
+A run resumes by itself only from checkpoints of its own fingerprint. It is the hash of the run config: params,
+data, packages, and the code that computes the result. That code is found, not listed: every module that the entry
+module imports, in whatever function, but for what can shape no result (:data:`SHAPES_NOTHING`). What cannot change
+the result does not enter: the params section ``run``, how many processes run, comments, docstrings, error texts.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import logging
 import os
@@ -22,8 +24,10 @@ from socrates.core.errors import TrainingError
 from socrates.core.files import sha256, write_json
 from socrates.core.params import Section, flat
 
+ROOT = Path(__file__).resolve().parents[2]  # of this package, and of gsm8k beside it
+SHAPES_NOTHING = ("socrates.runs.", "socrates.core.errors.")
 SCRATCH_VARIABLE = "SOCRATES_SCRATCH"
-FACTS = "fingerprint.json"
+CONFIG_FILE = "fingerprint.json"
 
 # Packages whose code computes the result.
 PACKAGES = (
@@ -39,65 +43,105 @@ PACKAGES = (
     "trl",
 )
 
-Facts = dict[str, Any]
+RunConfig = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
 
-def of_run(sections: Mapping[str, Section], files: Iterable[Path], code: Iterable[str]) -> Facts:
-    """All that shapes the result of a run: params, data, the modules that compute it, installed packages."""
-    return of_sections(sections) | of_files(files) | of_code(code) | of_packages()
+def run_config(sections: Mapping[str, Section], files: Iterable[Path], *entries: str) -> RunConfig:
+    """All that shapes the result of a run, under dotted keys.
+
+    Args:
+        sections: of the params, by name; their values as loaded, so that ``lora.alpha: null`` is 2 r here.
+        files: data, and the base model's manifest.
+        entries: modules that compute the result, with all they import.
+    """
+    params = {name: section.model_dump(mode="json") for name, section in sections.items()}
+    return dict(flat({"params": params})) | hash_files(files) | hash_sources(*entries) | versions_of()
 
 
-def of_sections(sections: Mapping[str, Section]) -> Facts:
-    """Every key of the given sections as ``params.<section>.<key>``."""
-    keys = {
-        f"{name}.{key}": value
-        for name, section in sections.items()
-        for key, value in flat(section.model_dump(mode="json"))
-    }
-    return {f"params.{key}": value for key, value in sorted(keys.items())}
-
-
-def of_files(paths: Iterable[Path]) -> Facts:
-    """SHA-256 of each file (data, the base model's manifest), under ``file.<path>``."""
+def hash_files(paths: Iterable[Path]) -> RunConfig:
+    """SHA-256 of each file, under ``file.<path>``."""
     return {f"file.{path.as_posix()}": sha256(path) for path in sorted(paths)}
 
 
-def of_code(modules: Iterable[str]) -> Facts:
-    """SHA-256 of each module's source, under ``code.<module>``. Nothing is imported but parent packages."""
-    facts: Facts = {}
-    for module in sorted(modules):
-        spec = importlib.util.find_spec(module)
-        if spec is None or spec.origin is None:
+def hash_sources(*entries: str) -> RunConfig:
+    """SHA-256 of the code of the modules and of all they import from this project, under ``code.<module>``.
+
+    Nothing is imported. The syntax tree is hashed, without docstrings, and of a ``raise`` only the class: an edit
+    of a comment or an error text changes nothing, one of any other text does.
+
+    Raises:
+        ValueError: an entry is no module of this project.
+    """
+    sources: RunConfig = {}
+    waiting = list(entries)
+    while waiting:
+        module = waiting.pop()
+        path = _source(module)
+        if path is None and module in entries:
             raise ValueError(f"{module}: no such module")
-        facts[f"code.{module}"] = sha256(Path(spec.origin))
-    return facts
+        if (
+            path is not None
+            and f"code.{module}" not in sources
+            and not f"{module}.".startswith(SHAPES_NOTHING)
+        ):
+            tree = ast.parse(path.read_bytes())
+            waiting += _imports(tree)
+            sources[f"code.{module}"] = hashlib.sha256(
+                ast.dump(_WithoutTexts().visit(tree)).encode()
+            ).hexdigest()
+    return sources
 
 
-def of_packages(packages: Iterable[str] = PACKAGES) -> Facts:
+def _source(module: str) -> Path | None:
+    """The file of a module or package of this project; None for any other name."""
+    stem = ROOT / module.replace(".", "/")
+    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    """What a module imports: modules, with the packages they lie in, and names that may be modules."""
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module}.{name}" for name in names)]
+        for name in names:
+            parts = name.split(".")
+            yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+class _WithoutTexts(ast.NodeTransformer):
+    """Drops the texts that people read: docstrings, and the arguments of what is raised."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        return ast.Raise(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)
+
+
+def versions_of(packages: Iterable[str] = PACKAGES) -> RunConfig:
     """The versions of packages, under ``package.<name>``."""
     return {f"package.{package}": version for package, version in versions(packages).items()}
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str | None]:
     """Installed version of each package, by name; None where it is not installed."""
-    found: dict[str, str | None] = {}
-    for package in sorted(packages):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+    installed: dict[str, str | None] = dict.fromkeys(sorted(packages))
+    for package in installed:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[package] = importlib.metadata.version(package)
+    return installed
 
 
-def fingerprint(facts: Facts) -> str:
-    """SHA-256 of the facts as canonical JSON, in hexadecimal; the order of keys does not matter."""
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+def fingerprint(config: RunConfig) -> str:
+    """SHA-256 of a run config as canonical JSON, in hexadecimal; the order of keys does not matter."""
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def difference(a: Facts, b: Facts) -> list[str]:
+def difference(a: RunConfig, b: RunConfig) -> list[str]:
     """Keys whose values differ, or that only one side has, sorted."""
     absent = object()
     return sorted(key for key in a.keys() | b.keys() if a.get(key, absent) != b.get(key, absent))
@@ -121,7 +165,7 @@ def scratch() -> Path:
 
 
 @contextlib.contextmanager
-def hold(stage: str, facts: Facts, root: Path | None = None) -> Iterator[Path]:
+def run_directory_lock(stage: str, config: RunConfig, root: Path | None = None) -> Iterator[Path]:
     """Own ``<scratch>/<stage>/<fingerprint>/`` for as long as the block runs, and yield it.
 
     The kernel drops the lock when its holder dies, however it dies. One process of a distributed run
@@ -130,8 +174,7 @@ def hold(stage: str, facts: Facts, root: Path | None = None) -> Iterator[Path]:
     Raises:
         TrainingError: the scratch cannot be written, or another process holds this fingerprint.
     """
-    mark = fingerprint(facts)
-    folder = (root or scratch()) / stage / mark
+    folder = (root or scratch()) / stage / fingerprint(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -149,20 +192,20 @@ def hold(stage: str, facts: Facts, root: Path | None = None) -> Iterator[Path]:
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        if not (folder / FACTS).exists():
-            write_json(folder / FACTS, facts)
+        if not (folder / CONFIG_FILE).exists():
+            write_json(folder / CONFIG_FILE, config)
         yield folder
     finally:
         os.close(descriptor)
 
 
-def explain_fresh_start(folder: Path, facts: Facts, keys_shown: int = 5) -> str | None:
+def explain_fresh_start(folder: Path, config: RunConfig, keys_shown: int = 5) -> str | None:
     """Why the earlier run of the same stage does not continue, in one line; None where there is none.
 
     Of several, the one with the fewest differing keys is named.
     """
     others = []
-    for path in sorted(folder.parent.glob(f"*/{FACTS}")):
+    for path in sorted(folder.parent.glob(f"*/{CONFIG_FILE}")):
         if path.parent == folder:
             continue
         try:
@@ -170,11 +213,11 @@ def explain_fresh_start(folder: Path, facts: Facts, keys_shown: int = 5) -> str 
         except (OSError, ValueError):
             log.warning("%s: cannot be read; ignored", path)
             continue
-        others.append((difference(earlier, facts), path.parent.name, earlier))
+        others.append((difference(earlier, config), path.parent.name, earlier))
     if not others:
         return None
     keys, mark, earlier = min(others, key=lambda item: (len(item[0]), item[1]))
-    shown = [f"{key} ({_short(earlier.get(key))} -> {_short(facts.get(key))})" for key in keys[:keys_shown]]
+    shown = [f"{key} ({_short(earlier.get(key))} -> {_short(config.get(key))})" for key in keys[:keys_shown]]
     more = f" and {len(keys) - keys_shown} more" if len(keys) > keys_shown else ""
     return f"starting fresh: the earlier run {mark[:12]} differs in {', '.join(shown)}{more}"
 

@@ -18,7 +18,7 @@ from socrates.core.errors import TERMINATED, TrainingError
 from socrates.runs.backup import Backup, open_store, resume_point
 from socrates.runs.callbacks import Durability, Durable
 from socrates.runs.checkpoints import read_manifest, sealed, sweep
-from socrates.runs.fingerprint import Facts, explain_fresh_start, fingerprint, hold
+from socrates.runs.fingerprint import RunConfig, explain_fresh_start, fingerprint, run_directory_lock
 from socrates.runs.guards import LossGuard, Step, Stop, Termination, Watchdog
 from socrates.runs.launch import Place, told_by_first, wait_for_all
 from socrates.runs.log import RunLog
@@ -87,7 +87,7 @@ class Records(TrainerCallback):
 
 @contextlib.contextmanager
 def kept_safe(
-    stage: str, place: Place, facts: Facts, run: Run, steps: int, log_path: Path
+    stage: str, place: Place, config: RunConfig, run: Run, steps: int, log_path: Path
 ) -> Iterator[Safety]:
     """Own the run of a fingerprint for the block; the processes must have found each other already.
 
@@ -97,16 +97,16 @@ def kept_safe(
         TrainingError: another process runs this fingerprint, the scratch cannot be written, the store's
             URL cannot be used, a checkpoint is of another number of processes.
     """
-    mark = fingerprint(facts)
+    mark = fingerprint(config)
     with contextlib.ExitStack() as stack:
         store = open_store(run.backup.url, stage, mark, run.backup.endpoint_url) if run.backup.url else None
         log, backup, watchdog = None, None, None
         folder, resume, start = Path(), None, 0
         if place.first:
-            folder = stack.enter_context(hold(stage, facts))
+            folder = stack.enter_context(run_directory_lock(stage, config))
             sweep(folder)
             resume = resume_point(folder, mark, place.processes, store)
-            if resume is None and (reason := explain_fresh_start(folder, facts)):
+            if resume is None and (reason := explain_fresh_start(folder, config)):
                 print(f"{stage}: {reason}", flush=True)
             if resume is not None:
                 print(f"{stage}: resuming from {resume}", flush=True)

@@ -1,6 +1,6 @@
-"""Encoded rows kept on disk, so that tables are tokenised once and not at every start of every process.
+"""Tokenisation cache: tables are tokenised once, not at every start of every process.
 
-They lie in ``<scratch>/encoded/<fingerprint>/`` as plain arrays and are mapped, not read: several
+Encodings lie in ``<scratch>/encoded/<fingerprint>/`` as plain arrays and are mapped, not read: several
 processes share one copy in memory.
 """
 
@@ -18,18 +18,18 @@ from socrates.core.files import atomic_folder, read_table
 from socrates.model.jagged import Ragged
 from socrates.model.loading import load_tokenizer
 from socrates.model.tokenisation import COLUMNS, Encoded, encode_parts, parts_of
-from socrates.runs.fingerprint import fingerprint, of_code, of_files, of_packages, scratch
+from socrates.runs.fingerprint import fingerprint, hash_files, hash_sources, scratch, versions_of
 from socrates.survey.prompts import Layout
 from socrates.survey.tables import RESPONSES
 
-CODE = ["socrates.model.tokenisation", "socrates.model.jagged", "socrates.survey.prompts"]
+ENTRIES = ("socrates.model.tokenisation", "socrates.model.loading")
 PACKAGES = ["tokenizers", "transformers"]
 KEPT = 4  # encodings; of older ones the least recently made goes first
 TEXTS = ("scenarios", "personas", "answers")
 ROWS = ("scenario_of_row", "persona_of_row", "answer_of_row")
 
 
-def prepared(files: Sequence[Path], base: Path, layout: Layout) -> Encoded:
+def tokenised(files: Sequence[Path], base: Path, layout: Layout) -> Encoded:
     """The rows of responses files, one file after another, with the tokenizer of a base folder.
 
     The first process that asks encodes; others of this machine that ask meanwhile wait for it.
@@ -41,15 +41,10 @@ def prepared(files: Sequence[Path], base: Path, layout: Layout) -> Encoded:
         read_table(
             path, {name: RESPONSES[name] for name in COLUMNS}, slice(0, 0)
         )  # says what is wrong with it
-    facts = (
-        of_files([*files, base / "manifest.json"])
-        | {f"order.{number}": path.as_posix() for number, path in enumerate(files)}
-        | {"layout": layout}
-        | of_code(CODE)
-        | of_packages(PACKAGES)
-    )
+    key = {"layout": layout, "order": [path.as_posix() for path in files]}
+    key |= hash_files([*files, base / "manifest.json"]) | hash_sources(*ENTRIES) | versions_of(PACKAGES)
     root = scratch() / "encoded"
-    folder = root / fingerprint(facts)
+    folder = root / fingerprint(key)
     root.mkdir(parents=True, exist_ok=True)
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

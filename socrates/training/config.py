@@ -55,7 +55,7 @@ def lora_config(lora: Lora) -> LoraConfig:
     """PEFT's configuration of a new adapter."""
     return LoraConfig(
         r=lora.r,
-        lora_alpha=lora.scaling_alpha,
+        lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=sorted(lora.target_modules),
         task_type="CAUSAL_LM",

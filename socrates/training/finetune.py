@@ -12,8 +12,9 @@ from transformers import set_seed
 from socrates.core.errors import TrainingError
 from socrates.model.loading import load_base, load_tokenizer
 from socrates.model.params import Prompt
+from socrates.runs.fingerprint import run_config
 from socrates.runs.session import kept_safe
-from socrates.runs.token_cache import prepared
+from socrates.runs.token_cache import tokenised
 from socrates.training.batch_size import find
 from socrates.training.config import leave
 from socrates.training.job import Job
@@ -22,12 +23,6 @@ from socrates.training.schedule import batches, row_order
 from socrates.training.sft import arguments, trainer
 
 RUN_LOG = Path("runs/train.jsonl")
-# The code that shapes the weights: a run resumes only under the same.
-CODE = [
-    *(f"socrates.model.{name}" for name in ("jagged", "loading", "prefix_sharing", "tokenisation")),
-    *(f"socrates.training.{name}" for name in ("collator", "config", "finetune", "schedule", "sft")),
-    "socrates.survey.prompts",
-]
 # Curves: the trainer's names -> ours.
 CURVES = {
     "step": "step",
@@ -57,7 +52,7 @@ def fine_tune(job: Job, data_files: tuple[Path, Path], prompt: Prompt, train: Tr
     set_seed(train.seed)
     tokenizer = load_tokenizer(job.base)
     # One encoding for both splits; validation rows come after the training rows.
-    data = prepared(data_files, job.base, prompt.layout)
+    data = tokenised(data_files, job.base, prompt.layout)
     train_rows = pq.read_metadata(data_files[0]).num_rows
     fits = data.lengths() <= prompt.max_length
     rows = np.flatnonzero(fits[:train_rows])
@@ -78,14 +73,14 @@ def fine_tune(job: Job, data_files: tuple[Path, Path], prompt: Prompt, train: Tr
         held_out, data.scenario_of_row, min(train.eval_rows, len(held_out)), group, train.seed
     )
     sections = job.sections(prompt=prompt, train=train)
-    facts = job.facts(sections, data_files, CODE)
+    config = run_config(sections, [*data_files, job.base / "manifest.json"], __name__)
     args = arguments(train, job.run, job.deepspeed, cut)
     if train.micro_batch is None and torch.cuda.is_available():
         found = find(job.base, job.model, job.lora, train, data, rows, job.place.processes)
         cut = batches(train, len(rows), job.place.processes, found)
         args = arguments(train, job.run, job.deepspeed, cut)
         set_seed(train.seed)  # the trial has drawn from the random state
-    with kept_safe("train", job.place, facts, job.run, cut.steps, RUN_LOG) as safety:
+    with kept_safe("train", job.place, config, job.run, cut.steps, RUN_LOG) as safety:
         model = load_base(job.base, job.model)
         run = trainer(model, tokenizer, data, order, held_out, train, job.lora, cut, args, safety)
         if safety.log is not None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from socrates.core.params import Section
 from socrates.model.params import Model
-from socrates.runs.fingerprint import Facts, of_run
 from socrates.runs.launch import Place
 from socrates.runs.params import Run
 from socrates.training.params import Deepspeed, Lora
@@ -38,13 +36,3 @@ class Job:
     def sections(self, **own: Section) -> dict[str, Section]:
         """All sections that shape the weights, by name: the job's, and ``own`` of what is learned."""
         return {"model": self.model, "lora": self.lora, **own, "deepspeed": self.deepspeed}
-
-    def facts(self, sections: dict[str, Section], files: Iterable[Path], code: Iterable[str]) -> Facts:
-        """What a run resumes under, and under nothing else.
-
-        Args:
-            sections: from :meth:`sections`.
-            files: data that shape the weights, besides the base model.
-            code: modules that do.
-        """
-        return of_run(sections, [*files, self.base / "manifest.json"], code)

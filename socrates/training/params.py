@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from socrates.core.params import Section
 
@@ -19,14 +19,14 @@ class Deepspeed(Section):
 
 class Lora(Section):
     r: Annotated[int, Field(ge=1)]
-    alpha: Annotated[int, Field(ge=1)] | None  # null: twice r
+    alpha: Annotated[int, Field(ge=1)]  # null: twice r; the adapter's output is scaled by alpha / r
     dropout: Annotated[float, Field(ge=0, lt=1)]
     target_modules: Annotated[list[str], Field(min_length=1)]
 
-    @property
-    def scaling_alpha(self) -> int:
-        """alpha with null resolved; the adapter's output is scaled by alpha / r."""
-        return self.alpha if self.alpha is not None else 2 * self.r
+    @field_validator("alpha", mode="before")
+    @classmethod
+    def _twice_r(cls, alpha: Any, others: ValidationInfo) -> Any:
+        return 2 * others.data.get("r", 1) if alpha is None else alpha
 
 
 Positive = Annotated[int, Field(ge=1)]

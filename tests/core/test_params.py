@@ -81,7 +81,8 @@ def test_the_file_is_valid_and_names_every_section_in_order() -> None:
     sections = params.parse(read())
     assert list(read()) == list(params.SECTIONS)
     for name, section in sections.items():
-        assert section.model_dump() == read()[name]
+        given = {key: value for key, value in flat(read()[name]) if key != "alpha"}  # null stands for twice r
+        assert given.items() <= dict(flat(section.model_dump())).items()
 
 
 @pytest.mark.parametrize(
@@ -252,8 +253,8 @@ def test_a_section_cannot_be_changed_after_it_was_read() -> None:
 
 def test_alpha_left_out_is_twice_r() -> None:
     lora = Lora.model_validate({**read()["lora"], "r": 24, "alpha": None})
-    assert lora.scaling_alpha == 48
-    assert lora.model_copy(update={"alpha": 7}).scaling_alpha == 7
+    assert lora.alpha == 48
+    assert Lora.model_validate({**read()["lora"], "alpha": 7}).alpha == 7
 
 
 def test_the_presets_that_the_readme_promises_are_there() -> None:

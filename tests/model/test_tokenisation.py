@@ -15,7 +15,7 @@ from socrates.model import tokenisation as encoding
 from socrates.model.jagged import Ragged, join
 from socrates.model.prefix_sharing import IGNORED
 from socrates.model.tokenisation import encode, encode_parts, end_token, parts_of, token_ids
-from socrates.runs import token_cache as prepared
+from socrates.runs import token_cache
 from socrates.runs.fingerprint import SCRATCH_VARIABLE
 from socrates.survey.prompts import answer_part, persona_expression, persona_part, scenario_part
 from socrates.training.collator import plain_dataset, shared_dataset
@@ -125,14 +125,14 @@ def folder(tmp_path, monkeypatch):
 
 
 def same(one, other):
-    for name in prepared.TEXTS:
+    for name in token_cache.TEXTS:
         np.testing.assert_array_equal(getattr(one, name).values, getattr(other, name).values)
         np.testing.assert_array_equal(getattr(one, name).offsets, getattr(other, name).offsets)
-    for name in prepared.ROWS:
+    for name in token_cache.ROWS:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
-def test_a_prepared_encoding_is_made_once_and_read_back(folder, monkeypatch):
+def test_an_encoding_is_made_once_and_read_back(folder, monkeypatch):
     tables = [tiny.rows(9, seed=1), tiny.rows(4, seed=2)]
     files = [folder / "train.parquet", folder / "val.parquet"]
     for path, table in zip(files, tables, strict=True):
@@ -140,10 +140,10 @@ def test_a_prepared_encoding_is_made_once_and_read_back(folder, monkeypatch):
             for part in (table[:5], table[5:]):
                 write(part)
     assert sum(len(part) for part in parts_of(files[0])) == len(tables[0])
-    first = prepared.prepared(files, folder / "base", "scenario_first")
+    first = token_cache.tokenised(files, folder / "base", "scenario_first")
     same(first, encode(pl.concat(tables), tiny.tokenizer(), "scenario_first"))
-    monkeypatch.setattr(prepared, "encode_parts", lambda *_: pytest.fail("tokenised again"))
-    same(prepared.prepared(files, folder / "base", "scenario_first"), first)
+    monkeypatch.setattr(token_cache, "encode_parts", lambda *_: pytest.fail("tokenised again"))
+    same(token_cache.tokenised(files, folder / "base", "scenario_first"), first)
     monkeypatch.undo()
 
 
@@ -151,15 +151,15 @@ def test_another_table_or_layout_is_encoded_anew_and_old_encodings_go(folder):
     path = folder / "train.parquet"
     for people in range(1, 7):
         tiny.rows(people).write_parquet(path)
-        assert len(prepared.prepared([path], folder / "base", "scenario_first")) == 3 * people
-    assert prepared.prepared([path], folder / "base", "persona_first").layout == "persona_first"
+        assert len(token_cache.tokenised([path], folder / "base", "scenario_first")) == 3 * people
+    assert token_cache.tokenised([path], folder / "base", "persona_first").layout == "persona_first"
     kept = [item for item in (folder / "scratch/encoded").iterdir() if item.is_dir()]
-    assert len(kept) == prepared.KEPT
+    assert len(kept) == token_cache.KEPT
 
 
 def test_a_missing_table_is_one_clear_line(folder):
     with pytest.raises(DataError, match=r"none\.parquet: not found"):
-        prepared.prepared([folder / "none.parquet"], folder / "base", "scenario_first")
+        token_cache.tokenised([folder / "none.parquet"], folder / "base", "scenario_first")
 
 
 def test_the_command_prepares_what_train_and_predict_ask_for(folder, monkeypatch):
@@ -180,6 +180,6 @@ def test_the_command_prepares_what_train_and_predict_ask_for(folder, monkeypatch
         "train": 9,
         "predict": 9,
     }
-    monkeypatch.setattr(prepared, "encode_parts", lambda *_: pytest.fail("tokenised again"))
+    monkeypatch.setattr(token_cache, "encode_parts", lambda *_: pytest.fail("tokenised again"))
     files = [Path("data/splits/train.parquet"), Path("data/splits/val.parquet")]
-    assert len(prepared.prepared(files, Path("models/base"), "scenario_first")) == 9
+    assert len(token_cache.tokenised(files, Path("models/base"), "scenario_first")) == 9

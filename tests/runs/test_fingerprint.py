@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,20 +13,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
-from socrates.core import params
 from socrates.core.errors import TrainingError
+from socrates.core.params import read_yaml
 from socrates.runs import fingerprint as fp
-from socrates.training.params import Train
+from tests import running, tiny
+from tests.training.test_train_stage import STEPS, adapter, done, ready  # noqa: F401  (two are fixtures)
 
-FACTS = {"params.train.seed": 42, "file.data/train.parquet": "ab" * 32}
+CONFIG = {"params.train.seed": 42, "file.data/train.parquet": "ab" * 32}
 values = st.dictionaries(st.text(min_size=1), st.one_of(st.integers(), st.text(), st.none()), max_size=5)
 
 
 @given(values)
-def test_the_order_of_keys_does_not_matter(facts: dict[str, Any]) -> None:
-    backwards = dict(reversed(facts.items()))
-    assert fp.fingerprint(facts) == fp.fingerprint(backwards)
+def test_the_order_of_keys_does_not_matter(config: dict[str, Any]) -> None:
+    backwards = dict(reversed(config.items()))
+    assert fp.fingerprint(config) == fp.fingerprint(backwards)
 
 
 @given(values, values)
@@ -37,34 +40,135 @@ def test_an_absent_key_differs_from_null() -> None:
     assert fp.difference({"a": None}, {}) == ["a"]
 
 
-def section() -> Train:
-    return params.load(Train)
-
-
-def test_what_shapes_the_result_does() -> None:
-    changed = section().model_copy(update={"eval_steps": 7, "seed": 8})
-    keys = fp.difference(fp.of_sections({"train": section()}), fp.of_sections({"train": changed}))
-    assert keys == ["params.train.eval_steps", "params.train.seed"]
-
-
-def test_files_code_and_packages_are_named_by_their_content(tmp_path: Path) -> None:
+def test_files_and_packages_are_named_by_their_content(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("1")
-    before = fp.of_files([file])
+    before = fp.hash_files([file])
     file.write_text("2")
-    assert before != fp.of_files([file])
-    code = fp.of_code(["socrates.runs.checkpoints"])
-    assert len(code["code.socrates.runs.checkpoints"]) == 64
-    assert fp.of_packages(["numpy", "no-such-package"])["package.no-such-package"] is None
-    with pytest.raises(ValueError, match="no such module"):
-        fp.of_code(["socrates.nothing"])
+    assert before != fp.hash_files([file])
+    assert fp.versions_of(["numpy", "no-such-package"])["package.no-such-package"] is None
 
 
-def test_a_run_owns_its_folder_and_finds_its_facts_there(tmp_path: Path) -> None:
-    with fp.hold("train", FACTS, tmp_path) as folder:
-        assert folder == tmp_path / "train" / fp.fingerprint(FACTS)
-        assert (folder / fp.FACTS).is_file()
-    with fp.hold("train", FACTS, tmp_path):
+SOURCES = {
+    "a/__init__.py": "",
+    "a/entry.py": "def f():\n    from a import far\n    import numpy\n",
+    "a/far.py": '''
+import a.shared
+LABEL = "Age"
+def g(x):
+    """Of x."""
+    if x:
+        raise ValueError(f"no {x}")
+''',
+    "a/shared.py": "",
+    "a/other.py": "",
+    "socrates/runs/log.py": "",
+}
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in {**SOURCES, "a/shared.py": "from socrates.runs import log\n"}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(fp, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_the_code_is_what_the_entry_imports_and_no_more(sources: Path) -> None:
+    assert set(fp.hash_sources("a.entry")) == {"code.a", "code.a.entry", "code.a.far", "code.a.shared"}
+    with pytest.raises(ValueError, match=r"a\.nothing: no such module"):
+        fp.hash_sources("a.nothing")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shapes"),
+    [
+        ("Age", "Years", True),
+        ("if x:", "if not x:", True),
+        ("ValueError", "TypeError", True),
+        ("no {x}", "{x} cannot be used", False),
+        ("Of x.", "Of a number.", False),
+        ("if x:", "if x:  # why", False),
+    ],
+)
+def test_texts_for_people_do_not_count_and_all_else_does(
+    old: str, new: str, shapes: bool, sources: Path
+) -> None:
+    before = fp.hash_sources("a.entry")
+    (sources / "a/far.py").write_text(SOURCES["a/far.py"].replace(old, new))
+    assert fp.difference(before, fp.hash_sources("a.entry")) == (["code.a.far"] if shapes else [])
+
+
+@pytest.mark.parametrize("entry", ["socrates.training.finetune", "socrates.prediction.shards", "gsm8k.train"])
+def test_the_stages_code_reaches_what_shapes_their_numbers_and_not_what_keeps_them_alive(entry: str) -> None:
+    modules = set(fp.hash_sources(entry))
+    assert {"code.socrates.model.loading", "code.socrates.survey.tables", f"code.{entry}"} <= modules
+    assert not [name for name in modules if ".runs" in name or ".errors" in name]
+
+
+def edited(code: Path, edits: dict[str, tuple[str, str]]) -> Path:
+    """A copy of the code with some texts of its files replaced."""
+    for part in ("socrates", "stages"):
+        shutil.copytree(tiny.ROOT / part, code / part)
+    for name, (old, new) in edits.items():
+        text = (code / name).read_text()
+        assert old in text, f"{name} has no {old!r}"
+        (code / name).write_text(text.replace(old, new))
+    return code
+
+
+def trained_again(run: Path, folder: Path, edits: dict[str, tuple[str, str]]) -> str:
+    """Train with edited code in a copy of a finished run whose base model stays what it is, as one of the hub does;
+    what the stage said."""
+    shutil.copytree(run, folder, symlinks=True)
+    shutil.rmtree(folder / "models/adapter")
+    raw = read_yaml(folder / "params.yaml")
+    raw["run"] |= {"usd_per_hour": 2.5, "save_steps": 4}
+    YAML().dump(raw, folder / "params.yaml")
+    ended = running.run(folder, "-m", "stages.train", PYTHONPATH=str(edited(folder / "code", edits)))
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_an_edit_of_the_progress_bar_an_error_or_the_section_run_ends_with_the_same_weights(
+    done: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    edits = {
+        "socrates/runs/progress.py": ("class ", "EDITED = True\n\n\nclass "),
+        "socrates/training/finetune.py": ("needs prompt.layout scenario_first", "is for scenario_first"),
+    }
+    told = trained_again(done, tmp_path / "run", edits)
+    assert f"checkpoint-{STEPS}\n" in told and "resuming from" in told
+    assert adapter(tmp_path / "run") == adapter(done)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "says"),
+    [
+        ("socrates/survey/tables.py", '"age": "Age"', '"age": "Years"', "code.socrates.survey.tables"),
+        ("socrates/training/params.py", "2 * others", "3 * others", "params.lora.alpha (8 -> 12)"),
+    ],
+)
+def test_an_edit_of_what_shapes_the_weights_trains_anew(
+    name: str,
+    old: str,
+    new: str,
+    says: str,
+    done: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    told = trained_again(done, tmp_path / "run", {name: (old, new)})
+    assert "starting fresh" in told and says in told
+    assert adapter(tmp_path / "run") != adapter(done)
+
+
+def test_a_run_owns_its_folder_and_finds_its_config_there(tmp_path: Path) -> None:
+    with fp.run_directory_lock("train", CONFIG, tmp_path) as folder:
+        assert folder == tmp_path / "train" / fp.fingerprint(CONFIG)
+        assert (folder / fp.CONFIG_FILE).is_file()
+    with fp.run_directory_lock("train", CONFIG, tmp_path):
         pass
 
 
@@ -72,7 +176,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from socrates.runs import fingerprint as fp
-with fp.hold("train", {"a": 1}, Path(sys.argv[1])):
+with fp.run_directory_lock("train", {"a": 1}, Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -85,38 +189,38 @@ def test_a_second_process_is_refused_and_takes_over_when_the_first_has_died(tmp_
         assert first.stdout.readline() == b"held\n"
         with (
             pytest.raises(TrainingError, match=f"process {first.pid} is at work on this fingerprint"),
-            fp.hold("train", {"a": 1}, tmp_path),
+            fp.run_directory_lock("train", {"a": 1}, tmp_path),
         ):
             pass
-        with fp.hold("train", {"a": 2}, tmp_path):
+        with fp.run_directory_lock("train", {"a": 2}, tmp_path):
             pass  # another fingerprint is free
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()
-    with fp.hold("train", {"a": 1}, tmp_path) as folder:
+    with fp.run_directory_lock("train", {"a": 1}, tmp_path) as folder:
         assert (folder / "lock").read_text() == str(os.getpid())
 
 
 def test_a_scratch_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match=r"scratch cannot be written .* set SOCRATES_SCRATCH"):
-        fp.hold("train", FACTS, tmp_path / "file").__enter__()
+        fp.run_directory_lock("train", CONFIG, tmp_path / "file").__enter__()
 
 
 def test_a_fresh_start_names_the_keys_that_differ_from_the_nearest_run(tmp_path: Path) -> None:
-    for facts in ({"a": 1, "b": 1, "c": 1}, {"a": 2, "b": 2, "c": 1}):
-        with fp.hold("train", facts, tmp_path):
+    for config in ({"a": 1, "b": 1, "c": 1}, {"a": 2, "b": 2, "c": 1}):
+        with fp.run_directory_lock("train", config, tmp_path):
             pass
     now = {"a": 1, "b": 1, "c": 3}
-    with fp.hold("train", now, tmp_path) as folder:
+    with fp.run_directory_lock("train", now, tmp_path) as folder:
         text = fp.explain_fresh_start(folder, now)
     assert text is not None
     assert text.endswith("differs in c (1 -> 3)")
 
 
 def test_the_first_run_of_all_needs_no_explanation(tmp_path: Path) -> None:
-    with fp.hold("train", FACTS, tmp_path) as folder:
-        assert fp.explain_fresh_start(folder, FACTS) is None
+    with fp.run_directory_lock("train", CONFIG, tmp_path) as folder:
+        assert fp.explain_fresh_start(folder, CONFIG) is None
 
 
 @pytest.mark.parametrize(
