@@ -13,9 +13,9 @@ import time
 import numpy as np
 import polars as pl
 
-from socrates.app.locate import TRAINING_TABLE, locate
 from socrates.app.model import answers_of, open_model
-from socrates.app.parse import asked
+from socrates.app.model_ref import TRAINING_TABLE, resolve_model
+from socrates.app.parse import parse_question
 from socrates.core.files import read_table
 from socrates.survey.prompts import persona_expression
 from socrates.survey.tables import RESPONSES
@@ -32,10 +32,10 @@ def main() -> None:
         {
             "persona": people[chosen],
             "stimuli": [text for text in texts for _ in range(PER_SCENARIO)],
-            "scale": [asked(text).scale.notation for text in texts for _ in range(PER_SCENARIO)],
+            "scale": [parse_question(text).scale.notation for text in texts for _ in range(PER_SCENARIO)],
         }
     )
-    model = open_model(locate())
+    model = open_model(resolve_model())
     model.ask(questions[:1])  # what the first call allocates is neither's
     size = len(questions) // ROUNDS
     seconds, apart = np.zeros((ROUNDS, 2, 2)), 0.0  # [round, way, wall or processor]

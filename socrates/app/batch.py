@@ -23,8 +23,8 @@ import polars as pl
 
 from socrates.app.answers import TEMPERATURE, TOP_P, Answer
 from socrates.app.model import OpenModel, answers_of, ask_in_parts
-from socrates.app.parse import QUESTIONS, Asked, Persona, asked, persona
-from socrates.app.training_range import Seen
+from socrates.app.parse import QUESTIONS, Persona, Question, parse_demographics, parse_question
+from socrates.app.training_support import TrainingSupport
 from socrates.core.errors import DataError
 from socrates.core.files import atomic_path, write_table
 from socrates.data.sources.local import LABELS
@@ -125,7 +125,7 @@ def _texts(table: pl.DataFrame, name: str, path: Path) -> list[str | None]:
     return table[name].cast(pl.String).to_list()
 
 
-def read_batch(path: Path, given_scale: str | None, seen: Seen | None) -> Batch:
+def read_batch(path: Path, given_scale: str | None, seen: TrainingSupport | None) -> Batch:
     """The questions of a file; each distinct persona and scenario is read once.
 
     Args:
@@ -137,7 +137,7 @@ def read_batch(path: Path, given_scale: str | None, seen: Seen | None) -> Batch:
     """
     table = read_rows(path)
     personas: dict[Any, tuple[Persona | None, str]] = {}
-    scenarios: dict[tuple[str, str | None], tuple[Asked | None, str]] = {}
+    scenarios: dict[tuple[str, str | None], tuple[Question | None, str]] = {}
     outside: dict[Any, list[str]] = {}  # of a persona or a question, what training had not seen
     problems, notes = {}, {}
     rows: list[tuple[int, str, str, str]] = []
@@ -148,11 +148,11 @@ def read_batch(path: Path, given_scale: str | None, seen: Seen | None) -> Batch:
     ):
         key = who if isinstance(who, str) else tuple(who.items())
         if key not in personas:
-            personas[key] = read, _ = _tried(persona, who)
+            personas[key] = read, _ = _tried(parse_demographics, who)
             outside[key] = seen.of_persona(read) if seen and read else []
         question = (scenario or "", (own_scale or "").strip() or given_scale)
         if question not in scenarios:
-            scenarios[question] = put, _ = _tried(asked, *question)
+            scenarios[question] = put, _ = _tried(parse_question, *question)
             outside[question] = seen.of_question(put.stimuli, put.scale) if seen and put else []
         (read, wrong), (put, unclear) = personas[key], scenarios[question]
         if read is None or put is None:

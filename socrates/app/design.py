@@ -33,7 +33,7 @@ from pydantic import (
     model_validator,
 )
 
-from socrates.app.parse import Asked, asked
+from socrates.app.parse import Question, parse_question
 from socrates.core.errors import DataError
 from socrates.core.params import read_yaml
 from socrates.data.sources.local import LABELS
@@ -158,7 +158,7 @@ class Design(_Strict):
         """The other conditions, in the order of the file."""
         return [condition for condition in self.conditions if not condition.control]
 
-    def question(self, condition: Condition, outcome: Outcome) -> Asked:
+    def question(self, condition: Condition, outcome: Outcome) -> Question:
         """What a respondent of a condition is asked.
 
         Raises:
@@ -166,7 +166,7 @@ class Design(_Strict):
         """
         parts = (self.scenario, condition.text, outcome.question)
         try:
-            return asked(" ".join(part.strip() for part in parts if part.strip()), outcome.scale)
+            return parse_question(" ".join(part.strip() for part in parts if part.strip()), outcome.scale)
         except DataError as error:
             # where a command line would take --scale, a design has a key
             text = str(error).replace("--scale 1-7", "scale: 1-7")

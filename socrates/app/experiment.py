@@ -25,9 +25,9 @@ from scipy import stats
 
 from socrates.app.calibration import Calibration
 from socrates.app.design import Condition, Design, Outcome
-from socrates.app.parse import ADDED, QUESTIONS, Asked
+from socrates.app.parse import ADDED, QUESTIONS, Question
 from socrates.app.population import People
-from socrates.app.training_range import Seen
+from socrates.app.training_support import TrainingSupport
 from socrates.survey.scales import Scale
 
 Floats = NDArray[np.float64]
@@ -146,7 +146,7 @@ def run(
     people: People,
     ask: Ask,
     calibration: Calibration,
-    seen: Seen | None = None,
+    seen: TrainingSupport | None = None,
     model: str = "",
     cautions: tuple[str, ...] = (),
 ) -> Result:
@@ -294,7 +294,7 @@ def _warnings(
     cells: list[Cell],
     effects: list[Effect],
     calibration: Calibration,
-    seen: Seen | None,
+    seen: TrainingSupport | None,
 ) -> list[str]:
     """Why the figures may not hold, a sentence or two each."""
     found = _of_questions(
@@ -337,7 +337,7 @@ def _warnings(
     return found
 
 
-def _outside(design: Design, people: People, seen: Seen) -> list[str]:
+def _outside(design: Design, people: People, seen: TrainingSupport) -> list[str]:
     """What of scales, texts and people lies outside the training range."""
     found = _of_questions(
         design,
@@ -358,7 +358,7 @@ def _outside(design: Design, people: People, seen: Seen) -> list[str]:
     return [*found, *texts]
 
 
-def _of_questions(design: Design, begin: str, say: Callable[[Asked], list[str]]) -> list[str]:
+def _of_questions(design: Design, begin: str, say: Callable[[Question], list[str]]) -> list[str]:
     """What is to be said of the questions, each sentence once; its conditions are named where they are not all."""
     found = []
     for outcome in design.outcomes:

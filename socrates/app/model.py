@@ -2,7 +2,7 @@
 
 ::
 
-    model = open_model(locate())
+    model = open_model(resolve_model())
     answers = model.ask(questions)          # QUESTIONS plus probabilities and allowed_mass
 
 Respondents of one scenario share its computation, as in training, so the order of rows does not matter
@@ -25,7 +25,7 @@ import polars as pl
 import torch
 
 from socrates.app.answers import Answer
-from socrates.app.locate import Located
+from socrates.app.model_ref import ModelRef
 from socrates.app.parse import QUESTIONS, quoted
 from socrates.core.errors import DataError, ModelError
 from socrates.core.files import Schema, read_json, sha256, write_json, write_table
@@ -57,18 +57,18 @@ class OpenModel:
     """A model that is ready to be asked.
 
     Attributes:
-        located: its files.
+        ref: its files.
         tokenizer: of its base.
         precision: number format of the weights.
     """
 
-    located: Located
+    ref: ModelRef
     tokenizer: Any
     model: PreTrainedModel | PeftModel
     precision: Precision
 
     def __str__(self) -> str:
-        return f"{self.located.name}, {self.place}"
+        return f"{self.ref.name}, {self.place}"
 
     @property
     def place(self) -> str:
@@ -117,10 +117,10 @@ class OpenModel:
     def _encoded(self, questions: pl.DataFrame) -> Encoded:
         high = pl.col("scale").map_elements(lambda notation: scale(notation).high, return_dtype=pl.Int64)
         rows = questions.select("stimuli", "persona", response=high)  # the answer only counts for the length
-        return encode(rows, self.tokenizer, self.located.prompt.layout)
+        return encode(rows, self.tokenizer, self.ref.prompt.layout)
 
 
-def open_model(located: Located, asked: str = "auto") -> OpenModel:
+def open_model(ref: ModelRef, asked: str = "auto") -> OpenModel:
     """Load a model for answering.
 
     An adapter is merged into float32 weights. In other formats it keeps its own layers, as in training: half
@@ -137,18 +137,18 @@ def open_model(located: Located, asked: str = "auto") -> OpenModel:
     disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # of a kernel that it lacks
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of what PEFT calls
-    name, options = where(located.base)
+    name, options = where(ref.base)
     try:
         precision = choose_precision(count_parameters(name, options), asked)
         model: Any = load_base(name, options, precision)
     except (OSError, ValueError) as error:
         detail = " ".join(str(error).split())[:200]
-        raise ModelError(f"{located.base}: the model cannot be loaded ({detail})") from None
-    if located.adapter is not None:
-        model = with_adapter(model, located.adapter, located.base)
+        raise ModelError(f"{ref.base}: the model cannot be loaded ({detail})") from None
+    if ref.adapter is not None:
+        model = with_adapter(model, ref.adapter, ref.base)
         if precision == "float32":
             model = model.merge_and_unload()
-    return OpenModel(located, load_tokenizer(located.base), model.eval(), precision)
+    return OpenModel(ref, load_tokenizer(ref.base), model.eval(), precision)
 
 
 def load_base(name: str, options: dict[str, Any], precision: Precision) -> PreTrainedModel:
@@ -280,13 +280,13 @@ def ask_in_parts(
 
 def identity(model: OpenModel) -> dict[str, str]:
     """What shapes a model's answers, as hashes and names."""
-    located = model.located
-    files = [located.base / "manifest.json", located.base / "config.json"]
-    if located.adapter is not None:
-        files += sorted(located.adapter.glob("adapter_model.safetensors"))
+    ref = model.ref
+    files = [ref.base / "manifest.json", ref.base / "config.json"]
+    if ref.adapter is not None:
+        files += sorted(ref.adapter.glob("adapter_model.safetensors"))
     return {path.name: sha256(path) for path in files if path.exists()} | {
         "place": model.place,
-        "layout": located.prompt.layout,
+        "layout": ref.prompt.layout,
     }
 
 

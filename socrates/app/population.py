@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from socrates.app.parse import Persona, persona
+from socrates.app.parse import Persona, parse_demographics
 from socrates.core.errors import DataError
 from socrates.core.files import Schema, read_table
 from socrates.data.sources.local import LABELS
@@ -92,7 +92,8 @@ def from_file(path: Path) -> People:
             raise DataError(f"{path}: row {row + 1}: weight {table[name][row]!r} is not a positive number")
         weights = numbers.to_numpy()
     personas = [
-        persona({k.strip(): v for k, v in row.items()}) for row in table.select(columns).iter_rows(named=True)
+        parse_demographics({k.strip(): v for k, v in row.items()})
+        for row in table.select(columns).iter_rows(named=True)
     ]
     notes = []
     if empty := sum(not person.fields for person in personas):
@@ -131,7 +132,7 @@ def from_training(people: pl.DataFrame, size: int, quotas: dict[str, dict[str, f
     steps = (np.arange(size) + rng.random()) / size * ends[-1]
     chosen = order[np.searchsorted(ends, steps).clip(max=len(order) - 1)]
     drawn = people[chosen.tolist()]
-    personas = [persona(row) for row in drawn.iter_rows(named=True)]
+    personas = [parse_demographics(row) for row in drawn.iter_rows(named=True)]
     margins = ", ".join(quotas) or "no quotas"
     source = f"{size:,} personas drawn whole from {len(people):,} training respondents ({margins})"
     notes = []

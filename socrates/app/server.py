@@ -25,8 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from socrates.app.answers import Answer, binned
 from socrates.app.examples import EXAMPLES
 from socrates.app.model import OpenModel, answers_of
-from socrates.app.parse import QUESTIONS, asked, persona
-from socrates.app.training_range import NOT_AT_HAND, Seen
+from socrates.app.parse import QUESTIONS, parse_demographics, parse_question
+from socrates.app.training_support import NOT_AT_HAND, TrainingSupport
 from socrates.core.errors import SocratesError
 from socrates.survey.tables import DEMOGRAPHICS
 
@@ -155,7 +155,7 @@ class BodyLimit:
 
 
 def application(
-    model: OpenModel, known: Seen | None, waiting: int = WAITING, cautions: tuple[str, ...] = ()
+    model: OpenModel, known: TrainingSupport | None, waiting: int = WAITING, cautions: tuple[str, ...] = ()
 ) -> FastAPI:
     """The page and the API of an open model.
 
@@ -171,11 +171,11 @@ def application(
     async def answer(demographics: str, texts: dict[str, str], scale: str | None) -> list[dict[str, Any]]:
         """The answers to texts by the field that each came in."""
         # in a thread, since a hostile text can take a second to read
-        who = await asyncio.to_thread(persona, demographics)
+        who = await asyncio.to_thread(parse_demographics, demographics)
         questions = []
         for field, text in texts.items():
             try:
-                questions.append(await asyncio.to_thread(asked, text, scale))
+                questions.append(await asyncio.to_thread(parse_question, text, scale))
             except SocratesError as error:
                 wrong = str(error).replace("--scale 1-7", "scale: 1-7")
                 raise SocratesError(wrong if field == "scenario" else f"{field}: {wrong}") from None
@@ -183,7 +183,7 @@ def application(
         answers = await asyncio.wait_for(asyncio.wrap_future(job), PATIENCE)
         results = []
         for question, given in zip(questions, answers, strict=True):
-            notes = [*cautions, *model.located.notes, *question.notes, *given.doubts]
+            notes = [*cautions, *model.ref.notes, *question.notes, *given.doubts]
             if known is None:
                 notes.append(NOT_AT_HAND)
             else:

@@ -67,16 +67,16 @@ def experiment(
         raise typer.BadParameter(
             f"say --tables: {TABLES} has the error of {ADAPTER}, and no other model's is known"
         )
-    located, known = found(base, adapter, rev)
-    calibration = calibrate(read_effects(tables or TABLES, "adapter" if located.adapter else "base"))
+    ref, known = found(base, adapter, rev)
+    calibration = calibrate(read_effects(tables or TABLES, "adapter" if ref.adapter else "base"))
     if plan.population.file is not None:
         people = from_file(design.parent / plan.population.file)
-    elif located.training_table is None:
+    elif ref.training_table is None:
         raise typer.BadParameter(
             "the training respondents are not at hand; give the design a population.file"
         )
     else:
-        respondents = training_respondents(located.training_table)
+        respondents = training_respondents(ref.training_table)
         size = plan.population.size or len(respondents)
         people = from_training(respondents, size, plan.population.quotas, plan.population.seed)
 
@@ -89,7 +89,7 @@ def experiment(
     from socrates.app.model import open_model
     from socrates.core.files import json_text
 
-    model = open_model(located, precision)
+    model = open_model(ref, precision)
     result = planned.run(
         plan,
         people,
@@ -97,7 +97,7 @@ def experiment(
         calibration,
         known,
         str(model),
-        (*located.notes, *cautions(adapter, rev)),
+        (*ref.notes, *cautions(adapter, rev)),
     )
     written = page.write(result, folder)
     if as_json:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from socrates.app.locate import Located
-    from socrates.app.training_range import Seen
+    from socrates.app.model_ref import ModelRef
+    from socrates.app.training_support import TrainingSupport
 
 ADAPTER, BASE = "models/adapter", Path("models/base")
 NO_ADAPTER = "none"
@@ -41,13 +41,13 @@ def print_json(value: Any) -> None:
     typer.echo(json_text(value), nl=False)
 
 
-def found(base: Path, adapter: str, revision: str | None) -> tuple[Located, Seen | None]:
+def found(base: Path, adapter: str, revision: str | None) -> tuple[ModelRef, TrainingSupport | None]:
     """The model that the options name, and what its training had seen; None where that is not at hand."""
-    from socrates.app.locate import locate
-    from socrates.app.training_range import seen
+    from socrates.app.model_ref import resolve_model
+    from socrates.app.training_support import training_support
 
-    located = locate(base, None if adapter == NO_ADAPTER else adapter, revision)
-    return located, seen(located.training_table) if located.training_table else None
+    ref = resolve_model(base, None if adapter == NO_ADAPTER else adapter, revision)
+    return ref, training_support(ref.training_table) if ref.training_table else None
 
 
 def cautions(adapter: str, revision: str | None) -> tuple[str, ...]:

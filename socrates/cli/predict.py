@@ -24,9 +24,9 @@ from socrates.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from socrates.app.locate import Located
     from socrates.app.model import OpenModel
-    from socrates.app.training_range import Seen
+    from socrates.app.model_ref import ModelRef
+    from socrates.app.training_support import TrainingSupport
 
 EXAMPLES = example(
     'socrates predict --demographics "Age: 30; Gender: Female" '
@@ -80,12 +80,12 @@ def predict(
         raise typer.BadParameter("--demographics is for --scenario; a file has its own column")
     if example is not None:
         demographics, scenario = _example(example, demographics)
-    located, known = found(base, adapter, rev)
-    if compare_base and located.adapter is None:
+    ref, known = found(base, adapter, rev)
+    if compare_base and ref.adapter is None:
         raise typer.BadParameter("--compare-base needs an adapter to compare with")
-    models = {"adapter" if located.adapter else "base": located}
+    models = {"adapter" if ref.adapter else "base": ref}
     if compare_base:
-        models["base"] = located.alone()
+        models["base"] = ref.base_only()
     notes = cautions(adapter, rev)
     how = _How(models, known, notes, scale, sample, seed, precision, as_json)
     if input is not None and output is not None:
@@ -98,8 +98,8 @@ def predict(
 class _How:
     """How questions are asked and answers told, be it one or a file of them."""
 
-    models: dict[str, Located]
-    known: Seen | None
+    models: dict[str, ModelRef]
+    known: TrainingSupport | None
     cautions: tuple[str, ...]
     scale: str | None
     samples: int
@@ -131,14 +131,15 @@ def _example(number: int, demographics: str) -> tuple[str, str]:
 
 
 def _one(demographics: str, scenario: str, how: _How) -> None:
-    from socrates.app.parse import asked, persona, short
+    from socrates.app.parse import parse_demographics, parse_question, short
 
-    who, question = persona(demographics), asked(scenario, how.scale)  # before the seconds a model takes
+    # before the seconds a model takes
+    who, question = parse_demographics(demographics), parse_question(scenario, how.scale)
     import polars as pl
 
     from socrates.app.answers import TEMPERATURE, TOP_P, chart, describe
     from socrates.app.model import QUESTIONS, answers_of
-    from socrates.app.training_range import NOT_AT_HAND
+    from socrates.app.training_support import NOT_AT_HAND
 
     known = how.known
     outside = known.of_persona(who) + known.of_question(question.stimuli, question.scale) if known else []

@@ -43,8 +43,8 @@ def serve(
     from socrates.app.model import open_model
     from socrates.app.server import application
 
-    located, known = found(base, adapter, rev)
-    model = open_model(located, precision)
+    ref, known = found(base, adapter, rev)
+    model = open_model(ref, precision)
     url = f"http://{HOST}:{listening.getsockname()[1]}"
     print(
         json.dumps({"url": url, "model": str(model)}) if as_json else f"{model}\n{url}  (Ctrl+C stops)",

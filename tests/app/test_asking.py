@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 
 from socrates.app import model as asking
 from socrates.app.answers import CHART_BINS, CHART_ROWS, Answer, binned, chart, describe
-from socrates.app.locate import from_hub, locate
 from socrates.app.model import ask_in_parts, open_model
-from socrates.app.parse import LONGEST_TEXT, asked, parse_scale, persona, short
-from socrates.app.training_range import ends, seen, summarise
+from socrates.app.model_ref import from_hub, resolve_model
+from socrates.app.parse import LONGEST_TEXT, parse_demographics, parse_question, parse_scale, short
+from socrates.app.training_support import ends, summarise, training_support
 from socrates.core.errors import DataError, ModelError, SourceError
 from socrates.core.files import write_json
 from socrates.model.params import Model, Prompt
@@ -52,10 +52,10 @@ def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_
         Predict(max_options=1001, large_scales="grid", tokens_per_batch=4096),
     )
     rows = [
-        (persona(who).text, asked(text).stimuli, asked(text).scale.notation)
+        (parse_demographics(who).text, parse_question(text).stimuli, parse_question(text).scale.notation)
         for who, text in table.select("demographic", "stimuli").iter_rows()
     ]
-    found = open_model(locate(), asked_for).ask(
+    found = open_model(resolve_model(), asked_for).ask(
         pl.DataFrame(rows, schema=["persona", "stimuli", "scale"], orient="row")
     )
     assert found["scale"].to_list() == expected["scale"].to_list()
@@ -68,7 +68,7 @@ def test_a_slight_adapter_is_not_lost_in_bfloat16_weights(here: Path) -> None:
     path = here / "models/adapter/adapter_model.safetensors"
     weights = {name: value * (1e-3 if "lora_B" in name else 1) for name, value in load_file(path).items()}
     save_file(weights, path)
-    model = open_model(locate(), "bfloat16").model
+    model = open_model(resolve_model(), "bfloat16").model
     beside = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
     assert beside  # a change of less than half a step would be lost in the weights
     for name, layer in beside.items():
@@ -77,7 +77,7 @@ def test_a_slight_adapter_is_not_lost_in_bfloat16_weights(here: Path) -> None:
 
 
 def test_int8_answers_are_close(here: Path) -> None:
-    exact, rough = (open_model(locate(), name) for name in ("float32", "int8"))
+    exact, rough = (open_model(resolve_model(), name) for name in ("float32", "int8"))
     assert "int8 on" in str(rough)
     a, b = (model.ask(model_folders.questions())["probabilities"] for model in (exact, rough))
     distances = [np.abs(np.subtract(one, other)).sum() / 2 for one, other in zip(a, b, strict=True)]
@@ -85,7 +85,7 @@ def test_int8_answers_are_close(here: Path) -> None:
 
 
 def test_a_row_does_not_depend_on_those_beside_it(here: Path) -> None:
-    model, questions = open_model(locate()), model_folders.questions().with_row_index("id")
+    model, questions = open_model(resolve_model()), model_folders.questions().with_row_index("id")
     together = model.ask(questions.sample(fraction=1, shuffle=True, seed=1)).sort("id")
     assert together.columns == [*questions.columns, "probabilities", "allowed_mass"]
     for row in range(len(questions)):
@@ -95,7 +95,7 @@ def test_a_row_does_not_depend_on_those_beside_it(here: Path) -> None:
 
 
 def test_a_question_longer_than_the_model_reads_is_refused(here: Path) -> None:
-    model = open_model(locate())
+    model = open_model(resolve_model())
     long = pl.DataFrame(
         [("unknown", "x " * 5000, "1..7")], schema=["persona", "stimuli", "scale"], orient="row"
     )
@@ -106,7 +106,7 @@ def test_a_question_longer_than_the_model_reads_is_refused(here: Path) -> None:
 
 def test_a_killed_batch_goes_on_and_gives_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "ROWS_PER_PART", 4)
-    model, questions = open_model(locate()), model_folders.questions()
+    model, questions = open_model(resolve_model()), model_folders.questions()
 
     def killed(parts):
         for number, part in enumerate(parts):
@@ -134,29 +134,29 @@ def test_a_killed_batch_goes_on_and_gives_the_same(here: Path, monkeypatch: pyte
 def test_an_adapter_of_another_base_is_refused(here: Path) -> None:
     write_json(here / "models/base/manifest.json", {"kind": "builtin", "files": {"another": "base"}})
     with pytest.raises(ModelError, match="models/adapter: trained on another base model"):
-        locate()
+        resolve_model()
 
 
 def test_an_adapter_without_a_record_is_noted(here: Path) -> None:
     (here / "models/adapter/training.json").unlink()
-    assert "not checked" in locate().notes[0]
+    assert "not checked" in resolve_model().notes[0]
 
 
 def test_a_model_saved_whole_is_asked_without_an_adapter(here: Path) -> None:
     shutil.move("models/base", "whole")
     (here / "whole/manifest.json").unlink()
-    model = open_model(locate(Path("whole"), None))
+    model = open_model(resolve_model(Path("whole"), None))
     assert len(model.ask(model_folders.questions())) == 9
 
 
 def test_missing_folders_are_named(here: Path) -> None:
     with pytest.raises(ModelError, match="nowhere: no such folder"):
-        locate(Path("nowhere"))
+        resolve_model(Path("nowhere"))
     with pytest.raises(ModelError, match=r"elsewhere: no such folder; .*owner/name@COMMIT"):
-        locate(adapter="elsewhere")
+        resolve_model(adapter="elsewhere")
     (here / "models/adapter/adapter_model.safetensors").write_bytes(b"torn")
     with pytest.raises(ModelError, match=r"models/adapter: not an adapter of the model in models/base"):
-        open_model(locate())
+        open_model(resolve_model())
 
 
 def test_a_hub_adapter_is_pinned_to_a_commit() -> None:
@@ -179,19 +179,19 @@ def test_a_revision_gives_the_models_of_then(here: Path) -> None:
     run("git", "commit", "-qm", "then")
     then = (here / "models/adapter/adapter_model.safetensors").read_bytes()
     shutil.rmtree("models")
-    located = locate(revision="HEAD")
-    assert located.adapter is not None and located.training_table is not None
-    assert located.adapter.is_relative_to(here / ".scratch/models")
-    assert (located.adapter / "adapter_model.safetensors").read_bytes() == then
-    assert locate(revision="HEAD").adapter == located.adapter  # kept
+    ref = resolve_model(revision="HEAD")
+    assert ref.adapter is not None and ref.training_table is not None
+    assert ref.adapter.is_relative_to(here / ".scratch/models")
+    assert (ref.adapter / "adapter_model.safetensors").read_bytes() == then
+    assert resolve_model(revision="HEAD").adapter == ref.adapter  # kept
     with pytest.raises(SourceError, match="revision 'nosuch'"):
-        locate(revision="nosuch")
+        resolve_model(revision="nosuch")
     shutil.rmtree(".scratch/models")
     shutil.rmtree(".dvc/cache")  # as in a clone that has not pulled
     with pytest.raises(
-        SourceError, match=r"models/base at HEAD: not to be had .*; run dvc fetch --all-commits"
+        SourceError, match=r"models/base at HEAD: could not be fetched .*; run dvc fetch --all-commits"
     ):
-        locate(revision="HEAD")
+        resolve_model(revision="HEAD")
 
 
 # where it runs
@@ -233,18 +233,18 @@ def test_precision_follows_the_free_memory(
     ],
 )
 def test_a_persona_reads_as_in_training(given: str | dict, text: str) -> None:
-    assert persona(given).text == text
+    assert parse_demographics(given).text == text
 
 
 def test_demographics_without_a_field_are_refused() -> None:
     with pytest.raises(DataError, match="no field was understood"):
-        persona("a nurse of thirty")
+        parse_demographics("a nurse of thirty")
 
 
 @pytest.mark.parametrize("given", ["Age: 30; Gender: Male; age: 40", {"age": "30", "Age": "40"}])
 def test_a_field_that_is_given_twice_is_refused(given: str | dict) -> None:
     with pytest.raises(DataError, match=r"age is given twice.*keep one|Age is given twice.*keep one"):
-        persona(given)
+        parse_demographics(given)
 
 
 @pytest.mark.parametrize(
@@ -270,40 +270,42 @@ def test_what_is_no_scale_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("notation", ["1..7", "0..1000/100", "1,2", "1,2,98", "-3..3"])
 def test_the_instruction_that_is_added_reads_back_as_the_scale(notation: str) -> None:
-    question = asked("Is the tram good?", notation)
+    question = parse_question("Is the tram good?", notation)
     assert question.scale == scale(notation)
-    assert asked(question.stimuli).scale == scale(notation)
+    assert parse_question(question.stimuli).scale == scale(notation)
     assert "added" in question.notes[0]
 
 
 def test_a_scenario_without_a_scale_asks_for_one_and_says_what_it_understood() -> None:
     with pytest.raises(DataError, match=r"'Is the tram good\?': understood no answer scale.*--scale 1-7"):
-        asked("Is the tram good?")
+        parse_question("Is the tram good?")
     with pytest.raises(DataError, match=r"understood an integer up to 4"):
-        asked("How many? Only return an integer up to 4.")
+        parse_question("How many? Only return an integer up to 4.")
 
 
 def test_a_given_scale_that_contradicts_the_text_is_noted() -> None:
-    question = asked(tiny.SCENARIOS[1], "1-5")
+    question = parse_question(tiny.SCENARIOS[1], "1-5")
     assert question.scale.notation == "1..5"
     assert question.notes == ("the scenario states 1..7; answers are read on 1..5, as given",)
-    assert asked(tiny.SCENARIOS[1], "1-7").notes == ()
+    assert parse_question(tiny.SCENARIOS[1], "1-7").notes == ()
 
 
 def test_a_text_with_two_scales_is_noted() -> None:
-    question = asked(f"{tiny.SCENARIOS[2]} {tiny.SCENARIOS[1]}")
+    question = parse_question(f"{tiny.SCENARIOS[2]} {tiny.SCENARIOS[1]}")
     assert question.scale.notation == "1..7"
     assert question.notes == ("the text states 0..100 too; answers are read on 1..7, its last",)
-    assert asked(f"{tiny.SCENARIOS[1]} {tiny.SCENARIOS[1]}").notes == ()
+    assert parse_question(f"{tiny.SCENARIOS[1]} {tiny.SCENARIOS[1]}").notes == ()
 
 
 def test_a_long_scale_is_shown_by_its_ends() -> None:
-    assert short(asked("How much? Only return an integer from 0 to 50000.").scale).startswith("0..50000 (")
+    assert short(parse_question("How much? Only return an integer from 0 to 50000.").scale).startswith(
+        "0..50000 ("
+    )
     assert short(scale("0..1000/100")) == "0..1000/100"
 
 
 def test_a_long_scale_is_thinned_and_said() -> None:
-    question = asked("How much? Only return an integer from 0 to 50000.")
+    question = parse_question("How much? Only return an integer from 0 to 50000.")
     assert len(question.scale.options) <= 1001
     assert "50,001 answers" in question.notes[0]
 
@@ -311,7 +313,7 @@ def test_a_long_scale_is_thinned_and_said() -> None:
 @pytest.mark.parametrize("text", ["", "   \n", "x" * (LONGEST_TEXT + 1), "x" * 10_000_000])
 def test_an_empty_and_a_huge_scenario_are_refused(text: str) -> None:
     with pytest.raises(DataError, match=r"scenario: (is empty|[\d,]+ characters)"):
-        asked(text, "1-7")
+        parse_question(text, "1-7")
 
 
 # what training had seen
@@ -322,8 +324,8 @@ def test_what_training_had_not_seen_is_said() -> None:
     assert known.numbers["age"] == [18, 117]
     assert known.values["gender"] == ["Female", "Male"]
     assert known.scales == ["0..100", "1..2", "1..7"]
-    assert known.of_persona(persona("Age: 30; Gender: Male")) == []
-    said = " | ".join(known.of_persona(persona("Age: 130; Gender: Other; Income: 1; Pet: cat")))
+    assert known.of_persona(parse_demographics("Age: 30; Gender: Male")) == []
+    said = " | ".join(known.of_persona(parse_demographics("Age: 130; Gender: Other; Income: 1; Pet: cat")))
     for expected in ("130 is outside", "answered 'Other'", "Income: no training", "Pet: not a field"):
         assert expected in said
     assert known.of_question(tiny.SCENARIOS[1], scale("1..7")) == []
@@ -331,9 +333,11 @@ def test_what_training_had_not_seen_is_said() -> None:
     assert "scale 0..1000: training questions had 2 to 101 answers" in said and "500 characters" in said
     assert "words: 1 of 1 are in no training scenario" in said
     assert "persona: 0 of the fields; every training respondent had 1 or more" in known.of_persona(
-        persona("")
+        parse_demographics("")
     )
-    assert "Age: thirty is outside the training data's 18 to 117" in known.of_persona(persona("Age: thirty"))
+    assert "Age: thirty is outside the training data's 18 to 117" in known.of_persona(
+        parse_demographics("Age: thirty")
+    )
     assert "no training question had it" in known.of_question(tiny.SCENARIOS[1], scale("1..6"))[0]
 
 
@@ -366,14 +370,14 @@ def test_ends_that_training_had_the_other_way_round_are_said() -> None:
 
 def test_the_range_of_training_is_kept_until_the_table_changes(here: Path) -> None:
     table = here / "data/splits/train.parquet"
-    first = seen(table)
+    first = training_support(table)
     assert len(list((here / ".scratch/seen").iterdir())) == 1
-    assert seen(table) == first
+    assert training_support(table) == first
     tiny.rows(3).write_parquet(table)
-    assert seen(table).rows == 9
+    assert training_support(table).rows == 9
     shutil.rmtree(".scratch")
     Path(".scratch").touch()  # a scratch folder that cannot be written
-    assert seen(table).rows == 9
+    assert training_support(table).rows == 9
 
 
 # what is said of an answer

@@ -16,9 +16,9 @@ from socrates.app.calibration import Calibration, calibrate, read_effects
 from socrates.app.design import Design, read_design
 from socrates.app.experiment import effect, needed, questions, run
 from socrates.app.experiment_report import effect_table, render, summary, write
-from socrates.app.parse import persona
+from socrates.app.parse import parse_demographics
 from socrates.app.population import People, from_file, from_training, rake
-from socrates.app.training_range import Seen, tokens
+from socrates.app.training_support import TrainingSupport, tokens
 from socrates.cli.__main__ import app
 from socrates.core.errors import DataError
 from socrates.survey.scales import scale
@@ -55,7 +55,7 @@ def write_plan(folder, **changes):
 def people(count=40, **fields):
     fields = fields or {"gender": ["Female", "Male"]}
     rows = [{name: values[i % len(values)] for name, values in fields.items()} for i in range(count)]
-    return People([persona(row) for row in rows], np.full(count, 1 / count), f"{count} people")
+    return People([parse_demographics(row) for row in rows], np.full(count, 1 / count), f"{count} people")
 
 
 def answer(rows):
@@ -429,7 +429,7 @@ def test_an_order_of_rows_that_the_model_changes_does_not_mix_people_up():
 # warnings
 
 READ = "You read about a plan to charge a toll. It will be decided soon. It would create jobs. Do you support it?"
-RANGE = Seen(
+RANGE = TrainingSupport(
     100,
     {"gender": ["Female", "Male"], "age": []},
     {"age": [18, 60]},

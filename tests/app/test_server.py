@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from socrates.app import server
-from socrates.app.locate import locate
 from socrates.app.model import OpenModel, open_model
-from socrates.app.training_range import Seen, summarise
+from socrates.app.model_ref import resolve_model
+from socrates.app.training_support import TrainingSupport, summarise
 from socrates.cli.serve import HOST, listen
 from socrates.core.errors import SocratesError
 from tests import tiny
@@ -26,20 +26,24 @@ PERSONA = "Age: 30; Gender: Female"
 
 @pytest.fixture(scope="module")
 def model(made: Path) -> OpenModel:
-    return open_model(locate(made / "models/base", made / "models/adapter"))
+    return open_model(resolve_model(made / "models/base", made / "models/adapter"))
 
 
 @pytest.fixture(scope="module")
-def known() -> Seen:
+def known() -> TrainingSupport:
     return summarise(tiny.rows(12))
 
 
-def client(model: OpenModel, known: Seen | None, waiting: int = server.WAITING) -> httpx.AsyncClient:
+def client(
+    model: OpenModel, known: TrainingSupport | None, waiting: int = server.WAITING
+) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(server.application(model, known, waiting), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
 
 
-def call(model: OpenModel, known: Seen | None, method: str, path: str, **options) -> httpx.Response:
+def call(
+    model: OpenModel, known: TrainingSupport | None, method: str, path: str, **options
+) -> httpx.Response:
     async def once() -> httpx.Response:
         async with client(model, known) as http:
             return await http.request(method, path, **options)
@@ -47,7 +51,7 @@ def call(model: OpenModel, known: Seen | None, method: str, path: str, **options
     return asyncio.run(once())
 
 
-def test_a_question_is_answered(model: OpenModel, known: Seen) -> None:
+def test_a_question_is_answered(model: OpenModel, known: TrainingSupport) -> None:
     body = {"demographics": PERSONA, "scenario": tiny.SCENARIOS[2]}
     response = call(model, known, "POST", "/api/predict", json=body)
     assert response.status_code == 200
@@ -58,7 +62,7 @@ def test_a_question_is_answered(model: OpenModel, known: Seen) -> None:
     assert {"expected", "middle_80", "format_validity", "notes"} <= set(answer)
 
 
-def test_two_wordings_are_compared(model: OpenModel, known: Seen) -> None:
+def test_two_wordings_are_compared(model: OpenModel, known: TrainingSupport) -> None:
     other = "The town has no money. " + tiny.SCENARIOS[1]
     body = {"demographics": PERSONA, "a": tiny.SCENARIOS[1], "b": other}
     both = call(model, known, "POST", "/api/compare", json=body).json()
@@ -98,7 +102,7 @@ def test_two_wordings_are_compared(model: OpenModel, known: Seen) -> None:
     ],
 )
 def test_a_bad_request_gets_one_line(
-    model: OpenModel, known: Seen, options: dict, status: int, message: str
+    model: OpenModel, known: TrainingSupport, options: dict, status: int, message: str
 ) -> None:
     headers = {"content-type": "application/json"}
     response = call(model, known, "POST", "/api/predict", headers=headers, **options)
@@ -107,7 +111,7 @@ def test_a_bad_request_gets_one_line(
     assert "\n" not in response.json()["error"] and "Traceback" not in response.text
 
 
-def test_the_wording_that_cannot_be_read_is_named(model: OpenModel, known: Seen) -> None:
+def test_the_wording_that_cannot_be_read_is_named(model: OpenModel, known: TrainingSupport) -> None:
     body = {"a": tiny.SCENARIOS[1], "b": ""}
     assert (
         call(model, known, "POST", "/api/compare", json=body)
@@ -118,7 +122,7 @@ def test_the_wording_that_cannot_be_read_is_named(model: OpenModel, known: Seen)
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
 def test_a_body_that_is_not_called_json_is_told_what_to_be(
-    model: OpenModel, known: Seen, kind: str | None
+    model: OpenModel, known: TrainingSupport, kind: str | None
 ) -> None:
     body = json.dumps({"scenario": tiny.SCENARIOS[1]}).encode()
     headers = {"content-type": kind} if kind else {}
@@ -141,7 +145,7 @@ def test_what_is_said_of_the_model_is_said_with_every_answer(model: OpenModel) -
 
 @pytest.mark.parametrize(("method", "allowed"), [("GET", "POST"), ("OPTIONS", "POST"), ("HEAD", "POST")])
 def test_another_method_is_told_which_is_allowed(
-    model: OpenModel, known: Seen, method: str, allowed: str
+    model: OpenModel, known: TrainingSupport, method: str, allowed: str
 ) -> None:
     response = call(model, known, method, "/api/predict")
     assert (response.status_code, response.headers["allow"]) == (405, allowed)
@@ -159,13 +163,15 @@ def test_another_method_is_told_which_is_allowed(
         ("GET", "//etc/passwd", 404),
     ],
 )
-def test_nothing_else_is_served(model: OpenModel, known: Seen, method: str, path: str, status: int) -> None:
+def test_nothing_else_is_served(
+    model: OpenModel, known: TrainingSupport, method: str, path: str, status: int
+) -> None:
     response = call(model, known, method, path)
     assert response.status_code == status
     assert "error" in response.json()
 
 
-def test_another_host_name_is_refused(model: OpenModel, known: Seen) -> None:
+def test_another_host_name_is_refused(model: OpenModel, known: TrainingSupport) -> None:
     for name in ("evil.example", "127.0.0.1.evil.example", "evil.example:8421", "", "[::1]:8421"):
         response = call(model, known, "GET", "/", headers={"host": name})
         assert response.status_code == 400 and response.json()["error"].startswith("host: ")
@@ -174,7 +180,7 @@ def test_another_host_name_is_refused(model: OpenModel, known: Seen) -> None:
         assert call(model, known, "GET", "/", headers={"host": name}).status_code == 200
 
 
-def test_two_hundred_at_once_are_all_answered(model: OpenModel, known: Seen) -> None:
+def test_two_hundred_at_once_are_all_answered(model: OpenModel, known: TrainingSupport) -> None:
     async def all_at_once() -> Counter[int]:
         async with client(model, known) as http:
             calls = [
@@ -192,7 +198,7 @@ def test_two_hundred_at_once_are_all_answered(model: OpenModel, known: Seen) -> 
 
 
 def test_a_full_queue_is_refused_and_the_server_goes_on(
-    model: OpenModel, known: Seen, monkeypatch: pytest.MonkeyPatch
+    model: OpenModel, known: TrainingSupport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask = OpenModel.ask
 
@@ -219,7 +225,7 @@ def test_a_full_queue_is_refused_and_the_server_goes_on(
     assert statuses[200] >= 3
 
 
-def test_one_question_that_fails_costs_no_other_its_answer(model: OpenModel, known: Seen) -> None:
+def test_one_question_that_fails_costs_no_other_its_answer(model: OpenModel, known: TrainingSupport) -> None:
     async def mixed() -> list[int]:
         async with client(model, known) as http:
             bodies = [{"scenario": tiny.SCENARIOS[1]}, {"scenario": "x y " * 5_000, "scale": "1-7"}] * 4
@@ -231,7 +237,9 @@ def test_one_question_that_fails_costs_no_other_its_answer(model: OpenModel, kno
     assert asyncio.run(mixed()) == [200, 422] * 4
 
 
-def test_a_fault_of_ours_is_one_line(model: OpenModel, known: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_ours_is_one_line(
+    model: OpenModel, known: TrainingSupport, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(self, questions, progress=iter):
         raise RuntimeError("secret path")
 
@@ -241,7 +249,7 @@ def test_a_fault_of_ours_is_one_line(model: OpenModel, known: Seen, monkeypatch:
     assert response.json() == {"error": "internal error (RuntimeError)"}
 
 
-def test_the_page_asks_for_nothing_from_elsewhere(model: OpenModel, known: Seen) -> None:
+def test_the_page_asks_for_nothing_from_elsewhere(model: OpenModel, known: TrainingSupport) -> None:
     for path in ("/", "/app.js", "/style.css"):
         response = call(model, known, "GET", path)
         assert response.status_code == 200

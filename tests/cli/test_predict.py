@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from socrates.app import model as asking
 from socrates.app.examples import EXAMPLES
-from socrates.app.parse import asked, persona
+from socrates.app.parse import parse_demographics, parse_question
 from socrates.cli.__main__ import app
 from socrates.cli.options import Precision
 from socrates.core.errors import DataError, ModelError, SocratesError
@@ -288,8 +288,8 @@ def test_a_wrong_option_is_status_2(here: Path, arguments: list[str], message: s
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_every_example_can_be_asked(number: int) -> None:
     example = EXAMPLES[number]
-    assert asked(example.scenario).notes == ()
-    assert persona(example.demographics).unknown == {}
+    assert parse_question(example.scenario).notes == ()
+    assert parse_demographics(example.demographics).unknown == {}
 
 
 def test_an_example_is_answered(here: Path) -> None:

@@ -1,32 +1,33 @@
-"""Where a model lies: folders of this checkout, a DVC revision, the hub; and that its adapter is its own."""
+"""Which model is asked: folders of this checkout, a Git revision's, or an adapter on the hub."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from socrates.core.errors import ModelError, SourceError
-from socrates.core.files import atomic_folder, read_json, sha256
+from socrates.core.files import read_json, sha256
 from socrates.core.params import PATH, load, pinned
 from socrates.model.params import Prompt
 from socrates.runs.fingerprint import scratch
 
 BASE, ADAPTER = Path("models/base"), Path("models/adapter")
 TRAINING_TABLE = Path("data/splits/train.parquet")
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+@(?P<revision>.+)")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+@.+")
 
 
 @dataclass(frozen=True)
-class Located:
+class ModelRef:
     """The files of a model that can be asked.
 
     Attributes:
         base: a base folder, or a model that was saved whole.
         adapter: an adapter folder of that base, or None.
-        training_table: what it was trained on, None where it is not at hand.
+        training_table: what it was trained on, None where it is not available.
         prompt: the layout and length of its training.
         name: for a person to read.
         notes: what could not be checked.
@@ -39,12 +40,14 @@ class Located:
     name: str
     notes: tuple[str, ...] = ()
 
-    def alone(self) -> Located:
+    def base_only(self) -> ModelRef:
         """The base without the adapter, prompted as the adapter is."""
         return replace(self, adapter=None, name=str(self.base))
 
 
-def locate(base: Path = BASE, adapter: str | Path | None = ADAPTER, revision: str | None = None) -> Located:
+def resolve_model(
+    base: Path = BASE, adapter: str | Path | None = ADAPTER, revision: str | None = None
+) -> ModelRef:
     """Find a model and check that the adapter was trained on this base.
 
     Args:
@@ -56,62 +59,52 @@ def locate(base: Path = BASE, adapter: str | Path | None = ADAPTER, revision: st
         ModelError: a folder is missing, or the adapter is of another base.
         SourceError: the revision or the hub cannot be read.
     """
+    name = (f"{adapter} on {base}" if adapter else str(base)) + (f" at {revision}" if revision else "")
     table = TRAINING_TABLE
     if revision is not None:
         root = from_revision(revision, [base] + ([Path(adapter)] if adapter else []))
         base, adapter, table = root / base, root / adapter if adapter else None, root / TRAINING_TABLE
     folder = None
     if adapter is not None:
-        hub = HUB_NAME.fullmatch(str(adapter))
-        folder = from_hub(str(adapter)) if hub and not Path(adapter).exists() else Path(adapter)
+        on_hub = HUB_NAME.fullmatch(str(adapter)) and not Path(adapter).exists()
+        folder = from_hub(str(adapter)) if on_hub else Path(adapter)
     if not base.is_dir():
         raise ModelError(f"{base}: no such folder; run dvc repro, or dvc pull")
-    record, notes = None, []
+    record = _training_record(folder or base)
+    notes: tuple[str, ...] = ()
     if folder is not None:
-        record = _record(folder)
         if not (folder / "adapter_config.json").exists():
             wrong = "has no adapter_config.json" if folder.is_dir() else "no such folder"
             raise ModelError(f"{folder}: {wrong}; run dvc repro, or dvc pull (of the hub: owner/name@COMMIT)")
         notes = check_base(base, folder, record)
-    else:
-        record = _record(base)
-    name = f"{adapter} on {base}" if adapter is not None else str(base)
-    return Located(
-        base,
-        folder,
-        table if table.exists() else None,
-        _prompt(record),
-        name + (f" at {revision}" if revision else ""),
-        tuple(notes),
-    )
+    return ModelRef(base, folder, table if table.exists() else None, _prompt(record), name, notes)
 
 
-def check_base(base: Path, adapter: Path, record: dict[str, Any] | None) -> list[str]:
+def check_base(base: Path, adapter: Path, record: dict[str, Any]) -> tuple[str, ...]:
     """Refuse an adapter of another base; returns what could not be checked, a sentence each.
 
     Raises:
         ModelError: the hash of the base that the adapter's record names is not this base's.
     """
     manifest = base / "manifest.json"
-    if record is None or "base" not in record or not manifest.exists():
-        missing = (
-            f"{base} has no manifest.json" if not manifest.exists() else f"{adapter} does not record its base"
-        )
-        return [f"{missing}: whether they belong together was not checked"]
+    if not manifest.exists():
+        return (f"{base} has no manifest.json: whether {adapter} belongs to it was not checked",)
+    if "base" not in record:
+        return (f"{adapter} does not record its base: whether it is {base} was not checked",)
     here = sha256(manifest)
     if record["base"] != here:
         raise ModelError(
             f"{adapter}: trained on another base model (hash {str(record['base'])[:12]}; {base} is {here[:12]}); "
             "give the base it belongs to, or train again (dvc repro)"
         )
-    return []
+    return ()
 
 
 def from_revision(revision: str, paths: list[Path]) -> Path:
-    """A folder with ``paths`` as they are at a Git revision, fetched once and kept under its commit.
+    """A folder with ``paths`` and the training table as they are at a Git revision, kept under its commit.
 
     Raises:
-        SourceError: the revision is unknown, or DVC has not got its files.
+        SourceError: the revision is unknown, or DVC cannot fetch a model of it.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -123,33 +116,26 @@ def from_revision(revision: str, paths: list[Path]) -> Path:
         if (root / path).exists():
             continue
         try:
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            if path == TRAINING_TABLE:
-                Repo.get(".", str(path), out=str(root / path), rev=commit)
-                continue
-            with atomic_folder(root / path) as folder:
-                folder.rmdir()
-                Repo.get(".", str(path), out=str(folder), rev=commit)
+            (root / path.parent).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=root) as partial:
+                Repo.get(".", str(path), out=str(Path(partial, path.name)), rev=commit)
+                Path(partial, path.name).replace(root / path)
         except (DvcException, DataIndexDirError, OSError) as error:
             if path == TRAINING_TABLE:
-                continue  # only the notes on what training saw need it
+                continue  # only out-of-distribution warnings need it
             detail = " ".join(str(error).split())[:200]
             raise SourceError(
-                f"{path} at {revision}: not to be had ({detail}); run dvc fetch --all-commits"
+                f"{path} at {revision}: could not be fetched ({detail}); run dvc fetch --all-commits"
             ) from None
     return root
 
 
 def _commit(revision: str) -> str:
-    found = subprocess.run(
-        ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if found.returncode:
+    command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
         raise SourceError(f"revision {revision!r}: not a commit, branch or tag of this repository (--rev)")
-    return found.stdout.strip()
+    return done.stdout.strip()
 
 
 def from_hub(name: str) -> Path:
@@ -175,15 +161,15 @@ def from_hub(name: str) -> Path:
         ) from None
 
 
-def _record(folder: Path) -> dict[str, Any] | None:
-    """The training record in a folder, None where there is none."""
+def _training_record(folder: Path) -> dict[str, Any]:
+    """The training record in a folder, empty where there is none."""
     path = folder / "training.json"
-    return read_json(path, "fetch or train the adapter again", ModelError) if path.exists() else None
+    return read_json(path, "fetch or train the adapter again", ModelError) if path.exists() else {}
 
 
-def _prompt(record: dict[str, Any] | None) -> Prompt:
+def _prompt(record: dict[str, Any]) -> Prompt:
     """How the prompts of a model's training were laid out: its record, else params.yaml, else the default."""
-    if record and "prompt" in record.get("params", {}):
+    if "prompt" in record.get("params", {}):
         return Prompt.model_validate(record["params"]["prompt"])
     if PATH.exists():
         return load(Prompt)

@@ -39,7 +39,7 @@ LABEL = re.compile(
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrainingSupport:
     """The range of a training table.
 
     Attributes:
@@ -142,7 +142,7 @@ def ends(stimuli: str, on: Scale) -> list[str]:
     return [found.get(str(option), "") for option in (on.low, on.high)]
 
 
-def seen(training_table: Path) -> Seen:
+def training_support(training_table: Path) -> TrainingSupport:
     """The range of a training table; kept beside the checkpoints, since a large one takes a while to read.
 
     Raises:
@@ -152,7 +152,7 @@ def seen(training_table: Path) -> Seen:
     key = f"{training_table.resolve()} {state.st_size} {state.st_mtime_ns}"
     kept = scratch() / "seen" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     try:
-        return Seen(**json.loads(kept.read_text()))
+        return TrainingSupport(**json.loads(kept.read_text()))
     except (OSError, ValueError, TypeError):
         found = summarise(read_table(training_table, SCALED_RESPONSES))
         with contextlib.suppress(OSError):  # it is only faster
@@ -160,7 +160,7 @@ def seen(training_table: Path) -> Seen:
         return found
 
 
-def summarise(table: pl.DataFrame) -> Seen:
+def summarise(table: pl.DataFrame) -> TrainingSupport:
     """The range of a table of ``SCALED_RESPONSES``."""
     people = table["demographic"].struct.unnest()
     values, numbers = {}, {}
@@ -175,7 +175,7 @@ def summarise(table: pl.DataFrame) -> Seen:
     texts = table["stimuli"].unique()
     on = dict(table.select("stimuli", "scale").unique().drop_nulls().sort("scale").iter_rows())
     fewest = people.select(pl.sum_horizontal(pl.all().is_not_null())).to_series().min()
-    return Seen(
+    return TrainingSupport(
         len(table),
         values,
         numbers,
