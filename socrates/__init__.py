@@ -4,7 +4,7 @@ Rooms; each imports only from those in the lines below it::
 
     cli/                                  the command line
     app/  tools/                          questions to the model; what is run beside the pipeline
-    reporting/                            tables, figures, the HTML page
+    baselines/  reporting/                opponents that read the question; tables, figures, the HTML page
     training/  prediction/  evaluation/   none of the three imports another
     runs/  tiny_model/                    what keeps a run alive; the built-in base model
     data/  model/                         sources, scales, splits; tokenisation, loading, prefix sharing

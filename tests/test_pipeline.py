@@ -94,7 +94,7 @@ ROOMS = [
     {"data", "model"},
     {"runs", "tiny_model"},
     {"training", "prediction", "evaluation"},
-    {"reporting"},
+    {"baselines", "reporting"},
     {"app", "tools"},
     {"cli"},
 ]

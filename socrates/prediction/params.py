@@ -10,6 +10,7 @@ from socrates.core.params import Section
 
 
 class Predict(Section):
+    baselines: list[str]  # names of socrates/baselines: opponents without a language model
     max_options: Annotated[int, Field(ge=2)]  # allowed integers above which a question is large
     large_scales: Literal["grid", "exclude"]  # what to do with a large question
     tokens_per_batch: Annotated[int, Field(ge=64)] | None  # bounds memory; null: as the free memory allows

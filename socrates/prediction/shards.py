@@ -24,7 +24,8 @@ from socrates.model.loading import load_model, load_tokenizer
 from socrates.model.params import Model, Prompt
 from socrates.prediction.distributions import Answers, Budget, Job, Work, find_budget
 from socrates.prediction.params import Predict
-from socrates.prediction.predict import predictions_table, usable_rows
+from socrates.prediction.predict import usable_rows
+from socrates.prediction.table import predictions_table
 from socrates.runs.fingerprint import run_config, run_directory_lock
 from socrates.runs.launch import Place, meet, told_by_first, wait_for_all
 from socrates.runs.token_cache import tokenised
@@ -89,7 +90,9 @@ def predict_split(
         if not place.first:
             return ""
         found = job.for_all_rows(read_part(part_path(folder, number)) for number in range(len(shards)))
-        predictions, manifest = predictions_table(scaled, found.probabilities, found.mass, excluded)
+        predictions, manifest = predictions_table(
+            scaled, found.probabilities.values, found.probabilities.offsets, found.mass, excluded
+        )
         with atomic_folder(out) as partial:
             write_table(partial / "predictions.parquet", predictions)
             write_json(partial / "manifest.json", manifest)

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from socrates.baselines.fit import BASELINES, fit_baseline, option_index, ranked_probability_score
 from socrates.core.errors import DataError
-from socrates.prediction.baselines import BASELINES, fit_baseline, option_index, ranked_probability_score
 from socrates.survey.scales import scale
 from socrates.survey.tables import RESPONSES
 
@@ -78,7 +78,7 @@ def test_a_label_that_training_never_saw_and_a_missing_field_are_read():
 
 
 def test_more_rows_than_fit_are_thinned(monkeypatch):
-    monkeypatch.setattr("socrates.prediction.baselines.MAX_ROWS", 300)
+    monkeypatch.setattr("socrates.baselines.fit.MAX_ROWS", 300)
     assert fit_baseline("words", TRAIN, VALIDATION, 1).predict(TEST)
 
 

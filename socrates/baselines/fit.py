@@ -48,11 +48,12 @@ class Fitted:
     settings: dict[str, Any]
 
 
-def fit_baseline(name: str, train: pl.DataFrame, validation: pl.DataFrame, seed: int) -> Fitted:
+def fit_baseline(name: str, train: pl.DataFrame, validation: pl.DataFrame, seed: int = 0) -> Fitted:
     """Fit the baseline of a name.
 
     Args:
         train, validation: ``stimuli``, ``demographic``, ``scale`` (a notation), ``response``.
+        seed: of the thresholds that are drawn on long scales.
 
     Raises:
         DataError: there is no such baseline, or no training row.

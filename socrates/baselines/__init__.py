@@ -1,0 +1,1 @@
+"""Predictors that read the question without a language model."""

@@ -1,0 +1,63 @@
+"""The table of predictions that every predictor writes, whatever it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from socrates.prediction.params import Predict
+from socrates.survey.scales import grid, scale
+from socrates.survey.tables import PREDICTIONS
+
+
+def predictions_table(
+    scaled: pl.DataFrame,
+    values: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    mass: NDArray[np.float32],
+    excluded: dict[str, int],
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The predictions (``PREDICTIONS``) and their manifest.
+
+    Args:
+        values: the probabilities of all rows, one after another.
+        offsets: where each row's begin, and the end, ``[rows + 1]``.
+        mass: what each row has on allowed answers, ``[rows]``.
+        excluded: rows that are not in ``scaled``, by reason.
+    """
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
+    predictions = scaled.with_columns(
+        probabilities=pl.Series(lists, dtype=pl.List(pl.Float32)),
+        allowed_mass=pl.Series(mass, dtype=pl.Float32),
+    ).select(*PREDICTIONS)
+    rules = predictions["scale_rule"].value_counts().sort("scale_rule")
+    manifest = {
+        "rows": len(predictions),
+        "excluded": excluded,
+        "scale_rules": dict(rules.iter_rows()),
+        "format_validity": float(np.mean(mass)) if len(mass) else None,
+    }
+    return predictions, manifest
+
+
+def thin_scales(table: pl.DataFrame, params: Predict) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Rows that have a scale, large ones thinned or excluded, and the rows excluded by reason."""
+    rows = table.drop_nulls("scale")
+    large = {
+        notation: grid(scale(notation), params.max_options)
+        for notation in rows["scale"].unique().to_list()
+        if len(scale(notation).options) > params.max_options
+    }
+    is_large = rows["scale"].is_in(list(large))
+    excluded = {"no scale known": len(table) - len(rows), "more than predict.max_options options": 0}
+    if params.large_scales == "exclude":
+        excluded["more than predict.max_options options"] = int(is_large.sum())
+        return rows.filter(~is_large), excluded
+    return rows.with_columns(
+        scale=pl.col("scale").replace({name: thinned.notation for name, thinned in large.items()}),
+        scale_rule=pl.when(is_large).then(pl.col("scale_rule") + "+grid").otherwise("scale_rule"),
+    ), excluded
