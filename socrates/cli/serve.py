@@ -41,7 +41,7 @@ def serve(
     import uvicorn
 
     from socrates.app.model import open_model
-    from socrates.app.server import application
+    from socrates.app.server import create_app
 
     ref, known = found(base, adapter, rev)
     model = open_model(ref, precision)
@@ -50,7 +50,7 @@ def serve(
         json.dumps({"url": url, "model": str(model)}) if as_json else f"{model}\n{url}  (Ctrl+C stops)",
         flush=True,
     )
-    app = application(model, known, cautions=cautions(adapter, rev))
+    app = create_app(model, known, warnings=cautions(adapter, rev))
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", timeout_keep_alive=5, server_header=False)
     )

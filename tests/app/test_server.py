@@ -37,7 +37,7 @@ def known() -> TrainingSupport:
 def client(
     model: OpenModel, known: TrainingSupport | None, waiting: int = server.WAITING
 ) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(server.application(model, known, waiting), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(server.create_app(model, known, waiting), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
 
 
@@ -133,7 +133,7 @@ def test_a_body_that_is_not_called_json_is_told_what_to_be(
 
 def test_what_is_said_of_the_model_is_said_with_every_answer(model: OpenModel) -> None:
     async def once() -> list[str]:
-        app = server.application(model, None, cautions=("a made world",))
+        app = server.create_app(model, None, warnings=("a made world",))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
             response = await http.post("/api/predict", json={"scenario": tiny.SCENARIOS[1]})
