@@ -1,12 +1,12 @@
 """The model card: what the hub shows of a run, from the files that the run left.
 
-Markdown with the YAML front matter that Hugging Face reads. What nobody measured (energy, carbon) is
-called an estimate and stands beside what was assumed for it.
+Markdown with the YAML front matter that Hugging Face reads.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterable
@@ -23,9 +23,7 @@ from socrates.reporting.page import Picture, content, templates
 from socrates.reporting.read import Report
 from socrates.runs.log import Line, read_lines
 from socrates.survey.prompts import prompt
-from socrates.tools.hardware import CPU_WATTS_PER_CORE, recognise
 
-PUE = 1.2  # assumed: power of a data centre over power of its machines
 EXAMPLE = (
     "A town wants a new tram line. Is that a good idea? Only return an integer from 1 to 5, nothing else."
 )
@@ -44,73 +42,47 @@ class Choices:
         adapter: where the loading snippet finds the adapter: a folder, or a repository of the hub.
         license: an identifier of the hub, or ``other``.
         license_name: with ``other``.
-        grams_per_kwh: of CO2 equivalent, of the electricity.
     """
 
     adapter: str = "models/adapter"
     license: str = "other"
     license_name: str = "not-decided"
-    grams_per_kwh: float = 475.0
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a training took, over all attempts.
+    """What a training took, over all attempts, the lost steps included.
 
     Attributes:
         device: its own name.
         processes: that trained, one per GPU.
         hours: that the machine was held by the training.
         usd: as logged; None where no price was set.
-        kwh, grams: estimates; None where the device's power is not known.
-        assumed: what they rest on, in words.
     """
 
     device: str
     processes: int
     hours: float
     usd: float | None
-    kwh: float | None
-    grams: float | None
-    assumed: str
 
 
-def usage(lines: Iterable[Line], grams_per_kwh: float, steps: int | None) -> Usage | None:
-    """Hours, dollars, and the energy and carbon estimated from them.
+def usage(lines: Iterable[Line], steps: int | None) -> Usage | None:
+    """Device, hours and dollars from a training's log.
 
     None without a log, or where the log's last run did not end at ``steps``: it is another one's then.
     """
     lines = list(lines)
     lines = [line for line in lines if line.get("fingerprint") == lines[-1].get("fingerprint")]
     machines = [line for line in lines if line["event"] == "machine"]
-    if not machines or max((line.get("step", 0) for line in lines), default=0) != steps:
+    if not machines or max(line.get("step", 0) for line in lines) != steps:
         return None
-    seconds, started = 0.0, 0.0
-    for before, line in zip([None, *lines], lines, strict=False):
-        if line["event"] == "start":
-            started = line["time"]
-        elif before is not None:
-            seconds += line["time"] - before["time"] if started else 0.0
-    last = machines[-1]
-    known, processes = recognise(last["device"]), int(last["processes"])
-    if known is not None:
-        watts, said = known.watts * processes, f"{known.watts:g} W for each of {processes} GPU"
-    elif last["device"].startswith("CPU"):
-        cores = min(int(last["cores"]), int(last["threads"]) * processes)
-        watts, said = CPU_WATTS_PER_CORE * cores, f"{CPU_WATTS_PER_CORE:g} W for each of {cores} cores"
-    else:
-        watts, said = None, "the power of this device is not known"
-    kwh = None if watts is None else watts / 1000 * seconds / 3600 * PUE
-    return Usage(
-        device=last["device"],
-        processes=processes,
-        hours=seconds / 3600,
-        usd=lines[-1]["usd"] or None,
-        kwh=kwh,
-        grams=None if kwh is None else kwh * grams_per_kwh,
-        assumed=f"{said}, at full power throughout; {PUE:g} times that for the data centre; "
-        f"{grams_per_kwh:g} g of CO2 equivalent per kWh",
+    seconds = sum(
+        line["time"] - before["time"]
+        for before, line in itertools.pairwise(lines)
+        if line["event"] != "start"
     )
+    last = machines[-1]
+    return Usage(last["device"], int(last["processes"]), seconds / 3600, lines[-1]["usd"] or None)
 
 
 def render_card(report: Report, found: dict[str, Any], lines: Iterable[Line], choices: Choices) -> str:
@@ -120,15 +92,14 @@ def render_card(report: Report, found: dict[str, Any], lines: Iterable[Line], ch
         found: from :func:`socrates.reporting.page.content`.
         lines: of the training's log; may be empty.
     """
-    used = usage(lines, choices.grams_per_kwh, report.training.get("steps"))
     params = report.training.get("params", report.params)
     text = templates(html=False, package="socrates.tools").get_template("card.md.j2")
     return text.render(
         found
         | {
-            "front_matter": _yaml(front_matter(report, used, choices)),
+            "front_matter": _yaml(front_matter(report, choices)),
             "choices": choices,
-            "usage": used,
+            "usage": usage(lines, report.training.get("steps")),
             "trained": {name: dict(flat(part)) for name, part in params.items() if isinstance(part, dict)},
             "parts": report.splits.get("splits", {}),
             "split": report.splits.get("split", {}),
@@ -138,7 +109,7 @@ def render_card(report: Report, found: dict[str, Any], lines: Iterable[Line], ch
     )
 
 
-def front_matter(report: Report, used: Usage | None, choices: Choices) -> dict[str, Any]:
+def front_matter(report: Report, choices: Choices) -> dict[str, Any]:
     """The metadata that the hub reads; keys are its own."""
     hub = report.base.get("kind") == "hub"
     matter: dict[str, Any] = {"library_name": "peft", "pipeline_tag": "text-generation", "language": ["en"]}
@@ -155,13 +126,6 @@ def front_matter(report: Report, used: Usage | None, choices: Choices) -> dict[s
     elif report.raw.get("source") == "local":
         dataset = {"type": "local", "name": "local survey answers"}
     matter["tags"] = ["lora", "qlora", "survey-prediction", "computational-social-science"]
-    if used is not None and used.grams is not None:
-        matter["co2_eq_emissions"] = {
-            "emissions": round(used.grams, 2),
-            "source": f"estimated: {used.assumed}",
-            "training_type": "fine-tuning",
-            "hardware_used": f"{used.processes} x {used.device}",
-        }
     metrics = [
         {"type": key, "name": METRICS[key].label, "value": round(found.value, 4)}
         for key in INDEXED

@@ -25,7 +25,7 @@ from socrates.model.tokenisation import encode
 from socrates.prediction.distributions import distributions
 from socrates.reporting.page import content, number
 from socrates.reporting.read import Report, read_report
-from socrates.tools.card import EXAMPLE, EXAMPLE_OPTIONS, PUE, Choices, render_card, snippet, usage
+from socrates.tools.card import EXAMPLE, EXAMPLE_OPTIONS, Choices, render_card, snippet, usage
 from tests import tiny
 from tests.reporting.test_report import QUESTION, project  # noqa: F401  (a fixture)
 from tests.small_models import write_models
@@ -67,7 +67,6 @@ def test_the_hub_reads_base_licence_data_and_figures(report: Report) -> None:
     assert read.data.license == "mit" and read.data.datasets == ["socratesft/SocSci210"]
     found = {entry.metric_type: entry.metric_value for entry in read.data.eval_results or []}
     assert found["wasserstein"] == round(report.estimate("adapter").value or 0, 4)
-    assert read.data.co2_eq_emissions["emissions"] == round(0.4 * PUE * 475, 2)  # type: ignore[attr-defined]
 
 
 def test_figures_stand_beside_baselines_and_intervals(report: Report) -> None:
@@ -87,23 +86,15 @@ def test_a_licence_that_was_not_decided_says_so(report: Report) -> None:
     assert "license: other\nlicense_name: not-decided\n" in card(report)
 
 
-def test_estimates_are_called_that_and_name_what_they_assume(report: Report) -> None:
+def test_time_and_cost_are_of_this_runs_log_or_not_told(report: Report) -> None:
     text = card(report, log("NVIDIA L4", 1800, usd=1.5))
-    assert "**estimate**" in text and "72 W for each of 1 GPU" in text and "$1.50" in text
+    assert "1 x NVIDIA L4" in text and "0.50 h" in text and "$1.50" in text
+    assert "not on this machine" in card(report, log("NVIDIA L4", 60, steps=7))  # another run's
 
 
 def test_the_time_of_a_killed_attempt_counts_and_the_time_between_does_not() -> None:
-    used = usage(log("NVIDIA H100 80GB HBM3", 1800, 5400), 100.0, steps=2)
+    used = usage(log("NVIDIA H100 80GB HBM3", 1800, 5400), steps=2)
     assert used is not None and used.hours == pytest.approx(2.0)
-    assert used.kwh == pytest.approx(1.4 * PUE) and used.grams == pytest.approx(140 * PUE)
-
-
-def test_an_unknown_device_and_another_runs_log_are_not_guessed_at(report: Report) -> None:
-    used = usage(log("TPU v9", 60), 100.0, steps=2)
-    assert used is not None and used.kwh is None
-    assert "co2_eq" not in card(report, log("TPU v9", 60))
-    assert usage(log("NVIDIA L4", 60, steps=7), 100.0, steps=2) is None
-    assert "not on this machine" in card(report, log("NVIDIA L4", 60, steps=7))
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "none"])
