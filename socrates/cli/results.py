@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from socrates.cli.options import Json, example, print_json
+
+if TYPE_CHECKING:
+    from socrates.tools.audit import Comparison
 
 PANEL = "Look at the results"
 STYLES = {"same": "green", "different on purpose": "yellow", "wrong": "bold red", "not compared": "dim"}
@@ -30,21 +33,21 @@ def audit(
     What was not compared is never called the same.
     """
     from socrates.tools import audit as auditing
+    from socrates.tools.paper import SOURCE
 
-    specification = auditing.read_specification(folder / auditing.SPECIFICATION)
-    findings = auditing.audit(specification, auditing.read_facts(folder))
+    rows = auditing.audit(auditing.read_run(folder))
     if as_json:
-        items = [dataclasses.asdict(found) for found in findings]
-        print_json({"source": specification.source, "counts": auditing.counts(findings), "items": items})
+        items = [dataclasses.asdict(row) for row in rows]
+        print_json({"source": SOURCE, "counts": auditing.counts(rows), "items": items})
     elif markdown:
-        typer.echo(auditing.markdown(findings), nl=False)
+        typer.echo(auditing.markdown(rows), nl=False)
     else:
-        _print_audit(findings, auditing.summary(findings))
-    if strict and any(found.verdict == "wrong" for found in findings):
+        _print_audit(rows, auditing.summary(rows))
+    if strict and any(row.verdict == "wrong" for row in rows):
         raise typer.Exit(1)
 
 
-def _print_audit(findings: list, summary: str) -> None:
+def _print_audit(rows: list[Comparison], summary: str) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -52,9 +55,9 @@ def _print_audit(findings: list, summary: str) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("item", "paper", "here", "verdict", "reason"):
         table.add_column(name, overflow="fold")
-    for found in findings:
-        verdict = Text(found.verdict, style=STYLES[found.verdict])
-        table.add_row(*map(Text, (found.item, found.paper, found.here)), verdict, Text(found.reason))
+    for row in rows:
+        verdict = Text(row.verdict, style=STYLES[row.verdict])
+        table.add_row(*map(Text, (row.item, row.paper, row.here)), verdict, Text(row.reason))
     console = Console()
     if not console.is_terminal:  # a file or a pipe has no width
         console.width = 160

@@ -9,20 +9,19 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
-from socrates.core.errors import DataError
 from socrates.evaluation.headline import KEYS
-from socrates.tools.audit import Facts, audit, markdown, read_facts, read_specification, summary
+from socrates.tools.audit import Run, audit, markdown, read_run, summary
+from socrates.tools.paper import PAPER
 from socrates.tools.preset import apply
 
 ROOT = Path(__file__).resolve().parents[2]
-SPECIFICATION = read_specification(ROOT / "docs/paper.yaml")
 RUN = CliRunner()
 
 
 @pytest.fixture
 def project(tmp_path):
     """A project folder with the default params and the records that its stages would write."""
-    for name in ("params.yaml", "docs/paper.yaml", "socrates/training/sft.py"):
+    for name in ("params.yaml", "socrates/training/sft.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
@@ -78,7 +77,7 @@ def edit(folder, **changes):
 
 
 def found(folder):
-    return {row.item: row for row in audit(SPECIFICATION, read_facts(folder))}
+    return {row.item: row for row in audit(read_run(folder))}
 
 
 def test_the_demo_is_different_on_purpose_and_never_wrong(project):
@@ -93,7 +92,7 @@ def test_the_demo_is_different_on_purpose_and_never_wrong(project):
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
 def test_no_preset_is_wrong_before_its_run(project, preset):
     apply(preset, project / "params.yaml", project / "presets")
-    rows = audit(SPECIFICATION, read_facts(project))
+    rows = audit(read_run(project))
     assert not [row for row in rows if row.verdict == "wrong"], preset
     assert all(row.verdict == "not compared" for row in rows if row.item.startswith("W of"))
 
@@ -216,14 +215,14 @@ def test_the_optimiser_is_read_from_the_trainer_and_not_believed(project):
 
 
 def test_every_entry_names_its_source_and_what_is_looked_up_or_why_not():
-    for item in SPECIFICATION.items:
-        assert item.source.strip() and (item.here or item.not_compared), item.item
-    assert len({item.item for item in SPECIFICATION.items}) == len(SPECIFICATION.items)
+    for item in PAPER:
+        assert item.source and (item.here or item.note), item.item
+    assert len({item.item for item in PAPER}) == len(PAPER)
 
 
 def test_the_specification_agrees_with_the_figures_of_the_paper_in_metrics():
     paper = json.loads((ROOT / "metrics/paper.json").read_text())
-    values = {item.item: item.paper for item in SPECIFICATION.items}
+    values = {item.item: item.paper for item in PAPER}
     assert values["W of the fine-tuned model"] == paper["adapter"]["wasserstein"]
     assert values["W of the base model"] == paper["base"]["wasserstein"]
     assert values["W of a uniform guess"] == paper["uniform"]["wasserstein"]
@@ -243,14 +242,7 @@ def test_json_has_every_item_and_the_counts(project):
 
 
 def test_a_run_of_which_nothing_is_known_is_not_compared_at_all():
-    rows = audit(SPECIFICATION, Facts({}, {}))
+    rows = audit(Run({}, {}))
     assert {row.verdict for row in rows} == {"not compared"}
     assert summary(rows) == f"0 same, 0 different on purpose, 0 wrong, {len(rows)} not compared"
     assert "perfect" not in markdown(rows).lower()
-
-
-def test_a_specification_with_an_unknown_key_names_the_entry(tmp_path):
-    path = tmp_path / "paper.yaml"
-    path.write_text("source: x\nitems:\n  - {item: a, paper: 1, source: b, heer: params.x}\n")
-    with pytest.raises(DataError, match=r"paper.yaml: items.0"):
-        read_specification(path)
