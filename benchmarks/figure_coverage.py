@@ -16,10 +16,11 @@ import numpy as np
 
 from benchmarks.prediction_world import world
 from socrates.core.params import load
-from socrates.evaluation import groups, predictors, scores
-from socrates.evaluation.cells import read_predictions
-from socrates.evaluation.intervals import Interval, Pooled, interval, quantile_intervals
+from socrates.evaluation.intervals import Estimate, StudyStatistic, confidence_interval, quantile_intervals
+from socrates.evaluation.metrics import QUARTILES
 from socrates.evaluation.params import Evaluate
+from socrates.evaluation.predictions import read_predictions
+from socrates.evaluation.scoring import score
 
 POOL, SIZES, DRAWS = 2000, (6, 11, 40), 1000
 
@@ -31,16 +32,11 @@ def main(datasets: int) -> None:
     params = load(Evaluate).model_copy(update={"draws": 1, "bootstrap": 0, "permutations": 0})
     predictions, _ = world(POOL, 3, 2, 20, {"adapter": 0.1}, seed=3)
     survey, model = read_predictions(predictions["adapter"], Path("pool"), "adapter")
-    guess = predictors.uniform(survey)
-    found, uniform = scores.score(survey, model, params), scores.score(survey, guess, params)
-    scores.add_pooled(survey, [found, uniform], uniform)
-    accuracy = {"adapter": found.rows.accuracy}  # type: ignore[union-attr]
-    served = groups.served(survey, [model], accuracy, params.min_group_size, params.min_cell_size)
-    pooled = found.pooled | {f"groups.{key}": gap for key, gap in groups.figures(served).items()}
+    scored = score(survey, model, params)
     print(f"| figure | interval | truth | {' | '.join(f'{size} studies' for size in SIZES)} |")
     print(f"|{'---|' * (3 + len(SIZES))}")
-    for key, figure in pooled.items():
-        truth = float(figure.statistic(figure.sums.sum(axis=0)))
+    for key, figure in scored.statistics.items():
+        truth = figure.value
         sound = len(figure.sums)
         for name, draws, method in (
             ("t", 0, "t"),
@@ -51,14 +47,18 @@ def main(datasets: int) -> None:
             for size in SIZES:
                 made = []
                 for _ in range(datasets):
-                    part = replace(figure, sums=figure.sums[rng.integers(sound, size=size)], again=None)
-                    made.append(interval(part, draws, rng) if method == "t" else percentile(part, draws, rng))
+                    part = replace(figure, sums=figure.sums[rng.integers(sound, size=size)])
+                    made.append(
+                        confidence_interval(part, draws, rng)
+                        if method == "t"
+                        else percentile(part, draws, rng)
+                    )
                 shown.append(covered(made, truth))
             print(f"| `{key}` | {name} | {truth:.4f} | {' | '.join(shown)} |", flush=True)
     for key in ("entropy_ratio", "spread_ratio"):
-        by_study = [found.cells[key][survey.study == study] for study in range(POOL)]
-        everyone = found.cells[key][~np.isnan(found.cells[key])]
-        quartiles = tuple(scores.QUARTILES.values())
+        by_study = [scored.cells[key][survey.study == study] for study in range(POOL)]
+        everyone = scored.cells[key][~np.isnan(scored.cells[key])]
+        quartiles = tuple(QUARTILES.values())
         shown = []
         for size in SIZES:
             made = [
@@ -72,12 +72,12 @@ def main(datasets: int) -> None:
             shown.append(
                 [covered([m[i] for m in made], np.percentile(everyone, q)) for i, q in enumerate(quartiles)]
             )
-        for i, part in enumerate(scores.QUARTILES):
+        for i, part in enumerate(QUARTILES):
             print(f"| `{key}{part}` | percentile | | {' | '.join(row[i] for row in shown)} |", flush=True)
     print(f"\n{datasets} datasets each, {time.perf_counter() - started:.0f} s")
 
 
-def percentile(figure: Pooled, draws: int, rng: np.random.Generator) -> Interval:
+def percentile(figure: StudyStatistic, draws: int, rng: np.random.Generator) -> Estimate:
     """The percentile interval over studies, moved outwards as for quantiles."""
     from scipy import stats
 
@@ -87,11 +87,11 @@ def percentile(figure: Pooled, draws: int, rng: np.random.Generator) -> Interval
     again = again[np.isfinite(again)]
     tail = float(stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf(0.025, n - 1)))
     if len(again) < draws / 2:
-        return Interval(None)
-    return Interval(0.0, *np.quantile(again, [tail, 1 - tail]))
+        return Estimate(None)
+    return Estimate(0.0, *np.quantile(again, [tail, 1 - tail]))
 
 
-def covered(made: list[Interval], truth: float) -> str:
+def covered(made: list[Estimate], truth: float) -> str:
     known = [(i.low, i.high) for i in made if i.low is not None and i.high is not None]
     share = np.mean([low <= truth <= high for low, high in known])
     return f"{100 * share:.1f} % ({np.median([high - low for low, high in known]):.3f})"

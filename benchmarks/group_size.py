@@ -25,11 +25,11 @@ from ruamel.yaml import YAML
 
 from socrates.core.files import read_table
 from socrates.core.params import load, read_yaml
-from socrates.evaluation.cells import read_predictions
 from socrates.evaluation.distance import study_means
-from socrates.evaluation.individual import individual
+from socrates.evaluation.individual import answer_scores, log_likelihood
+from socrates.evaluation.metrics import cell_scores
 from socrates.evaluation.params import Evaluate
-from socrates.evaluation.scores import cell_distances
+from socrates.evaluation.predictions import read_predictions
 from socrates.model.params import Model, Prompt
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import predict_table
@@ -102,8 +102,10 @@ def score(adapter: Path | None) -> tuple[float, float]:
     )
     survey, predictor = read_predictions(predictions, VALIDATION, "adapter")
     assert predictor.allowed_mass is not None
-    likelihood = individual(survey, predictor).log_likelihood + np.log(predictor.allowed_mass)
-    distances = cell_distances(survey, predictor.cells(survey), load(Evaluate))["wasserstein"]
+    likelihood = answer_scores(survey, predictor, {"log": log_likelihood})["log"] + np.log(
+        predictor.allowed_mass
+    )
+    distances = cell_scores(predictor.cells(survey), survey, load(Evaluate))["wasserstein"]
     return -float(likelihood.mean()), float(
         np.nanmean(study_means(distances, survey.study, len(survey.studies)))
     )

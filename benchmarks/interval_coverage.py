@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from socrates.evaluation import distance
-from socrates.evaluation.intervals import _studentised, difference_interval, interval, mean_of
+from socrates.evaluation.intervals import _studentised, confidence_interval, sign_flip_interval, study_mean
 
 Floats = NDArray[np.float64]
 Ends = tuple[float, float]
@@ -30,16 +30,11 @@ TUNED, BASE = 0.182, 0.295
 def studies(
     count: int,
     errors: tuple[float, ...],
-    resamples: int,
     rng: np.random.Generator,
     skew: float = 0.35,
     shared: float = 0.6,
-) -> tuple[Floats, Floats]:
-    """W of each study for each predictor, and W again with its respondents resampled.
-
-    Returns:
-        [predictors, count] and [predictors, count, resamples].
-    """
+) -> Floats:
+    """[predictors, count] W of each study for each predictor."""
     width = max(OPTIONS)
     k = rng.choice(OPTIONS, count).repeat(CELLS)
     n = np.exp(rng.normal(np.log(200), 0.7, count)).clip(20, 3000).astype(np.int64).repeat(CELLS)
@@ -54,9 +49,8 @@ def studies(
     spread = rng.uniform(0.2, 0.35, count).repeat(CELLS)
     truth = answers(level, spread)
     shares = rng.multinomial(n, truth) / n[:, None]
-    again = [rng.multinomial(n, shares) / n[:, None] for _ in range(resamples)]
     gap = distance.gaps(shares, place, "paper")
-    found, found_again = [], []
+    found = []
     difficulty = np.exp(rng.normal(0, skew, count)).repeat(CELLS)
     common = rng.normal(0, shared, count).repeat(CELLS) + rng.normal(0, np.sqrt(1 - shared**2), count * CELLS)
     for error in errors:
@@ -67,40 +61,31 @@ def studies(
         predicted = answers(
             level + error * difficulty * bias, spread * np.exp(rng.normal(-0.2, 0.2, count)).repeat(CELLS)
         )
-
-        def study_w(human: Floats, predicted: Floats = predicted) -> Floats:
-            w = distance.wasserstein(predicted, human, gap).reshape(count, CELLS)
-            return np.nan_to_num(
-                np.nanmean(w, axis=1)
-            )  # a study where all agree in every cell: as good as none
-
-        found.append(study_w(shares))
-        found_again.append(
-            np.stack([study_w(human) for human in again], axis=1) if again else np.zeros((count, 0))
-        )
-    return np.array(found), np.array(found_again)
+        w = distance.wasserstein(predicted, shares, gap).reshape(count, CELLS)
+        found.append(np.nan_to_num(np.nanmean(w, axis=1)))  # all agree in every cell: as good as none
+    return np.array(found)
 
 
-def student(x: Floats, again: Floats, rng: np.random.Generator) -> Ends:
+def student(x: Floats, rng: np.random.Generator) -> Ends:
     """Student's t over studies."""
     half = stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
     return x.mean() - half, x.mean() + half
 
 
-def bootstrap_t(x: Floats, again: Floats | None, rng: np.random.Generator) -> Ends:
-    """Quantiles of the studentised bootstrap over studies (over respondents too, where ``again`` is given)."""
-    low, high = np.quantile(_studentised(mean_of(x, again), 1000, rng), (0.025, 0.975))
+def bootstrap_t(x: Floats, rng: np.random.Generator) -> Ends:
+    """Quantiles of the studentised bootstrap over studies."""
+    low, high = np.quantile(_studentised(study_mean(x), 1000, rng), (0.025, 0.975))
     error = x.std(ddof=1) / np.sqrt(len(x))
     return x.mean() - high * error, x.mean() - low * error
 
 
-def percentile(x: Floats, again: Floats, rng: np.random.Generator) -> Ends:
+def percentile(x: Floats, rng: np.random.Generator) -> Ends:
     """Percentiles of the bootstrap over studies."""
     means = x[rng.integers(len(x), size=(1000, len(x)))].mean(axis=1)
     return tuple(np.percentile(means, (2.5, 97.5)))
 
 
-def bca(x: Floats, again: Floats, rng: np.random.Generator) -> Ends:
+def bca(x: Floats, rng: np.random.Generator) -> Ends:
     """Bias-corrected and accelerated bootstrap over studies."""
     means = x[rng.integers(len(x), size=(1000, len(x)))].mean(axis=1)
     centred = x.mean() - x
@@ -110,55 +95,33 @@ def bca(x: Floats, again: Floats, rng: np.random.Generator) -> Ends:
     return tuple(np.percentile(means, 100 * stats.norm.cdf(z0 + z / (1 - acceleration * z))))
 
 
-def two_level(x: Floats, again: Floats, rng: np.random.Generator) -> Ends:
-    """Percentiles of the bootstrap over studies and, within them, over respondents."""
-    chosen = rng.integers(len(x), size=(1000, len(x)))
-    means = again[chosen, rng.integers(again.shape[1], size=chosen.shape)].mean(axis=1)
-    return tuple(np.percentile(means, (2.5, 97.5)))
-
-
-def two_level_centred(x: Floats, again: Floats, rng: np.random.Generator) -> Ends:
-    """The same, with each study's resamples moved so that their mean is the study's W."""
-    return two_level(x, again + (x - again.mean(axis=1))[:, None], rng)
-
-
-def respondents_only(x: Floats, again: Floats, rng: np.random.Generator) -> Ends:
-    """Percentiles of the bootstrap over respondents, studies kept as they are."""
-    return tuple(np.percentile(again.mean(axis=0), (2.5, 97.5)))
-
-
-def used(x: Floats, again: Floats | None, rng: np.random.Generator) -> Ends:
+def used(x: Floats, rng: np.random.Generator) -> Ends:
     """The interval of socrates.evaluation.intervals."""
-    found = interval(mean_of(x, again), 1000, rng)
+    found = confidence_interval(study_mean(x), 1000, rng)
     assert found.low is not None and found.high is not None
     return found.low, found.high
 
 
-def sign_flips(x: Floats, again: Floats, rng: np.random.Generator) -> Ends:
+def sign_flips(x: Floats, rng: np.random.Generator) -> Ends:
     """The interval of a difference in socrates.evaluation.intervals."""
-    found = difference_interval(x, 1000, rng)
+    found = sign_flip_interval(x, 1000, rng)
     assert found.low is not None and found.high is not None
     return found.low, found.high
 
 
-Method = Callable[[Floats, Floats, np.random.Generator], Ends]
+Method = Callable[[Floats, np.random.Generator], Ends]
 METHODS: dict[str, Method] = {
-    "**used: the wider of Student's t and two-level bootstrap-t**": used,
-    "the wider of Student's t and bootstrap-t over studies": lambda x, _, rng: used(x, None, rng),
+    "**used: the wider of Student's t and bootstrap-t**": used,
     "Student's t over studies": student,
-    "bootstrap-t over studies": lambda x, _, rng: bootstrap_t(x, None, rng),
-    "two-level bootstrap-t (studies, then respondents)": bootstrap_t,
+    "bootstrap-t over studies": bootstrap_t,
     "percentile over studies": percentile,
     "BCa over studies": bca,
-    "two-level percentile": two_level,
-    "two-level percentile, centred": two_level_centred,
-    "respondents only": respondents_only,
 }
 DIFFERENCES: dict[str, Method] = {
     "**used: sign flips**": sign_flips,
     "Student's t": student,
-    "bootstrap-t": METHODS["bootstrap-t over studies"],
-    "the wider of these two": METHODS["the wider of Student's t and bootstrap-t over studies"],
+    "bootstrap-t": bootstrap_t,
+    "the wider of these two": used,
 }
 
 
@@ -169,7 +132,7 @@ def report(name: str, datasets: int, rng: np.random.Generator) -> None:
     """Print the coverage of a mean, and of differences with their false positives and power, for a population."""
     skew, shared = POPULATIONS[name]
     errors = (TUNED, TUNED, BASE)
-    many = np.concatenate([studies(20_000, errors, 0, rng, skew, shared)[0] for _ in range(10)], axis=1)
+    many = np.concatenate([studies(20_000, errors, rng, skew, shared) for _ in range(10)], axis=1)
     truth, sizes = many.mean(axis=1), (6, 10, 20, 40)
     print(
         f"\n{name}: mean W {truth.round(4)}, standard deviation between studies {many.std(axis=1).round(3)}"
@@ -178,15 +141,15 @@ def report(name: str, datasets: int, rng: np.random.Generator) -> None:
     of_pairs = np.zeros((3, len(DIFFERENCES), len(sizes)))  # false positives, power, coverage
     for column, size in enumerate(sizes):
         for _ in range(datasets):
-            x, again = studies(size, errors, 40, rng, skew, shared)
+            x = studies(size, errors, rng, skew, shared)
             for row, method in enumerate(METHODS.values()):
-                low, high = method(x[0], again[0], rng)
+                low, high = method(x[0], rng)
                 covered[row, column] += low <= truth[0] <= high
                 width[row, column] += high - low
             for row, method in enumerate(DIFFERENCES.values()):
-                low, high = method(x[0] - x[1], again[0], rng)
+                low, high = method(x[0] - x[1], rng)
                 of_pairs[0, row, column] += low > 0 or high < 0
-                low, high = method(x[2] - x[0], again[0], rng)
+                low, high = method(x[2] - x[0], rng)
                 of_pairs[1, row, column] += low > 0
                 of_pairs[2, row, column] += low <= truth[2] - truth[0] <= high
     head = f"{' | '.join(f'{size} studies' for size in sizes)} |\n|---|---|---|---|---|"

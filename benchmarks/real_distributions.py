@@ -19,9 +19,12 @@ import polars as pl
 
 from socrates.core.params import load
 from socrates.data.scales.resolve import resolve_scales
-from socrates.evaluation import predictors, scores
-from socrates.evaluation.cells import Survey, read_predictions
+from socrates.evaluation import references
+from socrates.evaluation.cells import Survey
 from socrates.evaluation.params import Evaluate
+from socrates.evaluation.predictions import read_predictions
+from socrates.evaluation.resampling import estimates
+from socrates.evaluation.scoring import people_against_people, score
 from socrates.survey.scales import scale
 from socrates.survey.tables import PREDICTIONS, RESPONSES
 
@@ -75,16 +78,13 @@ def main(path: Path) -> None:
     params = load(Evaluate)
     table = responses(json.loads(path.read_text(encoding="utf-8")))
     survey, left_out = survey_of(table)
-    marginal, _ = predictors.train_marginal(survey, survey.rows.select("study_id", "scale", "response"))
-    found = [
-        scores.score(survey, p, params)
-        for p in (predictors.uniform(survey), predictors.pooled(survey), marginal)
-    ]
-    found[2].name = "average of the same studies for the scale length (oracle here)"
-    found.append(scores.empirical_best(survey, params))
-    scores.add_pooled(survey, found, found[0])
-    for part in found:
-        scores.add_figures(survey, part, params)
+    marginals = references.train_marginals(
+        survey.rows.select("study_id", "scale", "response"), longest=survey.grid.shape[1]
+    )
+    names = {"train_marginal": "average of the same studies for the scale length (oracle here)"}
+    scored = [score(survey, p, params) for p in references.reference_predictors(survey, marginals, None)]
+    scored.append(people_against_people(survey, params))
+    figures = {names.get(part.name, part.name): estimates(survey, part, {}, params) for part in scored}
     print(
         f"{len(table):,} answers, {len(survey.cells)} cells, {len(survey.studies)} studies; left out: {left_out}"
     )
@@ -96,14 +96,14 @@ def main(path: Path) -> None:
         "stated.wasserstein",
         "stated.wasserstein_cells",
     )
-    for part in found:
+    for name, known in figures.items():
         shown = []
         for key in keys:
-            figure = part.figures[key]
+            figure = known[key]
             ends = "" if figure.low is None else f" ({figure.low:.3f} to {figure.high:.3f})"
             shown.append(f"{figure.value:.4f}{ends}")
-        print(f"| {part.name} | {' | '.join(shown)} |")
-    print(f"split halves, paper: {found[-1].figures['split_half.wasserstein'].value:.4f}")
+        print(f"| {name} | {' | '.join(shown)} |")
+    print(f"split halves, paper: {known['split_half.wasserstein'].value:.4f}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Compare the predictions of both models with the people they predict, and with baselines.
+"""Compare the predictions of every predictor with the people they predict, and with baselines.
 
-Reads:   params ``evaluate``; data/predictions/{base,adapter}/predictions.parquet (a file, or a folder of
-         such files) and manifest.json;
+Reads:   params ``evaluate``; each folder NAME of data/predictions/: predictions.parquet (a file, or a folder
+         of such files) and manifest.json;
          data/splits/train.parquet (for the training-study average); data/raw/truth.parquet if there is one
 Writes:  metrics/evaluate.json       every figure with its interval, one scalar per key
          metrics/headline.json       the few of them that DVC's tables show
@@ -21,6 +21,7 @@ from socrates.core.params import load
 from socrates.evaluation.evaluate import evaluate
 from socrates.evaluation.headline import headline
 from socrates.evaluation.params import Evaluate
+from socrates.evaluation.predictors import MODELS, ordered
 from socrates.survey import tables
 
 PREDICTIONS = Path("data/predictions")
@@ -32,7 +33,8 @@ METRICS = Path("metrics")
 def main() -> None:
     """Run the stage in the current folder."""
     params = load(Evaluate)
-    paths = {name: PREDICTIONS / name / "predictions.parquet" for name in ("base", "adapter")}
+    names = {*MODELS, *(folder.name for folder in PREDICTIONS.glob("*/") if folder.is_dir())}
+    paths = {name: PREDICTIONS / name / "predictions.parquet" for name in ordered(names)}
     predictions = {name: tables.read_table(path, tables.PREDICTIONS) for name, path in paths.items()}
     excluded = {name: read_excluded(path.with_name("manifest.json")) for name, path in paths.items()}
     columns = ("study_id", "scale", "response")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from socrates.evaluation.individual import temper
+from socrates.evaluation.individual import apply_temperature_top_p
 from socrates.survey.scales import Scale
 
 TEMPERATURE, TOP_P = 0.6, 0.9  # at which the paper draws answers
@@ -48,7 +48,7 @@ class Answer:
 
     def draw(self, n: int, seed: int) -> list[int]:
         """``n`` answers at the paper's temperature and top-p."""
-        p = temper(self.probabilities[None], TEMPERATURE, TOP_P)[0]
+        p = apply_temperature_top_p(self.probabilities[None], TEMPERATURE, TOP_P)[0]
         chosen = np.random.default_rng(seed).choice(len(p), size=n, p=p)
         return [self.scale.options[int(index)] for index in chosen]
 

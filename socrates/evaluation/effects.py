@@ -7,18 +7,24 @@ task, on the stated scale. Level errors cancel: only the difference that the tre
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from socrates.evaluation import distance
 from socrates.evaluation.cells import Floats, Ints, Survey
-from socrates.evaluation.intervals import Pooled, angle, angle_back, correlation, fisher, moments, share
+from socrates.evaluation.intervals import (
+    StudyStatistic,
+    angle,
+    angle_back,
+    correlation,
+    fisher,
+    moments,
+    share,
+    sums_by,
+)
 
-Real = TypeVar("Real", bound=np.floating)
-STILL = 1e-6  # largest effect, as a share of the scale, of a predictor that does not move
+SMALLEST_MOVE = 1e-6  # largest effect, as a share of the scale, of a predictor that does not move
 CREDIBLE = 1.959964  # |z| from which a human difference counts as credible
 
 
@@ -46,10 +52,10 @@ class Effects:
     @property
     def moves(self) -> bool:
         """Whether any prediction differs between conditions."""
-        return bool(len(self.predicted)) and bool(np.abs(self.predicted).max() > STILL)
+        return bool(len(self.predicted)) and bool(np.abs(self.predicted).max() > SMALLEST_MOVE)
 
 
-def effects(survey: Survey, pmf: Floats, min_cell_size: int) -> Effects:
+def condition_effects(survey: Survey, pmf: Floats, min_cell_size: int) -> Effects:
     """Centred condition means of the studies and tasks with two or more conditions on one scale.
 
     Args:
@@ -65,35 +71,29 @@ def effects(survey: Survey, pmf: Floats, min_cell_size: int) -> Effects:
     _, index, count = np.unique(group, return_inverse=True, return_counts=True)
     cell = np.flatnonzero((count[index] >= 2) & (group >= 0))
     _, group = np.unique(group[cell], return_inverse=True)
-    place = survey.places[cell]
+    positions = survey.positions[cell]
     human, n = survey.human[cell], survey.respondents[cell]
-    variance = distance.deviation(human, place) ** 2 / np.maximum(n - 1, 1)
+    variance = distance.deviation(human, positions) ** 2 / np.maximum(n - 1, 1)
     return Effects(
         cell,
         group,
         survey.study[cell],
         table["condition"].to_numpy().astype(np.int64)[cell],
-        _centred(distance.mean(human, place), group),
-        _centred(distance.mean(pmf[cell], place), group),
+        _centred(distance.mean(human, positions), group),
+        _centred(distance.mean(pmf[cell], positions), group),
         np.sqrt(variance),
     )
 
 
-def _centred(values: NDArray[Real], group: Ints) -> NDArray[Real]:
-    """[M, ...] values minus the mean of their group."""
-    if not len(values):
-        return values
-    member = (np.arange(group.max() + 1)[:, None] == group).astype(values.dtype)
-    centred: NDArray[Real] = values - ((member @ values).T / member.sum(axis=1)).T[group]
-    return centred
+def _centred(values: Floats, group: Ints) -> Floats:
+    """[M] values minus the mean of their group."""
+    return values - (np.bincount(group, values) / np.bincount(group))[group] if len(values) else values
 
 
 KEYS = ("r", "slope", "residual_sd", "sign_accuracy", "size_ratio")
 
 
-def figures(
-    found: Effects, again: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
-) -> dict[str, Pooled]:
+def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
     """How the predicted condition effects agree with those of people, as functions of sums over studies.
 
     ``r`` is Pearson's correlation. ``slope`` is of human on predicted effects, through the origin (both are
@@ -106,40 +106,26 @@ def figures(
 
     A predictor that gives every condition the same mean has nothing to correlate: it gets no figures,
     not whatever rounding noise would fit.
-
-    Args:
-        again: [C, R] mean places of people and of the predictor with respondents resampled.
     """
-    x, y = found.predicted, found.human
-    if not found.moves or not np.abs(y).max() > STILL:
+    x, y = effects.predicted, effects.human
+    if not effects.moves or not np.abs(y).max() > SMALLEST_MOVE:
         return {}
-    studies = int(found.study.max()) + 1
-    here = np.bincount(found.study, minlength=studies) > 0
-    tasks = np.bincount(found.study[np.unique(found.group, return_index=True)[1]], minlength=studies)
-    sums = np.column_stack([moments(x, y, found.study, studies), tasks])[here]
-    resampled = None
-    if again is not None:
-        human, predicted = (_centred(side[found.cell], found.group) for side in again)
-        member = (np.flatnonzero(here)[:, None] == found.study).astype(np.float32)
-        products = (predicted, human, predicted * human, predicted**2, human**2)
-        parts = [member @ part for part in products]
-        fixed = [np.broadcast_to(sums[:, i, None], parts[0].shape) for i in (0, 6)]
-        resampled = np.stack([fixed[0], *parts, fixed[1]], axis=-1)
-    made = {
-        "r": Pooled(lambda t: correlation(t[..., :6]), sums, resampled, fisher, np.tanh),
-        "slope": Pooled(lambda t: share(t[..., [3, 4]]), sums, resampled),
-        "residual_sd": Pooled(_residual_sd, sums, resampled, np.log, np.exp),
-        "size_ratio": Pooled(lambda t: np.sqrt(share(t[..., [4, 5]])), sums, resampled, np.log, np.exp),
+    studies = int(effects.study.max()) + 1
+    compared = np.bincount(effects.study, minlength=studies) > 0
+    tasks = np.bincount(effects.study[np.unique(effects.group, return_index=True)[1]], minlength=studies)
+    sums = np.column_stack([moments(x, y, effects.study, studies), tasks])[compared]
+    statistics = {
+        "r": StudyStatistic(lambda t: correlation(t[..., :6]), sums, fisher, np.tanh),
+        "slope": StudyStatistic(lambda t: share(t[..., [3, 4]]), sums),
+        "residual_sd": StudyStatistic(_residual_sd, sums, np.log, np.exp),
+        "size_ratio": StudyStatistic(lambda t: np.sqrt(share(t[..., [4, 5]])), sums, np.log, np.exp),
     }
-    left, right = credible_pairs(found)
+    left, right = credible_pairs(effects)
     if len(left):
         agree = (np.sign(x[left] - x[right]) * np.sign(y[left] - y[right]) + 1) / 2
-        pairs = np.bincount(found.study[left], minlength=studies).astype(np.float64)
-        right_order = np.bincount(found.study[left], agree, studies)
-        made["sign_accuracy"] = Pooled(
-            share, np.column_stack([right_order, pairs])[pairs > 0], None, angle, angle_back
-        )
-    return made
+        both = sums_by(effects.study[left], studies, agree, np.ones(len(left)))
+        statistics["sign_accuracy"] = StudyStatistic(share, both[both[:, 1] > 0], angle, angle_back)
+    return statistics
 
 
 def _residual_sd(sums: Floats) -> Floats:
@@ -150,40 +136,28 @@ def _residual_sd(sums: Floats) -> Floats:
     return np.sqrt(np.maximum(variance, 1e-18))  # a perfect fit: its logarithm stays finite
 
 
-def credible_pairs(found: Effects) -> tuple[Ints, Ints]:
+def credible_pairs(effects: Effects) -> tuple[Ints, Ints]:
     """Indices of the pairs of conditions of one study and task that differ credibly in people."""
-    pairs = (
-        [
-            (i, j)
-            for members in np.split(
-                np.argsort(found.group, kind="stable"), np.cumsum(np.bincount(found.group))[:-1]
-            )
-            for a, i in enumerate(members)
-            for j in members[a + 1 :]
-        ]
-        if len(found.group)
-        else []
-    )
-    left, right = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    gap = np.abs(found.human[left] - found.human[right])
-    credible = gap > CREDIBLE * np.hypot(found.error[left], found.error[right])
+    left, right = np.nonzero(np.triu(effects.group[:, None] == effects.group, 1))
+    gap = np.abs(effects.human[left] - effects.human[right])
+    credible = gap > CREDIBLE * np.hypot(effects.error[left], effects.error[right])
     return left[credible], right[credible]
 
 
-def permutation_p(found: Effects, permutations: int, rng: np.random.Generator) -> float | None:
+def permutation_p(effects: Effects, permutations: int, rng: np.random.Generator) -> float | None:
     """Share of shuffles whose r is at least the one found, both counted (Phipson and Smyth 2010).
 
     The conditions of a study are shuffled once for all its tasks, because its tasks are answered by
     the same people and are not independent evidence.
     """
-    if permutations == 0 or not found.moves:
+    if permutations == 0 or not effects.moves:
         return None
-    x, y = found.predicted, found.human
-    order = np.argsort(found.group, kind="stable")
+    x, y = effects.predicted, effects.human
+    order = np.argsort(effects.group, kind="stable")
     observed, extreme = float(x @ y), 0
     for _ in range(permutations):
-        key = rng.random(found.condition.max() + 1)[found.condition]
+        key = rng.random(effects.condition.max() + 1)[effects.condition]
         shuffled = np.empty_like(x)
-        shuffled[order] = x[np.lexsort((key, found.group))]
+        shuffled[order] = x[np.lexsort((key, effects.group))]
         extreme += float(shuffled @ y) >= observed - 1e-15
     return (extreme + 1) / (permutations + 1)

@@ -1,16 +1,25 @@
-"""The whole evaluation of two models on one test set, as one function of tables."""
+"""The whole evaluation of the predictors on one test set, as one function of tables."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
-from socrates.evaluation import groups, predictors, scores
-from socrates.evaluation.cells import check_same, read_predictions
-from socrates.evaluation.metrics import DIFFERENCES, MODELS
+from socrates.evaluation import distance, summary
+from socrates.evaluation.cells import Floats, Predictor, Survey
+from socrates.evaluation.groups import gap_table, group_table
+from socrates.evaluation.intervals import generator
 from socrates.evaluation.params import Evaluate
+from socrates.evaluation.predictions import check_same, read_predictions
+from socrates.evaluation.predictors import comparisons, ordered
+from socrates.evaluation.references import reference_predictors, train_marginals
+from socrates.evaluation.resampling import differences, estimates
+from socrates.evaluation.respondents import respondent_errors
+from socrates.evaluation.scoring import Scores, people_against_people, score
 from socrates.evaluation.seed_convention import seed_table
 
 
@@ -18,90 +27,110 @@ from socrates.evaluation.seed_convention import seed_table
 class Evaluation:
     """What the stage writes: nested scalars, tables by file name, and the line it prints."""
 
-    metrics: scores.Tree
+    metrics: summary.Tree
     tables: dict[str, pl.DataFrame]
     summary: str
 
 
 def evaluate(
-    predictions: dict[str, pl.DataFrame],
-    paths: dict[str, Path],
+    predictions: Mapping[str, pl.DataFrame],
+    paths: Mapping[str, Path],
     train: pl.DataFrame,
     truth: pl.DataFrame | None,
-    excluded: dict[str, dict[str, int]],
+    excluded: Mapping[str, Mapping[str, int]],
     params: Evaluate,
 ) -> Evaluation:
-    """Score adapter, base and every baseline against the people of the test studies.
+    """Score every predictor and baseline against the people of the test studies.
 
     Args:
-        predictions: ``adapter`` and ``base``, columns of ``tables.PREDICTIONS``.
+        predictions: by predictor (``adapter``, ``base`` and any other), columns of ``tables.PREDICTIONS``.
         paths: where each was read, named in errors.
         train: study_id, response and scale of the training rows.
         truth: columns of ``tables.TRUTH``; None where the data are real.
-        excluded: per model, rows that were not predicted, by reason.
+        excluded: per predictor, rows that were not predicted, by reason.
 
     Raises:
-        DataError: predictions that cannot be scored (see :func:`cells.read_predictions`), or models
-            that did not predict the same respondents.
+        DataError: predictions that cannot be scored (see :func:`predictions.read_predictions`), or
+            predictors that did not predict the same respondents.
     """
-    read = {name: read_predictions(predictions[name], paths[name], name) for name in MODELS}
-    survey = read["adapter"][0]
-    check_same(survey, paths["adapter"], read["base"][0], paths["base"])
-    marginal, without_train = predictors.train_marginal(survey, train)
-    scored = [
-        read["adapter"][1],
-        read["base"][1],
-        predictors.uniform(survey),
-        marginal,
-        predictors.pooled(survey),
-    ]
-    if truth is not None:
-        scored.append(predictors.planted(survey, truth))
-    found = {p.name: scores.score(survey, p, params) for p in scored}
-    found["empirical_best"] = scores.empirical_best(survey, params)
-    scores.resample_respondents(survey, [(found[p.name], p) for p in scored], params)
-    scores.add_pooled(survey, found.values(), found["uniform"])
-    accuracy = {p.name: found[p.name].rows.accuracy for p in scored}  # type: ignore[union-attr]
-    served = groups.served(survey, scored, accuracy, params.min_group_size, params.min_cell_size)
-    for p in scored:
-        parts = [part for part in served if part.predictor == p.name]
-        if parts:
-            found[p.name].pooled |= {f"groups.{key}": gap for key, gap in groups.figures(parts).items()}
-    for part in found.values():
-        scores.add_figures(survey, part, params)
+    survey, read = read_all(predictions, paths)
+    marginals = train_marginals(train, longest=survey.grid.shape[1])
+    predictors = [*read, *reference_predictors(survey, marginals, truth)]
+    scores = {p.name: score(survey, p, params) for p in predictors}
+    scores["empirical_best"] = people_against_people(survey, params)
+    errors = errors_from_respondents(survey, predictors, params)
 
-    counts = scores.counts(survey, params, excluded)
-    counts["cells_without_train_scale"] = without_train
-    metrics: scores.Tree = {name: scores.tree(part.figures) for name, part in found.items()}
-    for first, second in DIFFERENCES:
-        change = scores.difference(found[first], found[second], params)
-        metrics[f"{first}_minus_{second}"] = scores.tree(change, signed=True)
-    metrics["counts"] = counts
-    everyone = list(found.values())
-    tables = {
-        "cells": scores.cell_table(survey, params.min_cell_size),
-        "cell_scores": scores.cell_scores(survey, everyone),
-        "studies": scores.study_table(survey, everyone),
-        "distributions": scores.distributions(
-            survey, everyone, scores.typical_cells(found["adapter"], params.plot_cells)
-        ),
-        "reliability": scores.reliability_table(everyone),
-        "effects": scores.effects_table(survey, everyone),
-        "groups": groups.group_table(served),
-        "group_gaps": groups.gap_table(served, params.bootstrap, params.seed),
-        "seed_convention": seed_table(survey, {f.name: f.drawn for f in everyone if f.drawn is not None}),
+    metrics = {
+        name: summary.to_nested_dict(estimates(survey, part, errors.get(name, {}), params))
+        for name, part in scores.items()
     }
-    return Evaluation(metrics, tables, _summary(found, counts))
+    for first, second in comparisons([p.name for p in read]):
+        change = differences(scores[first], scores[second], params)
+        metrics[f"{first}_minus_{second}"] = summary.to_nested_dict(change, signed=True)
+    metrics["counts"] = summary.counts(survey, params, excluded, marginals)
+    return Evaluation(metrics, tables(survey, list(scores.values()), errors, params), _line(metrics))
 
 
-def _summary(found: dict[str, scores.Scores], counts: scores.Tree) -> str:
-    def shown(name: str) -> str:
-        value = found[name].figures["wasserstein"].value
-        return f"{name} {'none' if value is None else f'{value:.4f}'}"
+def read_all(
+    predictions: Mapping[str, pl.DataFrame], paths: Mapping[str, Path]
+) -> tuple[Survey, list[Predictor]]:
+    """The human side, and every predictor that was read, the fine-tuned model first."""
+    names = ordered(predictions)
+    read = {name: read_predictions(predictions[name], paths[name], name) for name in names}
+    survey, _ = read[names[0]]
+    for name in names[1:]:
+        check_same(survey, paths[names[0]], read[name][0], paths[name])
+    return survey, [predictor for _, predictor in read.values()]
 
+
+def errors_from_respondents(
+    survey: Survey, predictors: list[Predictor], params: Evaluate
+) -> dict[str, dict[str, Floats]]:
+    """predictor -> metric -> [S] standard error of W from each study's respondents."""
+    small = (survey.respondents < params.min_cell_size)[:, None]
+    conventions: dict[str, distance.Convention] = {"wasserstein": "paper", "stated.wasserstein": "stated"}
+    gaps = {
+        key: np.where(
+            small, np.nan, distance.gaps(survey.human, survey.grid, convention, params.constant_cells)
+        )
+        for key, convention in conventions.items()
+    }
+    rng = generator(params.seed, "respondents")
+    return respondent_errors(survey, predictors, gaps, params.bootstrap, rng)
+
+
+def tables(
+    survey: Survey, scores: list[Scores], errors: Mapping[str, Mapping[str, Floats]], params: Evaluate
+) -> dict[str, pl.DataFrame]:
+    """Every table by its file's name."""
+    shown = summary.typical_cells(scores[0].cells["wasserstein"], params.plot_cells)
+    by_attribute = [
+        list(parts) for parts in zip(*(part.groups for part in scores if part.groups), strict=True)
+    ]
+    groups = [part for parts in by_attribute for part in parts]
+    drawn = {part.name: part.drawn.shares for part in scores if part.drawn is not None}
+    return {
+        "cells": summary.cell_table(survey, params.min_cell_size),
+        "cell_scores": summary.score_table(survey, scores),
+        "studies": summary.study_table(survey, scores, errors),
+        "distributions": summary.distribution_table(survey, scores, shown),
+        "reliability": summary.reliability_table(scores),
+        "effects": summary.effects_table(survey, scores),
+        "groups": group_table(groups),
+        "group_gaps": gap_table(groups, params.bootstrap, params.seed),
+        "seed_convention": seed_table(survey, drawn),
+    }
+
+
+def _line(metrics: summary.Tree) -> str:
+    counts = metrics["counts"]
+    shown = (
+        f"{name} {'none' if w is None else f'{w:.4f}'}"
+        for name in ("adapter", "base", "uniform", "empirical_best")
+        if name in metrics
+        for w in [metrics[name]["wasserstein"]]
+    )
     return (
-        f"evaluate: W {', '.join(map(shown, ('adapter', 'base', 'uniform', 'empirical_best')))} over "
-        f"{counts['cells_scored']} of {counts['cells']} cells, "
-        f"{counts['studies_scored']} of {counts['studies']} studies, "
-        f"{counts['answers']} answers"
+        f"evaluate: W {', '.join(shown)} over {counts['cells_scored']} of {counts['cells']} cells, "
+        f"{counts['studies_scored']} of {counts['studies']} studies, {counts['answers']} answers"
     )

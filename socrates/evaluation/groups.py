@@ -8,58 +8,24 @@ decision replaced by how well a group is predicted, which is how the paper uses 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from socrates.evaluation import distance
 from socrates.evaluation.cells import Floats, Ints, Predictor, Survey
-from socrates.evaluation.intervals import Pooled, generator, interval, share
+from socrates.evaluation.intervals import StudyStatistic, confidence_interval, generator, share, sums_by
 from socrates.survey.tables import DEMOGRAPHICS
 
 AGES = ((30, "18-29"), (45, "30-44"), (60, "45-59"), (200, "60 and over"))
-
-
-def codes(survey: Survey, min_group_size: int) -> dict[str, tuple[list[str], Ints]]:
-    """attribute -> (groups, [N] index of each row's group, -1 for none), large groups only.
-
-    Ages in years are put into brackets. A group counts respondents, not answers; attributes with
-    fewer than two large groups are left out, because there is nothing to compare.
-    """
-    found = {}
-    for attribute in DEMOGRAPHICS:
-        column = survey.rows["demographic"].struct.field(attribute)
-        if attribute == "age":
-            column = brackets(column)
-        people = (
-            survey.rows.select("study_id", "participant", column.alias("group")).unique().drop_nulls("group")
-        )
-        sizes = people.group_by("group").len().filter(pl.col("len") >= min_group_size)
-        names = sorted(sizes["group"])
-        if len(names) >= 2:
-            index = column.replace_strict(
-                {name: i for i, name in enumerate(names)}, default=-1, return_dtype=pl.Int64
-            )
-            found[attribute] = (names, index.fill_null(-1).to_numpy())
-    return found
-
-
-def brackets(ages: pl.Series) -> pl.Series:
-    """Age brackets of ages in years; other texts stay as they are."""
-    years = ages.str.strip_chars().cast(pl.Float64, strict=False)
-    named: pl.Expr = pl.col("age")
-    for limit, name in reversed(AGES):
-        named = pl.when(pl.col("years") < limit).then(pl.lit(name)).otherwise(named)
-    return pl.DataFrame({"years": years, "age": ages}).select(named.alias("age"))["age"]
-
-
 GAPS = ("accuracy_gap", "wasserstein_gap")
 
 
 @dataclass(frozen=True)
-class Served:
+class GroupMetrics:
     """How well one predictor serves the groups of one attribute; G groups.
 
     Attributes:
@@ -77,137 +43,148 @@ class Served:
     accuracy: Floats
     wasserstein: Floats
 
-    def gap(self, key: str) -> Pooled:
+    def gap(self, key: str) -> StudyStatistic:
         """``accuracy_gap``: best minus worst accuracy; ``wasserstein_gap``: worst minus best W."""
         sums = {"accuracy_gap": self.accuracy, "wasserstein_gap": self.wasserstein}[key]
-        return Pooled(_widest, sums.reshape(len(sums), -1))
+        return StudyStatistic(_widest, sums.reshape(len(sums), -1))
 
 
-def served(
+def group_codes(survey: Survey, min_group_size: int) -> dict[str, tuple[list[str], Ints]]:
+    """attribute -> (groups, [N] index of each answer's group, -1 for none), large groups only.
+
+    Ages in years are put into brackets. A group counts respondents, not answers; attributes with
+    fewer than two large groups are left out, because there is nothing to compare.
+    """
+    codes = {}
+    for attribute in DEMOGRAPHICS:
+        column = survey.rows["demographic"].struct.field(attribute)
+        if attribute == "age":
+            column = brackets(column)
+        people = survey.rows.select("study_id", "participant", column.alias("group")).unique()
+        sizes = people.drop_nulls("group").group_by("group").len().filter(pl.col("len") >= min_group_size)
+        names = sorted(sizes["group"])
+        if len(names) >= 2:
+            index = column.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)
+            codes[attribute] = (names, index.fill_null(-1).to_numpy())
+    return codes
+
+
+def brackets(ages: pl.Series) -> pl.Series:
+    """Age brackets of ages in years; other texts stay as they are."""
+    years = ages.str.strip_chars().cast(pl.Float64, strict=False)
+    named: pl.Expr = pl.col("age")
+    for limit, name in reversed(AGES):
+        named = pl.when(pl.col("years") < limit).then(pl.lit(name)).otherwise(named)
+    return pl.DataFrame({"years": years, "age": ages}).select(named.alias("age"))["age"]
+
+
+def group_metrics(
     survey: Survey,
-    predictors: list[Predictor],
-    accuracy: dict[str, np.ndarray],
+    predictor: Predictor,
+    accuracy: NDArray[np.floating],
     min_group_size: int,
     min_cell_size: int,
-) -> list[Served]:
-    """Accuracy and W on the stated scale by group, for every attribute and predictor.
+) -> list[GroupMetrics]:
+    """Accuracy and W on the stated scale by group, for every attribute.
 
     Accuracy is the mean over the group's answers. W compares the group's predicted and human
     distributions within each cell that has at least ``min_cell_size`` of its answers, and is the
     mean over those cells.
 
     Args:
-        accuracy: predictor -> [N] as in :class:`individual.Individual`.
+        accuracy: [N] of each answer.
     """
-    stated = distance.gaps(survey.human, survey.grid, "stated")
-    people = survey.rows.select(pl.struct("study_id", "participant").rank("dense").alias("id"))[
-        "id"
-    ].to_numpy()
-    study_of_row = np.repeat(survey.study, survey.respondents)
-    found = []
-    for attribute, (names, index) in codes(survey, min_group_size).items():
+    respondent = pl.struct("study_id", "participant").rank("dense").alias("id")
+    people = survey.rows.select(respondent)["id"].to_numpy()
+    metrics = []
+    for attribute, (names, index) in group_codes(survey, min_group_size).items():
         member = index >= 0
-        shape = len(survey.studies), len(names)
-        place = np.ravel_multi_index((study_of_row[member], index[member]), shape)
-        answers = np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape)
-        respondents = np.array([len(np.unique(people[index == i])) for i in range(len(names))])
-        for p in predictors:
-            close = np.bincount(place, accuracy[p.name][member], shape[0] * shape[1]).reshape(shape)
-            w = _group_w(survey, p, index, len(names), stated, min_cell_size)
-            found.append(
-                Served(p.name, attribute, names, respondents, np.stack([close, answers], axis=-1), w)
-            )
-    return found
+        s, g = len(survey.studies), len(names)
+        position = survey.study_of_answer[member] * g + index[member]
+        close = sums_by(position, s * g, accuracy[member], np.ones(len(position))).reshape(s, g, 2)
+        respondents = np.array([len(np.unique(people[index == i])) for i in range(g)])
+        w = _wasserstein_by_group(survey, predictor, index, g, min_cell_size)
+        metrics.append(GroupMetrics(predictor.name, attribute, names, respondents, close, w))
+    return metrics
 
 
-def group_table(parts: list[Served]) -> pl.DataFrame:
+def gap_statistics(metrics: Sequence[GroupMetrics]) -> dict[str, StudyStatistic]:
+    """The gaps of one predictor over its attributes: their means, and the largest (``_max``)."""
+    statistics = {}
+    for key in GAPS if metrics else ():
+        gaps = [part.gap(key) for part in metrics]
+        sums = np.hstack([gap.sums for gap in gaps])
+        ends = np.cumsum([gap.sums.shape[1] for gap in gaps])[:-1]
+        for ending, summary in (("", _mean), ("_max", np.fmax.reduce)):
+            statistics[key + ending] = StudyStatistic(_over_attributes(summary, ends), sums)
+    return statistics
+
+
+def group_table(metrics: Sequence[GroupMetrics]) -> pl.DataFrame:
     """One row per attribute, predictor and group: respondents, answers, accuracy, W on the stated scale."""
-    rows = []
-    for part in parts:
-        close, w = part.accuracy.sum(axis=0), part.wasserstein.sum(axis=0)
-        rows += [
-            (part.predictor, part.attribute, name, int(people), int(a[1]), float(a[0] / a[1]), float(d))
-            for name, people, a, d in zip(part.groups, part.respondents, close, share(w), strict=True)
-        ]
-    columns = ["predictor", "attribute", "group", "respondents", "answers", "accuracy", "stated.wasserstein"]
-    kinds = [pl.String] * 3 + [pl.Int64] * 2 + [pl.Float64] * 2
-    return pl.DataFrame(rows, dict(zip(columns, kinds, strict=True)), orient="row").fill_nan(None)
+    columns = {"predictor": pl.String, "attribute": pl.String, "group": pl.String, "respondents": pl.Int64,
+               "answers": pl.Int64, "accuracy": pl.Float64, "stated.wasserstein": pl.Float64}  # fmt: skip
+    rows = [
+        (part.predictor, part.attribute, name, int(people), int(a[1]), float(a[0] / a[1]), float(d))
+        for part in metrics
+        for name, people, a, d in zip(
+            part.groups,
+            part.respondents,
+            part.accuracy.sum(axis=0),
+            share(part.wasserstein.sum(axis=0)),
+            strict=True,
+        )
+    ]
+    return pl.DataFrame(rows, columns, orient="row").fill_nan(None)
 
 
-def gap_table(parts: list[Served], draws: int, seed: int) -> pl.DataFrame:
-    """One row per attribute and predictor: each gap with its interval."""
+def gap_table(metrics: Sequence[GroupMetrics], draws: int, seed: int) -> pl.DataFrame:
+    """One row per attribute and predictor: each gap with its interval, which stays above zero."""
     rows = []
-    for part in parts:
+    for part in metrics:
         row: list[object] = [part.predictor, part.attribute]
         for key in GAPS:
-            found = interval(part.gap(key), draws, generator(seed, "groups", part.attribute, key))
-            low = None if found.low is None else max(found.low, 0.0)
-            row += [found.value, low, found.high]
+            gap = confidence_interval(part.gap(key), draws, generator(seed, "groups", part.attribute, key))
+            row += [gap.value, None if gap.low is None else max(gap.low, 0.0), gap.high]
         rows.append(row)
-    columns = ["predictor", "attribute", *(f"{key}{end}" for key in GAPS for end in ("", "_low", "_high"))]
-    kinds = [pl.String] * 2 + [pl.Float64] * 6
-    return pl.DataFrame(rows, dict(zip(columns, kinds, strict=True)), orient="row")
-
-
-def figures(parts: list[Served]) -> dict[str, Pooled]:
-    """The gaps of one predictor over its attributes: their means, and the largest (``_max``)."""
-    found = {}
-    for key in GAPS:
-        gaps = [part.gap(key) for part in parts]
-        ends = np.cumsum([gap.sums.shape[1] for gap in gaps])[:-1]
-
-        def every(t: Floats, ends: Ints = ends) -> Floats:
-            return np.stack([_widest(sums) for sums in np.split(t, ends, axis=-1)])
-
-        sums = np.hstack([gap.sums for gap in gaps])
-        found[key] = Pooled(lambda t, every=every: _over(every(t), np.nanmean), sums)  # type: ignore[misc]
-        found[f"{key}_max"] = Pooled(lambda t, every=every: _over(every(t), np.nanmax), sums)  # type: ignore[misc]
-    return found
-
-
-def _over(gaps: Floats, summary: Callable[..., Floats]) -> Floats:
-    """``summary`` over the attributes (first axis) that have a gap; NaN where none has."""
-    none = np.isnan(gaps).all(axis=0)
-    return np.where(none, np.nan, summary(np.where(none, 0, gaps), axis=0))
+    ends = (f"{key}{end}" for key in GAPS for end in ("", "_low", "_high"))
+    columns = {"predictor": pl.String, "attribute": pl.String} | dict.fromkeys(ends, pl.Float64)
+    return pl.DataFrame(rows, columns, orient="row")
 
 
 def _widest(sums: Floats) -> Floats:
-    """[...] largest minus smallest share of [..., 2 G] sums and counts, among groups with a count."""
-    values = share(sums.reshape(*sums.shape[:-1], -1, 2))
-    none = np.isnan(values)
-    widest = np.where(none, -np.inf, values).max(axis=-1) - np.where(none, np.inf, values).min(axis=-1)
-    return np.where(np.isfinite(widest), widest, np.nan)
+    """[...] largest minus smallest share of [..., 2 G] sums and counts; fmax and fmin pass over NaN."""
+    shares = share(sums.reshape(*sums.shape[:-1], -1, 2))
+    return np.fmax.reduce(shares, axis=-1) - np.fmin.reduce(shares, axis=-1)
 
 
-def _group_w(
-    survey: Survey, predictor: Predictor, index: Ints, groups: int, gap: Floats, min_cell_size: int
+def _mean(gaps: Floats) -> Floats:
+    return distance.ratio(np.nansum(gaps, axis=0), (~np.isnan(gaps)).sum(axis=0).astype(np.float64))
+
+
+def _over_attributes(summary: Callable[[Floats], Floats], ends: Ints) -> Callable[[Floats], Floats]:
+    """``summary`` over the attributes (first axis) of their gaps, whose sums lie side by side."""
+    return lambda t: summary(np.stack([_widest(sums) for sums in np.split(t, ends, axis=-1)]))
+
+
+def _wasserstein_by_group(
+    survey: Survey, predictor: Predictor, index: Ints, groups: int, min_cell_size: int
 ) -> Floats:
     """[S, groups, 2] summed stated W over the cells with enough answers of the group, and those cells."""
-    found = np.zeros((len(survey.studies), groups, 2))
-    human = np.zeros((groups, survey.grid.shape[1]))
-    predicted = np.zeros_like(human)
-
-    def finish(cell: int) -> None:
+    gap = distance.gaps(survey.human, survey.grid, "stated")
+    totals = np.zeros((len(survey.studies), groups, 2))
+    for cell, blocks in enumerate(survey.blocks_by_cell()):
+        human, predicted = np.zeros((2, groups, survey.grid.shape[1]))
+        for block, p in ((survey.blocks[i], predictor.blocks[i]) for i in blocks):
+            members = (index[block.rows] == np.arange(groups)[:, None]).astype(np.float32)
+            chosen = np.eye(len(block.options), dtype=np.float32)[block.answers]
+            human[:, block.columns] += members @ chosen
+            shared = len(p) == 1
+            predicted[:, block.columns] += members.sum(axis=1, keepdims=True) * p if shared else members @ p
         size = human.sum(axis=1)
         used = size >= min_cell_size
         w = distance.wasserstein(
             predicted[used] / size[used, None], human[used] / size[used, None], gap[cell]
         )
-        found[survey.study[cell], used] += np.stack([w, np.ones(len(w))], axis=-1)
-        human[:], predicted[:] = 0, 0
-
-    for position, (block, probabilities) in enumerate(zip(survey.blocks, predictor.blocks, strict=True)):
-        group = index[block.rows]
-        members = (group[None, :] == np.arange(groups)[:, None]).astype(np.float32)
-        counts = np.zeros((groups, len(block.options)))
-        inside = group >= 0
-        np.add.at(counts, (group[inside], block.answers[inside]), 1)
-        human[:, block.columns] += counts
-        shared = len(probabilities) == 1
-        predicted[:, block.columns] += (
-            members.sum(axis=1, keepdims=True) * probabilities if shared else members @ probabilities
-        )
-        last = position + 1 == len(survey.blocks) or survey.blocks[position + 1].cell != block.cell
-        if last:
-            finish(block.cell)
-    return found
+        totals[survey.study[cell], used] += np.stack([w, np.ones(len(w))], axis=-1)
+    return totals

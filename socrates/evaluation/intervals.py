@@ -20,15 +20,15 @@ from socrates.evaluation.cells import Floats, Ints
 
 LEVEL = 0.95
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-BOOTSTRAP_TAIL = 0.02  # outside a bootstrap-t on either side, see interval()
+BOOTSTRAP_TAIL = 0.02  # outside a bootstrap-t on either side, see confidence_interval()
 STILL = 1e-12  # below it a standard error is rounding noise
 ALL_SUBSETS = 12  # studies up to which every subset is taken, and not a sample of them
 FEWEST = 4  # studies for a bootstrap: two or three drawn with replacement are seldom different ones
-PART = 4_000_000  # numbers held at a time while resampling
+HELD = 4_000_000  # numbers held at a time while resampling
 
 
 @dataclass(frozen=True)
-class Interval:
+class Estimate:
     """A figure with its uncertainty; fields are None where they are not defined.
 
     Attributes:
@@ -39,12 +39,16 @@ class Interval:
         studies: how many entered.
     """
 
-    value: float | None
+    value: float | None = None
     low: float | None = None
     high: float | None = None
     standard_error: float | None = None
     p: float | None = None
     studies: int = 0
+
+    @property
+    def bounded(self) -> bool:
+        return self.low is not None and self.high is not None
 
     @property
     def sign(self) -> int:
@@ -59,87 +63,71 @@ def _same(x: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Pooled:
+class StudyStatistic:
     """A figure that is a function of sums over studies: a mean, a ratio, a correlation.
 
     Attributes:
         statistic: from [..., M] sums to [...]; NaN where it is not defined.
         sums: [S, M] each study's part.
-        again: [S, R, M] each study's part with its respondents resampled; None where that is not known.
         forward, back: to a scale on which the figure is nearer to normal, and back again
             (:func:`fisher` and tanh for correlations).
     """
 
     statistic: Callable[[Floats], Floats]
     sums: Floats
-    again: NDArray[np.floating] | None = None
     forward: Callable[[Floats], Floats] = _same
     back: Callable[[Floats], Floats] = _same
 
-    def minus(self, other: Pooled) -> Pooled:
+    @property
+    def value(self) -> float:
+        """The figure over all studies."""
+        return float(self.statistic(self.sums.sum(axis=0)))
+
+    def minus(self, other: StudyStatistic) -> StudyStatistic:
         """The difference of two figures on the same studies."""
         width = self.sums.shape[1]
-        again = (
-            None
-            if self.again is None or other.again is None
-            else np.concatenate([self.again, other.again], axis=2)
-        )
-        return Pooled(
+        return StudyStatistic(
             lambda t: self.statistic(t[..., :width]) - other.statistic(t[..., width:]),
             np.hstack([self.sums, other.sums]),
-            again,
         )
 
 
-def mean_of(values: Floats, again: NDArray[np.floating] | None = None) -> Pooled:
-    """The mean of per-study values, as a figure of the studies that have one.
-
-    Args:
-        values: [S]; NaN marks a study without a scorable cell.
-        again: [S, R] the values with each study's respondents resampled.
-    """
-    known = ~np.isnan(values)
-    return Pooled(
-        share,
-        np.stack([values[known], np.ones(known.sum())], axis=-1),
-        None if again is None else np.stack([again[known], np.ones_like(again[known])], axis=-1),
-    )
+def study_mean(values: Floats) -> StudyStatistic:
+    """The mean of per-study values [S], over the studies that have one (are not NaN)."""
+    known = values[~np.isnan(values)]
+    return StudyStatistic(share, np.stack([known, np.ones(len(known))], axis=-1))
 
 
 @np.errstate(divide="ignore", invalid="ignore")  # a logarithm of 0 is not finite, and dealt with
-def interval(figure: Pooled, draws: int, rng: np.random.Generator) -> Interval:
-    """A figure with a 95 % interval over studies and, within them, over respondents.
+def confidence_interval(figure: StudyStatistic, draws: int, rng: np.random.Generator) -> Estimate:
+    """A figure with a 95 % interval over studies.
 
     Two intervals are made, and each end is the farther of theirs. Student's t with the standard error
     of leaving out one study at a time (for a mean, the usual one) is right for symmetric values and
     misses too often when a few studies are much worse than the rest. The bootstrap-t (Efron 1979, Hall
-    1988) follows the skew: studies are drawn with replacement and each drawn study comes with a
-    resample of its respondents; each resample's figure is studentised by its own standard error, and
-    the quantiles of that t take the place of Student's. Studies know too little of the tails they came
-    from, so that quantiles at 2.5 % would miss too often: those at 2 % are taken, which simulation calibrated
-    (Loh 1987). ``docs/measurement.md`` has the coverage, and that of the alternatives.
-
-    Studentising is what makes two levels sound. A study's value already contains the noise of its
-    respondents; resampling them adds that noise once more, to the numerator and to the denominator of t
-    alike. Percentiles of the resampled figures would count it twice, and would be shifted, since a
-    resample is farther from any prediction than the sample was: t is taken from the resamples' centre.
+    1988) follows the skew: studies are drawn with replacement, each replicate's figure is studentised by
+    its own standard error, and the quantiles of that t take the place of Student's. Studies know too
+    little of the tails they came from, so that quantiles at 2.5 % would miss too often: those at 2 % are
+    taken, which simulation calibrated (Loh 1987). A study's value contains the noise of its respondents,
+    so that they are not resampled again. ``docs/measurement.md`` has the coverage, and that of the
+    alternatives.
 
     Args:
-        draws: resamples; with 0, or with fewer than ``FEWEST`` studies, Student's t is used alone.
+        draws: replicates; with 0, or with fewer than ``FEWEST`` studies, Student's t is used alone.
     """
     n = len(figure.sums)
     if n == 0:
-        return Interval(None)
+        return Estimate()
     total = figure.sums.sum(axis=0)
     value = float(figure.statistic(total))
     if not np.isfinite(value):
-        return Interval(None, studies=n)
+        return Estimate(studies=n)
     left_out = figure.forward(figure.statistic(total - figure.sums)) if n > 1 else np.array([np.nan])
     if not np.isfinite(left_out).all():
-        return Interval(value, studies=n)
-    error = float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
+        return Estimate(value, studies=n)
+    error = float(_jackknife_error(left_out))
     if error < STILL:
-        return Interval(value, value, value, 0.0, 1.0 if abs(value) < STILL else 0.0, n)
+        return Estimate(value, value, value, 0.0, 1.0 if abs(value) < STILL else 0.0, n)
     centre = float(figure.forward(np.array(value)))
     lower, upper = stats.t.ppf(TAILS, n - 1)
     p = float(2 * stats.t.sf(abs(centre) / error, n - 1))
@@ -151,34 +139,37 @@ def interval(figure: Pooled, draws: int, rng: np.random.Generator) -> Interval:
             tail = min((t >= centre / error).sum(), (t <= centre / error).sum())
             p = max(p, min(2 * (int(tail) + 1) / (len(t) + 1), 1.0))
     ends = figure.back(np.array([centre - upper * error, centre - lower * error]))
-    return Interval(value, float(ends[0]), float(ends[1]), error, p, n)
+    return Estimate(value, float(ends[0]), float(ends[1]), error, p, n)
 
 
-def _studentised(figure: Pooled, draws: int, rng: np.random.Generator) -> Floats:
-    """How many of its own standard errors each resample's figure is from the centre of all.
+def _jackknife_error(left_out: Floats) -> Floats:
+    """[...] standard error from the figures [..., S] that leave out one study each."""
+    n = left_out.shape[-1]
+    return np.sqrt((n - 1) / n * ((left_out - left_out.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1))
 
-    A resample whose figure or standard error is not defined (one study n times over has none) is left
+
+def _studentised(figure: StudyStatistic, draws: int, rng: np.random.Generator) -> Floats:
+    """How many of its own standard errors each bootstrap replicate is from the figure.
+
+    A replicate whose figure or standard error is not defined (one study n times over has none) is left
     out; none are given if that is most of them.
     """
-    again = figure.sums[:, None] if figure.again is None else figure.again
-    n, kept, width = again.shape
-    centre = figure.forward(figure.statistic(again.mean(axis=1, dtype=np.float64).sum(axis=0)))
-    found = []
-    size = max(1, PART // (n * width))
+    n, width = figure.sums.shape
+    centre = figure.forward(figure.statistic(figure.sums.sum(axis=0)))
+    kept = []
+    size = max(1, HELD // (n * width))
     for start in range(0, draws, size):
-        chosen = rng.integers(n, size=(min(size, draws - start), n))
-        parts = again[chosen, rng.integers(kept, size=chosen.shape)].astype(np.float64)
+        parts = figure.sums[rng.integers(n, size=(min(size, draws - start), n))]
         totals = parts.sum(axis=1)
-        left_out = figure.forward(figure.statistic(totals[:, None] - parts))
-        error = np.sqrt((n - 1) / n * ((left_out - left_out.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
+        error = _jackknife_error(figure.forward(figure.statistic(totals[:, None] - parts)))
         moved = figure.forward(figure.statistic(totals)) - centre
         sound = np.isfinite(moved) & (error > STILL)  # false for an error that is NaN, too
-        found.append(moved[sound] / error[sound])
-    t = np.concatenate(found)
+        kept.append(moved[sound] / error[sound])
+    t = np.concatenate(kept)
     return t if len(t) > draws / 2 else t[:0]
 
 
-def difference_interval(values: Floats, draws: int, rng: np.random.Generator) -> Interval:
+def sign_flip_interval(values: Floats, draws: int, rng: np.random.Generator) -> Estimate:
     """The mean of paired differences by study, with the interval of shifts that a sign-flip test allows.
 
     If two predictors are equally good, it is a coin's throw which of them is ahead in a study, so that
@@ -194,7 +185,7 @@ def difference_interval(values: Floats, draws: int, rng: np.random.Generator) ->
     """
     x = values[~np.isnan(values)]
     n = len(x)
-    plain = interval(mean_of(x), 0, rng)
+    plain = confidence_interval(study_mean(x), 0, rng)
     subsets = 2**n if n <= ALL_SUBSETS else draws + 1
     cut = int(TAILS[0] * subsets + 1e-9)
     if plain.low == plain.high or cut < 1:
@@ -207,12 +198,12 @@ def difference_interval(values: Floats, draws: int, rng: np.random.Generator) ->
     means = np.sort(members @ x / members.sum(axis=1))
     tail = min((means <= 0).sum(), (means >= 0).sum())
     p = min(2 * (int(tail) + 1) / subsets, 1.0)
-    return Interval(plain.value, float(means[cut - 1]), float(means[-cut]), plain.standard_error, p, n)
+    return Estimate(plain.value, float(means[cut - 1]), float(means[-cut]), plain.standard_error, p, n)
 
 
 def quantile_intervals(
     values: Floats, study: Ints, percents: tuple[float, ...], draws: int, rng: np.random.Generator
-) -> list[Interval]:
+) -> list[Estimate]:
     """Quantiles over cells, each with the percentile interval of a bootstrap over the cells' studies.
 
     The percentiles are moved outwards as far as Student's t lies beyond the normal (Hesterberg 2015,
@@ -228,17 +219,17 @@ def quantile_intervals(
     x, (names, member) = values[known][order], np.unique(study[known][order], return_inverse=True)
     n = len(names)
     if not n:
-        return [Interval(None) for _ in percents]
-    found = [float(np.percentile(x, percent)) for percent in percents]
+        return [Estimate() for _ in percents]
+    exact = [float(np.percentile(x, percent)) for percent in percents]
     if n < 2 or not draws:
-        return [Interval(value, studies=n) for value in found]
+        return [Estimate(value, studies=n) for value in exact]
     weights = rng.multinomial(n, np.full(n, 1 / n), size=draws)[:, member]
     reached = np.cumsum(weights, axis=1)
     tail = float(stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf(TAILS[0], n - 1)))
     intervals = []
-    for percent, value in zip(percents, found, strict=True):
+    for percent, value in zip(percents, exact, strict=True):
         low, high = np.quantile(percentiles(x, reached, percent), [tail, 1 - tail])
-        intervals.append(Interval(value, min(float(low), value), max(float(high), value), None, None, n))
+        intervals.append(Estimate(value, min(float(low), value), max(float(high), value), None, None, n))
     return intervals
 
 
@@ -285,10 +276,14 @@ def correlation(sums: Floats) -> Floats:
     )
 
 
-def moments(x: Floats, y: Floats, group: np.ndarray, groups: int) -> Floats:
+def sums_by(index: Ints, groups: int, *values: NDArray[np.floating]) -> Floats:
+    """[groups, V] sums of V values by group; ``index`` says which group each belongs to."""
+    return np.stack([np.bincount(index, part, groups) for part in values], axis=-1).astype(np.float64)
+
+
+def moments(x: Floats, y: Floats, index: Ints, groups: int) -> Floats:
     """[groups, 6] the sums that :func:`correlation` takes, one row per group."""
-    parts = (np.ones_like(x), x, y, x * y, x * x, y * y)
-    return np.stack([np.bincount(group, part, groups) for part in parts], axis=1)
+    return sums_by(index, groups, np.ones_like(x), x, y, x * y, x * x, y * y)
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:

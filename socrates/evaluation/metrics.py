@@ -1,13 +1,26 @@
-"""Every metric's name, unit, range and direction, once: the report and the tests read them here.
+"""Every metric, declared once: what it is, in which range, which direction is better, and how it is computed.
+
+A new metric of cells or of answers is one entry of :data:`METRICS` with its function; means over studies,
+intervals, differences, tables and the report follow from the entry. Figures that are computed
+otherwise (correlations, calibration, effects, gaps between groups) have an entry without a function.
 
 Keys are those of metrics/evaluate.json below a predictor: ``adapter.stated.wasserstein`` is the
-metric ``stated.wasserstein`` of the predictor ``adapter``. The endings in ``PARTS`` qualify a metric
-and share its entry.
+metric ``stated.wasserstein`` of the predictor ``adapter``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from socrates.evaluation import distance, individual
+from socrates.evaluation.cells import Floats, Survey
+from socrates.evaluation.individual import AnswerMetric
+from socrates.evaluation.params import Evaluate
+
+CellMetric = Callable[[Floats, Survey, Evaluate], Floats]
 
 
 @dataclass(frozen=True)
@@ -21,6 +34,9 @@ class Metric:
         higher_is_better: None where neither direction is (a ratio that should be 1).
         definition: one line; docs/measurement.md has the formula and an example.
         target: the best value where neither direction is better.
+        cell: from predicted distributions [C, K] to [C]; NaN where a cell has no value.
+        answer: from a block of answers to a value for each, as in ``individual``.
+        variants: endings of further figures made from it, of :data:`VARIANTS`.
     """
 
     label: str
@@ -30,259 +46,197 @@ class Metric:
     higher_is_better: bool | None
     definition: str
     target: float | None = None
+    cell: CellMetric | None = None
+    answer: AnswerMetric | None = None
+    variants: tuple[str, ...] = ()
+
+    @property
+    def of_quartiles(self) -> bool:
+        """Whether the figure is the median over cells (and its quartiles), and not the mean over studies."""
+        return "_q1" in self.variants
 
 
-_RANGE = "share of range"
-METRICS: dict[str, Metric] = {
+# ending -> label and definition of the figure, from those of the metric it is made from
+VARIANTS = {
+    "_cells": ("{label}, flat", "the same, mean over cells whatever their study"),
+    "_respondents_se": (
+        "standard error of {label} from respondents",
+        "what other respondents of the same studies would move it: the smaller part of its uncertainty",
+    ),
+    "_q1": ("{label}, first quartile", "its first quartile"),
+    "_q3": ("{label}, third quartile", "its third quartile"),
+    "_max": ("largest {label}", "the same for the attribute where it is largest"),
+}
+
+
+def _wasserstein(convention: distance.Convention) -> CellMetric:
+    def cell(pmf: Floats, survey: Survey, params: Evaluate) -> Floats:
+        gaps = distance.gaps(survey.human, survey.grid, convention, params.constant_cells)
+        return distance.wasserstein(pmf, survey.human, gaps)
+
+    return cell
+
+
+def _entropy_ratio(pmf: Floats, survey: Survey, params: Evaluate) -> Floats:
+    return distance.ratio(distance.entropy(pmf), distance.entropy(survey.human))
+
+
+def _spread_ratio(pmf: Floats, survey: Survey, params: Evaluate) -> Floats:
+    return distance.ratio(distance.deviation(pmf, survey.grid), distance.deviation(survey.human, survey.grid))
+
+
+_HUMAN, _STATED = "share of the cell's human range", "share of the stated scale"
+_LOWER, _HIGHER = False, True
+_ENTRIES = {
     "wasserstein": Metric(
-        "W",
-        "share of the cell's human range",
-        0,
-        None,
-        False,
+        "W", _HUMAN, 0, None, _LOWER,
         "Wasserstein-1 on the human range of each cell, both sides, no clipping; mean over cells, then studies",
-    ),
-    "wasserstein_cells": Metric(
-        "W, flat",
-        "share of the cell's human range",
-        0,
-        None,
-        False,
-        "the same, mean over cells whatever their study",
-    ),
-    "wasserstein_respondents_se": Metric(
-        "standard error of W from respondents",
-        "share of the cell's human range",
-        0,
-        None,
-        False,
-        "what other respondents of the same studies would move it: the smaller part of the interval",
-    ),
-    "stated.wasserstein_respondents_se": Metric(
-        "standard error of stated W from respondents",
-        "share of the stated scale",
-        0,
-        None,
-        False,
-        "the same, on the stated scale",
-    ),
+        cell=_wasserstein("paper"), variants=("_cells", "_respondents_se")),
     "clipped.wasserstein": Metric(
-        "W, clipped",
-        "share of the cell's human range",
-        0,
-        1,
-        False,
+        "W, clipped", _HUMAN, 0, 1, _LOWER,
         "as W, predictions moved to the nearest end of the human range first",
-    ),
-    "clipped.wasserstein_cells": Metric(
-        "W, clipped, flat", "share of the cell's human range", 0, 1, False, "the same, mean over cells"
-    ),
+        cell=_wasserstein("paper_clipped"), variants=("_cells",)),
     "stated.wasserstein": Metric(
-        "W, stated scale",
-        "share of the stated scale",
-        0,
-        1,
-        False,
-        "Wasserstein-1 on the range the question allows",
-    ),
-    "stated.wasserstein_cells": Metric(
-        "W, stated, flat", "share of the stated scale", 0, 1, False, "the same, mean over cells"
-    ),
+        "W, stated scale", _STATED, 0, 1, _LOWER, "Wasserstein-1 on the range the question allows",
+        cell=_wasserstein("stated"), variants=("_cells", "_respondents_se")),
     "drawn.wasserstein": Metric(
-        "W, drawn answers",
-        "share of the cell's human range",
-        0,
-        None,
-        False,
-        "as W, of one drawn answer per respondent, mean over repetitions",
-    ),
+        "W, drawn answers", _HUMAN, 0, None, _LOWER,
+        "as W, of one drawn answer per respondent, mean over repetitions"),
     "drawn.wasserstein_sd": Metric(
-        "sd of W over draws",
-        "share of the cell's human range",
-        0,
-        None,
-        False,
-        "standard deviation of drawn W over the repetitions",
-    ),
+        "sd of W over draws", _HUMAN, 0, None, _LOWER, "standard deviation of drawn W over the repetitions"),
     "drawn.accuracy": Metric(
-        "accuracy, drawn as the paper",
-        "share",
-        0,
-        1,
-        True,
-        "1 - |drawn - answer| / range, answers drawn at the paper's temperature and top-p",
-    ),
+        "accuracy, drawn as the paper", "share", 0, 1, _HIGHER,
+        "1 - |drawn - answer| / range, answers drawn at the paper's temperature and top-p"),
     "drawn.exact_match": Metric(
-        "exact match, drawn as the paper",
-        "share",
-        0,
-        1,
-        True,
-        "share of drawn answers equal to the respondent's",
-    ),
+        "exact match, drawn as the paper", "share", 0, 1, _HIGHER,
+        "share of drawn answers equal to the respondent's"),
     "split_half.wasserstein": Metric(
-        "W, split halves",
-        "share of the cell's human range",
-        0,
-        None,
-        False,
-        "W between two random halves of the people, divided by sqrt 2: two samples of the cell's own size",
-    ),
+        "W, split halves", _HUMAN, 0, None, _LOWER,
+        "W between two random halves of the people, divided by sqrt 2: two samples of the cell's own size"),
     "tvd": Metric(
-        "total variation", "share", 0, 1, False, "half the sum of absolute differences in probability"
-    ),
-    "jensen_shannon": Metric("Jensen-Shannon", "bits", 0, 1, False, "divergence to the mean of both, base 2"),
+        "total variation", "share", 0, 1, _LOWER, "half the sum of absolute differences in probability",
+        cell=lambda pmf, survey, _: distance.total_variation(pmf, survey.human)),
+    "jensen_shannon": Metric(
+        "Jensen-Shannon", "bits", 0, 1, _LOWER, "divergence to the mean of both, base 2",
+        cell=lambda pmf, survey, _: distance.jensen_shannon(pmf, survey.human)),
     "simbench": Metric(
-        "SimBench score",
-        "points",
-        None,
-        100,
-        True,
-        "100 (1 - mean TVD / mean TVD of the uniform guess): 0 is guessing, 100 is perfect",
-    ),
+        "SimBench score", "points", None, 100, _HIGHER,
+        "100 (1 - mean TVD / mean TVD of the uniform guess): 0 is guessing, 100 is perfect"),
     "entropy_ratio": Metric(
-        "entropy ratio", "1", 0, None, None, "median of predicted over human entropy", 1.0
-    ),
-    "entropy_ratio_q1": Metric(
-        "entropy ratio, first quartile", "1", 0, None, None, "its first quartile", 1.0
-    ),
-    "entropy_ratio_q3": Metric(
-        "entropy ratio, third quartile", "1", 0, None, None, "its third quartile", 1.0
-    ),
+        "entropy ratio", "1", 0, None, None, "median of predicted over human entropy", 1.0,
+        cell=_entropy_ratio, variants=("_q1", "_q3")),
     "spread_ratio": Metric(
-        "spread ratio", "1", 0, None, None, "median of predicted over human standard deviation", 1.0
-    ),
-    "spread_ratio_q1": Metric("spread ratio, first quartile", "1", 0, None, None, "its first quartile", 1.0),
-    "spread_ratio_q3": Metric("spread ratio, third quartile", "1", 0, None, None, "its third quartile", 1.0),
+        "spread ratio", "1", 0, None, None, "median of predicted over human standard deviation", 1.0,
+        cell=_spread_ratio, variants=("_q1", "_q3")),
     "sigma": Metric(
-        "spread", "share of the stated scale", 0, 0.5, None, "mean standard deviation of a cell's answers"
-    ),
-    "cells_w_zero": Metric("cells with W = 0", "share", 0, 1, True, "share of cells with W below 1e-9"),
-    "cells_w_below_0_1": Metric("cells with W < 0.1", "share", 0, 1, True, "share of cells with W below 0.1"),
-    "cells_w_below_0_3": Metric("cells with W < 0.3", "share", 0, 1, True, "share of cells with W below 0.3"),
+        "spread", _STATED, 0, 0.5, None, "mean standard deviation of a cell's answers",
+        cell=lambda pmf, survey, _: distance.deviation(pmf, survey.positions)),
+    "cells_w_zero": Metric("cells with W = 0", "share", 0, 1, _HIGHER, "share of cells with W below 1e-9"),
+    "cells_w_below_0_1": Metric(
+        "cells with W < 0.1", "share", 0, 1, _HIGHER, "share of cells with W below 0.1"),
+    "cells_w_below_0_3": Metric(
+        "cells with W < 0.3", "share", 0, 1, _HIGHER, "share of cells with W below 0.3"),
     "accuracy": Metric(
-        "accuracy",
-        "share",
-        0,
-        1,
-        True,
+        "accuracy", "share", 0, 1, _HIGHER,
         "1 - |drawn - answer| / range, expectation over the predicted distribution",
-    ),
-    "accuracy_median": Metric("accuracy of the median", "share", 0, 1, True, "1 - |median - answer| / range"),
-    "pearson": Metric(
-        "Pearson r", "1", -1, 1, True, "predicted mean against answer, on the stated scale, over respondents"
-    ),
-    "mae": Metric("mean absolute error", _RANGE, 0, 1, False, "|median - answer| / range"),
-    "rmse": Metric(
-        "root mean squared error", _RANGE, 0, 1, False, "of the predicted mean, on the stated scale"
-    ),
-    "exact_match": Metric("exact match", "share", 0, 1, True, "probability on the respondent's answer"),
-    "within_one": Metric("within one", "share", 0, 1, True, "probability on it and its neighbouring options"),
+        answer=individual.accuracy),
+    "accuracy_median": Metric(
+        "accuracy of the median", "share", 0, 1, _HIGHER, "1 - |median - answer| / range",
+        answer=lambda p, answers, positions: 1 - individual.absolute_error(p, answers, positions)),
+    "exact_match": Metric(
+        "exact match", "share", 0, 1, _HIGHER, "probability on the respondent's answer",
+        answer=individual.exact_match),
+    "within_one": Metric(
+        "within one", "share", 0, 1, _HIGHER, "probability on it and its neighbouring options",
+        answer=individual.within_one),
     "log_likelihood": Metric(
-        "log-likelihood",
-        "nats per answer",
-        None,
-        0,
-        True,
-        "mean log probability of the answer, floored at log 1e-6",
-    ),
-    "brier": Metric("Brier score", "1", 0, 2, False, "sum over options of (probability - chosen)^2"),
+        "log-likelihood", "nats per answer", None, 0, _HIGHER,
+        "mean log probability of the answer, floored at log 1e-6", answer=individual.log_likelihood),
+    "brier": Metric(
+        "Brier score", "1", 0, 2, _LOWER, "sum over options of (probability - chosen)^2",
+        answer=individual.brier),
+    "mae": Metric(
+        "mean absolute error", "share of range", 0, 1, _LOWER, "|median - answer| / range",
+        answer=individual.absolute_error),
+    "pearson": Metric(
+        "Pearson r", "1", -1, 1, _HIGHER,
+        "predicted mean against answer, on the stated scale, over respondents"),
+    "rmse": Metric(
+        "root mean squared error", "share of range", 0, 1, _LOWER,
+        "of the predicted mean, on the stated scale"),
     "calibration_error": Metric(
-        "expected calibration error",
-        "share",
-        0,
-        1,
-        False,
-        "|confidence - share correct| of the likeliest option, ten bins",
-    ),
+        "expected calibration error", "share", 0, 1, _LOWER,
+        "|confidence - share correct| of the likeliest option, ten bins"),
     "format_validity": Metric(
-        "format validity", "share", 0, 1, True, "probability the model put on allowed answers"
-    ),
+        "format validity", "share", 0, 1, _HIGHER, "probability the model put on allowed answers"),
     "effects.r": Metric(
-        "effect correlation",
-        "1",
-        -1,
-        1,
-        True,
-        "condition means centred in their task, predicted against human",
-    ),
-    "effects.slope": Metric("effect slope", "1", None, None, None, "human effect per predicted effect", 1.0),
+        "effect correlation", "1", -1, 1, _HIGHER,
+        "condition means centred in their task, predicted against human"),
+    "effects.slope": Metric(
+        "effect slope", "1", None, None, None, "human effect per predicted effect", 1.0),
     "effects.residual_sd": Metric(
-        "effect residual",
-        "share of the stated scale",
-        0,
-        None,
-        False,
-        "standard deviation of human effects around slope x predicted effect",
-    ),
+        "effect residual", _STATED, 0, None, _LOWER,
+        "standard deviation of human effects around slope x predicted effect"),
     "effects.sign_accuracy": Metric(
-        "effect sign accuracy",
-        "share",
-        0,
-        1,
-        True,
-        "credibly different pairs of conditions put in the right order",
-    ),
+        "effect sign accuracy", "share", 0, 1, _HIGHER,
+        "credibly different pairs of conditions put in the right order"),
     "effects.size_ratio": Metric(
-        "effect size ratio", "1", 0, None, None, "root mean square of predicted over human effects", 1.0
-    ),
+        "effect size ratio", "1", 0, None, None,
+        "root mean square of predicted over human effects", 1.0),
     "effects.p": Metric(
-        "effect p-value", "probability", 0, 1, False, "permutation of conditions within studies, one-sided"
-    ),
+        "effect p-value", "probability", 0, 1, _LOWER,
+        "permutation of conditions within studies, one-sided"),
     "groups.accuracy_gap": Metric(
-        "accuracy gap",
-        "share",
-        0,
-        1,
-        False,
+        "accuracy gap", "share", 0, 1, _LOWER,
         "accuracy of the best served demographic group minus that of the worst, mean over attributes",
-    ),
-    "groups.accuracy_gap_max": Metric(
-        "largest accuracy gap", "share", 0, 1, False, "the same for the attribute where it is largest"
-    ),
+        variants=("_max",)),
     "groups.wasserstein_gap": Metric(
-        "W gap",
-        "share of the stated scale",
-        0,
-        1,
-        False,
+        "W gap", _STATED, 0, 1, _LOWER,
         "stated W of the worst served group minus that of the best, mean over attributes",
-    ),
-    "groups.wasserstein_gap_max": Metric(
-        "largest W gap",
-        "share of the stated scale",
-        0,
-        1,
-        False,
-        "the same for the attribute where it is largest",
-    ),
-}
+        variants=("_max",)),
+}  # fmt: skip
 
-PARTS = ("_low", "_high", "_se", "_p", "_sign")
 
-PREDICTORS: dict[str, str] = {
-    "adapter": "fine-tuned model",
-    "base": "base model",
-    "uniform": "uniform guess",
-    "train_marginal": "training-study average for the scale length",
-    "pooled": "people, conditions merged (oracle)",
-    "empirical_best": "people against people (floor)",
-    "planted": "the planted truth (floor)",
-}
-MODELS = ("adapter", "base")
-DIFFERENCES = (  # the first minus the second, paired by cell
-    ("adapter", "base"),
-    ("adapter", "uniform"),
-    ("adapter", "train_marginal"),
-    ("base", "uniform"),
-)
+def _with_variants(key: str, entry: Metric) -> dict[str, Metric]:
+    """An entry, followed by those of its variants."""
+    made = {key: entry}
+    for ending in entry.variants:
+        label, definition = VARIANTS[ending]
+        made[key + ending] = replace(
+            entry,
+            label=label.format(label=entry.label),
+            definition=definition,
+            cell=None,
+            answer=None,
+            variants=(),
+        )
+    return made
+
+
+METRICS = {name: entry for key, top in _ENTRIES.items() for name, entry in _with_variants(key, top).items()}
+CELL_METRICS = {key: entry.cell for key, entry in METRICS.items() if entry.cell}
+ANSWER_METRICS = {key: entry.answer for key, entry in METRICS.items() if entry.answer}
+QUARTILES = {"_q1": 25.0, "": 50.0, "_q3": 75.0}  # percent, by the ending of the key
+ENDINGS = ("_low", "_high", "_p", "_sign")  # of an interval, a p-value and a sign, beside their figure
 
 
 def metric(key: str) -> Metric:
-    """The entry of a key below a predictor, without its ``_low`` or other qualifying part."""
+    """The entry of a key below a predictor, without ``_low`` or another ending that qualifies it."""
     if key in METRICS:
         return METRICS[key]
-    for part in PARTS:
-        if key.endswith(part) and key.removesuffix(part) in METRICS:
-            return METRICS[key.removesuffix(part)]
+    for ending in ENDINGS:
+        if key.endswith(ending) and key.removesuffix(ending) in METRICS:
+            return METRICS[key.removesuffix(ending)]
     raise KeyError(f"{key}: not in socrates/evaluation/metrics.py")
+
+
+def cell_scores(
+    pmf: Floats, survey: Survey, params: Evaluate, keys: Iterable[str] = tuple(CELL_METRICS)
+) -> dict[str, Floats]:
+    """metric -> [C] of the metrics of cells; NaN where a cell is not scored.
+
+    Cells of fewer than ``min_cell_size`` people are scored by none; where everyone agreed, the
+    conventions on the human range follow ``constant_cells``.
+    """
+    small = survey.respondents < params.min_cell_size
+    return {key: np.where(small, np.nan, CELL_METRICS[key](pmf, survey, params)) for key in keys}

@@ -11,7 +11,8 @@ import polars as pl
 from jinja2 import Environment
 
 from socrates.core.params import flat
-from socrates.evaluation.metrics import DIFFERENCES, METRICS, MODELS, PREDICTORS
+from socrates.evaluation.metrics import METRICS
+from socrates.evaluation.predictors import MODELS, PREDICTORS, comparisons
 from socrates.reporting import figures
 from socrates.reporting.cautions import cautions, comparable
 from socrates.reporting.jinja import environment
@@ -258,7 +259,7 @@ def headline_picture(scores: Scores) -> Picture:
 def _differences(report: Report) -> list[tuple[str, Estimate, Any, str]]:
     """(who against whom, difference in W, p, what it means)."""
     rows = []
-    for first, second in DIFFERENCES:
+    for first, second in comparisons(MODELS):
         part = f"{first}_minus_{second}"
         found = report.metrics.get(part)
         if found is None or found.get("wasserstein") is None:

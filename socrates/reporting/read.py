@@ -13,7 +13,7 @@ import polars as pl
 from socrates.core.errors import DataError
 from socrates.core.files import read_json
 from socrates.core.params import flat, read_yaml
-from socrates.evaluation.metrics import MODELS
+from socrates.evaluation.predictors import MODELS
 from socrates.runs.log import curves, read_lines
 from socrates.survey import tables as survey_tables
 from socrates.survey.tables import CELL

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from socrates.core.errors import DataError
-from socrates.evaluation.intervals import difference_interval, generator
+from socrates.evaluation.intervals import generator, sign_flip_interval
 from socrates.evaluation.metrics import METRICS
 from socrates.survey.tables import CELL
 
@@ -104,7 +104,7 @@ def compare(first: pl.DataFrame, second: pl.DataFrame, predictor: str) -> pl.Dat
         mean = _over_answers if key in INDIVIDUALS else _over_cells
         study = paired.group_by("study_id").agg(mean(key, ""), mean(key, "_b")).sort("study_id")
         change = (study[f"{key}_b"] - study[key]).to_numpy()
-        found = difference_interval(change, DRAWS, generator(SEED, "compare", key))
+        found = sign_flip_interval(change, DRAWS, generator(SEED, "compare", key))
         alone = both.filter(pl.col(key).is_null() != pl.col(f"{key}_b").is_null()).height
         rows.append(
             (key, study[key].mean(), study[f"{key}_b"].mean(), found.value, found.low, found.high, found.p,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from socrates.core import files
 from socrates.core.errors import DataError
-from socrates.evaluation.metrics import PREDICTORS
+from socrates.evaluation.predictors import PREDICTORS
 from socrates.reporting.page import headline_picture, interval, number
 from socrates.reporting.read import Scores, read_scores
 from socrates.tools import estimate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,18 @@ from benchmarks.prediction_world import world
 from socrates.core.errors import DataError
 from socrates.core.files import json_text, write_json, write_table
 from socrates.core.params import flat
-from socrates.evaluation import effects, groups, individual, predictors, scores
-from socrates.evaluation.cells import Predictor, Survey, check_same, read_predictions
+from socrates.evaluation import effects, groups, individual, references
+from socrates.evaluation.cells import Predictor, Survey
 from socrates.evaluation.evaluate import Evaluation, evaluate
 from socrates.evaluation.headline import KEYS
-from socrates.evaluation.metrics import METRICS, PREDICTORS, metric
+from socrates.evaluation.metrics import ANSWER_METRICS, METRICS, cell_scores, metric
 from socrates.evaluation.params import Evaluate
+from socrates.evaluation.predictions import check_same, read_predictions
+from socrates.evaluation.predictors import PREDICTORS
+from socrates.evaluation.scoring import PARTS, people_against_people, score
+from socrates.evaluation.summary import counts
 from socrates.reporting.page import HEADLINE
 from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS
-from socrates.tools import compare
 from stages import evaluate as stage
 
 PARAMS = Evaluate(
@@ -71,7 +73,7 @@ def run(
 
 def test_cell_distances_by_hand() -> None:
     survey, model = read_predictions(small(), PATH, "base")
-    found = scores.cell_distances(survey, model.cells(survey), PARAMS)
+    found = cell_scores(model.cells(survey), survey, PARAMS)
     # a0: people 1/2, 0, 1/2 and prediction 1/2, 1/4, 1/4: the middle gap differs by 1/4 of a point... of 2.
     # a1: people 2 once and 3 twice, range 1; prediction all 3. b0: 5 away from everyone on a range of 10.
     np.testing.assert_allclose(found["wasserstein"], [0.125, 1 / 3, 0.5], atol=1e-7)
@@ -84,14 +86,23 @@ def test_cell_distances_by_hand() -> None:
 
 def test_individual_scores_by_hand() -> None:
     survey, model = read_predictions(small(), PATH, "base")
-    found = individual.individual(survey, model)
-    np.testing.assert_allclose(found.accuracy, [1, 0.75, 1, 1, 0.5, 0.5, 0.5], atol=1e-6)
-    np.testing.assert_allclose(found.accuracy_median, [1, 0.5, 1, 1, 0.5, 0.5, 0.5], atol=1e-6)
-    np.testing.assert_allclose(found.exact_match, [1, 0.5, 1, 1, 0, 0, 0], atol=1e-6)
-    np.testing.assert_allclose(found.within_one, [1, 1, 1, 1, 1, 1, 1], atol=1e-6)
-    np.testing.assert_allclose(found.brier, [0, 0.5, 0, 0, 2, 2, 2], atol=1e-6)
-    assert found.log_likelihood[1] == pytest.approx(np.log(0.5))
-    assert found.log_likelihood[4] == pytest.approx(np.log(1e-6))
+    found = all_answers(survey, model)
+    np.testing.assert_allclose(found["accuracy"], [1, 0.75, 1, 1, 0.5, 0.5, 0.5], atol=1e-6)
+    np.testing.assert_allclose(found["accuracy_median"], [1, 0.5, 1, 1, 0.5, 0.5, 0.5], atol=1e-6)
+    np.testing.assert_allclose(found["exact_match"], [1, 0.5, 1, 1, 0, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(found["within_one"], [1, 1, 1, 1, 1, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(found["brier"], [0, 0.5, 0, 0, 2, 2, 2], atol=1e-6)
+    assert found["log_likelihood"][1] == pytest.approx(np.log(0.5))
+    assert found["log_likelihood"][4] == pytest.approx(np.log(1e-6))
+
+
+def all_answers(survey: Survey, model: Predictor) -> dict[str, np.ndarray]:
+    return individual.answer_scores(survey, model, ANSWER_METRICS | PARTS)
+
+
+def bins_of(survey: Survey, model: Predictor) -> np.ndarray:
+    found = all_answers(survey, model)
+    return individual.reliability(found["confidence"], found["correct"], survey.study_of_answer, 1)
 
 
 def one_scale(seed: int = 0, n: int = 200) -> tuple[Survey, Predictor, np.ndarray]:
@@ -106,30 +117,34 @@ def one_scale(seed: int = 0, n: int = 200) -> tuple[Survey, Predictor, np.ndarra
 
 def test_individual_scores_are_scikit_learns() -> None:
     survey, model, answers = one_scale()
-    found = individual.individual(survey, model)
+    found = all_answers(survey, model)
     p = model.blocks[0]
-    assert -found.log_likelihood.mean() == pytest.approx(log_loss(answers, p, labels=range(1, 6)), abs=1e-5)
-    assert found.correct.mean() == pytest.approx(accuracy_score(answers, p.argmax(axis=1) + 1))
+    assert -found["log_likelihood"].mean() == pytest.approx(
+        log_loss(answers, p, labels=range(1, 6)), abs=1e-5
+    )
+    assert found["correct"].mean() == pytest.approx(accuracy_score(answers, p.argmax(axis=1) + 1))
     median = (p.cumsum(axis=1) >= 0.5).argmax(axis=1)
-    assert 1 - found.accuracy_median.mean() == pytest.approx(
+    assert 1 - found["accuracy_median"].mean() == pytest.approx(
         mean_absolute_error((answers - 1) / 4, median / 4), abs=1e-6
     )
 
 
 def test_drawn_answers_agree_with_their_expectation() -> None:
     survey, model, _ = one_scale(n=2000)
-    spoken = individual.spoken(model, 0.6, 0.9)
-    shares = individual.drawn(survey, spoken, 50, np.random.default_rng(0))
-    np.testing.assert_allclose(np.mean(shares, axis=0), spoken.cells(survey), atol=0.004)
-    assert individual.spoken(predictors.uniform(survey), 0.6, 0.9).blocks[0].tolist() == [[0.2] * 5]
+    tempered = individual.tempered_predictor(model, 0.6, 0.9)
+    shares = individual.draw_answers(survey, tempered, 50, np.random.default_rng(0))
+    np.testing.assert_allclose(np.mean(shares, axis=0), tempered.cells(survey), atol=0.004)
+    assert individual.tempered_predictor(references.uniform(survey), 0.6, 0.9).blocks[0].tolist() == [
+        [0.2] * 5
+    ]
 
 
 def test_drawn_accuracy_is_exact_and_not_the_luck_of_the_draws() -> None:
     survey, model, _ = one_scale(n=40)
-    few, many = (scores.score(survey, model, PARAMS.model_copy(update={"draws": n})).studies for n in (2, 5))
+    few, many = (score(survey, model, PARAMS.model_copy(update={"draws": n})).studies for n in (2, 5))
     for key in ("drawn.accuracy", "drawn.exact_match"):
         assert few[key] == many[key], key
-    guess = scores.score(survey, predictors.uniform(survey), PARAMS).studies
+    guess = score(survey, references.uniform(survey), PARAMS).studies
     assert guess["drawn.accuracy"] == guess["accuracy"]  # a guess is drawn as it is
 
 
@@ -137,7 +152,7 @@ def test_people_are_the_spread_that_predictions_are_held_against() -> None:
     survey, _ = read_predictions(small(), PATH, "base")
     # places 0 and 1; 1, 1 and 1/2; 0 and 1: standard deviations 1/2, sqrt(2)/6 and 1/2
     expected = [(0.5 + np.sqrt(2) / 6) / 2, 0.5]
-    np.testing.assert_allclose(scores.empirical_best(survey, PARAMS).studies["sigma"], expected)
+    np.testing.assert_allclose(people_against_people(survey, PARAMS).studies["sigma"], expected)
 
 
 def test_the_floor_by_bootstrap_is_too_low_in_small_cells_only() -> None:
@@ -156,7 +171,7 @@ def test_effects_are_counted() -> None:
     cells = {("a", condition, 0): ("1..5", given, guess) for condition, given in enumerate(answers)}
     alone = {("b", 0, 0): ("1..5", [1, 2, 3], guess[:3])}  # one condition: nothing to compare
     survey, _ = read_predictions(table(cells | alone), PATH, "base")
-    found = scores.counts(survey, PARAMS, {})["effects"]
+    found = counts(survey, PARAMS, {}, [])["effects"]
     assert found == {"conditions": 3, "questions": 1, "credible_pairs": 2}
 
 
@@ -164,26 +179,25 @@ def test_a_cell_on_the_limit_is_not_below_it() -> None:
     # people at 1 and 4 of 1..4; W of 0.3 is exactly on the limit, whatever the last bits say
     people = [1] * 7 + [4] * 3
     survey, _ = read_predictions(table({("a", 0, 0): ("1..4", people, [[0.25] * 4] * 10)}), PATH, "base")
-    found = scores.score(survey, Predictor("pooled", [np.array([[0.4, 0, 0, 0.6]])]), PARAMS)
-    scores.add_pooled(survey, [found], scores.score(survey, predictors.uniform(survey), PARAMS))
+    found = score(survey, Predictor("pooled", [np.array([[0.4, 0, 0, 0.6]])]), PARAMS)
     assert found.cells["wasserstein"][0] == pytest.approx(0.3)
-    assert found.pooled["cells_w_below_0_3"].sums.tolist() == [[0, 1]]
+    assert found.statistics["cells_w_below_0_3"].sums.tolist() == [[0, 1]]
 
 
-def test_temper_sharpens_and_cuts() -> None:
+def test_temperature_sharpens_and_top_p_cuts() -> None:
     p = np.array([[0.5, 0.3, 0.15, 0.05]])
-    np.testing.assert_allclose(individual.temper(p, 1.0, 1.0), p)
-    np.testing.assert_allclose(individual.temper(p, 1.0, 0.9), [[0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0]])
-    np.testing.assert_allclose(individual.temper(p, 0.5, 1.0), p**2 / (p**2).sum())
-    np.testing.assert_allclose(individual.temper(p, 1.0, 0.4), [[1, 0, 0, 0]])
+    tempered = individual.apply_temperature_top_p
+    np.testing.assert_allclose(tempered(p, 1.0, 1.0), p)
+    np.testing.assert_allclose(tempered(p, 1.0, 0.9), [[0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0]])
+    np.testing.assert_allclose(tempered(p, 0.5, 1.0), p**2 / (p**2).sum())
+    np.testing.assert_allclose(tempered(p, 1.0, 0.4), [[1, 0, 0, 0]])
 
 
 def test_calibrated_predictions_have_little_calibration_error() -> None:
     survey, model, _ = one_scale(n=5000)
-    everyone = np.zeros(5000, dtype=np.int64)
-    bins = individual.reliability(individual.individual(survey, model), everyone, 1)
+    bins = bins_of(survey, model)
     assert individual.calibration_error(bins.reshape(-1)) < 0.03
-    flat = individual.reliability(individual.individual(survey, predictors.uniform(survey)), everyone, 1)[0]
+    flat = bins_of(survey, references.uniform(survey))[0]
     assert flat[:, 0].sum() == 5000
     assert (flat[:, 0] > 0).sum() == 1
 
@@ -192,7 +206,7 @@ def test_calibration_error_by_hand() -> None:
     # Two answers held likeliest with 0.9 of which one is right, two with 0.55 which both are: (0.8 + 0.9) / 4.
     rows = table({("a", 0, 0): ("1..2", [1, 2, 1, 1], [[0.9, 0.1]] * 2 + [[0.55, 0.45]] * 2)})
     survey, model = read_predictions(rows, PATH, "base")
-    bins = individual.reliability(individual.individual(survey, model), np.zeros(4, dtype=np.int64), 1)
+    bins = bins_of(survey, model)
     assert individual.calibration_error(bins.reshape(-1)) == pytest.approx((0.8 + 0.9) / 4)
 
 
@@ -212,8 +226,8 @@ def test_a_cell_with_two_scales_is_scored_on_their_union() -> None:
     assert len(survey.cells) == 1
     assert len(survey.blocks) == 2
     np.testing.assert_allclose(model.cells(survey), survey.human)
-    np.testing.assert_allclose(predictors.uniform(survey).cells(survey)[0], [0.35, 0.35, 0.1, 0.1, 0.1])
-    assert scores.counts(survey, PARAMS, {})["cells_mixed_scale"] == 1
+    np.testing.assert_allclose(references.uniform(survey).cells(survey)[0], [0.35, 0.35, 0.1, 0.1, 0.1])
+    assert counts(survey, PARAMS, {}, [])["cells_mixed_scale"] == 1
 
 
 @pytest.fixture(scope="module")
@@ -295,12 +309,10 @@ def test_effects_by_hand() -> None:
         for c, a, p in ((0, [1], [1, 0, 0]), (1, [3], [0, 1, 0]))
     }
     survey, model = read_predictions(table(cells), PATH, "base")
-    found = effects.effects(survey, model.cells(survey), 2)
+    found = effects.condition_effects(survey, model.cells(survey), 2)
     np.testing.assert_allclose(found.human, [-0.5, 0.5])
     np.testing.assert_allclose(found.predicted, [-0.25, 0.25])
-    outcome = {
-        key: figure.statistic(figure.sums.sum(axis=0)) for key, figure in effects.figures(found).items()
-    }
+    outcome = {key: figure.value for key, figure in effects.effect_statistics(found).items()}
     assert outcome["r"] == pytest.approx(1)
     assert outcome["slope"] == pytest.approx(2)
     assert outcome["size_ratio"] == pytest.approx(0.5)
@@ -316,9 +328,7 @@ def test_effect_residual_by_hand() -> None:
     found = effects.Effects(
         cell, cell * 0, cell * 0, cell, np.array([-1, 0, 1]) / 4, np.array([-1, 1, 0]) / 4, np.ones(3)
     )
-    outcome = {
-        key: figure.statistic(figure.sums.sum(axis=0)) for key, figure in effects.figures(found).items()
-    }
+    outcome = {key: figure.value for key, figure in effects.effect_statistics(found).items()}
     assert outcome["slope"] == pytest.approx(0.5)
     assert outcome["residual_sd"] == pytest.approx(np.sqrt(1.5) / 4)
     assert "sign_accuracy" not in outcome  # no pair differs credibly
@@ -345,23 +355,26 @@ def test_planted_truth_must_cover_the_cells(planted: tuple[dict[str, pl.DataFram
 def test_train_marginal_knows_the_length_and_counts_what_it_does_not_know() -> None:
     survey, _ = read_predictions(small(), PATH, "base")
     train = pl.DataFrame({"study_id": ["x", "x", "y"], "scale": ["5..7"] * 3, "response": [5, 7, 7]})
-    marginal, unknown = predictors.train_marginal(survey, train.with_columns(pl.col("scale")))
-    np.testing.assert_allclose(marginal.blocks[0], [[0.25, 0, 0.75]])
-    assert unknown == 0
-    longer = train.with_columns(pl.lit("1..60000000").alias("scale"))
-    assert predictors.train_marginal(survey, longer)[1] == 3
+    marginals = references.train_marginals(train, 3)
+    np.testing.assert_allclose(references.train_marginal(survey, marginals).blocks[0], [[0.25, 0, 0.75]])
+    assert counts(survey, PARAMS, {}, marginals)["cells_without_train_scale"] == 0
+    longer = references.train_marginals(train.with_columns(pl.lit("1..60000000").alias("scale")), 3)
+    assert counts(survey, PARAMS, {}, longer)["cells_without_train_scale"] == 3
+    np.testing.assert_array_equal(
+        references.train_marginal(survey, longer).cells(survey), references.uniform(survey).cells(survey)
+    )
 
 
 def test_pooled_merges_conditions() -> None:
     survey, _ = read_predictions(small(), PATH, "base")
-    np.testing.assert_allclose(predictors.pooled(survey).cells(survey)[0, :3], [0.2, 0.2, 0.6])
+    np.testing.assert_allclose(references.pooled(survey).cells(survey)[0, :3], [0.2, 0.2, 0.6])
 
 
 def test_empirical_best_falls_with_the_root_of_the_sample() -> None:
     floors = []
     for n in (100, 400):
         survey, _, _ = one_scale(n=n)
-        found = scores.empirical_best(survey, PARAMS.model_copy(update={"draws": 200}))
+        found = people_against_people(survey, PARAMS.model_copy(update={"draws": 200}))
         floors.append(found.studies["wasserstein"][0])
         halves = found.studies["split_half.wasserstein"][0]
         assert halves / floors[-1] == pytest.approx(np.sqrt(2), rel=0.15)
@@ -371,16 +384,16 @@ def test_empirical_best_falls_with_the_root_of_the_sample() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"probabilities": [0.5, 0.2, 0.2]}, r"sample_id 0: its probabilities do not sum to 1 \(0\.9\)"),
+        ({"probabilities": [0.5, 0.2, 0.2]}, r"sample_id 0: its probabilities sum to 0\.9, not to 1"),
         ({"probabilities": [float("nan"), 0.5, 0.5]}, "sample_id 0: a probability is NaN or infinite"),
         ({"probabilities": [None, 0.5, 0.5]}, "sample_id 0: a probability is NaN or infinite"),
         ({"probabilities": []}, "sample_id 0: as many probabilities as its scale has options"),
         ({"probabilities": [1.5, -0.5, 0.0]}, "sample_id 0: a probability is negative"),
         ({"probabilities": [0.5, 0.5]}, "sample_id 0: as many probabilities as its scale has options"),
-        ({"response": 4}, r"sample_id 0: its response is outside its scale \(4 on 1\.\.3\)"),
+        ({"response": 4}, r"sample_id 0: its response 4 is outside its scale 1\.\.3"),
         ({"scale": None}, "sample_id 0: scale is null"),
         ({"scale": "often"}, "scale 'often'"),
-        ({"sample_id": 1}, "sample_id 1: appears more than once"),
+        ({"sample_id": 1}, "sample_id 1: appears twice"),
         ({"allowed_mass": 1.5}, "allowed_mass is not between 0 and 1"),
         ({"allowed_mass": float("nan")}, "allowed_mass is not between 0 and 1"),
     ],
@@ -450,8 +463,8 @@ def test_groups_find_the_badly_served() -> None:
         pl.Series("demographic", people, PREDICTIONS["demographic"])
     )
     survey, model = read_predictions(rows, PATH, "base")
-    accuracy = {"base": individual.individual(survey, model).accuracy}
-    parts = groups.served(survey, [model], accuracy, 10, 5)
+    accuracy = all_answers(survey, model)["accuracy"]
+    parts = groups.group_metrics(survey, model, accuracy, 10, 5)
     served = groups.group_table(parts)
     women = served.filter((pl.col("attribute") == "gender") & (pl.col("group") == "Female")).row(
         0, named=True
@@ -460,49 +473,11 @@ def test_groups_find_the_badly_served() -> None:
     gap = {row["attribute"]: row for row in groups.gap_table(parts, 0, 1).iter_rows(named=True)}
     assert gap["gender"]["accuracy_gap"] == pytest.approx(1)
     assert gap["age"]["accuracy_gap"] == pytest.approx(0)
-    overall = {key: f.statistic(f.sums.sum(axis=0)) for key, f in groups.figures(parts).items()}
+    overall = {key: f.value for key, f in groups.gap_statistics(parts).items()}
     assert overall["accuracy_gap"] == pytest.approx(0.5)
     assert overall["accuracy_gap_max"] == pytest.approx(1)
     assert set(served["group"]) == {"Female", "Male", "18-29", "60 and over"}
-    assert groups.served(survey, [model], accuracy, 30, 5) == []
-
-
-def test_compare_pairs_two_revisions(result: Evaluation, tmp_path: Path) -> None:
-    table = tmp_path / compare.TABLE
-    table.parent.mkdir(parents=True)
-    result.tables["cell_scores"].write_csv(table)
-
-    def git(*words: str) -> None:
-        subprocess.run(
-            ["git", "-C", tmp_path, "-c", "user.name=n", "-c", "user.email=e", *words],
-            check=True,
-            capture_output=True,
-        )
-
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-qm", "run")
-    worse = result.tables["cell_scores"].with_columns(pl.col("wasserstein") + 0.1, pl.col("brier") - 0.01)
-    worse.write_csv(table)
-    old, new = compare.read_scores("HEAD", tmp_path), compare.read_scores("workspace", tmp_path)
-    found = {row["metric"]: row for row in compare.compare(old, new, "adapter").iter_rows(named=True)}
-    assert found["wasserstein"]["difference"] == pytest.approx(0.1)
-    assert found["wasserstein"]["sign"] == 1
-    assert found["tvd"]["sign"] == found["accuracy"]["sign"] == 0
-    assert (found["brier"]["difference"], found["brier"]["sign"]) == (pytest.approx(-0.01), -1)
-    for key, row in found.items():  # the two sides are those of metrics/evaluate.json
-        *path, last = key.split(".")
-        node = result.metrics["adapter"]
-        for part in path:
-            node = node[part]
-        assert row["a"] == pytest.approx(node[last], abs=1e-5), key
-    lines = compare.markdown(
-        compare.compare(old.drop("brier").with_columns(brier=None), new, "adapter"), "A", "B"
-    )
-    assert "not compared: Brier score." in lines
-    assert "| worse |" in compare.markdown(compare.compare(old, new, "adapter"), "HEAD", "workspace")
-    with pytest.raises(DataError, match="at revision nowhere"):
-        compare.read_scores("nowhere", tmp_path)
+    assert groups.group_metrics(survey, model, accuracy, 30, 5) == []
 
 
 def test_the_papers_figures_use_the_same_keys() -> None:

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss
 
 from benchmarks.prediction_world import world
-from socrates.evaluation import distance, groups, individual, intervals, predictors, scores
-from socrates.evaluation.cells import Predictor, Survey, read_predictions
-from socrates.evaluation.metrics import METRICS, metric
+from socrates.evaluation import distance, individual, intervals
+from socrates.evaluation.cells import Predictor, Survey
+from socrates.evaluation.metrics import ANSWER_METRICS, METRICS, metric
 from socrates.evaluation.params import Evaluate
+from socrates.evaluation.predictions import read_predictions
+from socrates.evaluation.resampling import estimates
+from socrates.evaluation.scoring import PARTS, score
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = Evaluate(
@@ -38,17 +41,8 @@ def perfect(survey: Survey) -> Predictor:
     return Predictor("adapter", [np.eye(len(b.options))[b.answers] for b in survey.blocks])
 
 
-def figures(survey: Survey, predictor: Predictor) -> dict[str, intervals.Interval]:
-    guess = predictors.uniform(survey)
-    found, uniform = scores.score(survey, predictor, PARAMS), scores.score(survey, guess, PARAMS)
-    scores.resample_respondents(survey, [(found, predictor), (uniform, guess)], PARAMS)
-    scores.add_pooled(survey, [found, uniform], uniform)
-    accuracy = {predictor.name: found.rows.accuracy}  # type: ignore[union-attr]
-    parts = groups.served(survey, [predictor], accuracy, PARAMS.min_group_size, PARAMS.min_cell_size)
-    if parts:
-        found.pooled |= {f"groups.{key}": gap for key, gap in groups.figures(parts).items()}
-    scores.add_figures(survey, found, PARAMS)
-    return found.figures
+def figures(survey: Survey, predictor: Predictor) -> dict[str, intervals.Estimate]:
+    return estimates(survey, score(survey, predictor, PARAMS), {}, PARAMS)
 
 
 @slow
@@ -97,12 +91,13 @@ def test_every_error_is_seen(shape: tuple[int, int, int, int, int], seed: int) -
     which = seed % len(survey.blocks)
     moved = [p.copy() for p in right.blocks]
     moved[which][0] = np.roll(moved[which][0], 1)
-    wrong = individual.individual(survey, Predictor("adapter", moved))
-    clean = individual.individual(survey, right)
+    wrong, clean = (
+        individual.answer_scores(survey, p, ANSWER_METRICS) for p in (Predictor("adapter", moved), right)
+    )
     for key in ("accuracy", "accuracy_median", "exact_match", "log_likelihood"):
-        assert getattr(wrong, key).mean() < getattr(clean, key).mean(), key
-    for key in ("squared_error", "brier"):
-        assert getattr(wrong, key).mean() > getattr(clean, key).mean(), key
+        assert wrong[key].mean() < clean[key].mean(), key
+    for key in ("mae", "brier"):
+        assert wrong[key].mean() > clean[key].mean(), key
 
 
 def test_distances_do_not_care_which_side_is_which() -> None:
@@ -124,14 +119,16 @@ def test_distances_do_not_care_which_side_is_which() -> None:
 
 def test_brier_and_pearson_are_those_of_other_libraries() -> None:
     survey, model = made((1, 1, 1, 60, 4))
-    found = individual.individual(survey, model)
+    found = individual.answer_scores(survey, model, ANSWER_METRICS | PARTS)
     (block,), (p,) = survey.blocks, model.blocks
     labels = list(range(len(block.options)))
     expected = brier_score_loss(block.answers, p, labels=labels, scale_by_half=False)
-    assert found.brier.mean() == pytest.approx(expected, abs=1e-5)
-    study = np.zeros(len(found.truth), dtype=np.int64)
-    sums = intervals.moments(found.mean.astype(float), found.truth.astype(float), study, 1)[0]
-    assert intervals.correlation(sums) == pytest.approx(np.corrcoef(found.mean, found.truth)[0, 1], abs=1e-5)
+    assert found["brier"].mean() == pytest.approx(expected, abs=1e-5)
+    study = survey.study_of_answer
+    sums = intervals.moments(found["mean"].astype(float), found["truth"].astype(float), study, 1)[0]
+    assert intervals.correlation(sums) == pytest.approx(
+        np.corrcoef(found["mean"], found["truth"])[0, 1], abs=1e-5
+    )
 
 
 def test_every_metric_is_defined_in_the_documentation() -> None:

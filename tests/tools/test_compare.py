@@ -1,0 +1,60 @@
+"""Two runs against each other: paired by cell, and equal to what each run reported."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from benchmarks.prediction_world import world
+from socrates.core.errors import DataError
+from socrates.core.params import flat
+from socrates.evaluation.evaluate import evaluate
+from socrates.evaluation.params import Evaluate
+from socrates.tools import compare
+
+PARAMS = Evaluate(
+    min_cell_size=2, constant_cells="exclude", draws=1, temperature=0.6, top_p=0.9, bootstrap=0,
+    permutations=0, min_group_size=10, plot_cells=1, seed=1,
+)  # fmt: skip
+
+
+def test_compare_pairs_two_revisions(tmp_path: Path) -> None:
+    predictions, _ = world(6, 3, 2, 40, {"adapter": 0.03, "base": 0.25}, seed=2)
+    train = predictions["base"].select("study_id", "scale", "response")
+    result = evaluate(predictions, {name: Path(name) for name in predictions}, train, None, {}, PARAMS)
+    table = tmp_path / compare.TABLE
+    table.parent.mkdir(parents=True)
+    result.tables["cell_scores"].write_csv(table)
+
+    def git(*words: str) -> None:
+        subprocess.run(
+            ["git", "-C", tmp_path, "-c", "user.name=n", "-c", "user.email=e", *words],
+            check=True,
+            capture_output=True,
+        )
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "run")
+    worse = result.tables["cell_scores"].with_columns(pl.col("wasserstein") + 0.1, pl.col("brier") - 0.01)
+    worse.write_csv(table)
+    old, new = compare.read_scores("HEAD", tmp_path), compare.read_scores("workspace", tmp_path)
+    found = {row["metric"]: row for row in compare.compare(old, new, "adapter").iter_rows(named=True)}
+    assert found["wasserstein"]["difference"] == pytest.approx(0.1)
+    assert found["wasserstein"]["sign"] == 1
+    assert found["tvd"]["sign"] == found["accuracy"]["sign"] == 0
+    assert (found["brier"]["difference"], found["brier"]["sign"]) == (pytest.approx(-0.01), -1)
+    reported = dict(flat(result.metrics["adapter"]))
+    assert {key: row["a"] for key, row in found.items()} == pytest.approx(
+        {key: reported[key] for key in found}, abs=1e-5
+    )
+    lines = compare.markdown(
+        compare.compare(old.drop("brier").with_columns(brier=None), new, "adapter"), "A", "B"
+    )
+    assert "not compared: Brier score." in lines
+    assert "| worse |" in compare.markdown(compare.compare(old, new, "adapter"), "HEAD", "workspace")
+    with pytest.raises(DataError, match="at revision nowhere"):
+        compare.read_scores("nowhere", tmp_path)
