@@ -31,8 +31,8 @@ import numpy as np
 import polars as pl
 
 from socrates.core.files import write_json, write_table
-from socrates.data.splits import counts
-from socrates.survey.tables import DEMOGRAPHICS, RESPONSES, sort_rows
+from socrates.data.studies import counts, sort_rows
+from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES, CELLS, PEOPLE, ROWS = 210, 5_998, 400_491, 2_901_390

@@ -26,7 +26,7 @@ from socrates.data.sources import Source
 from socrates.data.sources.clean import Cleaned, clean
 from socrates.data.sources.hub import open_hub
 from socrates.data.sources.local import open_local
-from socrates.data.splits import counts
+from socrates.data.studies import counts
 from socrates.data.synthetic.generate import generate
 
 OUT = Path("data/raw")

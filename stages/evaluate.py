@@ -35,11 +35,11 @@ def main() -> None:
     params = load(Evaluate)
     names = {*MODELS, *(folder.name for folder in PREDICTIONS.glob("*/") if folder.is_dir())}
     paths = {name: PREDICTIONS / name / "predictions.parquet" for name in ordered(names)}
-    predictions = {name: tables.read_table(path, tables.PREDICTIONS) for name, path in paths.items()}
+    predictions = {name: files.read_table(path, tables.PREDICTIONS) for name, path in paths.items()}
     excluded = {name: read_excluded(path.with_name("manifest.json")) for name, path in paths.items()}
     columns = ("study_id", "scale", "response")
-    train = tables.read_table(TRAIN, {name: tables.SCALED_RESPONSES[name] for name in columns})
-    truth = tables.read_table(TRUTH, tables.TRUTH) if TRUTH.exists() else None
+    train = files.read_table(TRAIN, {name: tables.SCALED_RESPONSES[name] for name in columns})
+    truth = files.read_table(TRUTH, tables.TRUTH) if TRUTH.exists() else None
 
     # One BLAS thread: the products are many and small, so that waiting threads cost more than they
     # give (74 s against 20 s on two busy cores), and the last bits do not depend on the machine's cores.

@@ -16,8 +16,8 @@ from socrates.core.errors import run
 from socrates.core.files import atomic_folder, parquet_parts, read_table, write_json
 from socrates.data.params import Sample
 from socrates.data.sampling import KEYS, choose
-from socrates.data.splits import counts
-from socrates.survey.tables import RESPONSES, whole_studies
+from socrates.data.studies import counts, iter_study_batches
+from socrates.survey.tables import RESPONSES
 
 RAW = Path("data/raw")
 OUT = Path("data/sample")
@@ -32,9 +32,9 @@ def main() -> None:
     kept: Counter[str] = Counter()
     with atomic_folder(OUT) as folder:
         with parquet_parts(folder / "responses.parquet") as write:
-            for part in whole_studies(raw, None if chosen.all() else keep):
-                write(part)
-                kept.update(counts(part))
+            for batch in iter_study_batches(raw, None if chosen.all() else keep):
+                write(batch)
+                kept.update(counts(batch))
         for path in sorted(RAW.glob("*_mapping.json")):
             shutil.copyfile(path, folder / path.name)
         write_json(

@@ -4,7 +4,7 @@ Reads:   params ``split``; data/sample/
 Writes:  data/splits/train.parquet, val.parquet, test.parquet    responses with their scale; rows that
                                            share a scenario lie together
          data/splits/manifest.json         study lists, counts, overlap
-         data/splits/near_duplicates.csv   texts shared once case, white space and numbers are folded
+         data/splits/near_duplicates.csv   texts of train and test that differ only by case, white space and numbers
 Command: python -m stages.split
 """
 
@@ -21,16 +21,8 @@ from socrates.core.errors import DataError, run
 from socrates.core.files import atomic_folder, parquet_parts, read_json, read_table, write_json, write_table
 from socrates.data.params import Split
 from socrates.data.scales.resolve import resolve_scales
-from socrates.data.splits import (
-    SPLITS,
-    Studies,
-    check_overlap,
-    counts,
-    manifest,
-    official_split,
-    seeded_split,
-)
-from socrates.survey.tables import whole_studies
+from socrates.data.splits import SPLITS, Studies, check_overlap, manifest, official_split, seeded_split
+from socrates.data.studies import counts, iter_study_batches
 
 SAMPLE = Path("data/sample")
 OUT = Path("data/splits")
@@ -45,7 +37,7 @@ def main() -> None:
     with atomic_folder(OUT) as folder:
         with ExitStack() as files:
             write = {name: files.enter_context(parquet_parts(folder / f"{name}.parquet")) for name in SPLITS}
-            for table in map(resolve_scales, whole_studies(path)):
+            for table in map(resolve_scales, iter_study_batches(path)):
                 for name in SPLITS:
                     part = table.filter(pl.col("study_id").is_in(studies[name]))
                     if part.height:

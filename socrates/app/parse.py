@@ -16,7 +16,7 @@ from socrates.core.files import Schema
 from socrates.data.scales.grammar import ParsedScale
 from socrates.data.scales.instructions import CUE, READ, parse_instruction
 from socrates.data.sources.local import LABELS, parse_persona
-from socrates.survey.scales import Scale, grid, scale
+from socrates.survey.scales import Scale, scale, thin_scale
 from socrates.survey.tables import DEMOGRAPHICS
 
 # persona: "Age: 30; Gender: Female", or "unknown"; stimuli: scenario, question and answer instruction
@@ -148,7 +148,7 @@ def parse_question(scenario: str, given: str | None = None) -> Question:
         before = _stated_before(text)
         if before is not None and before.options != whole.options:
             notes.append(f"the text states {short(before)} too; answers are read on {short(whole)}, its last")
-    thin = grid(whole, MOST_OPTIONS)
+    thin = thin_scale(whole, MOST_OPTIONS)
     if len(thin.options) < len(whole.options):
         count, kept = len(whole.options), len(thin.options)
         notes.append(f"{whole.notation} has {count:,} answers; {kept:,} round ones stand for them")

@@ -1,6 +1,6 @@
 """Which rows of the data are used: a seeded choice that depends on what a row is, not on where it lies.
 
-Each row (or respondent) gets a number from its seed and its key alone, and those with the smallest
+Each row (or respondent) gets a number from the seed and its key alone, and those with the smallest
 numbers are taken. The choice is therefore the same for any order of rows and any layout of files, on
 any version of any library, and a smaller fraction is a subset of a larger one.
 """
@@ -36,28 +36,23 @@ def choose(
     Raises:
         DataError: nothing would be left.
     """
-    if by == "rows":
-        number = scatter(seed, table["study_id"], table["sample_id"])
-        chosen = _smallest(number, table.select("study_id", "sample_id"), round(fraction * table.height))
-    else:
-        group = ["study_id"] if by == "participants" else CELL
-        people = table.select(pl.struct(*group, "participant").rank("dense") - 1).to_series().to_numpy()
-        _, first = np.unique(people, return_index=True)
-        unique = table[first]
-        number = scatter(seed, unique["study_id"], unique["participant"])
-        if by == "participants":
-            keep = _smallest(
-                number, unique.select("study_id", "participant"), round(fraction * unique.height)
-            )
-        else:
-            keep = _smallest_per_cell(number, unique, fraction, max_per_cell)
-        chosen = keep[people]
-    if not chosen.any():
+    unit, number = {
+        "rows": (["study_id", "sample_id"], "sample_id"),
+        "participants": (["study_id", "participant"], "participant"),
+        "cell": ([*CELL, "participant"], "participant"),
+    }[by]
+    units = table.select(unit).unique()
+    units = units.with_columns(hash=hash_keys(seed, units["study_id"], units[number])).sort("hash", *unit)
+    rank, quota = pl.int_range(pl.len()), (pl.len() * fraction).round(0, mode="half_to_even")
+    taken = (rank < quota.clip(1, max_per_cell)).over(CELL) if by == "cell" else rank < quota
+    chosen = units.filter(taken)
+    if chosen.is_empty():
         raise DataError(f"sample.fraction {fraction}: nothing of {table.height} rows would be left; raise it")
-    return pl.Series("chosen", chosen)
+    marked = table.join(chosen.with_columns(chosen=True), on=unit, how="left", maintain_order="left")
+    return marked["chosen"].fill_null(False)
 
 
-def scatter(seed: int, study: pl.Series, number: pl.Series) -> np.ndarray:
+def hash_keys(seed: int, study: pl.Series, number: pl.Series) -> np.ndarray:
     """One uniform 64-bit number per (seed, study, number): ``[rows]``, uint64.
 
     The study's text goes through BLAKE2b keyed with the seed, the number through SplitMix64 (Steele,
@@ -82,23 +77,3 @@ def _splitmix64(x: np.ndarray) -> np.ndarray:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
-
-
-def _smallest(number: np.ndarray, key: pl.DataFrame, count: int) -> np.ndarray:
-    """The ``count`` rows with the smallest ``number``, ties by ``key``: booleans, ``[rows]``."""
-    keep = np.zeros(len(number), dtype=bool)
-    if count:
-        last = np.partition(number, count - 1)[count - 1]
-        keep[number < last] = True
-        tied = np.flatnonzero(number == last)
-        order = key[tied].select(pl.arg_sort_by(*key.columns)).to_series().to_numpy()
-        keep[tied[order[: count - keep.sum()]]] = True
-    return keep
-
-
-def _smallest_per_cell(
-    number: np.ndarray, people: pl.DataFrame, fraction: float, max_per_cell: int | None
-) -> np.ndarray:
-    place = pl.struct("number", "participant").rank("ordinal").over(CELL)
-    quota = (pl.len().over(CELL) * fraction).round(0, mode="half_to_even").clip(1, max_per_cell)
-    return people.with_columns(number=pl.Series(number)).select(place <= quota).to_series().to_numpy()

@@ -5,6 +5,7 @@ The paper's claim is about studies nobody trained on, so whole studies are divid
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,18 +13,17 @@ import polars as pl
 
 from socrates.core.errors import DataError
 from socrates.data.sampling import digest
-from socrates.survey.tables import CELL
 
 SPLITS = ("train", "val", "test")
 
 Studies = dict[str, list[str]]  # split -> its studies, sorted
 
-# Scenario texts that train and test share once case, white space and numbers are folded.
+# Scenario texts that train and test share, or that differ only by case, white space and numbers.
 NEAR_DUPLICATES = {
-    "text": pl.String,  # folded
+    "text": pl.String,  # normalised
     "train_studies": pl.String,  # comma-separated
     "test_studies": pl.String,
-    "train_scenarios": pl.UInt32,  # distinct texts that fold to it
+    "train_scenarios": pl.UInt32,  # distinct texts that become it
     "test_scenarios": pl.UInt32,
 }
 
@@ -96,30 +96,27 @@ def check_overlap(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
         DataError: a study is in two splits, or train and test share a text exactly.
     """
     texts = {name: table.select("study_id", "stimuli").unique() for name, table in tables.items()}
-    studies = {name: set(table["study_id"]) for name, table in texts.items()}
-    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
-        if shared := sorted(studies[one] & studies[other]):
+    for one, other in itertools.combinations(SPLITS, 2):
+        if shared := sorted(set(texts[one]["study_id"]) & set(texts[other]["study_id"])):
             raise DataError(
                 f"study {', '.join(shared[:5])} is in both {one} and {other}; choose another split"
             )
-    same = (
-        texts["train"]
-        .join(texts["test"], on="stimuli", suffix="_test")
-        .sort("study_id", "study_id_test", "stimuli")
-    )
+    same = _shared(texts, pl.col("stimuli"))
     if same.height:
-        pairs = same.select("study_id", "study_id_test").unique(maintain_order=True).rows()
-        named = ", ".join(f"{train} (train) and {test} (test)" for train, test in pairs[:5])
+        first = same.row(0, named=True)
         raise DataError(
-            f"{same['stimuli'].n_unique()} scenario texts are shared by train and test, in studies {named}: "
-            f"{same['stimuli'][0][:80]!r}; choose another split.seed, or take one of the studies out"
+            f"{same.height} scenario texts are shared by train and test, the first in studies "
+            f"{first['train_studies']} (train) and {first['test_studies']} (test): {first['text'][:80]!r}; "
+            "choose another split.seed, or take one of the studies out"
         )
-    folded = {name: texts[name].with_columns(text=fold(pl.col("stimuli"))) for name in ("train", "test")}
-    common = folded["train"].select("text").unique().join(folded["test"].select("text").unique(), on="text")
+    return _shared(texts, normalise_text(pl.col("stimuli")))
+
+
+def _shared(texts: dict[str, pl.DataFrame], text: pl.Expr) -> pl.DataFrame:
+    """The values of ``text`` in both train and test (``NEAR_DUPLICATES``)."""
     sides = [
-        folded[name]
-        .join(common, on="text", how="semi")
-        .group_by("text")
+        texts[name]
+        .group_by(text.alias("text"))
         .agg(
             pl.col("study_id").unique().sort().str.join(",").alias(f"{name}_studies"),
             pl.col("stimuli").n_unique().alias(f"{name}_scenarios"),
@@ -129,7 +126,7 @@ def check_overlap(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
     return sides[0].join(sides[1], on="text").select(*NEAR_DUPLICATES).sort("text")
 
 
-def fold(text: pl.Expr) -> pl.Expr:
+def normalise_text(text: pl.Expr) -> pl.Expr:
     """``text`` in lower case, every number as ``#``, every run of white space as one space."""
     return (
         text.str.to_lowercase()
@@ -139,26 +136,12 @@ def fold(text: pl.Expr) -> pl.Expr:
     )
 
 
-def counts(table: pl.DataFrame) -> dict[str, int]:
-    """Rows, studies, cells, (study, participant) pairs and (study, scenario text) pairs of a table.
-
-    The counts of tables that share no study add up.
-    """
-    return {
-        "rows": table.height,
-        "studies": table["study_id"].n_unique(),
-        "cells": table.select(CELL).n_unique(),
-        "participants": table.select("study_id", "participant").n_unique(),
-        "scenarios": table.select("study_id", "stimuli").n_unique(),
-    }
-
-
 def manifest(studies: Studies, kept: Mapping[str, Mapping[str, int]], near: pl.DataFrame) -> dict[str, Any]:
     """What ``data/splits/manifest.json`` says of the splits and their overlap."""
     return {
         "splits": {name: {**kept[name], "study_ids": studies[name]} for name in SPLITS},
         "overlap": {
-            "shared_studies": 0,
+            "shared_studies": 0,  # or the stage had failed
             "shared_scenarios": 0,
             "near_duplicate_scenarios": near.height,  # the texts stand in near_duplicates.csv
             "near_duplicate_studies": near.group_by("train_studies", "test_studies")

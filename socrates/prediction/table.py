@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from socrates.prediction.params import Predict
-from socrates.survey.scales import grid, scale
+from socrates.survey.scales import scale, thin_scale
 from socrates.survey.tables import PREDICTIONS
 
 
@@ -48,7 +48,7 @@ def thin_scales(table: pl.DataFrame, params: Predict) -> tuple[pl.DataFrame, dic
     """Rows that have a scale, large ones thinned or excluded, and the rows excluded by reason."""
     rows = table.drop_nulls("scale")
     large = {
-        notation: grid(scale(notation), params.max_options)
+        notation: thin_scale(scale(notation), params.max_options)
         for notation in rows["scale"].unique().to_list()
         if len(scale(notation).options) > params.max_options
     }

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from socrates.core.errors import DataError
-from socrates.core.files import read_json
+from socrates.core.files import read_json, read_table
 from socrates.core.params import flat, read_yaml
 from socrates.evaluation.predictors import MODELS
 from socrates.runs.log import curves, read_lines
@@ -149,7 +149,7 @@ def read_csv(path: Path) -> pl.DataFrame:
 def read_questions(path: Path) -> pl.DataFrame:
     """The commonest text of every cell (the first in the alphabet of equally common ones)."""
     columns = (*CELL, "stimuli")
-    rows = survey_tables.read_table(path, {name: survey_tables.RESPONSES[name] for name in columns})
+    rows = read_table(path, {name: survey_tables.RESPONSES[name] for name in columns})
     return (
         rows.group_by(*CELL, "stimuli")
         .len()

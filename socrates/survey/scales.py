@@ -66,14 +66,14 @@ def scale(notation: str) -> Scale:
         raise DataError(f"scale {notation!r}: expected 1..7, 0..1000/100 or 1,2,98") from None
 
 
-def grid(whole: Scale, max_options: int) -> Scale:
+def thin_scale(whole: Scale, max_options: int) -> Scale:
     """A scale of at most ``max_options`` options that stands for a longer one.
 
     Answers to long scales are nearly all sums of money, hours or percentages, and people round those to
-    a few leading digits. So the grid has constant *relative* precision: it keeps both ends, and of each
-    power of ten the multiples of the finest unit u = 1, 2 or 5 times a power of ten, the same share of
-    the decade everywhere, that fits (0..2000 in 1001 options: every integer up to 100, every second one
-    up to 1000, then 1000, 1020, ...). A scale with a step keeps the option nearest to each grid value.
+    a few leading digits. So the thinned scale has constant *relative* precision: it keeps both ends, and of
+    each power of ten the multiples of the finest unit (1, 2 or 5 times a power of ten, the same share of
+    the decade everywhere) that fits. 0..2000 in 1001 options keeps every integer up to 100, every second
+    one up to 1000, then 1000, 1020, ... A scale with a step keeps the option nearest to each such value.
 
     Args:
         whole: any scale; returned as it is when it has no more than ``max_options`` options.
@@ -83,23 +83,22 @@ def grid(whole: Scale, max_options: int) -> Scale:
         raise DataError(f"predict.max_options is {max_options}; a scale needs 2 or more")
     if len(whole.options) <= max_options:
         return whole
-    largest = max(abs(whole.low), abs(whole.high))
-    decades = [10**k for k in range(len(str(largest)))]
-    for digits in range(len(decades), -2, -1):
+    decades = [10**k for k in range(len(str(max(abs(whole.low), abs(whole.high)))))]
+    for digits in range(len(decades), -2, -1):  # finest first
         for share in (1, 2, 5):
+            units = [max(1, 10 * share * decade // 10 ** (digits + 1)) for decade in decades]
+            if any(
+                18 * decade > 20 * max_options * unit for decade, unit in zip(decades, units, strict=True)
+            ):
+                continue  # far finer than allowed: it could be as long as the scale itself
             values = {whole.low, whole.high} | ({0} if whole.low < 0 < whole.high else set())
-            for decade in decades:
-                unit = max(1, share * decade // 10**digits) if digits >= 0 else share * decade * 10
-                # a finer grid than allowed is not built: it could be as long as the scale itself
-                if 18 * decade // unit > 20 * max_options:
-                    break
+            for decade, unit in zip(decades, units, strict=True):
                 for low, high in ((decade, 10 * decade - 1), (1 - 10 * decade, -decade)):
                     first, last = max(low, whole.low), min(high, whole.high)
                     values.update(range(-(-first // unit) * unit, last + 1, unit))
-            else:
-                options = np.unique(nearest(whole, np.array(sorted(values)))).tolist()
-                if len(options) <= max_options:
-                    return Scale(options)
+            options = np.unique(nearest(whole, np.array(sorted(values)))).tolist()
+            if len(options) <= max_options:
+                return Scale(options)
     return Scale((whole.low, whole.high))
 
 
@@ -108,9 +107,9 @@ def nearest(on: Scale, responses: np.ndarray) -> np.ndarray:
     responses = np.asarray(responses, dtype=np.int64)
     if isinstance(on.options, range):
         step = on.options.step
-        position = -((2 * on.low + step - 2 * responses) // (2 * step))
-        return on.low + step * np.clip(position, 0, len(on.options) - 1)
+        index = -((2 * on.low + step - 2 * responses) // (2 * step))
+        return on.low + step * index.clip(0, len(on.options) - 1)
     options = np.array(on.options, dtype=np.int64)
-    above = np.clip(np.searchsorted(options, responses), 1, len(options) - 1)
-    below = above - 1
-    return np.where(responses - options[below] <= options[above] - responses, options[below], options[above])
+    above = np.searchsorted(options, responses).clip(1, len(options) - 1)
+    low, high = options[above - 1], options[above]
+    return np.where(responses - low <= high - responses, low, high)

@@ -12,7 +12,8 @@ import pytest
 
 from socrates.core.errors import run
 from socrates.core.files import read_table
-from socrates.survey.tables import RESPONSES, SCALED_RESPONSES, sort_rows, whole_studies
+from socrates.data.studies import iter_study_batches, sort_rows
+from socrates.survey.tables import RESPONSES, SCALED_RESPONSES
 from stages import download, sample, split
 from tests.survey_rows import params_in, row, survey, table
 
@@ -96,10 +97,10 @@ def test_bytes_do_not_depend_on_row_order_or_on_the_run(here: Path) -> None:
 
 
 @pytest.mark.parametrize("lies_sorted", [True, False])
-def test_parts_of_whole_studies_make_up_the_sorted_table(here: Path, lies_sorted: bool) -> None:
+def test_parts_of_iter_study_batches_make_up_the_sorted_table(here: Path, lies_sorted: bool) -> None:
     rows = survey(7) if lies_sorted else survey(7).sample(fraction=1, shuffle=True, seed=3)
     rows.write_parquet("rows.parquet")
-    parts = list(whole_studies(Path("rows.parquet"), rows_per_part=15))
+    parts = list(iter_study_batches(Path("rows.parquet"), rows_per_batch=15))
     assert len(parts) > 2
     assert pl.concat(parts).equals(sort_rows(rows))
     assert sum(part["study_id"].n_unique() for part in parts) == 7

@@ -11,7 +11,7 @@ import pytest
 
 from socrates.core.errors import DataError, SourceError
 from socrates.data.sources.clean import clean
-from socrates.data.sources.local import open_local, parse_persona, question, read_alpaca, split_input
+from socrates.data.sources.local import open_local, parse_persona, question, read_alpaca
 from tests.shared import SHARED
 from tests.survey_rows import survey
 
@@ -134,11 +134,15 @@ def test_unknown_labels_are_counted(tmp_path: Path) -> None:
     assert cleaned.unknown_demographics == {"Shoe size": 2}
 
 
-def test_scenario_text_may_hold_the_word_itself() -> None:
-    text = "Demographics: Age: 3\n\nScenario: First.\n\nScenario: second. Why?"
-    assert split_input(text) == (" Age: 3", "First.\n\nScenario: second. Why?")
-    assert split_input("Scenario: alone") == ("", "alone")
-    assert split_input("no mark at all") == ("", None)
+def test_scenario_text_may_hold_the_word_itself(tmp_path: Path) -> None:
+    texts = [
+        "Demographics: Age: 3\n\nScenario: First.\n\nScenario: second. Why?",
+        "Scenario: alone",
+        "no mark",
+    ]
+    found = read_alpaca(jsonl(tmp_path, *(line(input=text) for text in texts)))
+    assert found["stimuli"].to_list() == ["First.\n\nScenario: second. Why?", "alone", None]
+    assert found["demographic"].struct.field("age").to_list() == ["3", None, None]
 
 
 @pytest.mark.parametrize(
@@ -169,9 +173,13 @@ def test_an_unusable_line_is_kept_with_its_reason_and_number(
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (line()[:-9], "line 2 is not JSON"),
+        (line()[:-9], "line 2 is not a JSON object"),
         ("[1, 2]", "line 2 is not a JSON object"),
-        (json.dumps({"input": "x", "study_id": "s", "condition_num": 0}), "line 2 has no 'output'"),
+        ("7", "line 2 is not a JSON object"),
+        (
+            json.dumps({"input": 'with "output": "in it"', "study_id": "s", "condition_num": 0}),
+            "line 2 has no 'output'",
+        ),
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, broken: str, message: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socrates.core.errors import DataError
-from socrates.data.sampling import choose, scatter
+from socrates.data.sampling import choose, hash_keys
 from socrates.survey.tables import CELL
 from tests.survey_rows import row, survey, table
 
@@ -95,7 +95,7 @@ def test_nothing_left_is_an_error() -> None:
 
 def test_the_numbers_never_change() -> None:
     """Written down once: another value would silently change every sample that was ever drawn."""
-    numbers = scatter(42, pl.Series(["aaaaa", "aaaaa", "bbbbb"]), pl.Series([0, 1, -1]))
+    numbers = hash_keys(42, pl.Series(["aaaaa", "aaaaa", "bbbbb"]), pl.Series([0, 1, -1]))
     assert numbers.dtype == np.uint64
     assert numbers.tolist() == [
         7629497564886594342,
@@ -105,7 +105,7 @@ def test_the_numbers_never_change() -> None:
 
 
 def test_the_numbers_are_uniform() -> None:
-    numbers = scatter(7, pl.Series(["aaaaa"] * 20_000), pl.Series(range(20_000))).astype(float) / 2.0**64
+    numbers = hash_keys(7, pl.Series(["aaaaa"] * 20_000), pl.Series(range(20_000))).astype(float) / 2.0**64
     counted, _ = np.histogram(numbers, bins=20, range=(0, 1))
     assert ((counted - 1000) ** 2 / 1000).sum() < 45.3  # chi-square, 19 degrees of freedom, p = 0.0006
     assert len(np.unique(numbers)) == 20_000

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from socrates.core.errors import DataError
 from socrates.data.scales.instructions import parse_instruction
 from socrates.data.scales.resolve import conforms, resolve_scales
-from socrates.survey.scales import Scale, grid, nearest, scale
+from socrates.survey.scales import Scale, nearest, scale, thin_scale
 from tests.shared import SHARED
 
 # The rule and scale that each text must give ("one_sided 1..": an open end), and the text.
@@ -248,14 +248,14 @@ def test_no_scale_is_refused_by_name(notation):
 
 
 def test_a_grid_keeps_ends_and_round_numbers():
-    assert grid(scale("0..100"), 101) == scale("0..100")
-    thin = grid(scale("0..2000"), 1001)
+    assert thin_scale(scale("0..100"), 101) == scale("0..100")
+    thin = thin_scale(scale("0..2000"), 1001)
     assert {0, 1, 7, 99, 100, 998, 1000, 1500, 2000} <= set(thin.options)
-    wide = grid(scale("-7..60100000"), 1001)
+    wide = thin_scale(scale("-7..60100000"), 1001)
     assert {-7, 0, 25, 1500, 250_000, 60_100_000} <= set(wide.options)
-    assert grid(scale("3..5000"), 2) == scale("3,5000")
+    assert thin_scale(scale("3..5000"), 2) == scale("3,5000")
     with pytest.raises(DataError, match=r"predict\.max_options"):
-        grid(scale("0..10"), 1)
+        thin_scale(scale("0..10"), 1)
 
 
 @settings(max_examples=150, deadline=None)
@@ -263,7 +263,7 @@ def test_a_grid_keeps_ends_and_round_numbers():
 def test_a_grid_is_a_part_of_its_scale(span, step, most):
     low, high = span
     whole = Scale(range(low, max(high, low + step) + 1, step))
-    thin = grid(whole, most)
+    thin = thin_scale(whole, most)
     assert len(thin.options) <= max(most, 2)
     assert set(thin.options) <= set(whole.options)
     assert (thin.low, thin.high) == (whole.low, whole.high)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socrates.core.errors import DataError
-from socrates.data.splits import check_overlap, fold, official_split, seeded_split
+from socrates.data.splits import check_overlap, normalise_text, official_split, seeded_split
 from tests.survey_rows import row, survey, table
 
 NAMES = [f"s{n:04d}" for n in range(210)]
@@ -108,4 +108,4 @@ def test_near_duplicates_are_listed() -> None:
 
 def test_folding_keeps_words_apart_from_numbers() -> None:
     texts = pl.DataFrame({"text": [" The 1st of 3.5, or 4.\t", "a1b22"]})
-    assert texts.select(fold(pl.col("text")))["text"].to_list() == ["the #st of #, or #.", "a#b#"]
+    assert texts.select(normalise_text(pl.col("text")))["text"].to_list() == ["the #st of #, or #.", "a#b#"]

@@ -9,20 +9,25 @@ from dataclasses import dataclass
 import polars as pl
 
 from socrates.core.errors import DataError
-from socrates.survey.tables import DEMOGRAPHICS, RESPONSES, sort_rows
+from socrates.data.studies import sort_rows
+from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 
 # Why a row cannot be used, in the order the checks are made: a row has the first that holds.
+# First the columns that must not be null; ``answer`` is the response as it is given.
+NEEDED = {
+    "missing_study": "study_id",
+    "missing_sample_id": "sample_id",
+    "missing_participant": "participant",
+    "missing_condition": "condition_num",
+    "empty_scenario": "stimuli",
+    "missing_task": "task_num",
+    "missing_answer": "answer",
+    "answer_not_integer": "response",
+}
 REASONS = (
-    "missing_study",
-    "missing_sample_id",
-    "missing_participant",
-    "missing_condition",
-    "empty_scenario",
-    "missing_task",
-    "missing_answer",
-    "answer_not_integer",
-    "repeated_row",  # an exact copy of a row that is kept
+    *NEEDED,
     "conflicting_key",  # rows that differ under one (study_id, sample_id): none can be trusted
+    "repeated_row",  # an exact copy of a row that is kept
     "outside_stated_scale",
 )
 REJECTS = {
@@ -33,7 +38,7 @@ REJECTS = {
     "answer": pl.String,
     "reason": pl.String,
 }
-WHOLE_NUMBER = r"^[+-]?\d{1,18}(\.0*)?$"
+WHOLE_NUMBER = r"^\+?(-?\d{1,18})(?:\.0*)?$"
 KEY = ["study_id", "sample_id"]
 
 
@@ -77,16 +82,11 @@ def clean(
         raise DataError("the source holds no files: nothing to read")
     rows = pl.concat(typed, rechunk=False)
     del typed
-    rows = _reject_repeated_keys(rows)
-    usable = rows["reason"].is_null()
-    flagged = usable.arg_true().filter(~conforms(rows.filter(usable).select(*RESPONSES)))
-    if flagged.len():
-        position = pl.int_range(pl.len(), dtype=pl.UInt32)
-        rows = rows.with_columns(
-            reason=pl.when(position.is_in(flagged.implode()))
-            .then(pl.lit("outside_stated_scale"))
-            .otherwise("reason")
-        )
+    rows = _set_aside(rows, "conflicting_key", _contradicting)
+    rows = _set_aside(
+        rows, "repeated_row", lambda usable: ~usable.select(pl.struct(*KEY).is_first_distinct()).to_series()
+    )
+    rows = _set_aside(rows, "outside_stated_scale", lambda usable: ~conforms(usable.select(*RESPONSES)))
     return Cleaned(
         responses=sort_rows(rows.filter(pl.col("reason").is_null()).select(*RESPONSES)),
         rejects=rows.filter(pl.col("reason").is_not_null()).select(*REJECTS).sort("file", "row"),
@@ -101,15 +101,11 @@ def _typed(name: str, table: pl.DataFrame, unknown: Counter[str]) -> pl.DataFram
         raise DataError(f"{name}: column {', '.join(missing)} missing; found {', '.join(table.columns)}")
     demographic = _demographic(name, table["demographic"], unknown)
     table = table.with_columns(
-        *(
-            _whole(name, table[column])
-            for column in ("sample_id", "participant", "condition_num", "task_num")
-        ),
-        _whole(name, table["response"]),
+        *(_whole(name, table[column]) for column, kind in RESPONSES.items() if kind == pl.Int64),
         demographic,
-        _text(name, table["study_id"]).str.strip_chars().replace("", None),
+        _text(name, table["study_id"]).str.strip_chars(),
         _text(name, table["stimuli"]),
-        answer=table["response"].cast(pl.String).str.strip_chars(),
+        answer=_text(name, table["response"]).str.strip_chars(),
         file=pl.lit(name),
         row=pl.int_range(1, pl.len() + 1, dtype=pl.UInt32),
     )
@@ -117,17 +113,9 @@ def _typed(name: str, table: pl.DataFrame, unknown: Counter[str]) -> pl.DataFram
         table = table.with_columns(row=pl.col("line").cast(pl.UInt32))
     if "unknown_labels" in table.columns:
         unknown.update(table["unknown_labels"].explode(empty_as_null=False, keep_nulls=False).to_list())
-    checks = {
-        "missing_study": pl.col("study_id").is_null(),
-        "missing_sample_id": pl.col("sample_id").is_null(),
-        "missing_participant": pl.col("participant").is_null(),
-        "missing_condition": pl.col("condition_num").is_null(),
-        "empty_scenario": pl.col("stimuli").is_null() | ~pl.col("stimuli").str.contains(r"\S"),
-        "missing_task": pl.col("task_num").is_null(),
-        "missing_answer": pl.col("answer").is_null() | (pl.col("answer") == ""),
-        "answer_not_integer": pl.col("response").is_null(),
-    }
-    reason = pl.coalesce(pl.when(failed).then(pl.lit(reason)) for reason, failed in checks.items())
+    reason = pl.coalesce(
+        pl.when(pl.col(name).is_null()).then(pl.lit(reason)) for reason, name in NEEDED.items()
+    )
     return table.select(*RESPONSES, "file", "row", "answer", reason=reason)
 
 
@@ -135,27 +123,23 @@ def _whole(name: str, column: pl.Series) -> pl.Series:
     """Whole numbers as Int64; what is none becomes null. 3.0 and "3" are whole, 3.5 is not."""
     if column.dtype.is_integer():
         return column.cast(pl.Int64, strict=False)
-    if column.dtype.is_float():
-        limit = 2.0**53  # beyond it a float no longer tells neighbouring integers apart
-        whole = (column == column.floor()) & (column.abs() <= limit)
-        return column.set(~whole.fill_null(False), None).cast(pl.Int64)
-    if column.dtype == pl.Null:
-        return column.cast(pl.Int64)
-    if column.dtype == pl.String:
-        stripped = column.str.strip_chars()
-        digits = stripped.set(~stripped.str.contains(WHOLE_NUMBER).fill_null(False), None)
-        return digits.str.strip_chars_start("+").str.replace(r"\..*$", "").cast(pl.Int64)
-    raise DataError(f"{name}: column {column.name} is {column.dtype}, not a whole number")
+    if not (column.dtype.is_numeric() or column.dtype in (pl.String, pl.Null)):
+        raise DataError(f"{name}: column {column.name} is {column.dtype}, not a whole number")
+    return column.cast(pl.String).str.strip_chars().str.extract(WHOLE_NUMBER).cast(pl.Int64)
 
 
 def _text(name: str, column: pl.Series) -> pl.Series:
-    if column.dtype in (pl.String, pl.Null, pl.Categorical, pl.Enum) or column.dtype.is_integer():
-        return column.cast(pl.String)
-    raise DataError(f"{name}: column {column.name} is {column.dtype}, not text")
+    """Text; blank is null, and a whole number that missing neighbours made a float loses its ``.0``."""
+    if column.dtype.is_nested() or column.dtype == pl.Binary:
+        raise DataError(f"{name}: column {column.name} is {column.dtype}, not text or a number")
+    text = column.cast(pl.String)
+    if column.dtype.is_float():
+        text = text.str.replace(r"\.0$", "")
+    return text.set(~text.str.contains(r"\S").fill_null(True), None)
 
 
 def _demographic(name: str, column: pl.Series, unknown: Counter[str]) -> pl.Series:
-    """The demographic struct with exactly the known fields, as text; blank is null."""
+    """The demographic struct with exactly the known fields, as text."""
     if column.dtype == pl.Null:
         return column.cast(RESPONSES["demographic"])
     if not isinstance(column.dtype, pl.Struct):
@@ -165,41 +149,24 @@ def _demographic(name: str, column: pl.Series, unknown: Counter[str]) -> pl.Seri
     given = column.struct.unnest()
     for field in sorted(set(given.columns) - set(DEMOGRAPHICS)):
         unknown[field] += given.height - given[field].null_count()
-    fields = []
-    for field in DEMOGRAPHICS:
-        values = given[field] if field in given.columns else pl.Series(field, [None] * given.height)
-        if values.dtype.is_float():  # 76.0: an integer that had missing neighbours
-            whole = _whole(name, values)
-            values = whole.cast(pl.String).fill_null(values.cast(pl.String))
-        elif values.dtype.is_nested():
-            raise DataError(f"{name}: demographic field {field} is {values.dtype}, not text or a number")
-        values = values.cast(pl.String)
-        fields.append(values.set((values.str.strip_chars() == "").fill_null(False), None))
-    return pl.DataFrame(fields).to_struct("demographic")
+    known = {field: given[field] for field in DEMOGRAPHICS if field in given.columns}
+    empty = pl.Series([None] * given.height, dtype=pl.String)
+    return pl.DataFrame(
+        {field: _text(name, known[field]) if field in known else empty for field in DEMOGRAPHICS}
+    ).to_struct("demographic")
 
 
-def _reject_repeated_keys(rows: pl.DataFrame) -> pl.DataFrame:
-    """Keep one of identical rows; keep none of rows that contradict each other under one key."""
+def _set_aside(rows: pl.DataFrame, reason: str, failed: Callable[[pl.DataFrame], pl.Series]) -> pl.DataFrame:
+    """``rows`` with ``reason`` for those of the usable ones that ``failed``."""
     usable = rows["reason"].is_null()
-    repeated = rows.select(*KEY).is_duplicated() & usable
-    if not repeated.any():
-        return rows
-    position = pl.int_range(pl.len(), dtype=pl.UInt32).alias("position")
-    group = rows.with_columns(position).filter(repeated)
-    distinct = group.select(*RESPONSES).unique().group_by(KEY).len("versions")
-    group = group.join(distinct, on=KEY, how="left").with_columns(
-        first=pl.col("position") == pl.col("position").min().over(KEY)
-    )
-    verdict = group.select(
-        "position",
-        verdict=pl.when(pl.col("versions") > 1)
-        .then(pl.lit("conflicting_key"))
-        .when(~pl.col("first"))
-        .then(pl.lit("repeated_row")),
-    )
-    return (
-        rows.with_columns(position)
-        .join(verdict, on="position", how="left", maintain_order="left")
-        .with_columns(reason=pl.coalesce("reason", "verdict"))
-        .drop("position", "verdict")
-    )
+    positions = usable.arg_true().filter(failed(rows.filter(usable)))
+    bad = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(positions.implode())
+    return rows.with_columns(reason=pl.when(bad).then(pl.lit(reason)).otherwise("reason"))
+
+
+def _contradicting(rows: pl.DataFrame) -> pl.Series:
+    """Whether a row differs from another one under its key."""
+    repeated = rows.select(*KEY).is_duplicated()
+    versions = rows.filter(repeated).select(*RESPONSES).unique().select(*KEY)
+    bad = versions.filter(versions.is_duplicated()).unique().with_columns(bad=True)
+    return rows.select(*KEY).join(bad, on=KEY, how="left", maintain_order="left")["bad"].fill_null(False)

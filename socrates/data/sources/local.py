@@ -13,11 +13,8 @@ alphabetical order; see :func:`question`.
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -36,8 +33,8 @@ LABELS = {
     for spelling in (label, field, field.replace("_", " "))
 }
 LABELLED = re.compile(r"(?P<label>[A-Z][A-Za-z_/ -]{0,30}): ?(?P<value>.*)", re.DOTALL)
-INPUT = re.compile(r"\s*(?:Demographics:(?P<persona>.*?)\n\s*)?Scenario:\s*(?P<scenario>.*)", re.DOTALL)
-OUTPUT = re.compile(r"\s*(?:Response:)?\s*(?P<answer>.*?)\s*", re.DOTALL | re.IGNORECASE)
+INPUT = r"(?s)^\s*(?:Demographics:(?P<persona>.*?)\n\s*)?Scenario:\s*(?P<stimuli>.*)$"
+OUTPUT = r"(?si)^\s*(?:Response:)?\s*(.*?)\s*$"
 ASKED = re.compile(r"\basked[^:.?!\n]{0,30}:")
 INSTRUCTION = re.compile(
     r"\b(?:(?:please\s+)?only\s+(?:return|answer|respond)|(?:please\s+)?return\s+only)\b", re.I
@@ -112,66 +109,38 @@ def read_alpaca(path: Path) -> pl.DataFrame:
     """The raw table of a JSONL file in the Alpaca form, with ``line`` and ``unknown_labels``.
 
     Raises:
-        DataError: a line is not JSON or not an object, or lacks a key; the line is named.
+        DataError: the file is not UTF-8, a line is not a JSON object or lacks a key; the line is named.
     """
-    rows: list[dict[str, Any]] = []
-    of_study: Counter[str | None] = Counter()
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            entry = _entry(path, number, line)
-            study = _scalar(entry["study_id"])
-            persona, scenario = split_input(_scalar(entry["input"]) or "")
-            demographic, unknown_labels = parse_persona(persona)
-            answer = OUTPUT.fullmatch(_scalar(entry["output"]) or "")
-            rows.append(
-                {
-                    "line": number,
-                    "study_id": study,
-                    "sample_id": of_study[study],
-                    "participant": of_study[study],
-                    "condition_num": _scalar(entry["condition_num"]),
-                    "demographic": demographic,
-                    "stimuli": scenario,
-                    "response": answer["answer"] if answer else None,
-                    "unknown_labels": list(unknown_labels),
-                }
-            )
-            of_study[study] += 1
-    schema = {name: kind for name, kind in RESPONSES.items() if name != "task_num"} | {
-        "condition_num": pl.String,
-        "response": pl.String,
-        "line": pl.UInt32,
-        "unknown_labels": pl.List(pl.String),
-    }
-    return number_tasks(pl.DataFrame(rows, schema=schema))
-
-
-def _entry(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        entry = json.loads(line)
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise DataError(f"{path}: line {number} is not JSON ({error}); mend or remove it") from None
-    if not isinstance(entry, dict):
-        raise DataError(f"{path}: line {number} is not a JSON object; mend or remove it")
-    missing = [key for key in ALPACA if key not in entry]
-    if missing:
-        raise DataError(f"{path}: line {number} has no {', '.join(map(repr, missing))}")
-    return entry
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    lines = pl.DataFrame({"json": text.split("\n")}).with_row_index("line", 1)
+    lines = lines.filter(pl.col("json").str.contains(r"\S"))
+    is_object = pl.col("json").str.json_path_match("$").str.starts_with("{").fill_null(False)
+    _refuse_lines(path, lines.filter(~is_object), "is not a JSON object; mend or remove it")
+    for key in ALPACA:
+        _refuse_lines(path, lines.filter(~pl.col("json").str.contains(rf'"{key}"\s*:')), f"has no {key!r}")
+    rows = lines.select(
+        "line",
+        *(pl.col("json").str.json_path_match(f"$.{key}").alias(key) for key in ("study_id", "condition_num")),
+        pl.col("json").str.json_path_match("$.input").str.extract_groups(INPUT).alias("input"),
+        response=pl.col("json").str.json_path_match("$.output").str.extract(OUTPUT),
+        sample_id=pl.int_range(pl.len()).over(pl.col("json").str.json_path_match("$.study_id")),
+    ).unnest("input")
+    personas = rows.select("persona").unique()
+    parsed = [parse_persona(text or "") for text in personas["persona"]]
+    personas = personas.with_columns(
+        demographic=pl.Series([known for known, _ in parsed], dtype=RESPONSES["demographic"]),
+        unknown_labels=pl.Series([list(unknown) for _, unknown in parsed], dtype=pl.List(pl.String)),
+    )
+    rows = rows.join(personas, on="persona", how="left", nulls_equal=True, maintain_order="left")
+    return number_tasks(rows.with_columns(participant="sample_id"))
 
 
-def _scalar(value: Any) -> str | None:
-    """A JSON scalar as text (so that one column can hold 2, "2" and 2.5); null and nested are null."""
-    if value is None or isinstance(value, (dict, list)):
-        return None
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def split_input(text: str) -> tuple[str, str | None]:
-    """Persona and scenario of an Alpaca ``input``; the scenario is None where none is marked."""
-    match = INPUT.fullmatch(text)
-    return (match["persona"] or "", match["scenario"]) if match else ("", None)
+def _refuse_lines(path: Path, lines: pl.DataFrame, problem: str) -> None:
+    if lines.height:
+        raise DataError(f"{path}: line {lines['line'][0]} {problem}")
 
 
 def parse_persona(text: str) -> tuple[dict[str, str], dict[str, str]]:

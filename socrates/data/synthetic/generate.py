@@ -92,7 +92,7 @@ SOMETIMES_ASKED = (
 
 
 @dataclass
-class Deck(Generic[T]):
+class BalancedSampler(Generic[T]):
     """Draws parts so that all are used about equally often: a new shuffle once the last is used up."""
 
     parts: tuple[T, ...]
@@ -107,7 +107,7 @@ class Deck(Generic[T]):
         self.cards += [self.parts[index] for index in self.rng.permutation(len(self.parts))]
         return self.draw(fits)
 
-    def hand(self, count: int) -> list[T]:
+    def sample(self, count: int) -> list[T]:
         """``count`` parts, no two the same."""
         drawn: list[T] = []
         while len(drawn) < count:
@@ -140,22 +140,26 @@ def design(world: World) -> list[Study]:
     rng = np.random.default_rng([world.seed, 0])
     places = iter(rng.permutation(PLACES).tolist())
     identifiers = _identifiers(world.studies, rng)
-    topics, frames, framings = Deck(TOPICS, rng), Deck(FRAMES, rng), Deck(FRAMINGS, rng)
-    arms, questions = Deck((2, 3, 3, 4), rng), Deck((1, 2, 2, 3), rng)
-    forms, wordings = Deck(FORMS, rng), Deck(ENDPOINTS, rng)
-    asked, extra = Deck(SOMETIMES_ASKED, rng), Deck((0, 1, 2), rng)
+    topics, frames, framings = (
+        BalancedSampler(TOPICS, rng),
+        BalancedSampler(FRAMES, rng),
+        BalancedSampler(FRAMINGS, rng),
+    )
+    arms, questions = BalancedSampler((2, 3, 3, 4), rng), BalancedSampler((1, 2, 2, 3), rng)
+    forms, wordings = BalancedSampler(FORMS, rng), BalancedSampler(ENDPOINTS, rng)
+    asked, extra = BalancedSampler(SOMETIMES_ASKED, rng), BalancedSampler((0, 1, 2), rng)
     studies = []
     for identifier in identifiers:
         topic = topics.draw()
         control = rng.random() < SHARE_CONTROL
-        conditions = ([CONTROL] if control else []) + framings.hand(arms.draw() - control)
+        conditions = ([CONTROL] if control else []) + framings.sample(arms.draw() - control)
         tasks: list[Task] = []
         for _ in range(questions.draw()):
             used = [task.form for task in tasks]
             form = forms.draw([form for form in FORMS if form not in used])
             scale_name = str(rng.choice(form.scales))
             tasks.append(_task(topic, form, scale_name, wordings, rng))
-        fields = {*ALWAYS_ASKED, *asked.hand(extra.draw())}
+        fields = {*ALWAYS_ASKED, *asked.sample(extra.draw())}
         studies.append(
             Study(
                 study_id=identifier,
@@ -180,7 +184,9 @@ def _identifiers(count: int, rng: np.random.Generator) -> list[str]:
     return list(found)
 
 
-def _task(topic: Topic, form: Form, scale_name: str, wordings: Deck[str], rng: np.random.Generator) -> Task:
+def _task(
+    topic: Topic, form: Form, scale_name: str, wordings: BalancedSampler[str], rng: np.random.Generator
+) -> Task:
     question = form.text.format(plan=f"the plan to {topic.text}")
     if scale_name == "options":
         offered = [f"{number} for '{label}'" for number, label in enumerate(form.labels, 1)]
