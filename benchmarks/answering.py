@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.timing import clocked
-from socrates.model.tokenisation import Encoded, Ids, end_token
+from socrates.model.encoding import Encoded
+from socrates.model.tokenisation import Ids, end_token
 from socrates.prediction.distributions import causal_model, distributions
 
 PAD = 0
@@ -40,7 +41,7 @@ def _plain(model: PreTrainedModel) -> PreTrainedModel:
 
 def prompts(data: Encoded, rows: Sequence[int]) -> list[Ids]:
     """The prompt of each row, scenario and persona."""
-    return [np.concatenate([data.shared(row), data.own(row)]) for row in rows]
+    return [np.concatenate([data.prefix_ids(row), data.suffix_ids(row)]) for row in rows]
 
 
 def exact(
@@ -98,7 +99,9 @@ def by_cached_prompt(
     model = _plain(model)
     options = len(data.answers)
     answers, real = _padded(list(data.answers), model.device, left=False)
-    order = sorted(range(len(rows)), key=lambda i: -(len(data.shared(rows[i])) + len(data.own(rows[i]))))
+    order = sorted(
+        range(len(rows)), key=lambda i: -(len(data.prefix_ids(rows[i])) + len(data.suffix_ids(rows[i])))
+    )
     result = np.zeros((len(rows), options))
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
@@ -148,7 +151,9 @@ def sampled(
     model = _plain(model)
     end = end_token(tokenizer)
     longest = max(len(answer) for answer in data.answers)
-    order = sorted(range(len(rows)), key=lambda i: -(len(data.shared(rows[i])) + len(data.own(rows[i]))))
+    order = sorted(
+        range(len(rows)), key=lambda i: -(len(data.prefix_ids(rows[i])) + len(data.suffix_ids(rows[i])))
+    )
     result: list[list[tuple[int, ...]]] = [[] for _ in rows]
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]

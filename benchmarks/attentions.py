@@ -59,38 +59,38 @@ def flex(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
-    tree: dict[str, Any] | None = None,
+    packing: dict[str, Any] | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The attention of ``model.shared`` over chains, by FlexAttention on the packed row itself."""
-    assert tree is not None, "only packed trees can be read"
-    if "flex" not in tree:
-        tree["flex"] = _tree_mask(tree, query.shape[2])
+    """The attention of ``model.prefix_sharing`` without a trie, by FlexAttention on the packed row itself."""
+    assert packing is not None, "only packed batches can be read"
+    if "flex" not in packing:
+        packing["flex"] = _block_mask(packing, query.shape[2])
     attend: Any = flex_attention
     if query.is_cuda:
         attend = _compiled.setdefault("flex", torch.compile(flex_attention, dynamic=True))
-    out = attend(query, key, value, block_mask=tree["flex"], scale=scaling, enable_gqa=True)
+    out = attend(query, key, value, block_mask=packing["flex"], scale=scaling, enable_gqa=True)
     return out.transpose(1, 2), None
 
 
-def _tree_mask(tree: dict[str, Any], length: int) -> BlockMask:
-    """A token sees the tokens before it in its own sequence, and those of the scenario it hangs on."""
-    stems, branches = tree["stem_slots"], tree["branch_slots"]
-    number = torch.arange(len(stems) + len(branches), device=stems.device)
+def _block_mask(packing: dict[str, Any], length: int) -> BlockMask:
+    """A token attends to the tokens before it in its own sequence, and to those of the prefix it continues."""
+    prefixes, suffixes = packing["prefix_slots"], packing["suffix_slots"]
+    number = torch.arange(len(prefixes) + len(suffixes), device=prefixes.device)
     padded = torch.cat(
         [
-            number[: len(stems), None].expand_as(stems).flatten(),
-            number[len(stems) :, None].expand_as(branches).flatten(),
+            number[: len(prefixes), None].expand_as(prefixes).flatten(),
+            number[len(prefixes) :, None].expand_as(suffixes).flatten(),
         ]
     )
-    sequence = padded[tree["place"]]  # of each packed token
-    above = torch.full_like(number, -1)
-    above[len(stems) :] = sequence[tree["key_slots"][:, 0]]
+    sequence = padded[packing["padded_index"]]  # of each packed token
+    prefix = torch.full_like(number, -1)
+    prefix[len(prefixes) :] = sequence[packing["key_slots"][:, 0]]
 
-    def sees(batch: Any, head: Any, q: Any, k: Any) -> Any:
-        return ((sequence[q] == sequence[k]) & (q >= k)) | (above[sequence[q]] == sequence[k])
+    def mask(batch: Any, head: Any, q: Any, k: Any) -> Any:
+        return ((sequence[q] == sequence[k]) & (q >= k)) | (prefix[sequence[q]] == sequence[k])
 
-    return create_block_mask(sees, None, None, length, length, device=stems.device)
+    return create_block_mask(mask, None, None, length, length, device=prefixes.device)
 
 
 AttentionInterface.register(VARLEN, varlen)

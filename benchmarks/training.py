@@ -19,7 +19,7 @@ from benchmarks.quantised import twin
 from benchmarks.timing import clock
 from benchmarks.workload import Profile, tokenizer
 from socrates.core.params import load
-from socrates.model.tokenisation import Encoded
+from socrates.model.encoding import Encoded
 from socrates.runs.callbacks import Durability
 from socrates.runs.launch import Place
 from socrates.runs.session import Safety

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from socrates.model.jagged import Ragged
-from socrates.model.tokenisation import Encoded, end_token, token_ids
+from socrates.model.encoding import Encoded
+from socrates.model.jagged import JaggedArray
+from socrates.model.tokenisation import end_token, token_ids
 from socrates.survey.scales import scale
 from socrates.tiny_model.build import train_tokenizer
 
@@ -97,9 +98,9 @@ def rows(profile: Profile, scenarios: int, respondents: int, notation: str, seed
 
     return Encoded(
         "scenario_first",
-        Ragged.of(texts(scenarios, profile.shared, profile.shared_spread), np.int32),
-        Ragged.of(texts(count, profile.own, profile.own_spread), np.int32),
-        Ragged.of([np.append(option, end) for option in options], np.int32),
+        JaggedArray.from_sequences(texts(scenarios, profile.shared, profile.shared_spread), np.int32),
+        JaggedArray.from_sequences(texts(count, profile.own, profile.own_spread), np.int32),
+        JaggedArray.from_sequences([np.append(option, end) for option in options], np.int32),
         np.repeat(np.arange(scenarios), respondents),
         np.arange(count),
         rng.integers(len(options), size=count),

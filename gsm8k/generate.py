@@ -14,8 +14,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from gsm8k.params import Solve
-from gsm8k.problems import ATTEMPTS
-from gsm8k.tiny_model import prompt_text
+from gsm8k.problems import ATTEMPTS, prompt_text
 from socrates.core.errors import ModelError
 from socrates.model.loading import compute_dtype, device, load_model, load_tokenizer
 from socrates.model.params import Model

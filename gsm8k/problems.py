@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from gsm8k import answers
 from socrates.core.errors import DataError
 from socrates.core.files import Schema
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 PROBLEMS: Schema = {
     "problem_id": pl.Int64,  # the record's place in its file, from 0; unique within a split
@@ -107,9 +110,10 @@ def within_limit(table: pl.DataFrame, prompt_lengths: Sequence[int], limit: int)
     return kept, table.height - kept.height
 
 
-def messages(question: str) -> list[dict[str, str]]:
-    """The chat that asks for a solution in the XML format."""
-    return [{"role": "system", "content": answers.INSTRUCTION}, {"role": "user", "content": question}]
+def prompt_text(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
+    """The chat that asks for a solution in the XML format, as text, up to where the answer begins."""
+    messages = [{"role": "system", "content": answers.INSTRUCTION}, {"role": "user", "content": question}]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
 
 def reference(solution: str, answer: str) -> str:

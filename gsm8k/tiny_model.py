@@ -14,30 +14,22 @@ import numpy as np
 import polars as pl
 import torch
 import torch.nn.functional as F
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from gsm8k import answers
 from gsm8k.params import Warmup
-from gsm8k.problems import messages, reference
+from gsm8k.problems import prompt_text, reference
 from socrates.model.params import Model
-from socrates.model.prefix_sharing import IGNORED
 from socrates.model.tokenisation import Ids, end_token, token_ids
-from socrates.tiny_model.build import END, new_model, train_tokenizer
-from socrates.tiny_model.pretrain import Progress, optimise, save_builtin
+from socrates.tiny_model.build import END, Progress, make_tokenizer, new_model, save_builtin, train_new
 
 GUESS = "a guess"
+IGNORED = -100  # the label of tokens that carry no loss
 # A turn is its text, and the model's own ends with the end token. The instruction is left out: it is the
 # same in every prompt, and reading it would be most of a small model's work.
 CHAT = (
     "{% for message in messages if message.role != 'system' %}{{ message.content }}"
     "{{ '" + END + "' if message.role == 'assistant' else '\n' }}{% endfor %}"
 )
-
-
-def prompt_text(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
-    """The text that asks ``tokenizer``'s model for a solution, up to where its answer begins."""
-    text = tokenizer.apply_chat_template(messages(question), tokenize=False, add_generation_prompt=True)
-    return str(text)
 
 
 def examples(problems: pl.DataFrame, warmup: Warmup, rng: np.random.Generator) -> list[str]:
@@ -66,12 +58,8 @@ def build_warmed(
     questions = problems["question"].to_list()
     rng = np.random.default_rng(params.tiny.seed)
     shown = examples(problems, warmup, rng)
-    if params.tokenizer:
-        tokenizer = AutoTokenizer.from_pretrained(params.tokenizer, trust_remote_code=False)
-    else:
-        tokenizer = train_tokenizer(
-            [*answers.TAGS, GUESS, *questions, *problems["solution"]], params.tiny.vocab_size
-        )
+    tokenizer = make_tokenizer(params, [*answers.TAGS, GUESS, *questions, *problems["solution"]])
+    if not params.tokenizer:
         tokenizer.chat_template = CHAT
     end = end_token(tokenizer)
     prompts = token_ids(tokenizer, [prompt_text(tokenizer, question) for question in questions])
@@ -84,7 +72,7 @@ def build_warmed(
         logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
         return F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
-    losses = optimise(model, step_loss, params.tiny, progress)
+    losses = train_new(model, step_loss, params.tiny, progress)
     return save_builtin(model, tokenizer, losses, folder)
 
 

@@ -14,8 +14,7 @@ from gsm8k.grpo.params import Grpo
 from gsm8k.grpo.run import Task, check, improve, plan, prompts_needed
 from gsm8k.grpo.trainer import ROW, Rows, by_part, curve_names
 from gsm8k.params import Rewards
-from gsm8k.problems import PROBLEMS, within_limit
-from gsm8k.tiny_model import prompt_text
+from gsm8k.problems import PROBLEMS, prompt_text, within_limit
 from socrates.core.files import read_table
 from socrates.model.loading import load_tokenizer
 from socrates.model.tokenisation import token_ids

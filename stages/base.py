@@ -14,7 +14,7 @@ from socrates.core.params import load
 from socrates.model.loading import pin_hub
 from socrates.model.params import Model, Prompt
 from socrates.survey.tables import SCALED_RESPONSES
-from socrates.tiny_model.build import build_builtin
+from socrates.tiny_model.pretrain import build_builtin
 
 TRAIN = Path("data/splits/train.parquet")
 BASE = Path("models/base")

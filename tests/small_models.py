@@ -15,7 +15,7 @@ from socrates.data.scales.resolve import resolve_scales
 from socrates.data.synthetic.generate import generate
 from socrates.model.loading import load_base, load_tokenizer
 from socrates.model.params import Model
-from socrates.tiny_model.build import build_builtin
+from socrates.tiny_model.pretrain import build_builtin
 from tests import tiny
 
 

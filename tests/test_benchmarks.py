@@ -13,7 +13,7 @@ from benchmarks.quantised import nf4_model, twin
 from benchmarks.training import OURS, PADDED, check_equal, trainers
 from benchmarks.workload import REAL, config, cpu_model, rows, tokenizer
 from socrates.core.errors import SocratesError
-from socrates.model.prefix_sharing import pack, use_shared_attention
+from socrates.model.prefix_sharing import pack, use_prefix_sharing
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def test_flex_attention_reads_a_packed_tree_as_ours_does():
     model, rng = cpu_model(), np.random.default_rng(0)
     texts = [rng.integers(300, 1000, length).astype(np.int32) for length in (9, 4, 3, 8, 5, 1)]
     inputs = pack(texts[:2], texts[2:], [0, 1, 1, 0])
-    use_shared_attention(model)
+    use_prefix_sharing(model)
     with torch.no_grad():
         ours = model(**inputs, use_cache=False).logits
         model.set_attn_implementation(FLEX)

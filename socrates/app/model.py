@@ -29,8 +29,8 @@ from socrates.app.model_ref import ModelRef
 from socrates.app.parse import QUESTIONS, quoted
 from socrates.core.errors import DataError, ModelError
 from socrates.core.files import Schema, read_json, sha256, write_json, write_table
-from socrates.model.loading import device, keep_unpacked, load_tokenizer, where, with_adapter
-from socrates.model.tokenisation import Encoded, encode
+from socrates.model.encoding import Encoded, encode
+from socrates.model.loading import device, disable_avx512_repack, load_tokenizer, model_source, with_adapter
 from socrates.prediction.distributions import distributions
 from socrates.survey.scales import scale
 
@@ -137,7 +137,7 @@ def open_model(ref: ModelRef, asked: str = "auto") -> OpenModel:
     disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # of a kernel that it lacks
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of what PEFT calls
-    name, options = where(ref.base)
+    name, options = model_source(ref.base)
     try:
         precision = choose_precision(count_parameters(name, options), asked)
         model: Any = load_base(name, options, precision)
@@ -178,7 +178,7 @@ def load_base(name: str, options: dict[str, Any], precision: Precision) -> PreTr
         **options,
     )
     if precision == "nf4":
-        keep_unpacked(model)
+        disable_avx512_repack(model)
     return model
 
 

@@ -1,4 +1,4 @@
-"""Sequences of unequal length in two flat arrays: millions of them cost no Python objects."""
+"""Sequences of unequal length as values and offsets (CSR): millions of them cost no Python objects."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class Ragged(Sequence[NDArray[Any]]):
-    """N sequences, one after another; ``ragged[i]`` is a view of the i-th.
+class JaggedArray(Sequence[NDArray[Any]]):
+    """N sequences, one after another; ``jagged[i]`` is a view of the i-th.
 
     Attributes:
         values: all of them, ``[total]``.
@@ -23,17 +23,17 @@ class Ragged(Sequence[NDArray[Any]]):
     offsets: NDArray[np.int64]
 
     @classmethod
-    def of(cls, sequences: Iterable[Sequence[int] | NDArray[Any]], dtype: Any) -> Ragged:
+    def from_sequences(cls, sequences: Iterable[Sequence[int] | NDArray[Any]], dtype: Any) -> JaggedArray:
         """The given sequences."""
         arrays = [np.asarray(sequence, dtype=dtype) for sequence in sequences]
         lengths = np.array([len(array) for array in arrays], dtype=np.int64)
         return cls(np.concatenate([np.zeros(0, dtype), *arrays]), offsets_of(lengths))
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Ragged], dtype: Any) -> Ragged:
-        """The sequences of all parts, one part after another."""
-        lengths = [np.zeros(0, np.int64), *(part.lengths for part in parts)]
-        values = [np.zeros(0, dtype), *(part.values for part in parts)]
+    def concatenate(cls, arrays: Sequence[JaggedArray], dtype: Any) -> JaggedArray:
+        """The sequences of all arrays, one array after another."""
+        lengths = [np.zeros(0, np.int64), *(array.lengths for array in arrays)]
+        values = [np.zeros(0, dtype), *(array.values for array in arrays)]
         return cls(np.concatenate(values), offsets_of(np.concatenate(lengths)))
 
     def __len__(self) -> int:
@@ -50,12 +50,12 @@ class Ragged(Sequence[NDArray[Any]]):
         """``[N]``."""
         return np.diff(self.offsets)
 
-    def take(self, index: NDArray[np.int64]) -> Ragged:
+    def take(self, index: NDArray[np.int64]) -> JaggedArray:
         """The sequences at ``index`` ``[M]``, copied."""
         lengths = self.lengths[index]
         offsets = offsets_of(lengths)
         shift = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths)
-        return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets)
+        return JaggedArray(self.values[np.arange(offsets[-1]) + shift], offsets)
 
 
 def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -63,14 +63,13 @@ def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def join(parts: Sequence[Ragged]) -> Ragged:
-    """Element by element, the i-th sequences of all parts one after another."""
-    lengths = np.stack([part.lengths for part in parts], axis=1)  # [N, parts]
+def concatenate_elementwise(arrays: Sequence[JaggedArray]) -> JaggedArray:
+    """Sequence i of the result is sequence i of the first array, then that of the second, and so on."""
+    lengths = np.stack([array.lengths for array in arrays], axis=1)  # [N, arrays]
     offsets = offsets_of(lengths.ravel())
-    values = np.empty(offsets[-1], dtype=np.result_type(*(part.values for part in parts)))
-    for number, part in enumerate(parts):
-        starts = offsets[number : -1 : len(parts)]
-        values[np.arange(len(part.values)) + np.repeat(starts - part.offsets[:-1], part.lengths)] = (
-            part.values
-        )
-    return Ragged(values, offsets[:: len(parts)])
+    values = np.empty(offsets[-1], dtype=np.result_type(*(array.values for array in arrays)))
+    for number, array in enumerate(arrays):
+        starts = offsets[number : -1 : len(arrays)]
+        index = np.arange(len(array.values)) + np.repeat(starts - array.offsets[:-1], array.lengths)
+        values[index] = array.values
+    return JaggedArray(values, offsets[:: len(arrays)])

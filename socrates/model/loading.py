@@ -57,7 +57,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a base folder (or of the hub revision its manifest names)."""
     from transformers import AutoTokenizer
 
-    name, options = where(folder)
+    name, options = model_source(folder)
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
 
 
@@ -69,7 +69,7 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     from transformers.integrations import is_deepspeed_zero3_enabled
 
-    name, options = where(folder)
+    name, options = model_source(folder)
     dtype = compute_dtype()
     if params.quantization == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(
@@ -87,11 +87,11 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
         use_safetensors=True,
         **options,
     )
-    keep_unpacked(model)
+    disable_avx512_repack(model)
     return model
 
 
-def keep_unpacked(model: PreTrainedModel) -> None:
+def disable_avx512_repack(model: PreTrainedModel) -> None:
     """Stop bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16.
 
     It does so for bfloat16 inference at the first evaluation; training cannot go on from there, and
@@ -142,7 +142,7 @@ def compute_dtype() -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_available() else torch.float32
 
 
-def where(folder: Path) -> tuple[str, dict[str, Any]]:
+def model_source(folder: Path) -> tuple[str, dict[str, Any]]:
     """What to give ``from_pretrained`` for a base folder, or for a model that was saved whole."""
     path = folder / "manifest.json"
     if not path.exists() and (folder / "config.json").exists():

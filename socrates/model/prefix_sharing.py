@@ -1,18 +1,17 @@
-"""One forward pass over a tree of token sequences: scenarios are stems, respondents branches.
+"""Rows that share prefixes in one forward pass: each scenario is computed once for all its respondents.
 
-All tokens of a batch lie in one packed row ``[1, T]``: first the scenarios, one after another, then
-the respondents' own tokens. The model's linear layers see no padding and compute each scenario
-once; only attention needs to know the tree. It is an attention function registered with
-transformers (``shared_scenario``), so PEFT, gradient checkpointing and DeepSpeed work unchanged, and
-the gradient of a scenario's keys and values gathers what all its respondents ask of it.
+A batch is one row of T tokens without padding: the distinct prefixes (scenarios), one after another, then
+every row's suffix (a respondent's own tokens). Linear layers compute each token once; only attention needs
+to know which prefix a suffix continues. It is a function registered with transformers under :data:`NAME`,
+so PEFT, gradient checkpointing and DeepSpeed work unchanged, and the gradient of a prefix's keys and values
+is the sum over its suffixes.
 
-Within a branch, attention is causal, or follows a given tree (the digits of possible answers).
+Attention within a suffix is causal; its last tokens may be the nodes of a trie of answers instead.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,95 +19,122 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from socrates.model.answer_trie import Trie
+from socrates.model.tokenisation import Ids
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-NAME = "shared_scenario"
+NAME = "shared_prefixes"
 IGNORED = -100  # the label of tokens that carry no loss
-Ids = NDArray[np.int32]
 
 
 def pack(
-    stems: Sequence[Ids],
-    branches: Sequence[Ids],
-    stem_of_branch: Sequence[int],
-    tree: NDArray[np.bool_] | None = None,
-    tree_depth: NDArray[np.int64] | None = None,
+    prefixes: Sequence[Ids],
+    suffixes: Sequence[Ids],
+    prefix_index: Sequence[int],
+    trie: Trie | None = None,
+    logits_to_keep: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
-    """The model inputs of a batch of branches on stems.
+    """The model inputs of R suffixes on P prefixes.
 
     Args:
-        stems: S token sequences; one may be empty (a branch without a stem).
-        branches: R token sequences, none empty.
-        stem_of_branch: the stem of each branch, ``[R]``.
-        tree: ``[N, N]``; the last N tokens of every branch form a tree, and token i of them sees
-            token j of them where ``tree[i, j]`` (itself included). Null: branches are chains.
-        tree_depth: ``[N]`` levels below the token before the tree, from 1.
+        prefixes: token sequences; one may be empty.
+        suffixes: token sequences, none empty.
+        prefix_index: the prefix of each suffix, ``[R]``.
+        trie: the last tokens of every suffix are its nodes.
+        logits_to_keep: packed positions that are projected onto the vocabulary; null: all. Few tokens carry
+            loss, and for a small model the vocabulary is the widest layer.
 
     Returns:
-        ``input_ids`` and ``position_ids`` ``[1, T]`` and ``tree``, the tensors that
-        :func:`attention` reads. Branch r's tokens are at ``branch_offsets(...)[r]``.
+        ``input_ids`` and ``position_ids`` ``[1, T]``, and ``packing``, the tensors that :func:`attention`
+        reads. The tokens of suffix r begin at ``suffix_offsets(...)[r]``.
     """
-    stem_lengths = np.array([len(stem) for stem in stems], dtype=np.int64)
-    branch_lengths = np.array([len(branch) for branch in branches], dtype=np.int64)
-    stem_index = np.asarray(stem_of_branch, dtype=np.int64)
-    stem_starts = np.concatenate([[0], np.cumsum(stem_lengths)[:-1]])
-    total_stem = int(stem_lengths.sum())
-    branch_starts = total_stem + np.concatenate([[0], np.cumsum(branch_lengths)[:-1]])
-
-    stem_slots, stem_valid = _slots(stem_starts, stem_lengths)  # [S, P]
-    branch_slots, branch_valid = _slots(branch_starts, branch_lengths)  # [R, B]
-    width = branch_slots.shape[1]
-
-    own = np.tril(np.ones((width, width), dtype=bool))[None]  # [1 or R, B, B]
-    positions = stem_lengths[stem_index][:, None] + np.arange(width)[None, :]
-    if tree is not None and tree_depth is not None:
-        nodes = len(tree)
-        own = np.repeat(own, len(branches), axis=0)
-        for row, length in enumerate(branch_lengths):
-            first = length - nodes
-            own[row, first:length, first:length] = tree
-            positions[row, first:length] = stem_lengths[stem_index[row]] + first - 1 + tree_depth
-    before = np.broadcast_to(stem_valid[stem_index][:, None, :], (len(branches), width, stem_valid.shape[1]))
-    visible = np.concatenate([before, np.broadcast_to(own, (len(branches), width, width))], axis=2)
-
-    # Where each packed token's output lies among the padded outputs, stems first.
-    place = np.flatnonzero(np.concatenate([stem_valid.ravel(), branch_valid.ravel()]))
-    input_ids = np.concatenate([*stems, *branches]).astype(np.int64)
-    stem_positions = np.broadcast_to(np.arange(stem_slots.shape[1]), stem_slots.shape)[stem_valid]
-    position_ids = np.concatenate([stem_positions, positions[branch_valid]])
+    index = np.asarray(prefix_index, dtype=np.int64)
+    prefix_lengths, suffix_lengths = _lengths(prefixes), _lengths(suffixes)
+    prefix_slots, prefix_valid = _slots(prefix_lengths, first=0)
+    suffix_slots, suffix_valid = _slots(suffix_lengths, first=int(prefix_lengths.sum()))
+    positions = _suffix_positions(prefix_lengths[index], suffix_lengths, trie)
+    prefix_positions = np.broadcast_to(np.arange(prefix_slots.shape[1]), prefix_slots.shape)
+    packing = {
+        "prefix_slots": prefix_slots,
+        "suffix_slots": suffix_slots,
+        "key_slots": np.concatenate([prefix_slots[index], suffix_slots], axis=1),
+        "mask": _suffix_mask(prefix_valid[index], suffix_lengths, trie)[:, None],
+        # Where each packed token's output lies among the padded outputs, prefixes first.
+        "padded_index": np.flatnonzero(np.concatenate([prefix_valid.ravel(), suffix_valid.ravel()])),
+    }
+    if logits_to_keep is not None:
+        packing["logits_to_keep"] = logits_to_keep
+    position_ids = np.concatenate([prefix_positions[prefix_valid], positions[suffix_valid]])
     return {
-        "input_ids": torch.from_numpy(input_ids)[None],
+        "input_ids": torch.from_numpy(np.concatenate([*prefixes, *suffixes]).astype(np.int64))[None],
         "position_ids": torch.from_numpy(position_ids)[None],
-        "tree": {
-            "stem_slots": torch.from_numpy(stem_slots),
-            "branch_slots": torch.from_numpy(branch_slots),
-            "key_slots": torch.from_numpy(np.concatenate([stem_slots[stem_index], branch_slots], axis=1)),
-            "visible": torch.from_numpy(visible[:, None]),
-            "place": torch.from_numpy(place),
-        },
+        "packing": {name: torch.from_numpy(array) for name, array in packing.items()},
     }
 
 
+def suffix_offsets(prefixes: Sequence[Ids], suffixes: Sequence[Ids]) -> NDArray[np.int64]:
+    """Where each suffix begins in the packed row, ``[R]``."""
+    lengths = _lengths(suffixes)
+    return _lengths(prefixes).sum() + np.cumsum(lengths) - lengths
+
+
 def to_device(inputs: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Model inputs, a packed tree's among them, moved to a device."""
+    """Model inputs, those under ``packing`` too, on a device."""
     return {
         key: to_device(value, device) if isinstance(value, dict) else value.to(device)
         for key, value in inputs.items()
     }
 
 
-def branch_offsets(stems: Sequence[Ids], branches: Sequence[Ids]) -> NDArray[np.int64]:
-    """Where each branch begins in the packed row, ``[R]``."""
-    lengths = np.array([len(branch) for branch in branches], dtype=np.int64)
-    return sum(len(stem) for stem in stems) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
+def _lengths(sequences: Sequence[Ids]) -> NDArray[np.int64]:
+    return np.array([len(ids) for ids in sequences], dtype=np.int64)
 
 
-def _slots(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Packed positions of padded sequences ``[n, max length]`` and which of them are real."""
+def _slots(lengths: NDArray[np.int64], first: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Packed positions of padded sequences that lie one after another from ``first``, and which are real.
+
+    Both ``[n, longest]``; padding points at position 0.
+    """
+    starts = first + np.cumsum(lengths) - lengths
     offsets = np.arange(max(int(lengths.max(initial=0)), 1))[None, :]
     valid = offsets < lengths[:, None]
     return np.where(valid, starts[:, None] + offsets, 0), valid
+
+
+def _node_columns(lengths: NDArray[np.int64], trie: Trie) -> NDArray[np.int64]:
+    """The columns of the trie's N nodes in padded suffixes of these lengths, ``[R, N]``."""
+    return lengths[:, None] - trie.nodes + np.arange(trie.nodes)
+
+
+def _suffix_mask(
+    prefix_valid: NDArray[np.bool_], lengths: NDArray[np.int64], trie: Trie | None
+) -> NDArray[np.bool_]:
+    """Which keys each suffix token attends to: its padded prefix's, then its padded suffix's, ``[R, S, P + S]``.
+
+    Args:
+        prefix_valid: the real tokens of each suffix's padded prefix, ``[R, P]``.
+    """
+    rows, width = len(lengths), int(lengths.max())
+    mask = np.broadcast_to(np.tril(np.ones((width, width), dtype=bool)), (rows, width, width))
+    if trie is not None:
+        mask = mask.copy()
+        columns = _node_columns(lengths, trie)
+        mask[np.arange(rows)[:, None, None], columns[:, :, None], columns[:, None, :]] = trie.mask
+    before = np.broadcast_to(prefix_valid[:, None, :], (rows, width, prefix_valid.shape[1]))
+    return np.concatenate([before, mask], axis=2)
+
+
+def _suffix_positions(
+    prefix_lengths: NDArray[np.int64], lengths: NDArray[np.int64], trie: Trie | None
+) -> NDArray[np.int64]:
+    """Position ids of padded suffixes that each continue a prefix, ``[R, S]``; trie nodes count by depth."""
+    positions = prefix_lengths[:, None] + np.arange(lengths.max())
+    if trie is not None:
+        last = prefix_lengths + lengths - trie.nodes - 1  # before the trie
+        positions[np.arange(len(lengths))[:, None], _node_columns(lengths, trie)] = last[:, None] + trie.depth
+    return positions
 
 
 def attention(
@@ -119,19 +145,19 @@ def attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    tree: dict[str, torch.Tensor] | None = None,
+    packing: dict[str, torch.Tensor] | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention over a packed tree; the signature is that of transformers' attention functions.
+    """Attention over a packed batch; the signature is that of transformers' attention functions.
 
     Args:
         query: ``[1, heads, T, head size]``; key and value ``[1, key heads, T, head size]``.
-        tree: from :func:`pack`.
+        packing: from :func:`pack`.
 
     Returns:
         ``[1, T, heads, head size]`` and no weights.
     """
-    if tree is None:
+    if packing is None:
         raise ValueError(f"{NAME} attention needs inputs made by pack()")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # [T, heads, size]
     group = q.shape[1] // k.shape[1]
@@ -147,9 +173,9 @@ def attention(
         )
         return result.transpose(1, 2).flatten(0, 1)
 
-    stems = attend(tree["stem_slots"], tree["stem_slots"], None, True)
-    branches = attend(tree["branch_slots"], tree["key_slots"], tree["visible"], False)
-    return _pick(torch.cat([stems, branches]), tree["place"])[None], None
+    prefixes = attend(packing["prefix_slots"], packing["prefix_slots"], None, True)
+    suffixes = attend(packing["suffix_slots"], packing["key_slots"], packing["mask"], False)
+    return _pick(torch.cat([prefixes, suffixes]), packing["padded_index"])[None], None
 
 
 def _pick(rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -166,38 +192,20 @@ def _repeat(heads: torch.Tensor, times: int) -> torch.Tensor:
     return heads if times == 1 else heads.repeat_interleave(times, dim=1)
 
 
-def score_only(inputs: dict[str, Any], positions: NDArray[np.int64]) -> None:
-    """Let the model project only these packed positions onto the vocabulary, instead of all.
-
-    Few tokens carry loss, and the vocabulary is the widest layer: a model of Qwen's 151,000 tokens
-    and hundreds of prompt tokens would spend more on it than on all its other layers.
-    """
-    inputs["tree"]["scored"] = torch.from_numpy(positions)
+def _keep_positions(_: torch.nn.Module, __: Any, inputs: dict[str, Any], output: Any) -> None:
+    """Keep the last hidden states at ``logits_to_keep``: TRL's language head ignores transformers' argument."""
+    kept = (inputs.get("packing") or {}).get("logits_to_keep")
+    if kept is not None:
+        output.last_hidden_state = output.last_hidden_state.index_select(1, kept)
 
 
-def _keep_scored(_: torch.nn.Module, __: Any, inputs: dict[str, Any], output: Any) -> None:
-    scored = (inputs.get("tree") or {}).get("scored")
-    if scored is not None:
-        output.last_hidden_state = output.last_hidden_state.index_select(1, scored)
-
-
-def use_shared_attention(model: PreTrainedModel) -> None:
-    """Make ``model`` read packed trees from now on."""
+def use_prefix_sharing(model: PreTrainedModel) -> None:
+    """Make ``model`` read the batches of :func:`pack` from now on."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, attention)
     model.set_attn_implementation(NAME)
-    backbone = model.base_model
-    if _keep_scored not in backbone._forward_hooks.values():
-        backbone.register_forward_hook(_keep_scored, with_kwargs=True)
-
-
-@contextlib.contextmanager
-def shared_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Make ``model`` read packed trees within the block."""
-    before = model.config._attn_implementation
-    use_shared_attention(model)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
+    backbone: Any = model.base_model
+    if not hasattr(backbone, "keeps_positions"):
+        backbone.register_forward_hook(_keep_positions, with_kwargs=True)
+        backbone.keeps_positions = True

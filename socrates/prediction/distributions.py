@@ -17,12 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from socrates.core.errors import ModelError
-from socrates.model.answer_trie import Trie, build
-from socrates.model.jagged import Ragged
-from socrates.model.prefix_sharing import branch_offsets, pack, to_device, use_shared_attention
-from socrates.model.tokenisation import Encoded, Ids, end_token, stems, token_ids
-from socrates.survey.prompts import answer_part
-from socrates.survey.scales import scale
+from socrates.model.answer_trie import Trie, answer_trie
+from socrates.model.encoding import Encoded
+from socrates.model.jagged import JaggedArray
+from socrates.model.prefix_sharing import pack, suffix_offsets, to_device, use_prefix_sharing
+from socrates.model.tokenisation import Ids
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -54,7 +53,7 @@ class Answers:
     """
 
     rows: NDArray[np.int64]
-    probabilities: Ragged
+    probabilities: JaggedArray
     mass: NDArray[np.float32]
 
 
@@ -65,13 +64,6 @@ class Budget:
     tokens: int
 
 
-def answer_trie(tokenizer: PreTrainedTokenizerBase, notation: str) -> Trie:
-    """The trie of the options of a scale, in the order of its options."""
-    end = np.int32(end_token(tokenizer))
-    options = [answer_part(option) for option in scale(notation).options]
-    return build([np.append(ids, end) for ids in token_ids(tokenizer, options)])
-
-
 def distributions(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -79,7 +71,7 @@ def distributions(
     scales: Sequence[str],
     tokens_per_batch: int | None,
     progress: Callable[[Iterable[Work]], Iterable[Work]] = iter,
-) -> tuple[Ragged, NDArray[np.float32]]:
+) -> tuple[JaggedArray, NDArray[np.float32]]:
     """Answer distributions of all rows.
 
     Args:
@@ -116,7 +108,7 @@ class Job:
         self.tries = {notation: answer_trie(tokenizer, notation) for notation in self.notations}
         self._nodes = np.array([self.tries[notation].nodes for notation in self.notations], dtype=np.int64)
         self._scale = names.cast(pl.Enum(self.notations)).to_physical().cast(pl.Int64).to_numpy()
-        self._own, self._shared = data.own_lengths(), data.shared_lengths()
+        self._own, self._shared = data.suffix_lengths(), data.prefix_lengths()
         self._twins = first_twins(data.scenario_of_row, data.persona_of_row, self._scale)
         self.rows = np.unique(self._twins)
 
@@ -155,7 +147,7 @@ class Job:
             ModelError: the memory cannot hold a single respondent.
         """
         if not hasattr(model, "reads_trees"):
-            use_shared_attention(causal_model(model))
+            use_prefix_sharing(causal_model(model))
         model.eval()
         trie = self.tries[work.scale]
         parts: list[NDArray[np.float32]] = []
@@ -170,7 +162,7 @@ class Job:
                 pass  # the error holds on to the pass's tensors: they go with it, before the next try
             if len(part.rows) == 1:
                 raise ModelError(
-                    f"out of memory with one respondent and the {len(trie.on_path)} answers of scale "
+                    f"out of memory with one respondent and the {len(trie.paths)} answers of scale "
                     f"{work.scale}: lower predict.max_options or prompt.max_length, or use a larger GPU"
                 )
             budget.tokens = min(budget.tokens, self.tokens(part)) // 2
@@ -179,7 +171,7 @@ class Job:
         total = np.logaddexp.reduce(log_probability, axis=1)
         given = np.exp(log_probability - total[:, None]).astype(np.float32)
         offsets = np.arange(len(given) + 1) * given.shape[1]
-        return Answers(work.rows, Ragged(given.ravel(), offsets), np.exp(total))
+        return Answers(work.rows, JaggedArray(given.ravel(), offsets), np.exp(total))
 
     def for_all_rows(self, parts: Iterable[Answers]) -> Answers:
         """Every row's answers, from those of all distinct ones."""
@@ -189,7 +181,7 @@ class Job:
         place[computed] = np.arange(len(computed))
         index = place[self._twins]
         mass = np.concatenate([np.zeros(0, np.float32), *(part.mass for part in parts)])
-        values = Ragged.concatenate([part.probabilities for part in parts], np.float32)
+        values = JaggedArray.concatenate([part.probabilities for part in parts], np.float32)
         return Answers(np.arange(len(self.data)), values.take(index), mass[index])
 
 
@@ -234,10 +226,10 @@ def causal_model(model: Any) -> Any:
 @torch.inference_mode()
 def _log_probabilities(model: Any, data: Encoded, trie: Trie, rows: list[int]) -> NDArray[np.float32]:
     """Log-probability of each option, end token included, ``[rows, options]``, in float32."""
-    shared, of_branch = stems(data, rows)
-    branches: list[Ids] = [np.concatenate([data.own(row), trie.tokens]) for row in rows]
-    inputs = to_device(pack(shared, branches, of_branch, trie.sees, trie.depth), model.device)
-    ends = branch_offsets(shared, branches) + [len(branch) for branch in branches]
+    prefixes, prefix_index = data.distinct_prefixes(rows)
+    suffixes: list[Ids] = [np.concatenate([data.suffix_ids(row), trie.tokens]) for row in rows]
+    inputs = to_device(pack(prefixes, suffixes, prefix_index, trie), model.device)
+    ends = suffix_offsets(prefixes, suffixes) + [len(suffix) for suffix in suffixes]
     # Position 0 of a row is its last prompt token, position i + 1 its trie node i.
     kept = ends[:, None] - trie.nodes - 1 + np.arange(trie.nodes + 1)[None, :]
     causal = causal_model(model)
@@ -246,7 +238,7 @@ def _log_probabilities(model: Any, data: Encoded, trie: Trie, rows: list[int]) -
     edges = edge_log_probabilities(
         causal.get_output_embeddings(), hidden.view(len(rows), -1, hidden.shape[-1]), trie
     )
-    return edges @ trie.on_path.T
+    return edges @ trie.paths.T
 
 
 def edge_log_probabilities(head: torch.nn.Module, hidden: torch.Tensor, trie: Trie) -> NDArray[np.float32]:

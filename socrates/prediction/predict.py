@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from socrates.model.encoding import Encoded, encode
 from socrates.model.loading import load_model, load_tokenizer
 from socrates.model.params import Model, Prompt
-from socrates.model.tokenisation import Encoded, encode
 from socrates.prediction.distributions import Work, distributions
 from socrates.prediction.params import Predict
 from socrates.prediction.table import predictions_table, thin_scales

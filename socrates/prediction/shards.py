@@ -19,7 +19,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from socrates.core.files import atomic_folder, atomic_path, read_json, read_table, write_json, write_table
-from socrates.model.jagged import Ragged
+from socrates.model.jagged import JaggedArray
 from socrates.model.loading import load_model, load_tokenizer
 from socrates.model.params import Model, Prompt
 from socrates.prediction.distributions import Answers, Budget, Job, Work, find_budget
@@ -153,7 +153,7 @@ def part_path(folder: Path, number: int) -> Path:
 
 def write_part(path: Path, parts: Sequence[Answers]) -> None:
     """Write a shard's answers; the file appears when it is whole."""
-    probabilities = Ragged.concatenate([part.probabilities for part in parts], np.float32)
+    probabilities = JaggedArray.concatenate([part.probabilities for part in parts], np.float32)
     with atomic_path(path) as partial, partial.open("wb") as file:
         np.savez(
             file,
@@ -167,7 +167,7 @@ def write_part(path: Path, parts: Sequence[Answers]) -> None:
 def read_part(path: Path) -> Answers:
     """A shard's answers."""
     with np.load(path, allow_pickle=False) as part:
-        return Answers(part["rows"], Ragged(part["probabilities"], part["offsets"]), part["mass"])
+        return Answers(part["rows"], JaggedArray(part["probabilities"], part["offsets"]), part["mass"])
 
 
 def _planned(folder: Path, model: Callable[[], PreTrainedModel | PeftModel], job: Job) -> int:

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from socrates.core.files import atomic_folder, read_table
-from socrates.model.jagged import Ragged
+from socrates.model.encoding import COLUMNS, Encoded, encode_tables, read_row_groups
+from socrates.model.jagged import JaggedArray
 from socrates.model.loading import load_tokenizer
-from socrates.model.tokenisation import COLUMNS, Encoded, encode_parts, parts_of
 from socrates.runs.fingerprint import fingerprint, hash_files, hash_sources, scratch, versions_of
 from socrates.survey.prompts import Layout
 from socrates.survey.tables import RESPONSES
 
-ENTRIES = ("socrates.model.tokenisation", "socrates.model.loading")
+ENTRIES = ("socrates.model.encoding", "socrates.model.loading")
 PACKAGES = ["tokenizers", "transformers"]
 KEPT = 4  # encodings; of older ones the least recently made goes first
 TEXTS = ("scenarios", "personas", "answers")
@@ -49,8 +49,8 @@ def tokenised(files: Sequence[Path], base: Path, layout: Layout) -> Encoded:
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            parts = chain.from_iterable(parts_of(path) for path in files)
-            write(encode_parts(parts, load_tokenizer(base), layout), folder)
+            parts = chain.from_iterable(read_row_groups(path) for path in files)
+            write(encode_tables(parts, load_tokenizer(base), layout), folder)
             others = [path for path in root.iterdir() if path.is_dir() and path != folder]
             for old in sorted(others, key=lambda path: path.stat().st_mtime)[: -KEPT + 1]:
                 shutil.rmtree(old)
@@ -73,5 +73,5 @@ def read(folder: Path, layout: Layout) -> Encoded:
     def array(name: str) -> np.ndarray:
         return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
 
-    texts = [Ragged(array(name), array(f"{name}.offsets")) for name in TEXTS]
+    texts = [JaggedArray(array(name), array(f"{name}.offsets")) for name in TEXTS]
     return Encoded(layout, *texts, *(array(name) for name in ROWS))  # type: ignore[arg-type]

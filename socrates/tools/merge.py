@@ -15,10 +15,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from socrates.core.errors import DataError, ModelError
 from socrates.core.files import atomic_folder, json_text, read_json
-from socrates.model.jagged import Ragged
+from socrates.model.encoding import Encoded, encode
+from socrates.model.jagged import JaggedArray
 from socrates.model.loading import compute_dtype, device, file_hashes, load_model, load_tokenizer
 from socrates.model.params import Model, Prompt
-from socrates.model.tokenisation import Encoded, encode
 from socrates.prediction.distributions import distributions
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import usable_rows
@@ -118,7 +118,7 @@ def _answers(
     scales: list[str],
     tokens_per_batch: int | None,
     dtype: torch.dtype,
-) -> tuple[Ragged, NDArray[np.float32]]:
+) -> tuple[JaggedArray, NDArray[np.float32]]:
     """The distributions under the model in ``folder``, loaded as anyone would load it."""
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(folder), dtype=dtype, device_map={"": device()}, trust_remote_code=False, use_safetensors=True

@@ -67,8 +67,8 @@ def counted(folder: Path, sections: Mapping[str, Any], processes: int) -> Worklo
     import polars as pl
 
     from socrates.core.files import read_table
+    from socrates.model.encoding import encode
     from socrates.model.loading import load_tokenizer
-    from socrates.model.tokenisation import encode
     from socrates.survey.tables import RESPONSES
 
     train, prompt = sections["train"], sections["prompt"]

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from peft import get_peft_model
 
 from socrates.core.errors import TrainingError
+from socrates.model.encoding import Encoded
 from socrates.model.loading import device, load_base
 from socrates.model.params import Model
-from socrates.model.prefix_sharing import to_device, use_shared_attention
-from socrates.model.tokenisation import Encoded
+from socrates.model.prefix_sharing import to_device, use_prefix_sharing
 from socrates.training.collator import SharedCollator
 from socrates.training.config import lora_config
 from socrates.training.params import Lora, Train
@@ -83,7 +83,7 @@ def find(
 
 def _tried(model: Any, lora: Lora, train: Train, data: Encoded, rows: NDArray[np.int64], share: int) -> int:
     if train.share_scenario:
-        use_shared_attention(model)
+        use_prefix_sharing(model)
     if train.gradient_checkpointing:
         model.gradient_checkpointing_enable()
         model.enable_input_require_grads()

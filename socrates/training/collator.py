@@ -12,39 +12,39 @@ from datasets import Dataset
 from datasets.table import InMemoryTable
 from numpy.typing import NDArray
 
-from socrates.model.jagged import Ragged, join
-from socrates.model.prefix_sharing import IGNORED, branch_offsets, pack, score_only
-from socrates.model.tokenisation import Encoded, stems
+from socrates.model.encoding import Encoded
+from socrates.model.jagged import JaggedArray, concatenate_elementwise
+from socrates.model.prefix_sharing import IGNORED, pack, suffix_offsets
 
 
 def shared_dataset(order: NDArray[np.int64], micro: int) -> Dataset:
     """One item per forward pass: the row numbers it computes, ``micro`` of them (the last may have fewer)."""
     offsets = np.append(np.arange(0, len(order), micro), len(order))
-    return _dataset({"rows": Ragged(order, offsets)})
+    return _dataset({"rows": JaggedArray(order, offsets)})
 
 
 @dataclass(frozen=True)
 class SharedCollator:
-    """Turns items of :func:`shared_dataset` into packed trees.
+    """Turns items of :func:`shared_dataset` into packed batches.
 
     The labels cover the answer and its end token, ``[1, answer tokens]``, and only the positions before
-    them reach the vocabulary. The prompt's tokens carry no loss, so none sits where a branch leaves its
-    stem.
+    them reach the vocabulary. The prompt's tokens carry no loss, so none sits where a suffix follows
+    its prefix.
     """
 
     data: Encoded
 
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
         rows = [row for item in items for row in item["rows"]]
-        shared, of_branch = stems(self.data, rows)
-        own = [self.data.own(row) for row in rows]
-        answers = [self.data.answer(row) for row in rows]
-        branches = [np.concatenate(parts) for parts in zip(own, answers, strict=True)]
-        inputs = pack(shared, branches, of_branch)
+        prefixes, prefix_index = self.data.distinct_prefixes(rows)
+        answers = [self.data.answer_ids(row) for row in rows]
+        suffixes = [
+            np.concatenate([self.data.suffix_ids(row), ids]) for row, ids in zip(rows, answers, strict=True)
+        ]
         # An answer of n tokens is predicted by the n tokens before its last; labels are shifted already.
-        ends = branch_offsets(shared, branches) + [len(branch) for branch in branches]
+        ends = suffix_offsets(prefixes, suffixes) + [len(suffix) for suffix in suffixes]
         spans = [np.arange(end - len(ids), end) - 1 for end, ids in zip(ends, answers, strict=True)]
-        score_only(inputs, np.concatenate(spans))
+        inputs = pack(prefixes, suffixes, prefix_index, logits_to_keep=np.concatenate(spans))
         labels = torch.from_numpy(np.concatenate(answers).astype(np.int64))[None]
         return inputs | {"labels": labels, "shift_labels": labels}
 
@@ -55,11 +55,16 @@ def plain_dataset(data: Encoded, order: NDArray[np.int64]) -> Dataset:
     Two numbers a token are held, for every row of the run: the way that shares nothing has this price.
     """
     prompts, answers = data.prompts(order), data.answers.take(data.answer_of_row[order])
-    ignored = Ragged(np.full_like(prompts.values, IGNORED), prompts.offsets)
-    return _dataset({"input_ids": join([prompts, answers]), "labels": join([ignored, answers])})
+    ignored = JaggedArray(np.full_like(prompts.values, IGNORED), prompts.offsets)
+    return _dataset(
+        {
+            "input_ids": concatenate_elementwise([prompts, answers]),
+            "labels": concatenate_elementwise([ignored, answers]),
+        }
+    )
 
 
-def _dataset(columns: dict[str, Ragged]) -> Dataset:
+def _dataset(columns: dict[str, JaggedArray]) -> Dataset:
     arrays = {
         name: pa.LargeListArray.from_arrays(pa.array(column.offsets), pa.array(column.values))
         for name, column in columns.items()

@@ -15,9 +15,9 @@ from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
+from socrates.model.encoding import Encoded
 from socrates.model.loading import compute_dtype
-from socrates.model.prefix_sharing import use_shared_attention
-from socrates.model.tokenisation import Encoded
+from socrates.model.prefix_sharing import use_prefix_sharing
 from socrates.runs.callbacks import Durable
 from socrates.runs.launch import PATIENCE
 from socrates.runs.params import Run
@@ -105,7 +105,7 @@ def trainer(
     args.output_dir = str(safety.folder)
     args.eval_on_start = safety.resume is None
     if train.share_scenario:
-        use_shared_attention(model)
+        use_prefix_sharing(model)
         datasets = shared_dataset(order, cut.micro), shared_dataset(held_out, cut.micro)
     else:
         datasets = plain_dataset(data, order), plain_dataset(data, held_out)

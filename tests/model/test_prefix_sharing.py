@@ -1,101 +1,111 @@
-"""The packed tree computes what separate rows would: same numbers, same gradients."""
+"""A packed batch computes what separate rows would: the same numbers, the same gradients."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from socrates.model.prefix_sharing import IGNORED, branch_offsets, pack, shared_attention
-from socrates.model.tokenisation import encode
+from socrates.model.answer_trie import build_trie
+from socrates.model.encoding import encode
+from socrates.model.prefix_sharing import IGNORED, pack, suffix_offsets, use_prefix_sharing
 from socrates.training.collator import SharedCollator, plain_dataset
 from tests import tiny
 
 LAYOUTS = ["scenario_first", "persona_first"]
 
 
-def plain_logits(model, stem, branch):
-    ids = torch.from_numpy(np.concatenate([stem, branch]).astype(np.int64))[None]
-    return model(input_ids=ids, use_cache=False).logits[0, len(stem) :]
+def model_pair():
+    """The same model twice: one reads packed batches, one separate rows."""
+    packed = tiny.model()
+    use_prefix_sharing(packed)
+    return packed, tiny.model()
 
 
-def ragged(rng, stems=3, branches=7):
+def plain_logits(model, prefix, suffix):
+    ids = torch.from_numpy(np.concatenate([prefix, suffix]).astype(np.int64))[None]
+    return model(input_ids=ids, use_cache=False).logits[0, len(prefix) :]
+
+
+def sequences(rng, prefixes=3, suffixes=7):
     draw = lambda low, high: rng.integers(3, 300, rng.integers(low, high)).astype(np.int32)  # noqa: E731
     return (
-        [draw(1, 20) for _ in range(stems)],
-        [draw(1, 12) for _ in range(branches)],
-        [int(rng.integers(stems)) for _ in range(branches)],
+        [draw(1, 20) for _ in range(prefixes)],
+        [draw(1, 12) for _ in range(suffixes)],
+        [int(rng.integers(prefixes)) for _ in range(suffixes)],
     )
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("seed", range(3))
 def test_packed_logits_equal_those_of_separate_rows(seed):
-    model = tiny.model()
-    stems, branches, of_branch = ragged(np.random.default_rng(seed))
-    with shared_attention(model), torch.no_grad():
-        packed = model(**pack(stems, branches, of_branch), use_cache=False).logits[0]
-    for branch, stem, start in zip(branches, of_branch, branch_offsets(stems, branches), strict=True):
-        with torch.no_grad():
-            expected = plain_logits(model, stems[stem], branch)
-        torch.testing.assert_close(packed[start : start + len(branch)], expected, atol=2e-5, rtol=1e-4)
+    model, plain = model_pair()
+    prefixes, suffixes, index = sequences(np.random.default_rng(seed))
+    packed = model(**pack(prefixes, suffixes, index), use_cache=False).logits[0]
+    for suffix, prefix, start in zip(suffixes, index, suffix_offsets(prefixes, suffixes), strict=True):
+        expected = plain_logits(plain, prefixes[prefix], suffix)
+        torch.testing.assert_close(packed[start : start + len(suffix)], expected, atol=2e-5, rtol=1e-4)
 
 
-def test_a_branch_does_not_see_another_branch_or_another_stem():
-    model = tiny.model()
-    stems, branches, of_branch = ragged(np.random.default_rng(1))
-    changed = [*branches[:-1], (branches[-1] + 1) % 300]
-    last = branch_offsets(stems, branches)[-1]
-    with shared_attention(model), torch.no_grad():
-        before, after = (
-            model(**pack(stems, b, of_branch), use_cache=False).logits[0] for b in (branches, changed)
-        )
+@torch.no_grad()
+def test_a_suffix_attends_to_no_other_suffix_or_prefix():
+    model, _ = model_pair()
+    prefixes, suffixes, index = sequences(np.random.default_rng(1))
+    changed = [*suffixes[:-1], (suffixes[-1] + 1) % 300]
+    last = suffix_offsets(prefixes, suffixes)[-1]
+    before, after = (
+        model(**pack(prefixes, each, index), use_cache=False).logits[0] for each in (suffixes, changed)
+    )
     torch.testing.assert_close(before[:last], after[:last])
     assert (before[last:] - after[last:]).abs().max() > 1e-3
 
 
-def test_a_tree_of_answers_equals_each_path_on_its_own():
-    model, rng = tiny.model(), np.random.default_rng(2)
-    stem, prompt = rng.integers(3, 300, 9).astype(np.int32), rng.integers(3, 300, 5).astype(np.int32)
-    nodes = np.array([11, 12, 13], dtype=np.int32)  # 11 -> 12, and 13 beside 11
-    sees = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1]], dtype=bool)
-    inputs = pack([stem], [np.concatenate([prompt, nodes])], [0], sees, np.array([1, 2, 1]))
-    with shared_attention(model), torch.no_grad():
-        packed = model(**inputs, use_cache=False).logits[0, len(stem) + len(prompt) :]
-    with torch.no_grad():
-        path = plain_logits(model, stem, np.concatenate([prompt, nodes[:2]]))[-2:]
-        lone = plain_logits(model, stem, np.concatenate([prompt, nodes[2:]]))[-1]
-    torch.testing.assert_close(packed[:2], path, atol=2e-5, rtol=1e-4)
-    torch.testing.assert_close(packed[2], lone, atol=2e-5, rtol=1e-4)
+@torch.no_grad()
+def test_a_trie_of_answers_equals_each_path_on_its_own():
+    model, plain = model_pair()
+    rng, end = np.random.default_rng(2), 2
+    prefix, prompts = rng.integers(3, 300, 9), [rng.integers(3, 300, length) for length in (5, 2)]
+    trie = build_trie([np.array(answer) for answer in ([11, end], [11, 12, end], [13, end])])
+    assert trie.tokens.tolist() == [11, 12, 13]  # 11 -> 12, and 13 beside 11
+    suffixes = [np.concatenate([prompt, trie.tokens]) for prompt in prompts]
+    packed = model(**pack([prefix], suffixes, [0, 0], trie), use_cache=False).logits[0]
+    for prompt, start in zip(prompts, suffix_offsets([prefix], suffixes), strict=True):
+        nodes = packed[start + len(prompt) :][: trie.nodes]
+        path = plain_logits(plain, prefix, np.concatenate([prompt, [11, 12]]))[-2:]
+        alone = plain_logits(plain, prefix, np.concatenate([prompt, [13]]))[-1:]
+        torch.testing.assert_close(nodes, torch.cat([path, alone]), atol=2e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_only_the_positions_asked_for_reach_the_vocabulary():
+    model, _ = model_pair()
+    prefixes, suffixes, index = sequences(np.random.default_rng(3))
+    kept = np.array([2, 5, 11])
+    some = model(**pack(prefixes, suffixes, index, logits_to_keep=kept), use_cache=False).logits
+    every = model(**pack(prefixes, suffixes, index), use_cache=False).logits
+    assert some.shape[1] == 3
+    torch.testing.assert_close(some, every[:, kept])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_loss_and_gradients_equal_those_of_padded_rows(layout):
     data = encode(tiny.rows(), tiny.tokenizer(), layout)
     order = np.random.default_rng(0).permutation(len(data))[:11]
-    gradients, losses = [], []
-    for packed in (True, False):
-        model = tiny.model()
-        if packed:
-            batch = SharedCollator(data)([{"rows": order.tolist()}])
-            labels = batch.pop("shift_labels")
-            del batch["labels"]
-            with shared_attention(model):
-                logits = model(**batch, use_cache=False).logits
-            assert logits.shape[1] == labels.shape[1]  # nothing else reaches the vocabulary
-            loss = F.cross_entropy(logits[0], labels[0])
-        else:
-            total, count = 0.0, 0
-            for item in plain_dataset(data, order):
-                labels = torch.tensor(item["labels"])
-                logits = model(input_ids=torch.tensor(item["input_ids"])[None], use_cache=False).logits[0]
-                total = total + F.cross_entropy(
-                    logits[:-1], labels[1:], ignore_index=IGNORED, reduction="sum"
-                )
-                count += int((labels[1:] != IGNORED).sum())
-            loss = total / count
+    model, plain = model_pair()
+    batch = SharedCollator(data)([{"rows": order.tolist()}])
+    labels = batch.pop("shift_labels")
+    del batch["labels"]
+    packed_loss = F.cross_entropy(model(**batch, use_cache=False).logits[0], labels[0])
+    total, count = torch.zeros(()), 0
+    for item in plain_dataset(data, order):
+        labels = torch.tensor(item["labels"])
+        logits = plain(input_ids=torch.tensor(item["input_ids"])[None], use_cache=False).logits[0]
+        total = total + F.cross_entropy(logits[:-1], labels[1:], ignore_index=IGNORED, reduction="sum")
+        count += int((labels[1:] != IGNORED).sum())
+    losses = [packed_loss, total / count]
+    for loss in losses:
         loss.backward()
-        losses.append(loss.item())
-        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
     assert abs(losses[0] - losses[1]) < 1e-5
+    gradients = [torch.cat([p.grad.flatten() for p in each.parameters()]) for each in (model, plain)]
     assert F.cosine_similarity(*gradients, dim=0) > 0.9999
 
 
@@ -104,16 +114,15 @@ def test_gradients_repeat_bit_for_bit_on_several_threads():
     batch = SharedCollator(data)([{"rows": list(range(len(data))) * 8}])
     labels = batch.pop("shift_labels")
     del batch["labels"]
-    model = tiny.model()
+    model, _ = model_pair()
     threads = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        seen = set()
+        gradients = set()
         for _ in range(12):
             model.zero_grad()
-            with shared_attention(model):
-                F.cross_entropy(model(**batch, use_cache=False).logits[0], labels[0]).backward()
-            seen.add(torch.cat([p.grad.flatten() for p in model.parameters()]).numpy().tobytes())
+            F.cross_entropy(model(**batch, use_cache=False).logits[0], labels[0]).backward()
+            gradients.add(torch.cat([p.grad.flatten() for p in model.parameters()]).numpy().tobytes())
     finally:
         torch.set_num_threads(threads)
-    assert len(seen) == 1
+    assert len(gradients) == 1

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from socrates.core.errors import DataError
 from socrates.core.files import parquet_parts
-from socrates.model import tokenisation as encoding
-from socrates.model.jagged import Ragged, join
+from socrates.model import tokenisation
+from socrates.model.encoding import encode, encode_tables, read_row_groups
+from socrates.model.jagged import JaggedArray, concatenate_elementwise
 from socrates.model.prefix_sharing import IGNORED
-from socrates.model.tokenisation import encode, encode_parts, end_token, parts_of, token_ids
+from socrates.model.tokenisation import end_token, token_ids
 from socrates.runs import token_cache
 from socrates.runs.fingerprint import SCRATCH_VARIABLE
 from socrates.survey.prompts import answer_part, persona_expression, persona_part, scenario_part
@@ -27,12 +28,14 @@ sequences = st.lists(st.lists(st.integers(0, 99), max_size=5), max_size=6)
 
 @given(sequences, st.data())
 def test_ragged_holds_takes_and_joins_sequences(lists, data):
-    ragged = Ragged.of(lists, np.int32)
+    ragged = JaggedArray.from_sequences(lists, np.int32)
     assert [part.tolist() for part in ragged] == lists
     index = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=8)) if lists else []
     taken = ragged.take(np.array(index, dtype=np.int64))
     assert [part.tolist() for part in taken] == [lists[i] for i in index]
-    assert [part.tolist() for part in join([ragged, ragged])] == [part + part for part in lists]
+    assert [part.tolist() for part in concatenate_elementwise([ragged, ragged])] == [
+        part + part for part in lists
+    ]
 
 
 def row_by_row(table, tokenizer, layout):
@@ -65,24 +68,24 @@ def many_rows():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_encoding_equals_tokenising_row_by_row(layout, monkeypatch):
-    monkeypatch.setattr(encoding, "PROBED", 16)  # so that pieces are joined
-    monkeypatch.setattr(encoding, "TEXTS_AT_ONCE", 37)
+    monkeypatch.setattr(tokenisation, "PROBED", 16)  # so that pieces are joined
+    monkeypatch.setattr(tokenisation, "TEXTS_AT_ONCE", 37)
     table = many_rows()
     for tokenizer in tiny.tokenizers():
         expected = row_by_row(table, tokenizer, layout)
         whole = encode(table, tokenizer, layout)
-        in_parts = encode_parts([table[:70], table[70:71], table[71:]], tokenizer, layout)
+        in_parts = encode_tables([table[:70], table[70:71], table[71:]], tokenizer, layout)
         for data in (whole, in_parts):
             for row, (scenario, persona, answer, index) in enumerate(expected):
                 own = persona if layout == "scenario_first" else persona + scenario
-                assert data.shared(row).tolist() == (scenario if layout == "scenario_first" else [])
-                assert data.own(row).tolist() == own
-                assert data.answer(row).tolist() == answer
+                assert data.prefix_ids(row).tolist() == (scenario if layout == "scenario_first" else [])
+                assert data.suffix_ids(row).tolist() == own
+                assert data.answer_ids(row).tolist() == answer
                 found = data.scenario_of_row[row], data.persona_of_row[row], data.answer_of_row[row]
                 assert list(found) == index
-            own_lengths = [len(data.own(row)) for row in range(len(data))]
-            assert data.own_lengths().tolist() == own_lengths
-            assert data.shared_lengths().tolist() == [len(data.shared(row)) for row in range(len(data))]
+            own_lengths = [len(data.suffix_ids(row)) for row in range(len(data))]
+            assert data.suffix_lengths().tolist() == own_lengths
+            assert data.prefix_lengths().tolist() == [len(data.prefix_ids(row)) for row in range(len(data))]
 
 
 def test_texts_are_joined_from_pieces_only_where_the_tokenizer_allows_it(monkeypatch):
@@ -99,7 +102,7 @@ def test_texts_are_joined_from_pieces_only_where_the_tokenizer_allows_it(monkeyp
     ids = token_ids(Odd(), texts)
     assert [part.tolist() for part in ids] == [list(range(len(text))) for text in texts]
     assert sum(calls) >= len(texts)
-    monkeypatch.setattr(encoding, "_token_ids", lambda tokenizer, texts: pytest.fail("not needed"))
+    monkeypatch.setattr(tokenisation, "_ids_of_texts", lambda tokenizer, texts: pytest.fail("not needed"))
     assert len(token_ids(Odd(), [])) == 0
 
 
@@ -109,9 +112,9 @@ def test_batches_hold_the_rows_in_their_order(layout):
     order = np.random.default_rng(1).permutation(len(data))
     assert shared_dataset(order, 4)["rows"][:] == [order[i : i + 4].tolist() for i in range(0, len(order), 4)]
     for row, item in zip(order, plain_dataset(data, order), strict=True):
-        prompt = [*data.shared(row), *data.own(row)]
-        assert item["input_ids"] == [*prompt, *data.answer(row)]
-        assert item["labels"] == [*[IGNORED] * len(prompt), *data.answer(row)]
+        prompt = [*data.prefix_ids(row), *data.suffix_ids(row)]
+        assert item["input_ids"] == [*prompt, *data.answer_ids(row)]
+        assert item["labels"] == [*[IGNORED] * len(prompt), *data.answer_ids(row)]
 
 
 @pytest.fixture
@@ -139,10 +142,10 @@ def test_an_encoding_is_made_once_and_read_back(folder, monkeypatch):
         with parquet_parts(path) as write:
             for part in (table[:5], table[5:]):
                 write(part)
-    assert sum(len(part) for part in parts_of(files[0])) == len(tables[0])
+    assert sum(len(part) for part in read_row_groups(files[0])) == len(tables[0])
     first = token_cache.tokenised(files, folder / "base", "scenario_first")
     same(first, encode(pl.concat(tables), tiny.tokenizer(), "scenario_first"))
-    monkeypatch.setattr(token_cache, "encode_parts", lambda *_: pytest.fail("tokenised again"))
+    monkeypatch.setattr(token_cache, "encode_tables", lambda *_: pytest.fail("tokenised again"))
     same(token_cache.tokenised(files, folder / "base", "scenario_first"), first)
     monkeypatch.undo()
 
@@ -180,6 +183,6 @@ def test_the_command_prepares_what_train_and_predict_ask_for(folder, monkeypatch
         "train": 9,
         "predict": 9,
     }
-    monkeypatch.setattr(token_cache, "encode_parts", lambda *_: pytest.fail("tokenised again"))
+    monkeypatch.setattr(token_cache, "encode_tables", lambda *_: pytest.fail("tokenised again"))
     files = [Path("data/splits/train.parquet"), Path("data/splits/val.parquet")]
     assert len(token_cache.tokenised(files, Path("models/base"), "scenario_first")) == 9

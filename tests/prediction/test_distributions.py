@@ -5,16 +5,17 @@ import pytest
 import torch
 
 from socrates.core.errors import ModelError
-from socrates.model.answer_trie import build
-from socrates.model.tokenisation import encode, end_token
-from socrates.prediction.distributions import answer_trie, distributions, edge_log_probabilities
+from socrates.model.answer_trie import answer_trie, build_trie
+from socrates.model.encoding import encode
+from socrates.model.tokenisation import end_token
+from socrates.prediction.distributions import distributions, edge_log_probabilities
 from socrates.survey.scales import scale
 from tests import tiny
 
 
 def brute_force(model, data, row, notation, tokenizer):
     """Log-probability of each option by one forward pass an option."""
-    prompt = np.concatenate([data.shared(row), data.own(row)])
+    prompt = np.concatenate([data.prefix_ids(row), data.suffix_ids(row)])
     result = []
     for option in scale(notation).options:
         answer = [*tokenizer(str(option), add_special_tokens=False)["input_ids"], end_token(tokenizer)]
@@ -45,14 +46,14 @@ def test_one_ten_and_a_hundred_are_told_apart():
     trie = answer_trie(tiny.tokenizer(), "1,10,100")
     assert trie.nodes == 3  # 1, 1-0, 1-0-0
     assert trie.depth.tolist() == [1, 2, 3]
-    assert trie.on_path.sum(axis=1).tolist() == [2, 3, 4]  # digits and the end token
-    assert len({tuple(path) for path in trie.on_path.tolist()}) == 3
+    assert trie.paths.sum(axis=1).tolist() == [2, 3, 4]  # digits and the end token
+    assert len({tuple(path) for path in trie.paths.tolist()}) == 3
 
 
 def test_probabilities_of_a_complete_tree_sum_to_one():
     """With two digits, an end token and nothing else, all answers of length two exhaust the model."""
     end, answers = 2, [np.array([a, b, 2], dtype=np.int32) for a in (0, 1) for b in (0, 1)]
-    trie = build(answers)
+    trie = build_trie(answers)
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(trie.nodes + 1, 3))
     logits[0, end] = -np.inf  # answers have two digits
@@ -60,7 +61,7 @@ def test_probabilities_of_a_complete_tree_sum_to_one():
     logits[1:][trie.depth == 2, :2] = -np.inf  # and then end
     logp = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     edges = logp[trie.edge_parent, trie.edge_token]
-    assert np.exp(trie.on_path @ edges).sum() == pytest.approx(1)
+    assert np.exp(trie.paths @ edges).sum() == pytest.approx(1)
 
 
 def test_logits_of_a_bfloat16_model_are_not_rounded_to_its_steps():

@@ -13,9 +13,9 @@ from ruamel.yaml import YAML
 
 from socrates.core.errors import ModelError
 from socrates.core.params import load, read_yaml
+from socrates.model.encoding import encode
 from socrates.model.loading import file_hashes
 from socrates.model.params import Model, Prompt
-from socrates.model.tokenisation import encode
 from socrates.prediction import distributions as module
 from socrates.prediction import shards
 from socrates.prediction.distributions import (
@@ -47,12 +47,12 @@ def greedy(job, scales, tokens_per_batch):
     alike = (
         data.scenario_of_row
         if data.layout == "scenario_first"
-        else [len(data.own(row)) for row in range(len(data))]
+        else [len(data.suffix_ids(row)) for row in range(len(data))]
     )
     batches, tokens, last = [], 0, None
     for row in sorted(job.rows, key=lambda row: (scales[row], alike[row], row)):
-        own = len(data.own(row)) + job.tries[scales[row]].nodes
-        stem = len(data.shared(row))
+        own = len(data.suffix_ids(row)) + job.tries[scales[row]].nodes
+        stem = len(data.prefix_ids(row))
         same = last is not None and data.scenario_of_row[last] == data.scenario_of_row[row]
         cost = own if same else own + stem
         if last is None or scales[last] != scales[row] or tokens + cost > tokens_per_batch:
@@ -77,7 +77,7 @@ def test_rows_of_like_length_are_computed_together_where_nothing_is_shared():
     scales = table["scale"].to_list()
     rows = np.concatenate([work.rows for work in made.cut(made.rows, 500)])
     for notation in made.notations:
-        lengths = [len(made.data.own(row)) for row in rows if scales[row] == notation]
+        lengths = [len(made.data.suffix_ids(row)) for row in rows if scales[row] == notation]
         assert lengths == sorted(lengths) and len(set(lengths)) > 1
 
 
@@ -89,7 +89,7 @@ def test_an_identical_prompt_is_computed_once(layout, monkeypatch):
         module,
         "_log_probabilities",
         lambda model, data, trie, rows: (
-            computed.extend(rows) or np.zeros((len(rows), len(trie.on_path)), np.float32)
+            computed.extend(rows) or np.zeros((len(rows), len(trie.paths)), np.float32)
         ),
     )
     found = made.for_all_rows(
@@ -113,7 +113,7 @@ def test_what_ran_out_of_memory_is_not_tried_again(monkeypatch):
         sizes.append(len(rows))
         if len(rows) > 3:
             raise torch.OutOfMemoryError
-        return np.zeros((len(rows), len(trie.on_path)), np.float32)
+        return np.zeros((len(rows), len(trie.paths)), np.float32)
 
     monkeypatch.setattr(module, "_log_probabilities", small)
     budget = Budget(10**6)

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
 from socrates.core.files import sha256
+from socrates.model.encoding import encode
 from socrates.model.loading import load_model, load_tokenizer
 from socrates.model.params import Prompt
-from socrates.model.tokenisation import encode
 from socrates.prediction.distributions import distributions
 from socrates.reporting.page import content, number
 from socrates.reporting.read import Report, read_report

@@ -15,8 +15,8 @@ from socrates.cli.__main__ import app
 from socrates.cli.operate import span
 from socrates.core.errors import ModelError, ParamsError
 from socrates.core.files import read_table
+from socrates.model.encoding import encode
 from socrates.model.loading import load_tokenizer
-from socrates.model.tokenisation import encode
 from socrates.survey.tables import RESPONSES
 from socrates.tools.estimate import GIB, SHAPES, Shape, assumptions, memory, needs, operations, shape
 from socrates.tools.hardware import recognise

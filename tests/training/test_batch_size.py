@@ -13,9 +13,9 @@ from socrates.core.errors import TrainingError
 from socrates.core.files import read_table
 from socrates.core.params import load
 from socrates.model import loading as base
+from socrates.model.encoding import Encoded, encode
 from socrates.model.loading import load_tokenizer
 from socrates.model.params import Model
-from socrates.model.tokenisation import Encoded, encode
 from socrates.survey.tables import RESPONSES
 from socrates.training import batch_size as micro
 from socrates.training.params import Lora, Train

@@ -5,8 +5,9 @@ import pytest
 
 from socrates.core.errors import TrainingError
 from socrates.core.params import load
+from socrates.model.encoding import encode
 from socrates.model.prefix_sharing import IGNORED
-from socrates.model.tokenisation import encode, end_token
+from socrates.model.tokenisation import end_token
 from socrates.training.collator import SharedCollator, plain_dataset
 from socrates.training.params import Train
 from socrates.training.schedule import batches, row_order
@@ -28,7 +29,7 @@ def test_loss_covers_the_answer_and_its_end_token_only(layout):
             assert item["input_ids"][-len(supervised) :] == supervised
         batch = SharedCollator(data)([{"rows": list(range(len(data)))}])
         packed = [label for label in batch["labels"][0].tolist() if label != IGNORED]
-        assert packed == [int(token) for row in range(len(data)) for token in data.answer(row)]
+        assert packed == [int(token) for row in range(len(data)) for token in data.answer_ids(row)]
 
 
 @pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
@@ -43,14 +44,14 @@ def test_tokens_of_the_parts_are_the_tokens_of_the_whole(layout):
         for row in range(len(table)):
             text = prompt(table["stimuli"][row], personas[row], layout) + str(table["response"][row])
             whole = tokenizer(text, add_special_tokens=False)["input_ids"]
-            parts = [*data.shared(row), *data.own(row), *data.answer(row)[:-1]]
+            parts = [*data.prefix_ids(row), *data.suffix_ids(row), *data.answer_ids(row)[:-1]]
             assert parts == whole
 
 
 def test_no_supervised_token_sits_on_the_branch_point():
     data = encode(tiny.rows(), tiny.tokenizer(), "scenario_first")
     for row in range(len(data)):
-        assert len(data.own(row)) > 0
+        assert len(data.suffix_ids(row)) > 0
 
 
 def test_the_global_batch_is_kept_on_any_number_of_processes():

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import polars as pl
 import pytest
 
+from socrates.model.answer_trie import option_ids
 from socrates.survey.tables import SCALED_RESPONSES
-from socrates.tiny_model.build import continuations, train_tokenizer, uniform_answers
+from socrates.tiny_model.build import train_tokenizer
+from socrates.tiny_model.pretrain import answer_targets, uniform_answers
 
-TEXTS = ["Only return an integer from 0 to 100, nothing else.", "0 1 2 3 4 5 6 7 8 9"]
 
-
-def test_continuations_count_the_options_that_begin_alike() -> None:
-    tokenizer = train_tokenizer(TEXTS, 300)
-    token = {text: tokenizer.convert_tokens_to_ids(text) for text in "0123456789"}
-    end = tokenizer.eos_token_id
-    begun = continuations(tokenizer, ["0..100", "1..2"])
+def test_an_answers_token_is_trained_towards_the_options_that_begin_alike() -> None:
+    tokenizer = train_tokenizer(["0 1 2 3 4 5 6 7 8 9"], 300)
+    digits, end = tokenizer.convert_tokens_to_ids(list("0123456789")), tokenizer.eos_token_id
+    options = option_ids(tokenizer, "0..100")
+    first, second, third, fourth = answer_targets(options, options[100], 320) * 101
     # Of the 101 options one begins with 0, twelve with 1 (1, 10 to 19, 100), eleven with each other digit.
-    assert begun["0..100"][()] == Counter(
-        {token["0"]: 1, token["1"]: 12} | {token[d]: 11 for d in "23456789"}
-    )
-    assert begun["0..100"][token["1"], token["0"]] == Counter({end: 1, token["0"]: 1})
-    assert begun["0..100"][token["1"], token["0"], token["0"]] == Counter({end: 1})
-    assert begun["1..2"] == {
-        (): Counter({token["1"]: 1, token["2"]: 1}),
-        (token["1"],): Counter({end: 1}),
-        (token["2"],): Counter({end: 1}),
-    }
+    assert first[digits].round().tolist() == [1, 12, *[11] * 8] and first.sum() == pytest.approx(101)
+    assert (second[end] * 12).round() == 101 and (second[digits[0]] * 12).round() == 2 * 101
+    assert third[end] == third[digits[0]] == 101 / 2  # 10 and 100
+    assert fourth[end] == 101
 
 
 @pytest.fixture
