@@ -25,8 +25,9 @@ import numpy as np
 import polars as pl
 
 from benchmarks.planted_experiments import experiments
+from socrates.app.answers import Answer
 from socrates.app.calibration import Calibration, calibrate, read_effects
-from socrates.app.experiment import Cell, Effect, effect
+from socrates.app.experiment import ArmResult, Effect, effect
 from socrates.core.errors import DataError
 from socrates.survey.scales import scale
 
@@ -37,7 +38,7 @@ CALIBRATIONS = 60
 QUESTION = ["study_id", "task_num", "scale"]
 
 
-def contrasts(rows: pl.DataFrame, planted: pl.DataFrame) -> list[tuple[str, Cell, Cell, float]]:
+def contrasts(rows: pl.DataFrame, planted: pl.DataFrame) -> list[tuple[str, ArmResult, ArmResult, float]]:
     """(study, treated, control, planted effect) of every treatment and question, in a fixed order."""
     truth = {(s, c, t): value for s, c, t, value in planted.iter_rows()}
     found = []
@@ -49,9 +50,8 @@ def contrasts(rows: pl.DataFrame, planted: pl.DataFrame) -> list[tuple[str, Cell
             )
             spread = float(np.sqrt((deviations**2).mean() + places.var()))
             on = scale(str(notation))
-            cells[int(condition)] = Cell(
-                str(condition), str(task), on, np.ones(len(on.options)) / len(on.options), places, spread, 1.0
-            )
+            answer = Answer(on, np.ones(len(on.options)) / len(on.options), 1.0)
+            cells[int(condition)] = ArmResult(str(condition), str(task), answer, places, spread)
         found += [
             (str(study), cell, cells[1], truth[study, condition, task] - truth[study, 1, task])
             for condition, cell in cells.items()

@@ -12,6 +12,7 @@ import io
 import json
 import re
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -301,3 +302,27 @@ def _kind(problem: str) -> str:
                 "longer than": "too long",
             }[kind]
     return "unusable scale"
+
+
+def check_output(path: Path, source: Path | None = None) -> None:
+    """Check that an output can be written, before the minutes that a model takes; makes its folder.
+
+    Args:
+        source: the file that is read, which an output must not replace.
+
+    Raises:
+        DataError: the path is a folder or the source, or its folder cannot be made or written in.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; give a file in it (--output)")
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise DataError(
+            f"{path}: holds the questions, which the answers would replace; give another --output"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"{path}: cannot be written ({reason}); give another --output") from None

@@ -14,62 +14,62 @@ scatters further by the sampling of its respondents; that range and the study's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, sqrt
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
-from socrates.app.calibration import Calibration
-from socrates.app.design import Condition, Design, Outcome
+from socrates.app.answers import Answer
+from socrates.app.batch import check_output
+from socrates.app.calibration import Calibration, calibrate, read_effects
+from socrates.app.design import Condition, Design, Outcome, read_design
+from socrates.app.model_ref import ADAPTER, BASE, resolve_model
 from socrates.app.parse import ADDED, QUESTIONS, Question
-from socrates.app.population import People
-from socrates.app.training_support import TrainingSupport
-from socrates.survey.scales import Scale
+from socrates.app.population import PersonaSample, from_file, from_training, training_respondents
+from socrates.app.training_support import TrainingSupport, training_support
+from socrates.core.errors import DataError
 
 Floats = NDArray[np.float64]
 # A table of QUESTIONS in, the same with probabilities (list) and allowed_mass out.
 Ask = Callable[[pl.DataFrame], pl.DataFrame]
 
+TABLES = Path("metrics/tables")
 ALPHA, POWER = 0.05, 0.8
 SMALLEST_GROUP = 30  # personas below which a subgroup is not shown
 NODES = 200  # quantiles over which the power is averaged
 FEW_STUDIES = 20
 LOW_VALIDITY = 0.9
 LISTED = 5  # warnings of one kind that are listed in full
+IN_POINTS = ("predicted", "effect", "low", "high", "study_low", "study_high")
 
 
 @dataclass(frozen=True)
-class Cell:
+class ArmResult:
     """The answers to one outcome under one condition.
 
     Attributes:
-        probabilities: [K] share of respondents per option.
-        places: [N] each persona's expected answer, 0 at the low and 1 at the high end of the scale.
+        answer: the distribution over respondents; its format validity is the mean over personas.
+        positions: [N] each persona's expected answer, 0 at the low and 1 at the high end of the scale.
         deviation: standard deviation of an answer, as a share of the scale.
-        format_validity: probability that the model put on allowed answers at all, mean over personas.
     """
 
     condition: str
     outcome: str
-    scale: Scale
-    probabilities: Floats
-    places: Floats
+    answer: Answer
+    positions: Floats
     deviation: float
-    format_validity: float
 
     @property
     def span(self) -> int:
         """Points from the low to the high end of the scale."""
-        return self.scale.high - self.scale.low
-
-    @property
-    def mean(self) -> float:
-        """The mean answer, in points."""
-        return float(self.probabilities @ np.asarray(self.scale.options, dtype=np.float64))
+        return self.answer.scale.high - self.answer.scale.low
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,20 @@ class Effect:
         """1 or -1 where the interval lies on one side of zero, otherwise 0."""
         return int(self.low > 0) - int(self.high < 0)
 
+    @property
+    def points(self) -> dict[str, float]:
+        """The ``IN_POINTS`` attributes in points of the scale."""
+        return {name: getattr(self, name) * self.span for name in IN_POINTS}
+
 
 @dataclass(frozen=True)
-class Result:
-    """All that is said of an experiment."""
+class ExperimentResult:
+    """All that is reported of an experiment."""
 
     design: Design
-    people: People
+    people: PersonaSample
     calibration: Calibration
-    cells: list[Cell]
+    arms: list[ArmResult]
     effects: list[Effect]
     subgroups: list[Effect]
     warnings: list[str]
@@ -125,7 +130,56 @@ class Result:
     model: str
 
 
-def questions(design: Design, people: People) -> pl.DataFrame:
+def from_files(
+    path: Path,
+    output: Path,
+    base: Path = BASE,
+    adapter: str | Path | None = ADAPTER,
+    revision: str | None = None,
+    tables: Path = TABLES,
+    precision: str = "auto",
+    warnings: tuple[str, ...] = (),
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> ExperimentResult:
+    """The design in a YAML file, answered by a model.
+
+    Args:
+        output: a file that will be written; checked before the minutes that a model takes.
+        base, adapter, revision: see :func:`resolve_model`.
+        tables: the folder with effects.csv and cells.csv of the same model.
+        warnings: see :func:`run_experiment`.
+
+    Raises:
+        DataError: the design, its population or the tables cannot be used.
+        ModelError, SourceError: the model cannot be found or loaded.
+    """
+    from socrates.app.model import open_model  # torch, which a design that cannot be read need not wait for
+
+    design = read_design(path)
+    check_output(output)
+    ref = resolve_model(base, adapter, revision)
+    calibration = calibrate(read_effects(tables, "adapter" if ref.adapter else "base"))
+    people = population_of(design, path.parent, ref.training_table)
+    support = training_support(ref.training_table)
+    model = open_model(ref, precision)
+    ask = partial(model.ask, progress=progress)
+    return run_experiment(design, people, ask, calibration, support, str(model), (*ref.notes, *warnings))
+
+
+def population_of(design: Design, folder: Path, training_table: Path | None) -> PersonaSample:
+    """The personas of a design, whose files are relative to ``folder``."""
+    population = design.population
+    if population.file is not None:
+        return from_file(folder / population.file)
+    if training_table is None:
+        raise DataError(
+            "population: the training respondents are not available; give the design a population.file"
+        )
+    respondents = training_respondents(training_table)
+    return from_training(respondents, population.size or len(respondents), population.quotas, population.seed)
+
+
+def questions(design: Design, people: PersonaSample) -> pl.DataFrame:
     """Every persona under every condition and outcome: columns condition, outcome, person and ``QUESTIONS``."""
     persons = pl.DataFrame(
         {"person": range(len(people.personas)), "persona": [person.text for person in people.personas]}
@@ -141,45 +195,29 @@ def questions(design: Design, people: People) -> pl.DataFrame:
     )
 
 
-def run(
+def run_experiment(
     design: Design,
-    people: People,
+    people: PersonaSample,
     ask: Ask,
     calibration: Calibration,
-    seen: TrainingSupport | None = None,
+    support: TrainingSupport | None = None,
     model: str = "",
-    cautions: tuple[str, ...] = (),
-) -> Result:
-    """Ask the model all questions of the design, and say what the answers mean.
+    warnings: tuple[str, ...] = (),
+) -> ExperimentResult:
+    """Ask the model all questions of the design, and estimate the effects.
 
     Args:
         ask: fills in ``probabilities`` and ``allowed_mass``, in the order of the rows it is given.
-        seen: the training range; None where the training table is not at hand.
-        cautions: warnings about the model itself, which come first.
+        support: what training covered; None where the training table is not available.
+        warnings: about the model itself, which come first.
     """
     answered = ask(questions(design, people))
-    cells = {
-        (condition.name, outcome.name): cell(design, condition, outcome, people, answered)
+    arms = [
+        arm_result(design, condition, outcome, people, answered)
         for condition in design.conditions
         for outcome in design.outcomes
-    }
-    per_arm = design.respondents / len(design.conditions)
-
-    def effects(members: NDArray[np.bool_], group: str) -> list[Effect]:
-        weights = np.where(members, people.weights, 0)
-        return [
-            effect(
-                cells[condition.name, outcome.name],
-                cells[design.control.name, outcome.name],
-                weights / weights.sum(),
-                calibration,
-                per_arm,
-                group,
-            )
-            for outcome in design.outcomes
-            for condition in design.treatments
-        ]
-
+    ]
+    everyone = effects(design, arms, people.weights, calibration, "everyone")
     subgroups, small = [], []
     for field in design.subgroups:
         for name, members in people.groups(field).items():
@@ -187,45 +225,69 @@ def run(
             if members.sum() < SMALLEST_GROUP:
                 small.append(f"{label} ({members.sum()})")
             else:
-                subgroups += effects(members, label)
-    everyone = effects(np.ones(len(people.personas), dtype=bool), "everyone")
-    notes = list(people.notes)
-    notes += _of_questions(
-        design, "Outcome", lambda asked: [note for note in asked.notes if note.startswith(ADDED)]
-    )
+                subgroups += effects(design, arms, np.where(members, people.weights, 0), calibration, label)
+    notes = [*people.notes, *_question_notes(design, "Outcome", _added)]
     if small:
         notes.append(f"Groups of fewer than {SMALLEST_GROUP} personas are not shown: {', '.join(small)}.")
-    warnings = [*cautions]
-    warnings += _warnings(design, people, list(cells.values()), everyone, calibration, seen)
-    return Result(
-        design, people, calibration, list(cells.values()), everyone, subgroups, warnings, notes, model
-    )
+    found = [
+        *warnings,
+        *_question_notes(design, "Outcome", _contradictions),
+        *_support_warnings(design, people, support),
+        *_calibration_warnings(everyone, calibration),
+        *_arm_warnings(arms),
+    ]
+    return ExperimentResult(design, people, calibration, arms, everyone, subgroups, found, notes, model)
 
 
-def cell(
-    design: Design, condition: Condition, outcome: Outcome, people: People, answered: pl.DataFrame
-) -> Cell:
+def arm_result(
+    design: Design, condition: Condition, outcome: Outcome, people: PersonaSample, answered: pl.DataFrame
+) -> ArmResult:
     """The answers of everyone to one outcome under one condition, from the answered table."""
     rows = answered.filter((pl.col("condition") == condition.name) & (pl.col("outcome") == outcome.name))
     rows = rows.sort("person")
     on = design.question(condition, outcome).scale
     probabilities = np.array(rows["probabilities"].to_list(), dtype=np.float64)
     shares = people.weights @ probabilities
-    place = (np.asarray(on.options, dtype=np.float64) - on.low) / (on.high - on.low)
-    mean = float(shares @ place)
-    return Cell(
+    position = (np.asarray(on.options, dtype=np.float64) - on.low) / (on.high - on.low)
+    variance = float(shares @ (position - float(shares @ position)) ** 2)
+    validity = float(people.weights @ rows["allowed_mass"].to_numpy().astype(np.float64))
+    return ArmResult(
         condition.name,
         outcome.name,
-        on,
-        shares,
-        probabilities @ place,
-        sqrt(max(float(shares @ (place - mean) ** 2), 0.0)),
-        float(people.weights @ rows["allowed_mass"].to_numpy().astype(np.float64)),
+        Answer(on, shares, validity),
+        probabilities @ position,
+        sqrt(max(variance, 0.0)),
     )
 
 
+def effects(
+    design: Design, arms: list[ArmResult], weights: Floats, calibration: Calibration, group: str
+) -> list[Effect]:
+    """Every treatment against the control on every outcome, among the people that ``weights`` [N] picks out."""
+    by_name = {(arm.condition, arm.outcome): arm for arm in arms}
+    per_arm = design.respondents / len(design.conditions)
+    weights = weights / weights.sum()
+    return [
+        effect(
+            by_name[condition.name, outcome.name],
+            by_name[design.control.name, outcome.name],
+            weights,
+            calibration,
+            per_arm,
+            group,
+        )
+        for outcome in design.outcomes
+        for condition in design.treatments
+    ]
+
+
 def effect(
-    treated: Cell, control: Cell, weights: Floats, calibration: Calibration, per_arm: float, group: str
+    treated: ArmResult,
+    control: ArmResult,
+    weights: Floats,
+    calibration: Calibration,
+    per_arm: float,
+    group: str,
 ) -> Effect:
     """The effect of a condition on the people that ``weights`` picks out; see the module for the formula.
 
@@ -233,7 +295,7 @@ def effect(
         weights: [N] summing to 1; 0 for personas outside the group.
         per_arm: respondents of the planned study in each condition.
     """
-    differences = treated.places - control.places
+    differences = treated.positions - control.positions
     predicted = float(weights @ differences)
     count = int((weights > 0).sum())
     spread = float(weights**2 @ (differences - predicted) ** 2) * count / max(count - 1, 1)
@@ -242,7 +304,7 @@ def effect(
     error = sqrt(known**2 + calibration.slope**2 * spread)
     sampling = sqrt((treated.deviation**2 + control.deviation**2) / per_arm)
     half = calibration.quantile * error
-    found = calibration.quantile * sqrt(error**2 + sampling**2)
+    half_study = calibration.quantile * sqrt(error**2 + sampling**2)
     power, assurance = _power(estimate, error, sampling, calibration.freedom)
     return Effect(
         treated.condition,
@@ -254,8 +316,8 @@ def effect(
         estimate,
         max(estimate - half, -1.0),
         min(estimate + half, 1.0),
-        max(estimate - found, -1.0),
-        min(estimate + found, 1.0),
+        max(estimate - half_study, -1.0),
+        min(estimate + half_study, 1.0),
         power,
         assurance,
         needed(estimate, treated.deviation, control.deviation),
@@ -288,85 +350,82 @@ def _power(estimate: float, error: float, sampling: float, freedom: int) -> tupl
     return float(chance(np.array(estimate))), float(chance(possible).mean())
 
 
-def _warnings(
-    design: Design,
-    people: People,
-    cells: list[Cell],
-    effects: list[Effect],
-    calibration: Calibration,
-    seen: TrainingSupport | None,
-) -> list[str]:
-    """Why the figures may not hold, a sentence or two each."""
-    found = _of_questions(
-        design, "Outcome", lambda asked: [note for note in asked.notes if not note.startswith(ADDED)]
-    )
-    if seen is None:
-        found.append(
-            "The training table is not at hand: whether this experiment lies in its range was not checked."
-        )
-    else:
-        found += _outside(design, people, seen)
+def _support_warnings(design: Design, people: PersonaSample, support: TrainingSupport | None) -> list[str]:
+    """What of scales, texts and people training did not cover, and a population that is too small."""
+    small = []
     if people.effective_size < SMALLEST_GROUP:
-        found.append(
+        small.append(
             f"The population counts as {people.effective_size:.0f} personas, weights included: it stands for few "
             "people, and the intervals hold its sampling too narrowly."
         )
+    if support is None:
+        unchecked = "whether this experiment lies in its range was not checked"
+        return [f"The training table is not available: {unchecked}.", *small]
+    begin = "Outside the training range"
+    found = _question_notes(
+        design, f"{begin}, outcome", lambda question: support.of_question(question.stimuli, question.scale)
+    )
+    shares: dict[str, float] = {}
+    for person, weight in zip(people.personas, people.weights, strict=True):
+        for text in support.of_persona(person):
+            shares[text] = shares.get(text, 0.0) + float(weight)
+    ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+    found += [f"{begin}, {share:.0%} of the population: {text}." for text, share in ordered[:LISTED]]
+    if len(ordered) > LISTED:
+        found.append(f"And {len(ordered) - LISTED} more kinds of answers that training had not seen.")
+    return [*found, *small]
+
+
+def _calibration_warnings(effects: list[Effect], calibration: Calibration) -> list[str]:
+    """Where the held-out studies say little of these effects."""
+    found = []
     if calibration.studies < FEW_STUDIES:
         found.append(
             f"The model's error is known from {calibration.studies} held-out studies only; the intervals are "
             "themselves uncertain."
         )
-    far = [e for e in effects if abs(e.predicted) > calibration.largest]
-    if far:
+    if far := sum(abs(e.predicted) > calibration.largest for e in effects):
         found.append(
-            f"{len(far)} of {len(effects)} predicted effects are larger than any of the held-out studies "
+            f"{far} of {len(effects)} predicted effects are larger than any of the held-out studies "
             f"({calibration.largest:.2f} of the scale): their correction is an extrapolation."
         )
     if calibration.slope <= calibration.quantile * calibration.slope_se:
         found.append(
             "On held-out studies the model's effects do not go with those of people: no effect here can be relied on."
         )
-    low = [c for c in cells if c.format_validity < LOW_VALIDITY]
-    if low:
-        worst = min(low, key=lambda c: c.format_validity)
-        found.append(
-            f"In {len(low)} of {len(cells)} cells the model put less than {LOW_VALIDITY:.0%} of its probability on "
-            f"allowed answers, least for {worst.outcome!r} under {worst.condition!r} ({worst.format_validity:.0%}): "
-            "it does not know this form."
-        )
     return found
 
 
-def _outside(design: Design, people: People, seen: TrainingSupport) -> list[str]:
-    """What of scales, texts and people lies outside the training range."""
-    found = _of_questions(
-        design,
-        "Outside the training range, outcome",
-        lambda asked: seen.of_question(asked.stimuli, asked.scale),
-    )
-    shares: dict[str, float] = {}
-    for person, weight in zip(people.personas, people.weights, strict=True):
-        for text in seen.of_persona(person):
-            shares[text] = shares.get(text, 0.0) + float(weight)
-    ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    texts = [f"Outside the training range, {share:.0%} of the population: {text}." for text, share in ordered]
-    if len(texts) > LISTED:
-        texts = [
-            *texts[:LISTED],
-            f"And {len(texts) - LISTED} more kinds of answers that training had not seen.",
-        ]
-    return [*found, *texts]
+def _arm_warnings(arms: list[ArmResult]) -> list[str]:
+    """Where the model does not know the form of the question."""
+    low = [arm for arm in arms if arm.answer.format_validity < LOW_VALIDITY]
+    if not low:
+        return []
+    worst = min(low, key=lambda arm: arm.answer.format_validity)
+    return [
+        f"In {len(low)} of {len(arms)} cells the model put less than {LOW_VALIDITY:.0%} of its probability on "
+        f"allowed answers, least for {worst.outcome!r} under {worst.condition!r} "
+        f"({worst.answer.format_validity:.0%}): it does not know this form."
+    ]
 
 
-def _of_questions(design: Design, begin: str, say: Callable[[Question], list[str]]) -> list[str]:
-    """What is to be said of the questions, each sentence once; its conditions are named where they are not all."""
-    found = []
+def _added(question: Question) -> list[str]:
+    return [note for note in question.notes if note.startswith(ADDED)]
+
+
+def _contradictions(question: Question) -> list[str]:
+    return [note for note in question.notes if not note.startswith(ADDED)]
+
+
+def _question_notes(design: Design, begin: str, notes_of: Callable[[Question], list[str]]) -> list[str]:
+    """The notes on the questions, each sentence once; its conditions are named where they are not all."""
+    sentences = []
     for outcome in design.outcomes:
         under: dict[str, list[str]] = {}
         for condition in design.conditions:
-            for text in say(design.question(condition, outcome)):
+            for text in notes_of(design.question(condition, outcome)):
                 under.setdefault(text, []).append(repr(condition.name))
         for text, names in under.items():
             where = "" if len(names) == len(design.conditions) else f" under {', '.join(names)}"
-            found.append(f"{begin} {outcome.name!r}{where}: {text}.")
-    return found
+            sentences.append(f"{begin} {outcome.name!r}{where}: {text}.")
+    return sentences

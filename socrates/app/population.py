@@ -30,7 +30,7 @@ BRACKET = re.compile(r"(\d+)\s*(?:-|–|to)\s*(\d+)|(\d+)\s*(?:\+|and over)")
 
 
 @dataclass(frozen=True)
-class People:
+class PersonaSample:
     """The respondents of an experiment.
 
     Attributes:
@@ -59,7 +59,7 @@ class People:
         return {name: np.array([value == name for value in values]) for name in names}
 
 
-def from_file(path: Path) -> People:
+def from_file(path: Path) -> PersonaSample:
     """The personas of a CSV: a column per demographic field (name or label), ``weight`` if there is one.
 
     Raises:
@@ -98,7 +98,9 @@ def from_file(path: Path) -> People:
     notes = []
     if empty := sum(not person.fields for person in personas):
         notes.append(f"{empty:,} of {len(personas):,} personas have no known field.")
-    return People(personas, weights / weights.sum(), f"{len(personas):,} personas of {path}", tuple(notes))
+    return PersonaSample(
+        personas, weights / weights.sum(), f"{len(personas):,} personas of {path}", tuple(notes)
+    )
 
 
 def training_respondents(path: Path) -> pl.DataFrame:
@@ -113,7 +115,9 @@ def training_respondents(path: Path) -> pl.DataFrame:
     return people["demographic"].struct.unnest()
 
 
-def from_training(people: pl.DataFrame, size: int, quotas: dict[str, dict[str, float]], seed: int) -> People:
+def from_training(
+    people: pl.DataFrame, size: int, quotas: dict[str, dict[str, float]], seed: int
+) -> PersonaSample:
     """``size`` whole personas drawn from the training respondents, weighted to meet quotas on their margins.
 
     Args:
@@ -151,7 +155,7 @@ def from_training(people: pl.DataFrame, size: int, quotas: dict[str, dict[str, f
         notes.append(
             f"Only {distinct:,} of the {size:,} personas are different respondents; the others repeat."
         )
-    return People(personas, np.full(size, 1 / size), source, tuple(notes))
+    return PersonaSample(personas, np.full(size, 1 / size), source, tuple(notes))
 
 
 def rake(people: pl.DataFrame, quotas: dict[str, dict[str, float]]) -> tuple[Floats, int]:

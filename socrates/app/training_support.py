@@ -142,12 +142,14 @@ def ends(stimuli: str, on: Scale) -> list[str]:
     return [found.get(str(option), "") for option in (on.low, on.high)]
 
 
-def training_support(training_table: Path) -> TrainingSupport:
-    """The range of a training table; kept beside the checkpoints, since a large one takes a while to read.
+def training_support(training_table: Path | None) -> TrainingSupport | None:
+    """The range of a training table, None of none; cached in the scratch folder, since a large one takes a while.
 
     Raises:
         DataError: the file is not a responses table.
     """
+    if training_table is None:
+        return None
     state = training_table.stat()
     key = f"{training_table.resolve()} {state.st_size} {state.st_mtime_ns}"
     kept = scratch() / "seen" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"

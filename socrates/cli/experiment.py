@@ -19,11 +19,10 @@ from socrates.cli.options import (
     Revision,
     cautions,
     example,
-    found,
 )
 
 if TYPE_CHECKING:
-    from socrates.app.experiment import Result
+    from socrates.app.experiment import ExperimentResult
 
 EXAMPLES = example(
     "socrates experiment examples/toll.yaml",
@@ -55,58 +54,38 @@ def experiment(
 
     Writes a page (experiment.html) and CSV tables.
     """
-    from socrates.app.calibration import calibrate, read_effects
-    from socrates.app.design import read_design
-    from socrates.app.outputs import check_output
-    from socrates.app.population import from_file, from_training, training_respondents
-
-    plan = read_design(design)
-    folder = output or Path("experiments") / design.stem
-    check_output(folder / "experiment.html")
-    if tables is None and (rev is not None or adapter not in (ADAPTER, NO_ADAPTER) or base != BASE):
-        raise typer.BadParameter(
-            f"say --tables: {TABLES} has the error of {ADAPTER}, and no other model's is known"
-        )
-    ref, known = found(base, adapter, rev)
-    calibration = calibrate(read_effects(tables or TABLES, "adapter" if ref.adapter else "base"))
-    if plan.population.file is not None:
-        people = from_file(design.parent / plan.population.file)
-    elif ref.training_table is None:
-        raise typer.BadParameter(
-            "the training respondents are not at hand; give the design a population.file"
-        )
-    else:
-        respondents = training_respondents(ref.training_table)
-        size = plan.population.size or len(respondents)
-        people = from_training(respondents, size, plan.population.quotas, plan.population.seed)
-
     from functools import partial
 
     from tqdm import tqdm
 
-    from socrates.app import experiment as planned
-    from socrates.app import experiment_report as page
-    from socrates.app.model import open_model
+    from socrates.app import experiment_report as report
+    from socrates.app.experiment import from_files
     from socrates.core.files import json_text
 
-    model = open_model(ref, precision)
-    result = planned.run(
-        plan,
-        people,
-        partial(model.ask, progress=lambda batches: tqdm(batches, desc="experiment", unit="batch")),
-        calibration,
-        known,
-        str(model),
-        (*ref.notes, *cautions(adapter, rev)),
+    folder = output or Path("experiments") / design.stem
+    if tables is None and (rev is not None or adapter not in (ADAPTER, NO_ADAPTER) or base != BASE):
+        raise typer.BadParameter(
+            f"say --tables: {TABLES} has the error of {ADAPTER}, and no other model's is known"
+        )
+    result = from_files(
+        design,
+        folder / "experiment.html",
+        base,
+        None if adapter == NO_ADAPTER else adapter,
+        rev,
+        tables or TABLES,
+        precision,
+        cautions(adapter, rev),
+        partial(tqdm, desc="experiment", unit="batch"),
     )
-    written = page.write(result, folder)
+    written = report.write(result, folder)
     if as_json:
-        typer.echo(json_text({**page.summary(result), "files": [str(path) for path in written]}), nl=False)
+        typer.echo(json_text({**report.summary(result), "files": [str(path) for path in written]}), nl=False)
     else:
         _print(result, written)
 
 
-def _print(result: Result, written: list[Path]) -> None:
+def _print(result: ExperimentResult, written: list[Path]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -115,15 +94,14 @@ def _print(result: Result, written: list[Path]) -> None:
     table = Table(box=None, pad_edge=False, title=result.design.title, title_justify="left")
     for name in ("outcome", "condition", "mean", "effect", "90 % interval", "power", "over its error"):
         table.add_column(name, justify="left" if name in ("outcome", "condition") else "right")
-    effects = {(found.outcome, found.condition): found for found in result.effects}
-    for cell in sorted(
-        result.cells, key=lambda cell: [o.name for o in result.design.outcomes].index(cell.outcome)
-    ):
-        row = [cell.outcome, cell.condition, plain(cell.mean)]
-        if found := effects.get((cell.outcome, cell.condition)):
-            low, high = signed(found.low * found.span), signed(found.high * found.span)
-            row += [signed(found.effect * found.span), f"{low} to {high}"]
-            row += [percent(found.power), percent(found.assurance)]
+    effects = {(effect.outcome, effect.condition): effect for effect in result.effects}
+    outcomes = [outcome.name for outcome in result.design.outcomes]
+    for arm in sorted(result.arms, key=lambda arm: outcomes.index(arm.outcome)):
+        row = [arm.outcome, arm.condition, plain(arm.answer.expected)]
+        if effect := effects.get((arm.outcome, arm.condition)):
+            points = effect.points
+            row += [signed(points["effect"]), f"{signed(points['low'])} to {signed(points['high'])}"]
+            row += [percent(effect.power), percent(effect.assurance)]
         table.add_row(*row)
     console = Console(highlight=False, markup=False)
     # a file or a pipe has no width; in a narrow terminal a broken line is better than a shortened number

@@ -47,7 +47,7 @@ def found(base: Path, adapter: str, revision: str | None) -> tuple[ModelRef, Tra
     from socrates.app.training_support import training_support
 
     ref = resolve_model(base, None if adapter == NO_ADAPTER else adapter, revision)
-    return ref, training_support(ref.training_table) if ref.training_table else None
+    return ref, training_support(ref.training_table)
 
 
 def cautions(adapter: str, revision: str | None) -> tuple[str, ...]:

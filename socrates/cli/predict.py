@@ -192,8 +192,7 @@ def _one(demographics: str, scenario: str, how: _How) -> None:
 def _file(source: Path, output: Path, how: _How) -> None:
     from tqdm import tqdm
 
-    from socrates.app.batch import READERS, answer_batch, read_batch
-    from socrates.app.outputs import check_output
+    from socrates.app.batch import READERS, answer_batch, check_output, read_batch
     from socrates.core.errors import DataError
     from socrates.core.files import json_text
 

@@ -49,7 +49,7 @@ def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_
         Path("models/adapter"),
         params,
         Prompt(layout="scenario_first", max_length=512),
-        Predict(max_options=1001, large_scales="grid", tokens_per_batch=4096),
+        Predict(baselines=[], max_options=1001, large_scales="grid", tokens_per_batch=4096),
     )
     rows = [
         (parse_demographics(who).text, parse_question(text).stimuli, parse_question(text).scale.notation)

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from socrates.app.calibration import Calibration, calibrate, read_effects
 from socrates.app.design import Design, read_design
-from socrates.app.experiment import effect, needed, questions, run
-from socrates.app.experiment_report import effect_table, render, summary, write
+from socrates.app.experiment import effect, needed, questions, run_experiment
+from socrates.app.experiment_report import effect_row, render, summary, write
 from socrates.app.parse import parse_demographics
-from socrates.app.population import People, from_file, from_training, rake
+from socrates.app.population import PersonaSample, from_file, from_training, rake
 from socrates.app.training_support import TrainingSupport, tokens
 from socrates.cli.__main__ import app
 from socrates.core.errors import DataError
@@ -55,7 +55,9 @@ def write_plan(folder, **changes):
 def people(count=40, **fields):
     fields = fields or {"gender": ["Female", "Male"]}
     rows = [{name: values[i % len(values)] for name, values in fields.items()} for i in range(count)]
-    return People([parse_demographics(row) for row in rows], np.full(count, 1 / count), f"{count} people")
+    return PersonaSample(
+        [parse_demographics(row) for row in rows], np.full(count, 1 / count), f"{count} people"
+    )
 
 
 def answer(rows):
@@ -253,8 +255,8 @@ def test_the_weights_of_a_file_count(tmp_path):
     path.write_text("Gender,weight\nFemale,3\nMale,1\n")
     found = from_file(path)
     assert found.weights.tolist() == [0.75, 0.25]
-    result = run(plan(), found, answer, KNOWN)
-    assert result.cells[0].mean == pytest.approx(0.75 * 2 + 0.25 * 3)
+    result = run_experiment(plan(), found, answer, KNOWN)
+    assert result.arms[0].answer.expected == pytest.approx(0.75 * 2 + 0.25 * 3)
     assert found.effective_size == pytest.approx(1 / (0.75**2 + 0.25**2))
 
 
@@ -349,7 +351,7 @@ def test_the_tables_of_evaluate_are_read():
 
 
 def test_an_effect_and_its_interval_by_hand():
-    result = run(plan(respondents=200), people(), answer, KNOWN)
+    result = run_experiment(plan(respondents=200), people(), answer, KNOWN)
     found = result.effects[0]
     assert found.predicted == pytest.approx(0.25)  # one point of four, for everybody
     assert found.effect == pytest.approx(1.2 * 0.25)
@@ -374,7 +376,7 @@ def test_personas_that_differ_widen_the_interval_and_more_of_them_narrow_it():
         )
 
     def half(count, model):
-        found = run(plan(), people(count), model, KNOWN).effects[0]
+        found = run_experiment(plan(), people(count), model, KNOWN).effects[0]
         return found.high - found.effect
 
     exact = Calibration(1.2, 0.1, 0.05, 21, 60, 0.9, 0.5)
@@ -392,7 +394,9 @@ def test_the_number_needed_is_that_of_the_textbook():
 
 
 def test_power_is_what_a_simulated_study_finds():
-    result = run(plan(respondents=40), people(), answer, Calibration(0.2, 0, 0.03, 40, 60, 0.9, 0.5))
+    result = run_experiment(
+        plan(respondents=40), people(), answer, Calibration(0.2, 0, 0.03, 40, 60, 0.9, 0.5)
+    )
     found = result.effects[0]
     rng = np.random.default_rng(5)
     n, deviation = 20, 0.125
@@ -412,7 +416,7 @@ def test_subgroups_have_effects_of_their_own_and_small_ones_are_named_instead():
         return found.with_columns(probabilities=pl.when(women).then(still).otherwise("probabilities"))
 
     crowd = people(90, gender=["Female", "Male", "Female"], age=["22", "41", "41", "41", "41", "41"])
-    result = run(plan(subgroups=["gender", "age"]), crowd, only_men, KNOWN)
+    result = run_experiment(plan(subgroups=["gender", "age"]), crowd, only_men, KNOWN)
     found = {e.group: e for e in result.subgroups}
     assert found["gender: Female"].predicted == pytest.approx(0)
     assert found["gender: Male"].predicted == pytest.approx(0.25)
@@ -421,8 +425,8 @@ def test_subgroups_have_effects_of_their_own_and_small_ones_are_named_instead():
 
 
 def test_an_order_of_rows_that_the_model_changes_does_not_mix_people_up():
-    mixed = run(plan(), people(), lambda rows: answer(rows).reverse(), KNOWN)
-    straight = run(plan(), people(), answer, KNOWN)
+    mixed = run_experiment(plan(), people(), lambda rows: answer(rows).reverse(), KNOWN)
+    straight = run_experiment(plan(), people(), answer, KNOWN)
     assert mixed.effects == straight.effects
 
 
@@ -446,7 +450,7 @@ NEW_ENDS = "Only return an integer from 1 to 5 (1=never)."
 
 
 def test_inside_the_training_range_nothing_is_said_of_it():
-    result = run(plan(), people(), answer, KNOWN, RANGE)
+    result = run_experiment(plan(), people(), answer, KNOWN, RANGE)
     assert result.warnings == []
 
 
@@ -485,7 +489,7 @@ def test_inside_the_training_range_nothing_is_said_of_it():
     ],
 )
 def test_what_lies_outside_the_training_range_is_said_plainly(change, crowd, words):
-    texts = run(plan(**change), people(**crowd), answer, KNOWN, RANGE).warnings
+    texts = run_experiment(plan(**change), people(**crowd), answer, KNOWN, RANGE).warnings
     assert any(all(word in text for word in words) for text in texts), texts
     assert all(text.startswith("Outside the training range") for text in texts)
 
@@ -509,26 +513,26 @@ NINE = "Only return an integer from 0 to 9."
 def test_scales_that_contradict_each_other_are_warned_of(outcome, condition, words):
     conditions = [PLAN["conditions"][0], {"name": "b", "text": condition}]
     design = plan(outcomes=[{"name": "a", **outcome}], conditions=conditions)
-    texts = run(design, people(), answer, KNOWN).warnings
+    texts = run_experiment(design, people(), answer, KNOWN).warnings
     assert any(words in text for text in texts), texts
 
 
 def test_an_instruction_that_is_added_is_noted():
-    notes = run(plan(), people(), answer, KNOWN, RANGE).notes
+    notes = run_experiment(plan(), people(), answer, KNOWN, RANGE).notes
     instruction = "Only return an integer from 1 to 5, nothing else."
     assert notes == [f"Outcome 'support': asked with “{instruction}” added to the scenario."]
 
 
 def test_a_population_that_stands_for_few_is_warned_of():
     few = people(29)
-    heavy = People(few.personas, np.array([1e9, *[1.0] * 28]) / (1e9 + 28), "weighted")
+    heavy = PersonaSample(few.personas, np.array([1e9, *[1.0] * 28]) / (1e9 + 28), "weighted")
     for crowd, words in ((few, "counts as 29 personas"), (heavy, "counts as 1 personas")):
-        assert any(words in text for text in run(plan(), crowd, answer, KNOWN, RANGE).warnings)
+        assert any(words in text for text in run_experiment(plan(), crowd, answer, KNOWN, RANGE).warnings)
 
 
 def test_a_cell_that_the_model_does_not_understand_is_named():
     lost = pl.when(pl.col("condition") == "jobs").then(0.24).otherwise(0.95)
-    texts = run(
+    texts = run_experiment(
         plan(), people(), lambda rows: answer(rows).with_columns(allowed_mass=lost), KNOWN, RANGE
     ).warnings
     assert "In 1 of 2 cells" in texts[0] and "least for 'support' under 'jobs' (24%)" in texts[0]
@@ -536,7 +540,7 @@ def test_a_cell_that_the_model_does_not_understand_is_named():
 
 def test_few_studies_far_effects_and_a_model_without_effects_are_warned_of():
     weak = Calibration(0.5, 0.6, 0.1, studies=8, contrasts=10, covered=0.9, largest=0.01)
-    texts = " ".join(run(plan(), people(), answer, weak, RANGE).warnings)
+    texts = " ".join(run_experiment(plan(), people(), answer, weak, RANGE).warnings)
     assert "8 held-out studies" in texts and "extrapolation" in texts and "no effect here" in texts
 
 
@@ -549,7 +553,7 @@ def result():
         subgroups=["gender"],
         outcomes=[PLAN["outcomes"][0], {"name": "n", "question": "N?", "scale": "0-100"}],
     )
-    return run(both, people(80), answer, KNOWN, RANGE, model="a <model>")
+    return run_experiment(both, people(80), answer, KNOWN, RANGE, model="a <model>")
 
 
 def test_page_and_tables_have_the_figures(result, tmp_path):
@@ -600,7 +604,7 @@ def test_the_page_makes_no_request_in_a_browser(result, tmp_path):
 
 def test_the_summary_is_json_and_agrees_with_the_table(result):
     found = json.loads(json.dumps(summary(result), allow_nan=False))
-    assert found["effects"][0]["effect"] == effect_table(result, subgroups=False)["effect"][0]
+    assert found["effects"][0]["effect"] == effect_row(result.effects[0])["effect"]
     assert len(found["cells"]) == 4 and found["calibration"]["studies"] == 21
 
 
@@ -644,8 +648,8 @@ def test_the_command_answers_an_example_with_the_default_adapter(tmp_path, monke
 
 def test_effect_uses_the_group_it_is_given():
     crowd = people(40)
-    result = run(plan(), crowd, answer, KNOWN)
-    control, treated = result.cells
+    result = run_experiment(plan(), crowd, answer, KNOWN)
+    control, treated = result.arms
     alone = np.zeros(40)
     alone[:2] = 0.5
     assert effect(treated, control, alone, KNOWN, 20, "two").personas == 2
