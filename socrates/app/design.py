@@ -19,9 +19,8 @@ A respondent reads scenario, condition and question as one text.
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import (
     BaseModel,
@@ -35,7 +34,7 @@ from pydantic import (
 
 from socrates.app.parse import Question, parse_question
 from socrates.core.errors import DataError
-from socrates.core.params import read_yaml
+from socrates.core.params import problems, read_yaml
 from socrates.data.sources.local import LABELS
 from socrates.survey.tables import DEMOGRAPHICS
 
@@ -193,7 +192,7 @@ def read_design(path: Path) -> Design:
     try:
         design = Design.model_validate(raw)
     except ValidationError as error:
-        raise DataError(f"{path}: " + "; ".join(_problem(item) for item in error.errors())) from None
+        raise DataError(f"{path}: " + "; ".join(problems(error, Design))) from None
     for outcome in design.outcomes:
         try:
             scales = {design.question(condition, outcome).scale.notation for condition in design.conditions}
@@ -208,22 +207,3 @@ def read_design(path: Path) -> Design:
         if rows > MOST_ROWS:
             raise DataError(f"{path}: {rows:,} answers; at most {MOST_ROWS:,}: lower population.size")
     return design
-
-
-_MODELS: dict[str, type[BaseModel]] = {"conditions": Condition, "outcomes": Outcome, "population": Population}
-
-
-def _problem(item: Any) -> str:
-    """One validation error as ``conditions.2.text: what is wrong``; entries of lists count from 1."""
-    place = [str(part + 1) if isinstance(part, int) else str(part) for part in item["loc"]]
-    key = ".".join(place)
-    if item["type"] == "extra_forbidden":
-        model = _MODELS.get(place[0], Design) if len(place) > 1 else Design
-        close = difflib.get_close_matches(place[-1], list(model.model_fields), n=1)
-        return f"{key}: unknown key" + (f" (did you mean {close[0]}?)" if close else "")
-    if item["type"] == "missing":
-        return f"{key}: is missing"
-    if item["type"] == "string_type" and not isinstance(item["input"], (dict, list)):
-        return f"{key}: {item['input']} is no text; put quotes around it"
-    message = re.sub(r"^Value error, ", "", item["msg"])
-    return (f"{key}: " if key else "") + message[0].lower() + message[1:]

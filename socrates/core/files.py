@@ -73,23 +73,23 @@ def json_text(value: Any) -> str:
 
 
 def read_json(
-    path: Path, mend: str = "run dvc repro", refusal: type[SocratesError] = DataError
+    path: Path, hint: str = "run dvc repro", error_class: type[SocratesError] = DataError
 ) -> dict[str, Any]:
     """A JSON object.
 
     Args:
-        mend: what to do about a file that has none, for the message.
-        refusal: raised where the file is missing, is not JSON, or holds something else than an object.
+        hint: what to do about a file that has none, for the message.
+        error_class: raised where the file is missing, is not JSON, or holds something else than an object.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise refusal(f"{path}: not found; {mend}") from None
+        raise error_class(f"{path}: not found; {hint}") from None
     except ValueError as error:
-        raise refusal(f"{path}: not JSON ({error}); {mend}") from None
-    if not isinstance(found, dict):
-        raise refusal(f"{path}: expected an object; {mend}")
-    return found
+        raise error_class(f"{path}: not JSON ({error}); {hint}") from None
+    if not isinstance(value, dict):
+        raise error_class(f"{path}: expected an object; {hint}")
+    return value
 
 
 def write_json(path: Path, value: Any) -> None:

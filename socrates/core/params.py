@@ -16,9 +16,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Iterator, Mapping
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -105,46 +106,46 @@ def load(section: type[S], path: Path = PATH, sections: dict[str, str] = SECTION
 
 def read_yaml(
     path: Path,
-    mend: str = "run from the folder that holds it",
+    hint: str = "run from the folder that holds it",
     keys: str = "sections such as 'data:' and 'train:'",
-    refusal: type[SocratesError] = ParamsError,
+    error_class: type[SocratesError] = ParamsError,
     reader: YAML | None = None,
 ) -> dict[str, Any]:
     """The mapping in a YAML 1.2 file (the dialect DVC reads: ``1e-5`` is a number).
 
     Args:
-        mend: what to do about a file that is missing, for the message.
+        hint: what to do about a file that is missing, for the message.
         keys: what is expected in the file, for the message.
-        refusal: raised where the file is missing, is not YAML in UTF-8, or holds something else than a mapping.
+        error_class: raised where the file is missing, is not YAML in UTF-8, or holds something else than a mapping.
         reader: another than the one that gives plain values.
     """
     try:
         raw = (reader or YAML(typ="safe")).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise refusal(f"{path}: not found; {mend}") from None
+        raise error_class(f"{path}: not found; {hint}") from None
     except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2026-02-30
-        raise refusal(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+        raise error_class(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(raw, dict):
-        raise refusal(f"{path}: expected {keys}")
+        raise error_class(f"{path}: expected {keys}")
     return raw
 
 
 def parse(raw: dict[str, Any], path: Path = PATH, sections: dict[str, str] = SECTIONS) -> dict[str, Section]:
     """Every section of a raw mapping, checked. Raises :class:`ParamsError` with all problems."""
-    problems = [_unknown(key, sections) for key in raw if key not in sections]
+    errors = [_unknown(key, sections) for key in raw if key not in sections]
     parsed: dict[str, Section] = {}
-    for name, place in sections.items():
-        module, class_name = place.split(":")
+    for name, address in sections.items():
+        module, class_name = address.split(":")
         section = getattr(importlib.import_module(module), class_name)
         if name not in raw:
-            problems.append(f"{name}: section is missing")
+            errors.append(f"{name}: section is missing")
             continue
         try:
             parsed[name] = section.model_validate(raw[name])
         except ValidationError as error:
-            problems += [_problem(name, section, item) for item in error.errors()]
-    if problems:
-        raise ParamsError(f"{path}: " + "; ".join(problems))
+            errors += problems(error, section, name)
+    if errors:
+        raise ParamsError(f"{path}: " + "; ".join(errors))
     return parsed
 
 
@@ -157,20 +158,37 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def _problem(section_name: str, section: type[Section], item: Any) -> str:
-    """One validation error as ``train.learning_rate: what is wrong (what was given)``."""
-    key = ".".join([section_name, *(str(part) for part in item["loc"])])
+def problems(error: ValidationError, model: type[BaseModel], *prefix: str) -> list[str]:
+    """What a validation found, one ``train.learning_rate: what is wrong (what was given)`` each.
+
+    Args:
+        model: what was validated, for the names that it knows.
+        prefix: of the keys. Entries of lists count from 1.
+    """
+    return [_problem(item, model, prefix) for item in error.errors()]
+
+
+def _problem(item: Any, model: type[BaseModel], prefix: tuple[str, ...]) -> str:
+    key = ".".join([*prefix, *(str(part + 1 if isinstance(part, int) else part) for part in item["loc"])])
     if item["type"] == "extra_forbidden":
-        known = section.model_fields
-        for part in item["loc"][:-1]:
-            known = getattr(known[part].annotation, "model_fields", {})
-        return _unknown(key, known)
+        return _unknown(key, _fields(model, item["loc"][:-1]))
     if item["type"] == "missing":
         return f"{key}: is missing"
     message = item["msg"].removeprefix("Value error, ")
-    return f"{key}: {message[0].lower()}{message[1:]} (got {item['input']!r})"
+    given = "" if isinstance(item["input"], Mapping) else f" (got {reprlib.repr(item['input'])})"
+    quotes = ": put quotes around it" if item["type"] == "string_type" and given else ""
+    return (f"{key}: " if key else "") + message[0].lower() + message[1:] + given + quotes
 
 
-def _unknown(key: str, known: Any) -> str:
+def _fields(model: type[BaseModel], inner: Iterable[int | str]) -> Iterable[str]:
+    """The names that a model knows, or one that lies in it."""
+    for name in inner:
+        if isinstance(name, str) and name in model.model_fields:
+            kind: Any = model.model_fields[name].annotation
+            model = next(iter(get_args(kind)), kind)  # of a list, what is in it
+    return model.model_fields
+
+
+def _unknown(key: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(key.rsplit(".", 1)[-1], list(known), n=1)
     return f"{key}: unknown key" + (f" (did you mean {close[0]}?)" if close else "")

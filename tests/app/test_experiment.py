@@ -89,7 +89,7 @@ def answer(rows):
         ),
         ({"conditions": [PLAN["conditions"][0], {"name": "b", "text": " "}]}, "'b' has no text"),
         ({"conditions": [PLAN["conditions"][0], {"name": "  ", "text": "x"}]}, r"conditions\.2\.name: "),
-        ({"conditions": [PLAN["conditions"][0], {"name": 2024, "text": "x"}]}, "2024 is no text; put quotes"),
+        ({"conditions": [PLAN["conditions"][0], {"name": 2024, "text": "x"}]}, r"got 2024\): put quotes"),
         ({"outcomes": [{"name": "a", "question": "  ", "scale": "1-7"}]}, r"outcomes\.1\.question: "),
         (
             {

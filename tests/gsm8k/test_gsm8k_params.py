@@ -54,7 +54,7 @@ def test_generations_must_divide_the_batch_and_the_nearest_that_does_is_named(
 ) -> None:
     raw = overlaid(DEFAULTS, {"grpo": {"global_batch": 64, "micro_batch": 64, "generations": generations}})
     with pytest.raises(
-        ParamsError, match=rf"grpo: generations {generations} does not divide .* 64: use {near} "
+        ParamsError, match=rf"grpo: generations {generations} does not divide .* 64: use {near}$"
     ):
         params.parse(raw, sections=SECTIONS)
 

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
+from socrates.core.params import parse, read_yaml
 from socrates.evaluation.headline import KEYS
 from socrates.tools.audit import Run, audit, markdown, read_run, summary
 from socrates.tools.paper import PAPER
@@ -34,7 +35,8 @@ def write(path, value):
 
 
 def write_records(folder, w=0.26):
-    params = YAML(typ="safe").load((folder / "params.yaml").read_text())
+    sections = parse(read_yaml(folder / "params.yaml"))
+    params = {name: section.model_dump() for name, section in sections.items()}
     data = params["data"]
     world = {"world": data["synthetic"]} if data["source"] == "synthetic" else {"revision": data["revision"]}
     hub = data["source"] == "hub"
