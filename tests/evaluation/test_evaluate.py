@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error
 
-from benchmarks.floor import floors
 from benchmarks.prediction_world import world
 from socrates.core.errors import DataError
 from socrates.core.files import json_text, write_json, write_table
@@ -153,16 +152,6 @@ def test_people_are_the_spread_that_predictions_are_held_against() -> None:
     # places 0 and 1; 1, 1 and 1/2; 0 and 1: standard deviations 1/2, sqrt(2)/6 and 1/2
     expected = [(0.5 + np.sqrt(2) / 6) / 2, 0.5]
     np.testing.assert_allclose(people_against_people(survey, PARAMS).studies["sigma"], expected)
-
-
-def test_the_floor_by_bootstrap_is_too_low_in_small_cells_only() -> None:
-    truth = [0.02, 0.06, 0.12, 0.3, 0.3, 0.12, 0.08]
-    cells = pl.DataFrame(
-        {"study_id": ["a"], "scale": ["1..7"], "probabilities": [truth], "respondents": [12]}
-    )
-    small, large = (floors(cells, n, 300, np.random.default_rng(0)) for n in (None, 2000))
-    assert small[0] > 1.15 * small[1]
-    assert large[0] == pytest.approx(large[1], rel=0.1)
 
 
 def test_effects_are_counted() -> None:
