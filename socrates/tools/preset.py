@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,6 @@ from socrates.core.params import GSM8K_SECTIONS, PATH, SECTIONS, Section, flat, 
 FOLDER = Path("presets")
 PIPELINES = {"": SECTIONS, "gsm8k": GSM8K_SECTIONS}  # by folder
 EXTENDS = "extends"
-TRAILING_COMMENT = re.compile(r"^ *\w+: .*? (?=# )")
 
 
 def apply(
@@ -44,9 +41,8 @@ def apply(
     """
     params = read_yaml(path, reader=_yaml())
     before = dict(flat(params))
-    comment_column = _comment_column(path.read_text(encoding="utf-8"))
     for layer in layers(name, folder):
-        _overlay(params, layer, comment_column)
+        _overlay(params, layer)
     written = _text(params)
     try:
         parse(YAML(typ="safe").load(written), path, dict(sections))
@@ -100,27 +96,18 @@ def preview(names: Iterable[str], path: Path = PATH, folder: Path = FOLDER) -> d
     params = read_yaml(path, reader=_yaml())
     for name in names:
         for layer in layers(name, folder):
-            _overlay(params, layer, 0)
+            _overlay(params, layer)
     return parse(YAML(typ="safe").load(_text(params)), path)
 
 
-def _overlay(target: Any, overlay: Mapping[str, Any], comment_column: int) -> None:
+def _overlay(target: Any, overlay: Mapping[str, Any]) -> None:
     """Set the values of ``overlay`` in a round-trip mapping; an unknown key is set too, for the check to name."""
     for key, value in overlay.items():
         old = target.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            _overlay(old, value, comment_column)
+            _overlay(old, value)
         elif key not in target or old != value:
             target[key] = value
-            comment = target.ca.items.get(key, [None] * 3)[2]
-            if comment:  # a long value may have pushed it to the right: back into line
-                comment.column = comment_column
-
-
-def _comment_column(text: str) -> int:
-    """The column at which most comments behind a value start."""
-    found = Counter(match.end() for line in text.splitlines() if (match := TRAILING_COMMENT.match(line)))
-    return found.most_common(1)[0][0] if found else 0
 
 
 def _yaml() -> YAML:
