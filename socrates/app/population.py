@@ -23,6 +23,7 @@ from socrates.evaluation.groups import brackets
 from socrates.survey.tables import DEMOGRAPHICS
 
 Floats = NDArray[np.float64]
+Quotas = dict[str, dict[str, float]]  # field -> category -> share
 WEIGHT = "weight"
 ROUNDS, CLOSE = 500, 1e-4  # raking stops when every margin is met within CLOSE, or after so many rounds
 TOLERATED = 0.005  # largest miss of a margin that is let pass then
@@ -72,10 +73,10 @@ def from_file(path: Path) -> PersonaSample:
         raise DataError(f"{path}: not found (population.file)") from None
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path}: not a readable CSV ({' '.join(str(error).split())[:200]})") from None
-    if table.is_empty():
-        raise DataError(f"{path}: no rows; a population needs two personas or more")
     if len(table) < 2:
-        raise DataError(f"{path}: one persona; a population needs two or more")
+        raise DataError(
+            f"{path}: {'one persona' if len(table) else 'no rows'}; a population needs two or more"
+        )
     columns = [name for name in table.columns if name.lower() != WEIGHT]
     known = [name for name in columns if name.strip().lower() in LABELS]
     if not known:
@@ -115,14 +116,11 @@ def training_respondents(path: Path) -> pl.DataFrame:
     return people["demographic"].struct.unnest()
 
 
-def from_training(
-    people: pl.DataFrame, size: int, quotas: dict[str, dict[str, float]], seed: int
-) -> PersonaSample:
+def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) -> PersonaSample:
     """``size`` whole personas drawn from the training respondents, weighted to meet quotas on their margins.
 
     Args:
         people: columns DEMOGRAPHICS, one row per respondent.
-        quotas: field -> category -> share.
 
     Raises:
         DataError: nobody answers to a category, or the quotas cannot be met together.
@@ -158,67 +156,67 @@ def from_training(
     return PersonaSample(personas, np.full(size, 1 / size), source, tuple(notes))
 
 
-def rake(people: pl.DataFrame, quotas: dict[str, dict[str, float]]) -> tuple[Floats, int]:
+def rake(people: pl.DataFrame, quotas: Quotas) -> tuple[Floats, int]:
     """Weights under which the respondents' margins are the quotas, and how many respondents have one above 0.
 
     Raises:
         DataError: nobody answers to a category, or the quotas cannot be met together.
     """
+    members = _memberships(people, quotas)
+    weights = np.ones(len(people))
+    for categories in members.values():
+        weights *= np.sum(list(categories.values()), axis=0)
+    placed = int((weights > 0).sum())
+    if not placed:
+        raise DataError(f"population.quotas: no training respondent has all of {', '.join(quotas)}")
+    weights /= placed
+    misses: dict[tuple[str, str], float] = {}
+    for _ in range(ROUNDS if quotas else 0):
+        for field, categories in members.items():
+            factors = np.zeros(len(people))
+            for category, inside in categories.items():
+                have = weights[inside].sum()
+                factors[inside] = quotas[field][category] / have if have > 0 else 0
+            weights = weights * factors
+            weights = weights / weights.sum() if weights.sum() > 0 else weights
+        misses = {
+            (field, category): abs(float(weights[inside].sum()) - quotas[field][category])
+            for field, categories in members.items()
+            for category, inside in categories.items()
+        }
+        if max(misses.values()) < CLOSE:
+            break
+    if max(misses.values(), default=0) > TOLERATED:
+        field, category = max(misses, key=misses.__getitem__)
+        reached = float(weights[members[field][category]].sum())
+        raise DataError(
+            f"population.quotas: cannot be met together by training respondents: {field} {category!r} reaches "
+            f"{reached:.3f} instead of {quotas[field][category]:.3f}; ask for fewer or broader quotas"
+        )
+    return weights, placed
+
+
+def _memberships(people: pl.DataFrame, quotas: Quotas) -> dict[str, dict[str, NDArray[np.bool_]]]:
+    """Field -> category -> [N] who belongs to it. Raises :class:`DataError` for empty or overlapping categories."""
     if people.is_empty():
         raise DataError("there are no training respondents to draw from")
     members = {
         field: {category: _members(people[field], category) for category in shares}
         for field, shares in quotas.items()
     }
-    weights = np.ones(len(people))
     for field, categories in members.items():
         for category, inside in categories.items():
             if not inside.any():
                 answers = people[field].drop_nulls().unique().sort().to_list()
-                known = (
-                    ", ".join(answers[:8]) + (", ..." if len(answers) > 8 else "")
-                    or "nothing: it was not asked"
-                )
+                known = ", ".join([*answers[:8], *["..."][: len(answers) > 8]]) or "nothing: it was not asked"
                 raise DataError(
                     f"population.quotas.{field}: no training respondent answered {category!r} (they answered {known})"
                 )
-        placings = np.sum(list(categories.values()), axis=0)
-        if (placings > 1).any():
-            both = people[field][int(placings.argmax())]
+        overlap = np.sum(list(categories.values()), axis=0) > 1
+        if overlap.any():
+            both = people[field][int(overlap.argmax())]
             raise DataError(f"population.quotas.{field}: {both!r} is in two categories; make them apart")
-        weights *= placings
-    placed = int((weights > 0).sum())
-    if not placed:
-        raise DataError(f"population.quotas: no training respondent has all of {', '.join(quotas)}")
-    worst = ("", "", 0.0)
-    for _ in range(ROUNDS):
-        for field, categories in members.items():
-            weights = weights / weights.sum()
-            factors = np.zeros(len(people))
-            for category, inside in categories.items():
-                have = weights[inside].sum()
-                factors[inside] = quotas[field][category] / have if have > 0 else 0
-            weights = weights * factors
-        weights = weights / weights.sum() if weights.sum() > 0 else weights
-        worst = max(
-            (
-                (field, category, abs(float(weights[inside].sum()) - quotas[field][category]))
-                for field, categories in members.items()
-                for category, inside in categories.items()
-            ),
-            key=lambda item: item[2],
-            default=worst,
-        )
-        if worst[2] < CLOSE:
-            break
-    if worst[2] <= TOLERATED:
-        return weights, placed
-    field, category, _ = worst
-    reached = float(weights[members[field][category]].sum())
-    raise DataError(
-        f"population.quotas: cannot be met together by training respondents: {field} {category!r} reaches "
-        f"{reached:.3f} instead of {quotas[field][category]:.3f}; ask for fewer or broader quotas"
-    )
+    return members
 
 
 def _codes(values: pl.Series, shares: dict[str, float]) -> NDArray[np.int64]:
