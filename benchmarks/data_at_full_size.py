@@ -155,12 +155,12 @@ def prepare(base: Path) -> str:
     """What the train stage does before it loads a model; one line about it."""
     from socrates.runs.token_cache import tokenised
     from socrates.training.collator import shared_dataset
-    from socrates.training.schedule import row_order
+    from socrates.training.schedule import make_schedule
 
     data = tokenised(
         [Path(f"data/splits/{name}.parquet") for name in ("train", "val")], base, "scenario_first"
     )
-    order = row_order(np.arange(len(data)), data.scenario_of_row, len(data), 32, seed=42)
+    order = make_schedule(np.arange(len(data)), data.scenario_of_row, len(data), 32, seed=42)
     passes = shared_dataset(order, 32)
     return (
         f"prepared: {len(passes):,} passes of {len(data):,} rows, {len(data.scenarios):,} scenarios, "

@@ -2,7 +2,8 @@
 
     python -m benchmarks.random_kills --kills 100
 
-Prints a Markdown table: kills by moment, and how many finished runs were equal bit for bit.
+Half of the kills come at a moment of ``tests/killing.py``, the others whenever the clock says so. Prints a Markdown
+table: kills by moment, and how many finished runs were equal bit for bit.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import multiprocessing
 import signal
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from socrates.runs import checkpoints
 from tests import killing, tiny_trainer
 
 SHARE_KILLED = 0.75  # of attempts; the others run to the end
+ANY_TIME = "any time"
+NAMES = ("adapter_model.safetensors", "curve.json")
 
 
 def main() -> None:
@@ -32,49 +36,67 @@ def main() -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.tiny_trainer", "deepspeed", "peft.tuners.lora.bnb"])
 
-    def attempt(root: Path, out: Path, kill: str | None = None) -> int | None:
-        process = context.Process(target=tiny_trainer.train, args=(root, out, kill))
+    def attempt(folder: Path, kill: str | None = None, seconds: float | None = None) -> int | None:
+        process = context.Process(target=tiny_trainer.train, args=(folder, kill))
         process.start()
-        process.join()
+        process.join(seconds)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
         return process.exitcode
 
     rng = np.random.default_rng(arguments.seed)
     killed: Counter[str] = Counter()
     runs = equal = 0
-    with tempfile.TemporaryDirectory() as folder:
-        expected = Path(folder) / "expected"
-        assert attempt(Path(folder) / "uninterrupted", expected) == 0
+    with tempfile.TemporaryDirectory() as name:
+        expected = Path(name) / "uninterrupted"
+        expected.mkdir()
+        assert attempt(expected) == 0
+        started = time.monotonic()
+        (Path(name) / "timed").mkdir()
+        assert attempt(Path(name) / "timed") == 0
+        longest = time.monotonic() - started
         while killed.total() < arguments.kills:
-            root, out = Path(folder) / f"run-{runs}", Path(folder) / f"out-{runs}"
+            folder = Path(name) / f"run-{runs}"
+            folder.mkdir()
             code: int | None = None
             while code != 0:
-                place = _place(rng, root) if rng.random() < SHARE_KILLED else None
-                code = attempt(root, out, place)
-                assert code in (0, -signal.SIGKILL), f"{place}: exit status {code}"
-                if code and place:
-                    killed[place.split(":")[1]] += 1
+                moment = _moment(rng)
+                place = _place(rng, moment, folder) if moment in killing.MOMENTS else None
+                code = attempt(folder, place, rng.uniform(0, longest) if moment == ANY_TIME else None)
+                assert code in (0, -signal.SIGKILL), f"{moment}: exit status {code}"
+                if code and moment:
+                    killed[moment] += 1
             runs += 1
-            names = ("adapter_model.safetensors", "curve.json")
-            equal += all((out / name).read_bytes() == (expected / name).read_bytes() for name in names)
+            equal += all(
+                (folder / "out" / one).read_bytes() == (expected / "out" / one).read_bytes() for one in NAMES
+            )
     print("| killed while | kills |\n|---|---|")
-    for moment in killing.MOMENTS:
+    for moment in (*killing.MOMENTS, ANY_TIME):
         print(f"| {moment} | {killed[moment]} |")
     print(
         f"| all | {killed.total()} |\n\n{equal} of {runs} runs ended bit for bit like the uninterrupted one."
     )
 
 
-def _place(rng: np.random.Generator, root: Path) -> str:
-    """A step after the newest checkpoint, and a moment that this step passes."""
-    sealed = checkpoints.sealed(root)
-    first = 1 + (checkpoints.step_of(sealed[-1]) or 0 if sealed else 0)
-    moment = str(rng.choice(killing.MOMENTS))
+def _moment(rng: np.random.Generator) -> str | None:
+    """When to kill the next attempt, if at all."""
+    if rng.random() > SHARE_KILLED:
+        return None
+    return ANY_TIME if rng.random() < 0.5 else str(rng.choice(killing.MOMENTS))
+
+
+def _place(rng: np.random.Generator, moment: str, folder: Path) -> str:
+    """A step after the newest checkpoint that passes this moment."""
+    roots = list((folder / "scratch/train").glob("*"))
+    complete = checkpoints.list_checkpoints(roots[0]) if roots else []
+    first = 1 + (checkpoints.step_of(complete[-1]) or 0 if complete else 0)
     steps = [
         step
         for step in range(first, tiny_trainer.STEPS + 1)
         if moment == "training" or step % tiny_trainer.SAVE_STEPS == 0
     ]
-    return f"{rng.choice(steps)}:{moment}" if steps else f"{tiny_trainer.STEPS}:{moment}"
+    return f"{rng.choice(steps) if steps else tiny_trainer.STEPS}:{moment}"
 
 
 if __name__ == "__main__":

@@ -20,14 +20,11 @@ from benchmarks.timing import clock
 from benchmarks.workload import Profile, tokenizer
 from socrates.core.params import load
 from socrates.model.encoding import Encoded
-from socrates.runs.callbacks import Durability
-from socrates.runs.launch import Place
-from socrates.runs.session import Safety
-from socrates.training.collator import plain_dataset
+from socrates.training.collator import Rows, plain_dataset
 from socrates.training.config import lora_config, train_in_float32
 from socrates.training.params import Lora, Train
-from socrates.training.schedule import Batches, row_order
-from socrates.training.sft import trainer as shared_trainer
+from socrates.training.schedule import make_schedule
+from socrates.training.sft import build_trainer
 
 OURS = "shared scenarios"
 OURS_FLEX = "shared scenarios, FlexAttention"
@@ -105,15 +102,11 @@ def make(
     model.set_attn_implementation("sdpa")
     torch.manual_seed(1)  # the adapter's first weights
     if way in (OURS, OURS_FLEX):
-        order = row_order(np.arange(len(data)), data.scenario_of_row, len(data), profile.group, 1)
-        safety = Safety(Place(0, 1), folder, None, Durability("", keep=1), None, None)
+        order = make_schedule(np.arange(len(data)), data.scenario_of_row, len(data), profile.group, 1)
         train = load(Train).model_copy(update={"share_scenario": True})
-        cut = Batches(len(data) // micro, micro, 1)
-        held_out = order[:micro]
-        made: SFTTrainer = shared_trainer(
-            model, tokenizer(), data, order, held_out, train, load(Lora), cut, args, safety
-        )
-        args.eval_on_start = False
+        rows = Rows(data, order, order[:micro])
+        args.train_sampling_strategy = "sequential"
+        made = build_trainer(model, tokenizer(), rows, micro, train, load(Lora), args)
     else:
         made = SFTTrainer(
             model=model,

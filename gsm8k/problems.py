@@ -110,10 +110,14 @@ def within_limit(table: pl.DataFrame, prompt_lengths: Sequence[int], limit: int)
     return kept, table.height - kept.height
 
 
+def messages(question: str) -> list[dict[str, str]]:
+    """The chat that asks for a solution in the XML format."""
+    return [{"role": "system", "content": answers.INSTRUCTION}, {"role": "user", "content": question}]
+
+
 def prompt_text(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
-    """The chat that asks for a solution in the XML format, as text, up to where the answer begins."""
-    messages = [{"role": "system", "content": answers.INSTRUCTION}, {"role": "user", "content": question}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    """That chat as text, up to where the answer begins."""
+    return str(tokenizer.apply_chat_template(messages(question), tokenize=False, add_generation_prompt=True))
 
 
 def reference(solution: str, answer: str) -> str:

@@ -2,88 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, set_seed
 
-from gsm8k import rewards as parts
+from gsm8k import rewards as scoring
 from gsm8k.grpo.params import Grpo
-from gsm8k.grpo.run import Task, check, improve, plan, prompts_needed
-from gsm8k.grpo.trainer import ROW, Rows, by_part, curve_names
+from gsm8k.grpo.trainer import (
+    Prompt,
+    build_trainer,
+    check,
+    curve_names,
+    grpo_config,
+    plan_steps,
+    prompts_needed,
+)
 from gsm8k.params import Rewards
-from gsm8k.problems import PROBLEMS, prompt_text, within_limit
+from gsm8k.problems import PROBLEMS, messages, prompt_text, within_limit
 from socrates.core.files import read_table
-from socrates.model.loading import load_tokenizer
+from socrates.model.loading import load_base, load_tokenizer
 from socrates.model.tokenisation import token_ids
-from socrates.training.job import Job
-from socrates.training.schedule import row_order
+from socrates.runs.fingerprint import run_config
+from socrates.runs.launch import Place
+from socrates.runs.session import training_session
+from socrates.training.config import TrainParams, TrainPaths, save_outputs, training_curves
+from socrates.training.schedule import make_schedule
 
-RUN_LOG = Path("runs/gsm8k.jsonl")
-CURVES = curve_names(parts.PARTS)
+CURVES = curve_names(scoring.PARTS)
 
 
-def reinforce(job: Job, data_file: Path, grpo: Grpo, rewards: Rewards) -> str:
+def train_grpo(
+    paths: TrainPaths, data_file: Path, params: TrainParams, grpo: Grpo, rewards: Rewards, place: Place
+) -> str:
     """Train and write the folder and the curves; returns one line about the run.
 
     Args:
-        data_file: the training problems (``maths.problems.PROBLEMS``).
+        data_file: the training problems (:data:`gsm8k.problems.PROBLEMS`).
 
     Raises:
         TrainingError: the params cannot be run, a reward is not a number, or a guard stopped the run.
         DataError: no prompt is within the limit.
     """
-    check(job.model, grpo)
-    tokenizer = load_tokenizer(job.base)
+    check(params.model, grpo)
+    tokenizer = load_tokenizer(paths.base)
     table = read_table(data_file, PROBLEMS)
-    problems, too_long = prompts_within(table, tokenizer, grpo.max_prompt_length)
-    cut = plan(grpo, problems.height, job.place.processes)
-    places = np.arange(problems.height)
-    order = row_order(places, places, prompts_needed(grpo, cut), group_size=1, seed=grpo.seed)
-    task = Task(
-        "gsm8k",
-        RUN_LOG,
-        {"grpo": grpo, "rewards": rewards},
-        [data_file],
-        __name__,
-        problems[order].to_dicts(),
-        of_parts(rewards),
-        CURVES,
-        {"problems": problems.height, "prompts_too_long": too_long},
-    )
-    learned = improve(job, task, grpo, cut, tokenizer)
-    if learned is None:
+    problems, too_long = problems_within(table, tokenizer, grpo.max_prompt_length)
+    plan = plan_steps(grpo, problems.height, place.processes)
+    sections = params.shaping(grpo=grpo, rewards=rewards)
+    config = run_config(sections, [data_file, paths.base / "manifest.json"], __name__)
+    args = grpo_config(grpo, params.run, params.model, params.deepspeed, plan)
+    with training_session(
+        "gsm8k", place, config, params.run, plan.max_steps, paths.run_log, resume_every=grpo.updates
+    ) as session:
+        if not session.trained:
+            session.prepare(args)
+            set_seed(grpo.seed)
+            model = load_base(paths.base, params.model)
+            prompts = scheduled_prompts(problems, prompts_needed(grpo, plan), grpo.seed)
+            session.train(
+                build_trainer(model, tokenizer, prompts, weighted(rewards), grpo, params.lora, args)
+            )
+    if not place.first:
         return ""
-    known = learned["reward"].drop_nulls()
+    curves = training_curves(session.last_checkpoint, CURVES, plan.max_steps)
+    save_outputs(
+        session.last_checkpoint,
+        paths,
+        sections,
+        curves,
+        steps=plan.max_steps,
+        completions=plan.max_steps // grpo.updates * grpo.global_batch,
+        problems=problems.height,
+        prompts_too_long=too_long,
+    )
+    earned = curves["reward"].drop_nulls()
     return (
-        f"{cut.steps} steps of {grpo.prompts_per_step} problems x {grpo.generations} completions, "
-        f"{problems.height:,} problems kept, {too_long} too long, reward {known[0]:.3f} -> {known[-1]:.3f}"
+        f"{plan.max_steps} steps of {grpo.prompts_per_step} problems x {grpo.generations} completions, "
+        f"{problems.height:,} problems kept, {too_long} too long, reward {earned[0]:.3f} -> {earned[-1]:.3f}"
     )
 
 
-def prompts_within(
+def problems_within(
     table: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, limit: int
 ) -> tuple[pl.DataFrame, int]:
-    """The problems with their ``prompt`` and name, those over the limit left out, and how many those are."""
+    """The problems whose prompt has at most ``limit`` tokens, and how many have more."""
     prompts = [prompt_text(tokenizer, question) for question in table["question"]]
-    lengths = [len(ids) for ids in token_ids(tokenizer, prompts)]
-    named = table.select(
-        "answer",
-        pl.Series("prompt", prompts, dtype=pl.String),
-        pl.format("problem {}", "problem_id").alias(ROW),
-    )
-    return within_limit(named, lengths, limit)
+    return within_limit(table, [len(ids) for ids in token_ids(tokenizer, prompts)], limit)
 
 
-def of_parts(weights: Rewards) -> list[Callable[..., list[float | None]]]:
-    """The rewards that have a weight, in the trainer's form."""
+def scheduled_prompts(problems: pl.DataFrame, count: int, seed: int) -> list[Prompt]:
+    """``count`` problems as prompts in training order. TRL applies the tokenizer's chat template."""
+    rows = np.arange(problems.height)
+    order = make_schedule(rows, rows, count, group_size=1, seed=seed)
+    return [
+        {
+            "prompt": messages(row["question"]),
+            "row": f"problem {row['problem_id']}",
+            "answer": row["answer"],
+        }
+        for row in problems[order].iter_rows(named=True)
+    ]
 
-    def score(rows: Rows, completions: Sequence[str]) -> dict[str, list[float]]:
-        each = [
-            parts.score(text, row["answer"], weights) for row, text in zip(rows, completions, strict=True)
-        ]
-        return {name: [earned[name] for earned in each] for name in parts.PARTS}
 
-    return by_part([name for name in parts.PARTS if getattr(weights, name)], score)
+def weighted(weights: Rewards) -> dict[str, Callable[[str, str], float]]:
+    """The parts of the reward that have a weight, by name."""
+
+    def part(name: str, completion: str, answer: str) -> float:
+        return scoring.score(completion, answer, weights)[name]
+
+    return {name: partial(part, name) for name in scoring.PARTS if getattr(weights, name)}

@@ -14,28 +14,28 @@ from socrates.core.params import load
 from socrates.model.params import Model, Prompt
 from socrates.runs.launch import launch, part
 from socrates.runs.params import Run
-from socrates.runs.progress import table
-from socrates.training.job import Job
+from socrates.runs.progress import curve_summary
 from socrates.training.params import Deepspeed, Lora, Train
 
-SPLITS = Path("data/splits")
+DATA_FILES = (Path("data/splits/train.parquet"), Path("data/splits/val.parquet"))
 BASE = Path("models/base")
 ADAPTER = Path("models/adapter")
 CURVES = Path("metrics/train.csv")
+RUN_LOG = Path("runs/train.jsonl")
 
 
 def main() -> None:
     place = launch("stages.train")
     if place is None:
         return
-    job = Job(BASE, ADAPTER, CURVES, place, load(Model), load(Lora), load(Deepspeed), load(Run))
-    train_file, val_file = SPLITS / "train.parquet", SPLITS / "val.parquet"
-    prompt, train = load(Prompt), load(Train)
+    from socrates.training.config import TrainParams, TrainPaths
     from socrates.training.finetune import fine_tune
 
-    summary = fine_tune(job, (train_file, val_file), prompt, train)
+    paths = TrainPaths(BASE, ADAPTER, CURVES, RUN_LOG)
+    params = TrainParams(load(Model), load(Lora), load(Deepspeed), load(Run))
+    summary = fine_tune(paths, DATA_FILES, params, load(Prompt), load(Train), place)
     if place.first:
-        print(table(pl.read_csv(CURVES, infer_schema_length=None)))
+        print(curve_summary(pl.read_csv(CURVES, infer_schema_length=None)))
         print(f"train: {summary}")
     part()
 

@@ -14,17 +14,16 @@ CONFIG = {"params.steps": STEPS}
 
 def main() -> None:
     with run_directory_lock("count", CONFIG) as folder:
-        checkpoints.sweep(folder)
+        checkpoints.clean_incomplete(folder)
         newest = checkpoints.newest_complete(folder)
         start = 0 if newest is None else int((newest / "count").read_text())
         with Path(os.environ["SOCRATES_TEST_STARTS"]).open("a") as starts:
             starts.write(f"{start}\n")
         for step in range(start + 1, STEPS + 1):
-            staged = folder / checkpoints.STAGING / checkpoints.name(step)
-            staged.mkdir(parents=True)
-            (staged / "count").write_text(str(step))
-            checkpoints.seal(staged, fingerprint=fingerprint(CONFIG))
-            checkpoints.commit(staged, folder)
+            checkpoint = folder / checkpoints.name(step)
+            checkpoint.mkdir()
+            (checkpoint / "count").write_text(str(step))
+            checkpoints.write_manifest(checkpoint, fingerprint=fingerprint(CONFIG))
             if os.environ["SOCRATES_TEST_KILL"] == str(step):
                 os.kill(os.getpid(), signal.SIGKILL)
             if os.environ["SOCRATES_TEST_KILL"] == f"{step}:all":

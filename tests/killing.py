@@ -1,7 +1,7 @@
-"""SIGKILL at an exact place of a training, for tests that a run survives it.
+"""SIGKILL at an exact moment of a training, for tests that a run survives it.
 
-In a process of one's own, ``arm("7:sealing")`` before training. For a module run as a program, alone or
-under a launcher: ``python tests/killing.py 7:sealing stages.train``.
+In a process of one's own, ``arm("7:hashed")`` before training. For a module run as a program, alone or
+under a launcher: ``python tests/killing.py 7:hashed stages.train``.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Any
 # Where a run can die, in the order in which one step passes them.
 MOMENTS = (
     "training",  # the step is done, nothing of it is written
-    "writing",  # weights and optimiser are written, random states and trainer state are not
-    "written",  # every file is written, none is sealed
-    "sealing",  # the manifest is written, the folder has not got its name
-    "committed",  # the checkpoint exists, the oldest is not deleted yet
+    "writing",  # weights, optimiser and random states are written, the trainer's state is not
+    "written",  # every file is written, none is hashed
+    "hashed",  # every file is hashed and flushed, the manifest is not written
+    "committed",  # the checkpoint is complete, the oldest is not deleted yet
     "deleting",  # the oldest is being deleted
 )
 
 
 def arm(place: str) -> None:
     """Make this process kill itself at ``<step>:<moment>``."""
-    from transformers import Trainer
+    from transformers import TrainerState
 
     from socrates.runs import checkpoints
-    from socrates.runs.callbacks import Durable
+    from socrates.runs.callbacks import RunCallback
 
     step_text, moment = place.split(":")
     step = int(step_text)
@@ -49,16 +49,16 @@ def arm(place: str) -> None:
         setattr(owner, name, wrapped)
 
     def newest(root: Path, *_: Any) -> int | None:
-        return checkpoints.step_of(checkpoints.sealed(root)[-1])
+        return checkpoints.step_of(checkpoints.list_checkpoints(root)[-1])
 
     if moment == "training":
-        before(Durable, "_measure", lambda trainer, *_: trainer.state.global_step)
+        before(RunCallback, "on_step_end", lambda callback, args, state, *_: state.global_step)
     elif moment == "writing":
-        before(Trainer, "_save_rng_state", lambda trainer, *_: trainer.state.global_step)
+        before(TrainerState, "save_to_json", lambda state, *_: state.global_step)
     elif moment == "written":
-        before(checkpoints, "seal", lambda folder, *_: checkpoints.step_of(folder))
-    elif moment == "sealing":
-        before(checkpoints, "commit", lambda staged, *_: checkpoints.step_of(staged))
+        before(checkpoints, "write_manifest", lambda folder, *_: checkpoints.step_of(folder))
+    elif moment == "hashed":
+        before(checkpoints, "complete", lambda folder, *_: checkpoints.step_of(folder))
     elif moment == "committed":
         before(checkpoints, "rotate", newest)
     elif moment == "deleting":
@@ -66,8 +66,8 @@ def arm(place: str) -> None:
 
         def half(path: Any, *args: Any, **kwargs: Any) -> None:
             folder = Path(path)
-            if folder.name.startswith(checkpoints.DISCARDED) and folder.is_dir():
-                min(folder.iterdir()).unlink()
+            if checkpoints.step_of(folder) is not None:
+                min(path for path in folder.iterdir() if path.is_file()).unlink()
                 die(newest(folder.parent))
             real(path, *args, **kwargs)
 

@@ -1,11 +1,12 @@
 """The smallest training that has everything a resume can get wrong: dropout in the model and in the adapter,
-accumulated gradients, shuffled epochs, evaluations, and log, evaluation and save intervals that do not divide
-one another."""
+accumulated gradients, shuffled epochs, evaluations, and evaluation and save intervals that do not divide one
+another."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -13,37 +14,49 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import Qwen2Config, Qwen2ForCausalLM, Trainer, TrainingArguments, set_seed
+from transformers import (
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.utils import logging as transformers_logging
 
 from socrates.runs import checkpoints
-from socrates.runs.backup import Backup, Store, open_store, resume_point
-from socrates.runs.callbacks import Durability, Durable
-from socrates.runs.guards import Step, Termination
+from socrates.runs.backup import Store
 from socrates.runs.launch import Place
-from socrates.runs.params import Backup as BackupParams
 from socrates.runs.params import Run
-from socrates.runs.session import kept_safe
+from socrates.runs.session import log_history, training_session
+from socrates.training.config import common_arguments
 from tests import killing
 
 STEPS = 16
 SAVE_STEPS = 4
-MARK = "f" * 64  # stands for a fingerprint
+TIMING = ("runtime", "per_second")  # endings of what differs from run to run
 
 
-class TinyTrainer(Durable, Trainer):
-    """A plain Trainer made durable."""
-
-
-class Poisoned(TinyTrainer):
+class Poisoned(Trainer):
     """One whose loss turns into NaN at step 6."""
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)
-        if self.state.global_step == 5:
-            assert self._step_loss is not None
-            self._step_loss = self._step_loss * float("nan")
-        return loss
+        return loss * float("nan") if self.state.global_step == 5 else loss
+
+
+class Rising(Trainer):
+    """One whose loss rises with every step."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return super().training_step(*args, **kwargs) * 0 + self.state.global_step + 1
+
+
+class Untrainable(Trainer):
+    """One that must not be trained."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        raise AssertionError("a trainer was made")
 
 
 class Rows(torch.utils.data.Dataset):
@@ -55,13 +68,41 @@ class Rows(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitem__(self, place: int) -> dict[str, torch.Tensor]:
-        return {"input_ids": self.tokens[place], "labels": self.tokens[place]}
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"input_ids": self.tokens[index], "labels": self.tokens[index]}
 
 
-def build(
-    root: Path, durability: Durability, kind: type[TinyTrainer] = TinyTrainer, **changes: Any
-) -> TinyTrainer:
+class OnStep(TrainerCallback):
+    """Calls ``act`` when a step has been logged."""
+
+    def __init__(self, act: Any, step: int | None = None) -> None:
+        self.act, self.step = act, step
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.step in (None, state.global_step):
+            self.act()
+
+
+def run_params(**changes: Any) -> Run:
+    """The section ``run`` of a tiny training; ``backup_url`` and ``stop_seconds`` go into its backup."""
+    backup = {
+        "url": changes.pop("backup_url", None),
+        "endpoint_url": changes.pop("endpoint_url", None),
+        "finish_minutes": 1,
+        "stop_seconds": changes.pop("stop_seconds", 90),
+    }
+    values = {
+        "save_steps": SAVE_STEPS,
+        "log_steps": 1000,
+        "keep_checkpoints": 2,
+        "usd_per_hour": 0.0,
+        "stall_minutes": None,
+        "backup": backup,
+    }
+    return Run.model_validate(values | changes)
+
+
+def build(run: Run, kind: type[Trainer] = Trainer, **changes: Any) -> Trainer:
     """A trainer over 2 epochs of 8 optimiser steps each, on one CPU thread."""
     torch.set_num_threads(1)
     transformers_logging.set_verbosity_error()
@@ -78,96 +119,74 @@ def build(
     lora = LoraConfig(r=4, lora_dropout=0.2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
     model = get_peft_model(Qwen2ForCausalLM(config), lora)
     settings: dict[str, Any] = {
+        **common_arguments(run),
         "num_train_epochs": 2,
         "per_device_train_batch_size": 2,
         "gradient_accumulation_steps": 2,
         "learning_rate": 1e-2,
         "lr_scheduler_type": "cosine",
         "warmup_steps": 2,
-        "logging_steps": 3,
         "eval_strategy": "steps",
         "eval_steps": 5,
-        "save_strategy": "steps",
-        "save_steps": SAVE_STEPS,
-        "logging_nan_inf_filter": False,
-        "disable_tqdm": True,
-        "report_to": "none",
-        "use_cpu": True,
+        "eval_on_start": True,
         "seed": 3,
         "data_seed": 3,
         **changes,
     }
-    arguments = TrainingArguments(output_dir=str(root), **settings)
-    trainer = kind(model, arguments, train_dataset=Rows(32, 1), eval_dataset=Rows(8, 2))
-    trainer.durability = durability
-    return trainer
+    return kind(model, TrainingArguments(**settings), train_dataset=Rows(32, 1), eval_dataset=Rows(8, 2))
+
+
+def checkpoint_root(folder: Path) -> Path:
+    """Where a training in ``folder`` has its checkpoints."""
+    (root,) = (folder / "scratch/train").iterdir()
+    return root
 
 
 def train(
-    root: Path, out: Path, kill: str | None = None, backup_url: str | None = None, **changes: Any
+    folder: Path,
+    kill: str | None = None,
+    run: dict[str, Any] | None = None,
+    kind: type[Trainer] = Trainer,
+    on_step: OnStep | None = None,
+    **changes: Any,
 ) -> None:
-    """Resume from the newest complete checkpoint under ``root`` or on the backup, train to the end, and write
-    adapter and curve under ``out``; or die at ``kill``, after what was finished is backed up."""
+    """Train in ``folder`` to the end, from the newest checkpoint in its scratch folder or on the backup, and write
+    adapter and curve under ``folder / "out"``; or die at ``kill``, after what was finished is backed up."""
     if kill:
         killing.arm(kill)
-    root.mkdir(parents=True, exist_ok=True)
-    checkpoints.sweep(root)
-    store = open_store(backup_url, "train", MARK) if backup_url else None
-    newest = resume_point(root, MARK, 1, store)
-    durability = Durability(MARK, keep=2)
-    if store:
-        backup = Backup(store, keep=2)
-        durability.on_checkpoint = [backup.submit, lambda _: backup.drain(60)]
-    trainer = build(root, durability, eval_on_start=newest is None, **changes)
-    result = trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    trainer.model.save_pretrained(out)
-    timing = ("runtime", "per_second")
-    history = [
-        {key: value for key, value in entry.items() if not key.endswith(timing)}
-        for entry in trainer.state.log_history
+    os.environ["SOCRATES_SCRATCH"] = str(folder / "scratch")
+    params, steps = run_params(**run or {}), changes.get("max_steps", STEPS)
+    with training_session("train", Place(0, 1), {"steps": steps}, params, steps, folder / "log") as session:
+        if not session.trained:
+            trainer = build(params, kind, **changes)
+            session.prepare(trainer.args)
+            main = session.callback.main
+            if kill and main and main.backup:
+                trainer.add_callback(OnStep(lambda: main.backup.drain(60)))
+            if on_step:
+                trainer.add_callback(on_step)
+            session.train(trainer)
+    out = folder / "out"
+    out.mkdir(exist_ok=True)
+    shutil.copy(session.last_checkpoint / "adapter_model.safetensors", out)
+    curve = [
+        {key: value for key, value in entry.items() if not key.endswith(TIMING)}
+        for entry in log_history(session.last_checkpoint)
     ]
-    (out / "curve.json").write_text(
-        json.dumps({"history": history, "train_loss": result.training_loss}, sort_keys=True)
-    )
-    resumed_from = checkpoints.step_of(newest) if newest else None
-    (out / "record.json").write_text(json.dumps({"resumed_from": resumed_from}))
+    (out / "curve.json").write_text(json.dumps(curve, sort_keys=True))
+    resumed_from = checkpoints.step_of(session.resume) if session.resume else None
+    (out / "resumed_from").write_text(str(resumed_from))
 
 
-def train_until_terminated(root: Path, out: Path, at_step: int) -> None:
-    """Train, get SIGTERM at ``at_step``, and write how it was answered."""
+def train_until_notice(folder: Path, hang: str = "", stop_seconds: float = 90.0) -> None:
+    """A training that gets SIGTERM at step 5 while ``hang`` ("store" or "save") never ends; exits as a stage does."""
 
-    def notice(step: Step) -> None:
-        if step.step == at_step:
-            os.kill(os.getpid(), signal.SIGTERM)
+    def notice() -> None:
+        if hang == "save":
+            checkpoints.write_manifest = lambda *_, **__: time.sleep(3600)  # type: ignore[assignment]
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    with Termination() as termination:
-        durability = Durability(MARK, keep=2, termination=termination, observers=[notice])
-        trainer = build(root, durability, eval_on_start=True)
-        trainer.train()
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "terminated.json").write_text(json.dumps([trainer.terminated, trainer.state.global_step]))
-
-
-def run_until_noticed(folder: Path, hang: str, stop_seconds: float) -> None:
-    """A run with a backup in ``folder / "nas"``, given notice at step 5 while ``hang`` ("store" or "save") never
-    ends; exits as a stage does."""
     if hang == "store":
         Store.put = lambda *_: time.sleep(3600)  # type: ignore[method-assign]
-    os.chdir(folder)
-    os.environ["SOCRATES_SCRATCH"] = str(folder / "scratch")
-    params = BackupParams(
-        url=str(folder / "nas"), endpoint_url=None, finish_minutes=1, stop_seconds=stop_seconds
-    )
-    watched = Run(
-        save_steps=1, log_steps=1, keep_checkpoints=2, usd_per_hour=0.0, stall_minutes=None, backup=params
-    )
-    with kept_safe("train", Place(0, 1), {}, watched, STEPS, folder / "log.jsonl") as safety:
-
-        def notice(step: Step) -> None:
-            if step.step == 5:
-                if hang == "save":
-                    checkpoints.seal = lambda *_, **__: time.sleep(3600)
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        safety.durability.observers = [notice]
-        safety.train(build(safety.folder, safety.durability, eval_on_start=True), params.finish_minutes)
+    run = {"backup_url": str(folder / "nas") if hang else None, "stop_seconds": stop_seconds}
+    train(folder, run=run, on_step=OnStep(notice, step=5))

@@ -21,7 +21,6 @@ class Grpo(Section):
     max_completion_length: Positive  # tokens
     temperature: Annotated[float, Field(gt=0)]  # of the completions
     normalise: bool  # divide what a completion earned above its group's mean by the group's deviation
-    generator: Literal["transformers", "vllm"]
     lora: bool  # an adapter by the lora section; false: all weights
     bf16: bool
     learning_rate: Annotated[float, Field(gt=0)]

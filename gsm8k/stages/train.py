@@ -14,23 +14,25 @@ from socrates.core.errors import run
 from socrates.model.params import Model
 from socrates.runs.launch import launch, part
 from socrates.runs.params import Run
-from socrates.training.job import Job
 from socrates.training.params import Deepspeed, Lora
 
 TRAIN = Path("gsm8k/data/train.parquet")
 BASE = Path("gsm8k/models/base")
 TRAINED = Path("gsm8k/models/trained")
 CURVES = Path("gsm8k/metrics/train.csv")
+RUN_LOG = Path("runs/gsm8k.jsonl")
 
 
 def main() -> None:
     place = launch("gsm8k.stages.train")
     if place is None:
         return
-    from gsm8k.train import reinforce
+    from gsm8k.train import train_grpo
+    from socrates.training.config import TrainParams, TrainPaths
 
-    job = Job(BASE, TRAINED, CURVES, place, load(Model), load(Lora), load(Deepspeed), load(Run))
-    summary = reinforce(job, TRAIN, load(Grpo), load(Rewards))
+    paths = TrainPaths(BASE, TRAINED, CURVES, RUN_LOG)
+    params = TrainParams(load(Model), load(Lora), load(Deepspeed), load(Run))
+    summary = train_grpo(paths, TRAIN, params, load(Grpo), load(Rewards), place)
     if place.first:
         print(f"train: {summary}")
     part()

@@ -30,7 +30,8 @@ from socrates.app.parse import QUESTIONS, quoted
 from socrates.core.errors import DataError, ModelError
 from socrates.core.files import Schema, read_json, sha256, write_json, write_table
 from socrates.model.encoding import Encoded, encode
-from socrates.model.loading import device, disable_avx512_repack, load_tokenizer, model_source, with_adapter
+from socrates.model.internals import disable_avx512_repack
+from socrates.model.loading import device, load_tokenizer, model_source, with_adapter
 from socrates.prediction.distributions import distributions
 from socrates.survey.scales import scale
 

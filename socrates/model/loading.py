@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from socrates.core.errors import ModelError
 from socrates.core.files import json_text, read_json, sha256
+from socrates.model.internals import disable_avx512_repack
 from socrates.model.params import Model
 
 if TYPE_CHECKING:  # these take seconds to import: only where they are used
@@ -89,19 +90,6 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
     )
     disable_avx512_repack(model)
     return model
-
-
-def disable_avx512_repack(model: PreTrainedModel) -> None:
-    """Stop bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16.
-
-    It does so for bfloat16 inference at the first evaluation; training cannot go on from there, and
-    float32 is what we compute in.
-    """
-    from bitsandbytes.nn import Linear4bit
-
-    for module in model.modules():
-        if isinstance(module, Linear4bit):
-            module.support_avx512bf16_for_cpu = False
 
 
 def load_model(base: Path, adapter: Path | None, params: Model) -> PreTrainedModel | PeftModel:

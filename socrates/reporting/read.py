@@ -14,7 +14,7 @@ from socrates.core.errors import DataError
 from socrates.core.files import read_json, read_table
 from socrates.core.params import flat, read_yaml
 from socrates.evaluation.predictors import MODELS
-from socrates.runs.log import curves, read_lines
+from socrates.runs.log import history, read_lines
 from socrates.survey import tables as survey_tables
 from socrates.survey.tables import CELL
 
@@ -166,7 +166,7 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
     """
     records: dict[str, dict[str, Any]] = {}
     lines = read_lines(folder / "train.jsonl")
-    log = curves(lines)
+    log = history(lines)
     if log.last:
         seconds = sum(line.get("seconds") or 0.0 for line in log.steps)
         tokens = sum(line.get("tokens") or 0 for line in log.steps)

@@ -20,7 +20,6 @@ import logging
 import math
 import os
 import re
-import shutil
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -39,8 +38,6 @@ FIRST_WAIT = 1.0  # seconds before the first retry; doubled each time
 LONGEST_WAIT = 300.0  # seconds
 SECRET_NAMES = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|(ACCESS|API|ACCOUNT)_KEY", re.IGNORECASE)
 SHORTEST_SECRET = 6  # characters; a shorter value would blank out ordinary words
-
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)  # what a damaged manifest raises
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +81,7 @@ class Store:
         return [step for step, whole in self._folders() if whole]
 
     def put(self, folder: Path, manifest: Manifest) -> None:
-        """Upload a sealed checkpoint, verifying each file, its manifest last.
+        """Upload a complete checkpoint, verifying each file, its manifest last.
 
         Files that a former attempt got across are recognised by size and content and not sent again.
 
@@ -103,33 +100,34 @@ class Store:
             self.filesystem.rm_file(f"{remote}/{MANIFEST}")
         self._send(folder, remote, missing)
         digest = sha256(folder / MANIFEST)
-        sealed = there.get(MANIFEST)
-        if missing or not self._arrived(folder / MANIFEST, f"{remote}/{MANIFEST}", sealed, digest):
+        if missing or not self._arrived(
+            folder / MANIFEST, f"{remote}/{MANIFEST}", there.get(MANIFEST), digest
+        ):
             self._send(folder, remote, {MANIFEST: digest})
 
     def read_manifest(self, step: int) -> Manifest:
-        """The manifest of a copy. Raises OSError, or ValueError and the like where it is damaged."""
-        return checkpoints.parse_manifest(self.filesystem.cat_file(f"{self._path(step)}/{MANIFEST}"))
+        """The manifest of a copy. Raises OSError, or ValueError where it is damaged."""
+        return Manifest.model_validate_json(self.filesystem.cat_file(f"{self._path(step)}/{MANIFEST}"))
 
     def fetch(self, step: int, destination: Path) -> Path:
-        """Download a copy beside its place under ``destination``, check every hash, then give it its name.
+        """Download a copy into its place under ``destination``, check every hash, then write its manifest.
 
         Raises:
             TrainingError: what came is not what the manifest says.
         """
-        remote = self._path(step)
-        staged = destination / checkpoints.STAGING / checkpoints.name(step)
-        shutil.rmtree(staged, ignore_errors=True)
         manifest = self.read_manifest(step)
-        for relative in [*sorted(manifest.files), MANIFEST]:
-            local = staged / relative
+        folder = destination / checkpoints.name(step)
+        if folder.exists():
+            checkpoints.discard(folder)
+        for relative in sorted(manifest.files):
+            local = folder / relative
             local.parent.mkdir(parents=True, exist_ok=True)
-            self.filesystem.get_file(f"{remote}/{relative}", str(local))
-        if reason := checkpoints.problem(staged):
-            shutil.rmtree(staged, ignore_errors=True)
+            self.filesystem.get_file(f"{self._path(step)}/{relative}", str(local))
+        if reason := checkpoints.difference(folder, manifest):
+            checkpoints.discard(folder)
             raise TrainingError(f"the backup of step {step} is damaged: {reason}")
-        checkpoints.seal(staged, fingerprint=manifest.fingerprint, processes=manifest.processes)
-        return checkpoints.commit(staged, destination)
+        checkpoints.complete(folder, manifest)
+        return folder
 
     def rotate(self, newest: int, keep: int) -> None:
         """Delete whole copies up to step ``newest`` but for the last ``keep``, and unfinished ones before it.
@@ -290,7 +288,7 @@ class BackupState:
 
 
 class Backup:
-    """Uploads sealed checkpoints from a background thread, newest first, until it succeeds.
+    """Uploads complete checkpoints from a background thread, newest first, until it succeeds.
 
     A failing store never reaches the training: it is tried again after 1, 2, 4, ... 300 seconds, each
     failure is one loud line in the log, and :attr:`state` shows the backlog. A checkpoint that local
@@ -320,7 +318,7 @@ class Backup:
             return BackupState(self._done, tuple(sorted(self._waiting)), self._failures, self._error)
 
     def submit(self, folder: Path) -> None:
-        """Queue a sealed checkpoint; returns at once."""
+        """Queue a complete checkpoint; returns at once."""
         step = checkpoints.step_of(folder)
         if step is None:
             raise ValueError(f"{folder}: not a checkpoint")
@@ -394,7 +392,7 @@ class Backup:
 
 
 def fetch_newest(store: Store, fingerprint: str, destination: Path, after: int = -1) -> Path | None:
-    """Fetch the newest whole copy with a step beyond ``after`` into ``destination``, verified and sealed.
+    """Fetch the newest whole copy with a step beyond ``after`` into ``destination``, verified.
 
     A damaged copy is skipped with a warning and the one before is fetched. None: there is none.
 
@@ -409,7 +407,7 @@ def fetch_newest(store: Store, fingerprint: str, destination: Path, after: int =
                 if store.read_manifest(step).fingerprint == fingerprint:
                     return store.fetch(step, destination)
                 log.warning("the backup of step %d belongs to another fingerprint; skipped", step)
-            except (TrainingError, FileNotFoundError, *UNREADABLE) as error:
+            except (TrainingError, FileNotFoundError, ValueError) as error:
                 log.warning("%s; going back to the one before", redact(error))
     except Exception as error:
         raise _unreadable(error) from None

@@ -1,7 +1,7 @@
-"""What stops a run early, and why: bad numbers, a loss that runs away, no progress, a gate, SIGTERM.
+"""What stops a run early: bad numbers, a loss that runs away, no progress, a failed go/no-go gate, SIGTERM.
 
-The guards see one :class:`Step` after each optimiser step, equal on every process, so that all processes
-stop at the same step. They know nothing of torch; :mod:`socrates.runs.callbacks` feeds them.
+The guards know nothing of torch; :mod:`socrates.runs.callbacks` feeds them the same :class:`StepMetrics` on every
+process, so that all processes stop at the same step.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from socrates.core.errors import TERMINATED, TrainingError
 STALLED = 76  # exit status when the main thread could not be woken from a stall
 WINDOW = 100  # steps behind the running median
 WARM_UP = 20  # steps before the median means anything
-GRACE = 30.0  # seconds the main thread gets to end a stall by itself
+GRACE_PERIOD = 30.0  # seconds the main thread gets to end a stall by itself
 LEAVING = 2.0  # seconds kept, of those after SIGTERM, for saying what is not backed up and ending
 
 
 @dataclass(frozen=True)
-class Step:
+class StepMetrics:
     """One optimiser step, measured over all processes.
 
     Attributes:
@@ -40,7 +40,7 @@ class Step:
         loss: mean over the global batch, in nats per answer token.
         grad_norm: before clipping; None where the backend does not tell.
         learning_rate: used in this step.
-        tokens: input tokens of this step, padding included, over all processes.
+        tokens: input tokens of this step over all processes, as TRL counts them.
         seconds: since the last step ended.
         memory_bytes: most memory one process has held (GPU memory, or resident memory without a GPU).
     """
@@ -56,15 +56,15 @@ class Step:
     memory_bytes: int
 
 
-class Stop(TrainingError):
+class StopTraining(TrainingError):
     """A guard ends the run. The message says why, and which checkpoints are good."""
 
 
 class LossGuard:
     """Stops on a loss or gradient norm that is not finite, and on a loss that stays far above its median.
 
-    ``suspicious`` is true while the loss is above ``multiple`` times the median of the last
-    ``WINDOW`` steps: no checkpoint is written then, so that a diverged state never pushes a good one out.
+    ``loss_spike`` is true while the loss is above ``multiple`` times the median of the last ``WINDOW``
+    steps: no checkpoint is written then, so that a diverged state never pushes a good one out.
     ``multiple`` None turns the second test off. After a resume the median starts anew.
     """
 
@@ -75,100 +75,102 @@ class LossGuard:
         self._above = 0
 
     @property
-    def suspicious(self) -> bool:
+    def loss_spike(self) -> bool:
         """Whether the last loss was above the limit."""
         return self._above > 0
 
-    def __call__(self, step: Step) -> None:
-        """Raises :class:`Stop`, never worth a checkpoint: the weights are already spoilt."""
-        for what, value in (("loss", step.loss), ("gradient norm", step.grad_norm)):
+    def __call__(self, metrics: StepMetrics) -> None:
+        """Raises :class:`StopTraining`, never worth a checkpoint: the weights are already spoilt."""
+        for what, value in (("loss", metrics.loss), ("gradient norm", metrics.grad_norm)):
             if value is not None and not math.isfinite(value):
-                raise Stop(
-                    f"step {step.step}: the {what} is {value}; nothing was saved at this step, the "
+                raise StopTraining(
+                    f"step {metrics.step}: the {what} is {value}; nothing was saved at this step, the "
                     "checkpoints before it are good; lower train.learning_rate or train.max_grad_norm"
                 )
         if self._multiple is None:
             return
         median = statistics.median(self._recent) if len(self._recent) >= WARM_UP else math.inf
-        if step.loss > self._multiple * median:
+        if metrics.loss > self._multiple * median:
             self._above += 1  # not part of the median, or a long spike would become the normal
         else:
             self._above = 0
-            self._recent.append(step.loss)
+            self._recent.append(metrics.loss)
         if self._above >= self._steps:
-            raise Stop(
-                f"step {step.step}: the loss ({step.loss:.4g}) has been above {self._multiple:g} times its "
+            raise StopTraining(
+                f"step {metrics.step}: the loss ({metrics.loss:.4g}) has been above {self._multiple:g} times its "
                 f"running median ({median:.4g}) for {self._above} steps; the checkpoints before step "
-                f"{step.step - self._above + 1} are good; lower train.learning_rate or raise "
+                f"{metrics.step - self._above + 1} are good; lower train.learning_rate or raise "
                 "run.spike_multiple"
             )
 
 
-def check_gate(history: Sequence[Mapping[str, Any]], gate_step: int | None, improvement: float) -> None:
-    """Raise :class:`Stop` if the adapter did not beat the base model by ``gate_step``.
+def no_go(history: Sequence[Mapping[str, Any]], gate_step: int | None, improvement: float) -> str | None:
+    """Why the run must stop, if the adapter did not beat the base model by ``gate_step``; else None.
 
-    ``history`` holds the run's evaluations as ``{"step": n, "eval_loss": x}`` (other entries are passed
-    over). Step 0 is the base model, since a new adapter changes nothing. The first evaluation at or after
-    ``gate_step`` must be at most ``(1 - improvement)`` times its loss. The verdict depends on the history
-    alone, so that a run which was stopped here is stopped again when it is only started again.
+    ``history`` is the trainer's log; of it the entries ``{"step": n, "eval_loss": x}`` count. Step 0 is the base
+    model, since a new adapter changes nothing. The first evaluation at or after ``gate_step`` must be at
+    most ``(1 - improvement)`` times its loss. The verdict depends on the history alone, so a run that was
+    stopped here is stopped again when it is only started again.
     """
-    if gate_step is None:
-        return
     losses = {int(entry["step"]): float(entry["eval_loss"]) for entry in history if "eval_loss" in entry}
-    reached = [step for step in sorted(losses) if step >= gate_step]
+    reached = [step for step in sorted(losses) if gate_step is not None and step >= gate_step]
     if not reached:
-        return
+        return None
     if 0 not in losses:
-        raise Stop(
+        return (
             "run.gate_step is set but the base model's validation loss (step 0) was not measured; "
             "set it to null, or start afresh"
         )
     base, loss = losses[0], losses[reached[0]]
-    if not loss <= (1 - improvement) * base:
-        raise Stop(
-            f"no-go at step {reached[0]}: validation loss {loss:.4f} against the base model's {base:.4f} "
-            f"improves by {1 - loss / base:.1%}, run.gate_improvement asks for {improvement:.1%}; change "
-            "the experiment, or set run.gate_step to null to go on"
-        )
+    if loss <= (1 - improvement) * base:
+        return None
+    return (
+        f"no-go at step {reached[0]}: validation loss {loss:.4f} against the base model's {base:.4f} "
+        f"improves by {1 - loss / base:.1%}, run.gate_improvement asks for {improvement:.1%}; change "
+        "the experiment, or set run.gate_step to null to go on"
+    )
 
 
 class Watchdog:
     """Ends a run that makes no progress.
 
-    A thread looks at the time of the last :meth:`beat`. When it is older than ``seconds``, the main thread
+    A thread looks at the time of the last :meth:`heartbeat`. When it is older than ``seconds``, the main thread
     is interrupted with a :class:`TrainingError`; if it cannot be woken (it hangs in a collective or a
-    driver), the stacks are printed, ``last_words`` runs (drain the backup), and the process exits with
+    driver), the stacks are printed, ``on_timeout`` runs (drain the backup), and the process exits with
     ``STALLED``. Nothing is saved, since the state of a stuck process cannot be read; the newest checkpoint
     is complete. Enter and leave it in the main thread.
     """
 
     def __init__(
-        self, seconds: float, last_words: Callable[[], object] | None = None, grace: float = GRACE
+        self,
+        seconds: float,
+        on_timeout: Callable[[], object] | None = None,
+        grace_period: float = GRACE_PERIOD,
     ) -> None:
         self._seconds = seconds
-        self._last_words = last_words
-        self._grace = grace
-        self._beaten = time.monotonic()
-        self._left = threading.Event()
+        self._on_timeout = on_timeout
+        self._grace_period = grace_period
+        self._last_heartbeat = time.monotonic()
+        self._stopped = threading.Event()
         self._stalled = False
         self._former: Any = None
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Progress was made: a step, an evaluation batch, a checkpoint."""
-        self._beaten = time.monotonic()
+        self._last_heartbeat = time.monotonic()
 
-    def rest(self) -> None:
-        """Nothing is left to watch: what follows has a limit of its own."""
-        self._left.set()
+    def stop(self) -> None:
+        """Watch no longer: what follows has a limit of its own."""
+        self._stopped.set()
 
     def __enter__(self) -> Watchdog:
         self._former = signal.signal(signal.SIGUSR1, self._interrupt)
-        self.beat()
+        self.heartbeat()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.rest()
+        self.stop()
         signal.signal(signal.SIGUSR1, self._former)
 
     @property
@@ -184,19 +186,19 @@ class Watchdog:
             raise TrainingError(self._reason)
 
     def _watch(self) -> None:
-        while not self._left.wait(min(self._seconds / 4, 5.0)):
-            if time.monotonic() - self._beaten < self._seconds:
+        while not self._stopped.wait(min(self._seconds / 4, 5.0)):
+            if time.monotonic() - self._last_heartbeat < self._seconds:
                 continue
             self._stalled = True
             main = threading.main_thread().ident
             assert main is not None
             signal.pthread_kill(main, signal.SIGUSR1)
-            if self._left.wait(self._grace):
+            if self._stopped.wait(self._grace_period):
                 return
             faulthandler.dump_traceback(all_threads=True)
             try:
-                if self._last_words:
-                    self._last_words()
+                if self._on_timeout:
+                    self._on_timeout()
             except Exception as error:
                 print(f"error: {error}", file=sys.stderr)
             print(f"error: {self._reason}", file=sys.stderr, flush=True)
@@ -207,9 +209,9 @@ class Termination:
     """Turns SIGTERM, a spot machine's notice, into a request that the training loop answers after its step.
 
     ``seconds`` after it the process ends with ``TERMINATED`` in any case, also when the main thread or a store
-    hangs: a thread of its own hears the signal and waits. Whatever is being written then has no name yet, so
-    only whole checkpoints are left. None: no such limit. A second SIGTERM changes nothing. Enter and leave it
-    in the main thread; once a signal has come, leaving does not call the end off.
+    hangs: a thread hears the signal through a pipe and waits. A checkpoint being written then has no manifest, so
+    only complete ones are left. None: no such limit. A second SIGTERM changes nothing. Enter and leave it in the
+    main thread; after a signal the forced exit stays armed.
     """
 
     def __init__(self, seconds: float | None = None) -> None:
@@ -218,7 +220,7 @@ class Termination:
         self._deadline = math.inf
         self._former: Any = None
         self._former_descriptor = -1
-        self._heard = -1
+        self._pipe = -1
 
     @property
     def left(self) -> float:
@@ -227,16 +229,16 @@ class Termination:
 
     def __enter__(self) -> Termination:
         self._former = signal.signal(signal.SIGTERM, self._request)
-        reading, self._heard = os.pipe()
-        os.set_blocking(self._heard, False)
+        reading, self._pipe = os.pipe()
+        os.set_blocking(self._pipe, False)
         # Written to where the signal arrives, also while the main thread runs no Python code.
-        self._former_descriptor = signal.set_wakeup_fd(self._heard, warn_on_full_buffer=False)
+        self._former_descriptor = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(reading,), name="termination", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         signal.set_wakeup_fd(self._former_descriptor)
-        os.close(self._heard)
+        os.close(self._pipe)
         signal.signal(signal.SIGTERM, self._former)
 
     def _request(self, _signal: int, _frame: FrameType | None) -> None:
@@ -245,15 +247,15 @@ class Termination:
             self._deadline = time.monotonic() + (math.inf if self._seconds is None else self._seconds)
 
     def _watch(self, reading: int) -> None:
-        with open(reading, "rb", buffering=0) as heard:
-            while (number := heard.read(1)) and number[0] != signal.SIGTERM:
+        with open(reading, "rb", buffering=0) as pipe:
+            while (number := pipe.read(1)) and number[0] != signal.SIGTERM:
                 pass
         if not number or self._seconds is None:
             return
         time.sleep(self._seconds)
         print(
-            f"error: {self._seconds:g} s after SIGTERM (run.backup.stop_seconds) it was not done; left without what "
-            "was being written or sent; the newest checkpoint on this machine is complete",
+            f"error: {self._seconds:g} s after SIGTERM (run.backup.stop_seconds) the process had not ended by itself; "
+            "what was being written or sent is lost; the newest checkpoint on this machine is complete",
             file=sys.stderr,
             flush=True,
         )

@@ -1,8 +1,8 @@
 """One JSON line a step, flushed, beside the record of the run and outside the hashed outputs.
 
 ``runs/<stage>.jsonl`` is appended to by every attempt of a run, so that the time and money of lost steps
-stay visible. A line has an ``event``: ``start``, ``machine``, ``plan``,
-``step``, ``evaluate``, ``checkpoint``, ``stop`` or ``end``.
+stay visible. A line has an ``event``: ``start``, ``machine``, ``plan``, ``step``, ``evaluate``, ``checkpoint``,
+``stop`` or ``end``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from socrates.runs.guards import Step
+from socrates.runs.guards import StepMetrics
 
 Line = dict[str, Any]
 
@@ -62,10 +62,11 @@ class RunLog:
         text = json.dumps({**line, **_finite(values)}, ensure_ascii=False, allow_nan=False)
         os.write(self._file, text.encode() + b"\n")
 
-    def step(self, step: Step, backup: Mapping[str, Any] | None = None) -> None:
-        """The line of one optimiser step, with the backup's state."""
-        speed = step.tokens / step.seconds if step.seconds > 0 else 0.0
-        self.write("step", **asdict(step), tokens_per_second=round(speed, 1), backup=backup)
+    def step(self, metrics: StepMetrics, backup: Mapping[str, Any] | None = None, **logs: Any) -> None:
+        """The line of one optimiser step, with the backup's state and what else the trainer logged."""
+        speed = metrics.tokens / metrics.seconds if metrics.seconds > 0 else 0.0
+        values = {**logs, **asdict(metrics), "tokens_per_second": round(speed, 1), "backup": backup}
+        self.write("step", **values)
 
     def close(self) -> None:
         os.close(self._file)
@@ -87,8 +88,8 @@ def read_lines(path: Path) -> list[Line]:
 
 
 @dataclass
-class Curves:
-    """The curve of the run as it stands: what a resume went back behind is left out.
+class History:
+    """The run as it stands: what a resume went back behind is left out.
 
     Attributes:
         steps: the ``step`` lines, ascending.
@@ -103,11 +104,11 @@ class Curves:
     attempts: int = 0
 
 
-def curves(lines: Iterable[Line]) -> Curves:
-    """The curves of the last fingerprint in a run log."""
+def history(lines: Iterable[Line]) -> History:
+    """The history of the last fingerprint in a run log."""
     lines = list(lines)
     current = lines[-1].get("fingerprint") if lines else None
-    result = Curves()
+    result = History()
     for line in lines:
         if line.get("fingerprint") != current:
             continue

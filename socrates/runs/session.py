@@ -1,4 +1,4 @@
-"""One training run kept safe: its folder and lock, where it resumes, its backup, guards and log."""
+"""One training session: the run's folder and lock, where it resumes, its backup, guards and log."""
 
 from __future__ import annotations
 
@@ -12,157 +12,178 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerState, TrainingArguments
 
 from socrates.core.errors import TERMINATED, TrainingError
-from socrates.runs.backup import Backup, open_store, resume_point
-from socrates.runs.callbacks import Durability, Durable
-from socrates.runs.checkpoints import read_manifest, sealed, sweep
+from socrates.runs import checkpoints
+from socrates.runs.backup import Backup, Store, open_store, resume_point
+from socrates.runs.callbacks import MainProcess, RunCallback
 from socrates.runs.fingerprint import RunConfig, explain_fresh_start, fingerprint, run_directory_lock
-from socrates.runs.guards import LossGuard, Step, Stop, Termination, Watchdog
+from socrates.runs.guards import StopTraining, Termination, Watchdog, no_go
 from socrates.runs.launch import Place, told_by_first, wait_for_all
 from socrates.runs.log import RunLog
 from socrates.runs.params import Run
-from socrates.runs.progress import Meter
+from socrates.runs.progress import ProgressBar
+
+TRAINER_STATE = "trainer_state.json"
 
 
 @dataclass
-class Safety:
-    """What a trainer gets to run safely.
+class TrainingSession:
+    """A run while it is trained.
 
     Attributes:
-        place: of this process.
-        folder: where checkpoints lie.
+        folder: where its checkpoints lie, on a disk that all processes share.
         resume: the checkpoint to go on from, or None.
-        durability: for :class:`socrates.runs.callbacks.Durable`.
-        log: the run's log, on process 0 only.
-        backup: None without a store, and on other processes.
+        steps: optimiser steps of the whole run.
     """
 
-    place: Place
     folder: Path
     resume: Path | None
-    durability: Durability
-    log: RunLog | None
-    backup: Backup | None
+    steps: int
+    callback: RunCallback
 
-    def train(self, trainer: Durable, finish_minutes: float) -> None:
-        """Train from where the run resumes and wait for the backlog of the backup.
+    @property
+    def trained(self) -> bool:
+        """Whether the last checkpoint is there, so that nothing is left to train."""
+        return self.resume is not None and checkpoints.step_of(self.resume) == self.steps
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The checkpoint of the last step; the trained weights are taken from it."""
+        return self.folder / checkpoints.name(self.steps)
+
+    def prepare(self, args: TrainingArguments) -> None:
+        """Complete the arguments of the trainer that will be given to :meth:`train`."""
+        args.output_dir = str(self.folder)
+        args.eval_on_start = args.eval_on_start and self.resume is None
+
+    def train(self, trainer: Trainer) -> None:
+        """Train from where the run resumes to the last checkpoint.
 
         Raises:
-            TrainingError: with the checkpoints that are not backed up.
+            StopTraining: a guard or the gate has stopped the run.
             SystemExit: with :data:`~socrates.core.errors.TERMINATED` after SIGTERM, backed up or not.
         """
-        # DeepSpeed's own meetings are called off after ten minutes: nobody goes to one while another process still
-        # fetches the model, or the first one waits for the backup.
-        wait_for_all(self.place)
+        place = self.callback.place
+        # DeepSpeed's collectives time out after 10 minutes; wait here until every process has loaded the model.
+        wait_for_all(place)
+        trainer.add_callback(self.callback)
         trainer.train(resume_from_checkpoint=None if self.resume is None else str(self.resume))
-        termination = self.durability.termination
-        if self.durability.watchdog is not None:
-            self.durability.watchdog.rest()
-        if trainer.terminated and termination is not None:
+        if self.callback.no_go:
+            raise StopTraining(self.callback.no_go)
+        if self.callback.terminated:
             try:
-                if self.backup is not None:
-                    self.backup.drain(termination.left)
+                self.finish(self.callback.termination.left)
             except TrainingError as error:
                 print(f"error: {error}", file=sys.stderr, flush=True)
-            wait_for_all(self.place)  # a launcher kills the first process soon after another has ended
+            wait_for_all(place)  # a launcher kills the main process soon after another has ended
             raise SystemExit(TERMINATED)
-        if self.backup is not None:
-            self.backup.drain(finish_minutes * 60)
-        if self.log is not None:
-            self.log.write("end", step=trainer.state.global_step)
-        wait_for_all(self.place)
 
+    def log(self, event: str, **values: Any) -> None:
+        """Write a line into the run's log, on the main process."""
+        if self.callback.main:
+            self.callback.main.log.write(event, **values)
 
-class Records(TrainerCallback):
-    """Writes validation losses to the run's log."""
-
-    def __init__(self, log: RunLog) -> None:
-        self.log = log
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.log.write("evaluate", step=state.global_step, eval_loss=float(kwargs["metrics"]["eval_loss"]))
+    def finish(self, seconds: float) -> None:
+        """Wait for the backup. Raises :class:`TrainingError` with the checkpoints that are not backed up."""
+        if main := self.callback.main:
+            if main.watchdog:
+                main.watchdog.stop()
+            if main.backup:
+                main.backup.drain(seconds)
 
 
 @contextlib.contextmanager
-def kept_safe(
-    stage: str, place: Place, config: RunConfig, run: Run, steps: int, log_path: Path
-) -> Iterator[Safety]:
-    """Own the run of a fingerprint for the block; the processes must have found each other already.
+def training_session(
+    stage: str, place: Place, config: RunConfig, run: Run, steps: int, log_path: Path, resume_every: int = 1
+) -> Iterator[TrainingSession]:
+    """Own the run of a fingerprint for the block, and wait for its backup at the end.
 
-    Process 0 holds the lock, fetches from the store and tells the others where to resume.
+    The processes must be initialised. Process 0 holds the lock, fetches from the store and tells the
+    others where to resume.
+
+    Args:
+        steps: optimiser steps of the whole run.
+        resume_every: only multiples of so many steps can be resumed from.
 
     Raises:
         TrainingError: another process runs this fingerprint, the scratch cannot be written, the store's
-            URL cannot be used, a checkpoint is of another number of processes.
+            URL cannot be used, a checkpoint is of another number of processes, or the backup did not end in time.
     """
-    mark = fingerprint(config)
     with contextlib.ExitStack() as stack:
-        store = open_store(run.backup.url, stage, mark, run.backup.endpoint_url) if run.backup.url else None
-        log, backup, watchdog = None, None, None
-        folder, resume, start = Path(), None, 0
+        mark, store, main = fingerprint(config), None, None
+        folder, resume = Path(), None
         if place.first:
+            if run.backup.url:
+                store = open_store(run.backup.url, stage, mark, run.backup.endpoint_url)
             folder = stack.enter_context(run_directory_lock(stage, config))
-            sweep(folder)
-            resume = resume_point(folder, mark, place.processes, store)
-            if resume is None and (reason := explain_fresh_start(folder, config)):
-                print(f"{stage}: {reason}", flush=True)
-            if resume is not None:
-                print(f"{stage}: resuming from {resume}", flush=True)
-                start = read_manifest(resume).step
-        folder, resume = told_by_first(place, (folder, resume))
-        observers: list[Any] = []
-        on_checkpoint: list[Any] = []
-        if place.first:
+            resume = open_run_dir(folder, stage, config, place, store)
+            start = checkpoints.step_of(resume) or 0 if resume else 0
             log = RunLog(
                 log_path, usd_per_hour=run.usd_per_hour, fingerprint=mark, resumed_from=start, steps=steps
             )
             stack.callback(log.close)
             log.write("machine", **machine(place))
-            if store is not None:
-                backup = Backup(store, run.keep_checkpoints)
-                stack.callback(backup.close)
-                for folder_ in sealed(folder):  # one that an earlier attempt could not get away
-                    backup.submit(folder_)
-                on_checkpoint.append(backup.submit)
-            write_step, state = log.step, (lambda: backup.state.as_dict() if backup else None)
-            meter = Meter(lambda: log.usd, lambda: str(backup.state) if backup else "", run.log_steps)
-            stack.callback(meter.close)
-
-            def record(step: Step) -> None:
-                write_step(step, state())
-
-            observers = [record, meter]
-            on_checkpoint.append(lambda path: log.write("checkpoint", path=path.name))
-            if run.stall_minutes is not None:
-
-                def last_words() -> None:
-                    if backup is not None:
-                        backup.drain(run.backup.stop_seconds)
-
-                watchdog = stack.enter_context(Watchdog(run.stall_minutes * 60, last_words))
-        durability = Durability(
-            fingerprint=mark,
-            keep=run.keep_checkpoints,
-            loss_guard=LossGuard(run.spike_multiple, run.spike_steps),
-            termination=stack.enter_context(Termination(run.backup.stop_seconds)),
-            watchdog=watchdog,
-            gate_step=run.gate_step,
-            gate_improvement=run.gate_improvement,
-            observers=observers,
-            on_checkpoint=on_checkpoint,
-        )
+            main = main_process(stack, run, folder, store, log)
+        folder, resume = told_by_first(place, (folder, resume))
+        termination = stack.enter_context(Termination(run.backup.stop_seconds))
+        callback = RunCallback(place, run, mark, termination, main, resume_every)
+        session = TrainingSession(folder, resume, steps, callback)
         try:
-            yield Safety(place, folder, resume, durability, log, backup)
-        except Stop as stop:
-            if log is not None:
-                log.write("stop", reason=str(stop))
-            if watchdog is not None:
-                watchdog.rest()
-            if backup is not None:
-                backup.drain(run.backup.finish_minutes * 60)
+            if resume and (reason := no_go(log_history(resume), run.gate_step, run.gate_improvement)):
+                raise StopTraining(reason)
+            yield session
+        except StopTraining as stop:
+            session.log("stop", reason=str(stop))
+            session.finish(run.backup.finish_minutes * 60)
             raise
+        session.finish(run.backup.finish_minutes * 60)
+        session.log("end", step=steps)
+        wait_for_all(place)
+
+
+def open_run_dir(
+    folder: Path, stage: str, config: RunConfig, place: Place, store: Store | None
+) -> Path | None:
+    """Delete what a killed process left, and return the checkpoint that the run goes on from, or None."""
+    checkpoints.clean_incomplete(folder)
+    resume = resume_point(folder, fingerprint(config), place.processes, store)
+    checkpoints.clean_incomplete(folder, after=checkpoints.step_of(resume) if resume else 0)
+    if resume is not None:
+        print(f"{stage}: resuming from {resume}", flush=True)
+    elif reason := explain_fresh_start(folder, config):
+        print(f"{stage}: {reason}", flush=True)
+    return resume
+
+
+def main_process(
+    stack: contextlib.ExitStack, run: Run, folder: Path, store: Store | None, log: RunLog
+) -> MainProcess:
+    """Backup, progress bar and watchdog of rank 0, all closed with ``stack``."""
+    backup = watchdog = None
+    if store is not None:
+        backup = Backup(store, run.keep_checkpoints)
+        stack.callback(backup.close)
+        for checkpoint in checkpoints.list_checkpoints(
+            folder
+        ):  # one that an earlier attempt could not upload
+            backup.submit(checkpoint)
+    progress = ProgressBar(run.log_steps)
+    stack.callback(progress.close)
+    if run.stall_minutes is not None:
+
+        def on_timeout() -> None:
+            if backup is not None:
+                backup.drain(run.backup.stop_seconds)
+
+        watchdog = stack.enter_context(Watchdog(run.stall_minutes * 60, on_timeout))
+    return MainProcess(log, progress, watchdog, backup)
+
+
+def log_history(checkpoint: Path) -> list[dict[str, Any]]:
+    """What the trainer has logged up to a checkpoint."""
+    return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE)).log_history
 
 
 def machine(place: Place) -> dict[str, Any]:

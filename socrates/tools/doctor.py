@@ -26,7 +26,7 @@ from socrates.runs.backup import open_store, redact
 from socrates.runs.fingerprint import SCRATCH_VARIABLE, scratch
 from socrates.tools.estimate import GIB, Shape, memory, shape
 from socrates.tools.workload import assumed, at_hand, counted
-from socrates.training.schedule import batches
+from socrates.training.schedule import plan_batches
 
 OLDEST_PYTHON = (3, 11)
 CHECKPOINT_BYTES = 18  # of a trainable weight: itself, a float32 copy, Adam's two moments, and some to spare
@@ -181,8 +181,10 @@ def _store(check: str, url: str, endpoint_url: str | None) -> Finding:
 def shares(sections: Mapping[str, Any], processes: int) -> Finding:
     """Whether the processes can share the global batch. Raises TrainingError when not."""
     train = sections["train"]
-    cut = batches(train, train.global_batch, processes)
-    text = f"{processes} x {cut.micro} rows x {cut.accumulation} passes = {train.global_batch}"
+    plan = plan_batches(train, train.global_batch, processes)
+    text = (
+        f"{processes} x {plan.micro_batch_size} rows x {plan.grad_accum_steps} passes = {train.global_batch}"
+    )
     return Finding("processes", "ok", text)
 
 

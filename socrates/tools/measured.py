@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from socrates.runs.log import curves, read_lines
+from socrates.runs.log import history, read_lines
 from socrates.tools.estimate import Shape, of_training
 
 
@@ -20,7 +20,7 @@ def cpu_rate(folder: Path, sections: Mapping[str, Any], form: Shape) -> float | 
     if not sections["model"].builtin:
         return None
     lines = read_lines(folder / "runs/train.jsonl")
-    run = curves(lines)
+    run = history(lines)
     devices = [line["device"] for line in lines if line["event"] == "machine"]
     if not run.steps or not devices or not devices[-1].startswith("CPU"):
         return None

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 
-from socrates.runs.log import Curves, Line, curves, read_lines
+from socrates.runs.log import History, Line, history, read_lines
 from socrates.runs.progress import RECENT, duration
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -42,7 +42,7 @@ def sparkline(values: Sequence[float | None], width: int) -> str:
     return "".join(" " if value is None else BARS[round((value - low) * scale)] for value in means)
 
 
-def view(run: Curves, now: float, width: int = 60) -> RenderableType:
+def view(run: History, now: float, width: int = 60) -> RenderableType:
     """The panel for a run, at the time ``now`` (seconds since the epoch)."""
     if not run.last:
         return Panel("no run yet: the log is empty", title="training")
@@ -61,7 +61,7 @@ def view(run: Curves, now: float, width: int = 60) -> RenderableType:
     return Panel(body, title=f"training {run.last['fingerprint'][:12]}", subtitle=_ending(run.last))
 
 
-def _summary(run: Curves, now: float) -> str:
+def _summary(run: History, now: float) -> str:
     parts = [f"attempt {run.attempts}", f"${run.last['usd']:.2f}"]
     if run.steps:
         last, recent = run.steps[-1], run.steps[-RECENT:]
@@ -91,7 +91,7 @@ def _ending(line: Line) -> str | None:
 
 def state(log: Path) -> dict[str, Any]:
     """Where the run of a log stands: its attempts, latest step, latest validation and latest line of any kind."""
-    run = curves(read_lines(log))
+    run = history(read_lines(log))
     step, evaluation = (lines[-1] if lines else None for lines in (run.steps, run.evaluations))
     return {"attempts": run.attempts, "step": step, "evaluation": evaluation, "last": run.last or None}
 
@@ -100,7 +100,7 @@ def watch(log: Path, once: bool, every: float) -> None:
     """Show the view, again after ``every`` seconds until Ctrl+C unless ``once``."""
 
     def current() -> RenderableType:
-        return view(curves(read_lines(log)), time.time())
+        return view(history(read_lines(log)), time.time())
 
     with contextlib.suppress(KeyboardInterrupt), Live(current(), auto_refresh=False) as live:
         while not once:

@@ -14,7 +14,7 @@ from socrates.core.params import Section
 from socrates.data.params import Data, Sample
 from socrates.model.params import Model, Prompt
 from socrates.training.params import Train
-from socrates.training.schedule import batches, row_order
+from socrates.training.schedule import make_schedule, plan_batches
 
 # SocSci210 as published, and the lengths of its 2,780 rows in 20 studies that the seed project passed on,
 # counted with Qwen2.5's tokenizer.
@@ -77,28 +77,30 @@ def counted(folder: Path, sections: Mapping[str, Any], processes: int) -> Worklo
     lengths = data.lengths()
     fits = lengths <= prompt.max_length
     rows = np.flatnonzero(fits[: len(tables[0])])
-    cut = batches(train, len(rows), processes)
+    plan = plan_batches(train, len(rows), processes)
     group = train.group_size if train.share_scenario else 1
-    count = cut.steps * train.global_batch
-    order = row_order(rows, data.scenario_of_row, min(count, PASSES * cut.micro), group, train.seed)
+    count = plan.max_steps * train.global_batch
+    order = make_schedule(
+        rows, data.scenario_of_row, min(count, PASSES * plan.micro_batch_size), group, train.seed
+    )
     shared = data.scenarios.lengths if train.share_scenario else None
     tokens = []
-    for start in range(0, len(order) - cut.micro + 1, cut.micro):
-        chosen = order[start : start + cut.micro]
+    for start in range(0, len(order) - plan.micro_batch_size + 1, plan.micro_batch_size):
+        chosen = order[start : start + plan.micro_batch_size]
         if shared is None:
-            tokens.append(int(lengths[chosen].max()) * cut.micro)
+            tokens.append(int(lengths[chosen].max()) * plan.micro_batch_size)
         else:
             stems = data.scenario_of_row[chosen]
             tokens.append(int(lengths[chosen].sum() - shared[stems].sum() + shared[np.unique(stems)].sum()))
     held_out = min(train.eval_rows, int(fits[len(tables[0]) :].sum()))
     return Workload(
-        steps=cut.steps,
+        steps=plan.max_steps,
         rows=count,
         pass_tokens=float(np.mean(tokens)),
         longest_pass=max(tokens),
-        passes=count // cut.micro,
-        evaluation_passes=(cut.steps // train.eval_steps + 1) * -(-held_out // cut.micro),
-        micro=cut.micro,
+        passes=count // plan.micro_batch_size,
+        evaluation_passes=(plan.max_steps // train.eval_steps + 1) * -(-held_out // plan.micro_batch_size),
+        micro=plan.micro_batch_size,
         basis=(
             f"tokens counted on data/splits/ with the model's tokenizer: {len(rows):,} rows, "
             f"{lengths[rows].mean():.0f} tokens each, {len(tokens):,} passes looked at",
@@ -110,35 +112,36 @@ def assumed(sections: Mapping[str, Any], processes: int) -> Workload:
     """The workload of SocSci210 by its published counts, where the split is not on this machine."""
     sample, train = sections["sample"], sections["train"]
     rows = round(ROWS * sample.fraction * TRAINING_SHARE)
-    cut = batches(train, rows, processes)
+    plan = plan_batches(train, rows, processes)
     basis = [
         f"{rows:,} training rows: {ROWS:,} published rows x {sample.fraction:g} x 170 of 210 studies, as if "
         "studies were equally large",
     ]
     if train.share_scenario:
-        group = min(train.group_size, cut.micro)
-        tokens = cut.micro * (OWN_TOKENS + SCENARIO_TOKENS / group)
+        group = min(train.group_size, plan.micro_batch_size)
+        tokens = plan.micro_batch_size * (OWN_TOKENS + SCENARIO_TOKENS / group)
         longest = round(2 * tokens)
         basis.append(
             f"{SCENARIO_TOKENS:g} tokens of a scenario, shared by {group} respondents, and {OWN_TOKENS:g} of "
             "each (means of 2,780 real rows); the longest pass twice the mean"
         )
     else:
-        padding = np.interp(cut.micro, list(PADDING), list(PADDING.values()))
-        tokens = cut.micro * PERSONA_FIRST_TOKENS * float(padding)
-        longest = cut.micro * LONGEST
+        padding = np.interp(plan.micro_batch_size, list(PADDING), list(PADDING.values()))
+        tokens = plan.micro_batch_size * PERSONA_FIRST_TOKENS * float(padding)
+        longest = plan.micro_batch_size * LONGEST
         basis.append(
             f"{PERSONA_FIRST_TOKENS:g} tokens a row, the longest {LONGEST}, {padding:.2f} times that with the "
-            f"padding of {cut.micro} rows (2,780 real rows)"
+            f"padding of {plan.micro_batch_size} rows (2,780 real rows)"
         )
     return Workload(
-        steps=cut.steps,
-        rows=cut.steps * train.global_batch,
+        steps=plan.max_steps,
+        rows=plan.max_steps * train.global_batch,
         pass_tokens=tokens,
         longest_pass=longest,
-        passes=cut.steps * train.global_batch // cut.micro,
-        evaluation_passes=(cut.steps // train.eval_steps + 1) * -(-train.eval_rows // cut.micro),
-        micro=cut.micro,
+        passes=plan.max_steps * train.global_batch // plan.micro_batch_size,
+        evaluation_passes=(plan.max_steps // train.eval_steps + 1)
+        * -(-train.eval_rows // plan.micro_batch_size),
+        micro=plan.micro_batch_size,
         basis=tuple(basis),
     )
 

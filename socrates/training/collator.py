@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,20 @@ from numpy.typing import NDArray
 from socrates.model.encoding import Encoded
 from socrates.model.jagged import JaggedArray, concatenate_elementwise
 from socrates.model.prefix_sharing import IGNORED, pack, suffix_offsets
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows, and which of them, by row number and in order, are trained on and validated with.
+
+    Attributes:
+        too_long: rows left out for their length, in ``train`` and in ``validation``.
+    """
+
+    data: Encoded
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    too_long: dict[str, int] = field(default_factory=dict)
 
 
 def shared_dataset(order: NDArray[np.int64], micro: int) -> Dataset:
@@ -52,7 +66,7 @@ class SharedCollator:
 def plain_dataset(data: Encoded, order: NDArray[np.int64]) -> Dataset:
     """One item per row, tokens and labels in full, for TRL's own collator.
 
-    Two numbers a token are held, for every row of the run: the way that shares nothing has this price.
+    Keeps ids and labels of the whole run in memory; only used without prefix sharing.
     """
     prompts, answers = data.prompts(order), data.answers.take(data.answer_of_row[order])
     ignored = JaggedArray(np.full_like(prompts.values, IGNORED), prompts.offsets)

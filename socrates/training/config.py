@@ -1,34 +1,72 @@
-"""What every trainer is set up with and leaves behind, whatever its loss."""
+"""What every trainer is configured with and writes, whatever its loss."""
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import deepspeed.ops
 import polars as pl
 import torch
 from peft import LoraConfig
-from transformers import PreTrainedModel, Trainer
+from safetensors import safe_open
+from transformers import PreTrainedModel
 
 from socrates.core.files import atomic_folder, json_text, read_json, sha256, write_table
 from socrates.core.params import Section
+from socrates.model.internals import disable_deepspeed_kernels
 from socrates.model.loading import compute_dtype
+from socrates.model.params import Model
+from socrates.runs import checkpoints
 from socrates.runs.fingerprint import versions
-from socrates.training.job import Job
+from socrates.runs.launch import PATIENCE
+from socrates.runs.params import Run
+from socrates.runs.session import TRAINER_STATE, log_history
 from socrates.training.params import Deepspeed, Lora
+
+CURVE_ROWS = 75  # about so many rows have the curves
+MODEL_FILES = (".safetensors", ".json", ".jinja", ".txt", ".model")  # endings, in a checkpoint
+NOT_MODEL = (checkpoints.MANIFEST, TRAINER_STATE)
+
+
+@dataclass(frozen=True)
+class TrainPaths:
+    """Where a training reads and writes.
+
+    Attributes:
+        base: folder of the model that it starts from.
+        trained: folder that it writes.
+        curves: table that it writes.
+        run_log: the machine's record of the run.
+    """
+
+    base: Path
+    trained: Path
+    curves: Path
+    run_log: Path
+
+
+@dataclass(frozen=True)
+class TrainParams:
+    """Sections that every training has; ``run`` is the only one that shapes no weights."""
+
+    model: Model
+    lora: Lora
+    deepspeed: Deepspeed
+    run: Run
+
+    def shaping(self, **own: Section) -> dict[str, Section]:
+        """All sections that shape the weights, by name: these and ``own``."""
+        return {"model": self.model, "lora": self.lora, **own, "deepspeed": self.deepspeed}
 
 
 def deepspeed_config(params: Deepspeed) -> dict[str, Any]:
-    """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments.
-
-    On a CPU, DeepSpeed would compile a kernel of its own for sums over processes when it first starts,
-    half a minute for what gloo does too, under a lock file that a killed process leaves behind and every later start
-    waits for: it is told that no such kernel can be had here.
-    """
+    """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments."""
     if not torch.cuda.is_available():
-        deepspeed.ops.__compatible_ops__ = {}
+        disable_deepspeed_kernels()
     zero: dict[str, Any] = {"stage": params.zero_stage}
     if params.zero_stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True  # else only shards are saved
@@ -51,6 +89,25 @@ def deepspeed_config(params: Deepspeed) -> dict[str, Any]:
     }
 
 
+def common_arguments(run: Run) -> dict[str, Any]:
+    """Arguments of any of transformers' trainers that :class:`socrates.runs.callbacks.RunCallback` relies on."""
+    return {
+        "output_dir": ".scratch",  # TrainingSession.prepare sets the run's folder
+        "use_cpu": not torch.cuda.is_available(),
+        "ddp_timeout": int(PATIENCE.total_seconds()),  # the main process may be waiting for the backup
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # a NaN must be seen
+        "save_strategy": "steps",
+        "save_steps": run.save_steps,
+        "optim": "adamw_torch",
+        "remove_unused_columns": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+    }
+
+
 def lora_config(lora: Lora) -> LoraConfig:
     """PEFT's configuration of a new adapter."""
     return LoraConfig(
@@ -69,62 +126,69 @@ def train_in_float32(model: PreTrainedModel) -> None:
             parameter.data = parameter.data.float()
 
 
-def save_weights(trainer: Trainer, folder: Path) -> None:
-    """Write what was trained (an adapter or a whole model) and the tokenizer, with the same bytes for the
-    same weights."""
-    trainer.save_model(str(folder))
-    for name in ("training_args.bin", "README.md"):  # a pickle, and a page about nothing
-        (folder / name).unlink(missing_ok=True)
-    path = folder / "adapter_config.json"
-    if path.exists():
-        config = read_json(path)
-        config["target_modules"] = sorted(config["target_modules"])  # PEFT writes a set
-        path.write_text(json_text(config))
-    path = folder / "tokenizer_config.json"
-    config = read_json(path)
-    for name in ("is_local", "local_files_only"):  # where it was loaded from, and HF_HUB_OFFLINE
-        config.pop(name, None)
-    path.write_text(json_text(config))
+def save_outputs(
+    checkpoint: Path, paths: TrainPaths, sections: Mapping[str, Section], curves: pl.DataFrame, **about: Any
+) -> None:
+    """Write the trained folder from a run's last checkpoint, and the curves.
 
-
-def leave(
-    trainer: Trainer,
-    job: Job,
-    sections: Mapping[str, Section],
-    names: Mapping[str, str],
-    about: dict[str, Any],
-) -> pl.DataFrame:
-    """Write what a job leaves behind, and return its curves.
-
-    The folder gets the weights, the tokenizer and ``training.json``: params, the base model's hash, the
-    versions of what computes, and ``about``.
-
-    Args:
-        sections: from :meth:`Job.sections`.
-        names: of the curves, see :func:`curve_table`.
+    The folder gets the weights (an adapter or a whole model), the tokenizer and ``training.json``: params, the
+    base model's hash, the versions of what computes, and ``about``. Equal weights give equal bytes.
     """
     record = {
         "params": {name: section.model_dump() for name, section in sections.items()},
-        "base": sha256(job.base / "manifest.json"),
+        "base": sha256(paths.base / "manifest.json"),
         "versions": versions(),
         **about,
     }
-    curves = curve_table(trainer.state.log_history, names)
-    with atomic_folder(job.trained) as folder:
-        save_weights(trainer, folder)
+    with atomic_folder(paths.trained) as folder:
+        for path in sorted(checkpoint.iterdir()):
+            if path.suffix in MODEL_FILES and path.name not in NOT_MODEL:
+                shutil.copyfile(path, folder / path.name)
+        record["trainable_parameters"] = saved_parameters(folder)
+        _same_bytes(folder / "adapter_config.json", folder / "tokenizer_config.json")
         (folder / "training.json").write_text(json_text(record))
-    write_table(job.curves, curves)
-    return curves
+    write_table(paths.curves, curves)
 
 
-def curve_table(history: list[dict[str, Any]], names: Mapping[str, str]) -> pl.DataFrame:
-    """The trainer's log as one row per logged step, null where not measured.
+def _same_bytes(adapter_config: Path, tokenizer_config: Path) -> None:
+    """Take out of two JSON files what differs between runs that train the same."""
+    if adapter_config.exists():
+        config = read_json(adapter_config)
+        config["target_modules"] = sorted(config["target_modules"])  # PEFT writes a set
+        adapter_config.write_text(json_text(config))
+    config = read_json(tokenizer_config)
+    for name in ("is_local", "local_files_only"):  # where it was loaded from, and HF_HUB_OFFLINE
+        config.pop(name, None)
+    tokenizer_config.write_text(json_text(config))
 
-    ``names`` maps the trainer's names to the columns, ``step`` first.
+
+def saved_parameters(folder: Path) -> int:
+    """Numbers in the weights of a folder: what was trained is what is saved."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "np") as weights:
+            names = weights.keys()
+            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in names)
+    return total
+
+
+def training_curves(checkpoint: Path, names: Mapping[str, str], steps: int) -> pl.DataFrame:
+    """The curves up to a checkpoint: means of windows of ``max(1, steps // 75)`` steps, null where not measured.
+
+    A window's row has its last step; an evaluation keeps its own.
+
+    Args:
+        names: the trainer's names to the columns; ``step`` first, ``loss`` among them.
+        steps: of the whole run.
     """
-    steps: dict[int, dict[str, Any]] = {}
-    for entry in history:
-        row = steps.setdefault(entry["step"], dict.fromkeys(names.values()))
-        row.update({names[key]: value for key, value in entry.items() if key in names})
+    window = max(1, steps // CURVE_ROWS)
     schema: dict[str, Any] = {name: pl.Int64 if name == "step" else pl.Float64 for name in names.values()}
-    return pl.DataFrame([steps[step] for step in sorted(steps)], schema=schema)
+    entries = [{names[key]: entry.get(key) for key in names} for entry in log_history(checkpoint)]
+    last = pl.min_horizontal((pl.col("step") + window - 1) // window * window, steps)
+    return (
+        pl.DataFrame(entries, schema=schema)
+        .with_columns(step=pl.when(pl.col("loss").is_not_null()).then(last).otherwise("step"))
+        .group_by("step", maintain_order=True)
+        .mean()
+        .sort("step")
+    )

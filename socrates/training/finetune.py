@@ -1,28 +1,32 @@
-"""One training run, from tables to an adapter folder."""
+"""Fine-tuning an adapter, from tables to a folder."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 import torch
 from transformers import set_seed
+from trl import SFTConfig
 
 from socrates.core.errors import TrainingError
 from socrates.model.loading import load_base, load_tokenizer
 from socrates.model.params import Prompt
 from socrates.runs.fingerprint import run_config
-from socrates.runs.session import kept_safe
+from socrates.runs.launch import Place
+from socrates.runs.session import TrainingSession, training_session
 from socrates.runs.token_cache import tokenised
-from socrates.training.batch_size import find
-from socrates.training.config import leave
-from socrates.training.job import Job
+from socrates.training.batch_size import find_micro_batch_size
+from socrates.training.collator import Rows
+from socrates.training.config import TrainParams, TrainPaths, save_outputs, training_curves
 from socrates.training.params import Train
-from socrates.training.schedule import batches, row_order
-from socrates.training.sft import arguments, trainer
+from socrates.training.schedule import BatchPlan, make_schedule, plan_batches
+from socrates.training.sft import build_trainer, sft_config
 
-RUN_LOG = Path("runs/train.jsonl")
 # Curves: the trainer's names -> ours.
 CURVES = {
     "step": "step",
@@ -35,7 +39,14 @@ CURVES = {
 }
 
 
-def fine_tune(job: Job, data_files: tuple[Path, Path], prompt: Prompt, train: Train) -> str:
+def fine_tune(
+    paths: TrainPaths,
+    data_files: tuple[Path, Path],
+    params: TrainParams,
+    prompt: Prompt,
+    train: Train,
+    place: Place,
+) -> str:
     """Fine-tune and write the adapter folder and the curves; returns one line about the run.
 
     Args:
@@ -49,68 +60,105 @@ def fine_tune(job: Job, data_files: tuple[Path, Path], prompt: Prompt, train: Tr
             "train.share_scenario: needs prompt.layout scenario_first (with the persona first no text is "
             "shared); set train.share_scenario: false"
         )
-    set_seed(train.seed)
-    tokenizer = load_tokenizer(job.base)
-    # One encoding for both splits; validation rows come after the training rows.
-    data = tokenised(data_files, job.base, prompt.layout)
-    train_rows = pq.read_metadata(data_files[0]).num_rows
-    fits = data.lengths() <= prompt.max_length
-    rows = np.flatnonzero(fits[:train_rows])
-    held_out = train_rows + np.flatnonzero(fits[train_rows:])
-    for name, kept, lengths in (
-        ("training", rows, data.lengths()[:train_rows]),
-        ("validation", held_out, data.lengths()[train_rows:]),
-    ):
-        if not len(kept):
-            raise TrainingError(
-                f"prompt.max_length: all {len(lengths):,} {name} rows are longer than {prompt.max_length} tokens, the "
-                f"shortest has {lengths.min():,}; raise it"
-            )
-    cut = batches(train, len(rows), job.place.processes)
-    group = train.group_size if train.share_scenario else 1
-    order = row_order(rows, data.scenario_of_row, cut.steps * train.global_batch, group, train.seed)
-    held_out = row_order(
-        held_out, data.scenario_of_row, min(train.eval_rows, len(held_out)), group, train.seed
-    )
-    sections = job.sections(prompt=prompt, train=train)
-    config = run_config(sections, [*data_files, job.base / "manifest.json"], __name__)
-    args = arguments(train, job.run, job.deepspeed, cut)
-    if train.micro_batch is None and torch.cuda.is_available():
-        found = find(job.base, job.model, job.lora, train, data, rows, job.place.processes)
-        cut = batches(train, len(rows), job.place.processes, found)
-        args = arguments(train, job.run, job.deepspeed, cut)
-        set_seed(train.seed)  # the trial has drawn from the random state
-    with kept_safe("train", job.place, config, job.run, cut.steps, RUN_LOG) as safety:
-        model = load_base(job.base, job.model)
-        run = trainer(model, tokenizer, data, order, held_out, train, job.lora, cut, args, safety)
-        if safety.log is not None:
-            safety.log.write("plan", micro_batch=cut.micro, accumulation=cut.accumulation)
-        trainable = run.get_num_trainable_parameters()
-        try:
-            safety.train(run, job.run.backup.finish_minutes)
-        except torch.OutOfMemoryError:
-            raise TrainingError(
-                f"out of memory with passes of {cut.micro} rows: lower train.micro_batch (the global batch stays "
-                "the same), set train.gradient_checkpointing: true, or lower prompt.max_length"
-            ) from None
-    if not job.place.first:
-        run.save_model()  # under ZeRO-3 it gives its share of the weights; only the first process writes
+    usable = load_rows(data_files, paths.base, prompt)
+    plan = plan_batches(train, len(usable.train), place.processes)
+    rows = scheduled(usable, train, plan)
+    sections = params.shaping(prompt=prompt, train=train)
+    config = run_config(sections, [*data_files, paths.base / "manifest.json"], __name__)
+    args = sft_config(train, params.run, params.deepspeed, plan)
+    with training_session("train", place, config, params.run, plan.max_steps, paths.run_log) as session:
+        if not session.trained:
+            train_adapter(session, paths.base, params, train, rows, plan, args)
+    if not place.first:
         return ""
-    last = {key: value for entry in run.state.log_history for key, value in entry.items()}
-    about = {
-        "steps": cut.steps,
-        "rows": len(order),
-        "tokens": int(data.lengths()[order].sum()),
-        "rows_too_long": {
-            "train": train_rows - len(rows),
-            "validation": int((~fits[train_rows:]).sum()),
-        },
-        "trainable_parameters": trainable,
-        "loss": last.get("loss"),
-        "validation_loss": last.get("eval_loss"),
-    }
-    leave(run, job, sections, CURVES, about)
+    curves = training_curves(session.last_checkpoint, CURVES, plan.max_steps)
+    record = training_record(rows, plan, curves)
+    save_outputs(session.last_checkpoint, paths, sections, curves, **record)
     return (
-        f"{cut.steps} steps of {train.global_batch} rows, {len(rows):,} rows kept, "
-        f"{train_rows - len(rows)} too long, validation loss {about['validation_loss']:.4f}"
+        f"{plan.max_steps} steps of {train.global_batch} rows, {len(usable.train):,} rows kept, "
+        f"{rows.too_long['train']} too long, validation loss {record['validation_loss']:.4f}"
     )
+
+
+def load_rows(data_files: tuple[Path, Path], base: Path, prompt: Prompt) -> Rows:
+    """Both tables as one encoding, validation rows after training rows, and the rows within the length limit.
+
+    Raises:
+        TrainingError: a table has no such row.
+    """
+    data = tokenised(data_files, base, prompt.layout)
+    first = pq.read_metadata(data_files[0]).num_rows
+    lengths = data.lengths()
+    kept, too_long = {}, {}
+    for name, words, start, end in (
+        ("train", "training", 0, first),
+        ("validation", "validation", first, len(lengths)),
+    ):
+        fits = lengths[start:end] <= prompt.max_length
+        kept[name] = start + np.flatnonzero(fits)
+        too_long[name] = int((~fits).sum())
+        if not fits.any():
+            raise TrainingError(
+                f"prompt.max_length: all {end - start:,} {words} rows are longer than {prompt.max_length} tokens, "
+                f"the shortest has {lengths[start:end].min():,}; raise it"
+            )
+    return Rows(data, kept["train"], kept["validation"], too_long)
+
+
+def scheduled(rows: Rows, train: Train, plan: BatchPlan) -> Rows:
+    """The rows of every step in their order, and the validation rows of the loss during training."""
+    group = train.group_size if train.share_scenario else 1
+
+    def schedule(part: np.ndarray, count: int) -> np.ndarray:
+        return make_schedule(part, rows.data.scenario_of_row, count, group, train.seed)
+
+    return replace(
+        rows,
+        train=schedule(rows.train, plan.max_steps * train.global_batch),
+        validation=schedule(rows.validation, min(train.eval_rows, len(rows.validation))),
+    )
+
+
+def train_adapter(
+    session: TrainingSession,
+    base: Path,
+    params: TrainParams,
+    train: Train,
+    rows: Rows,
+    plan: BatchPlan,
+    args: SFTConfig,
+) -> None:
+    """Train to the last checkpoint.
+
+    Raises:
+        TrainingError: a micro batch does not fit into memory, or a guard stopped the run.
+    """
+    if train.micro_batch is None and torch.cuda.is_available():
+        share = plan.micro_batch_size * plan.grad_accum_steps
+        fits = find_micro_batch_size(base, params, train, rows, share)
+        plan = BatchPlan(plan.max_steps, fits, share // fits)
+        args = sft_config(train, params.run, params.deepspeed, plan)
+    session.prepare(args)
+    session.log("plan", micro_batch=plan.micro_batch_size, accumulation=plan.grad_accum_steps)
+    set_seed(train.seed)
+    model, tokenizer = load_base(base, params.model), load_tokenizer(base)
+    trainer = build_trainer(model, tokenizer, rows, plan.micro_batch_size, train, params.lora, args)
+    try:
+        session.train(trainer)
+    except torch.OutOfMemoryError:
+        raise TrainingError(
+            f"out of memory with passes of {plan.micro_batch_size} rows: lower train.micro_batch (the global batch "
+            "stays the same), set train.gradient_checkpointing: true, or lower prompt.max_length"
+        ) from None
+
+
+def training_record(rows: Rows, plan: BatchPlan, curves: pl.DataFrame) -> dict[str, Any]:
+    """What training.json says of the run."""
+    return {
+        "steps": plan.max_steps,
+        "rows": len(rows.train),
+        "tokens": int(rows.data.lengths()[rows.train].sum()),
+        "rows_too_long": rows.too_long,
+        "loss": curves["loss"].drop_nulls()[-1],
+        "validation_loss": curves["validation_loss"].drop_nulls()[-1],
+    }

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from socrates.core.errors import TrainingError
 
-CPU_MICRO = 16  # rows of a pass where train.micro_batch is null and there is no GPU to try it on
+CPU_MICRO_BATCH = (
+    16  # rows of a forward pass where train.micro_batch is null and there is no GPU to try it on
+)
 
 
-class Schedule(Protocol):
+class Batching(Protocol):
     """The keys of ``train`` or ``grpo`` that cut a run into steps."""
 
     @property
@@ -27,25 +29,25 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Batches:
-    """How a global batch is cut.
+class BatchPlan:
+    """How a run is cut into optimiser steps and forward passes.
 
     Attributes:
-        steps: optimiser steps.
-        micro: rows of one forward pass of one process.
-        accumulation: forward passes of one process per step.
+        max_steps: optimiser steps.
+        micro_batch_size: rows of one forward pass of one process.
+        grad_accum_steps: forward passes of one process per optimiser step.
     """
 
-    steps: int
-    micro: int
-    accumulation: int
+    max_steps: int
+    micro_batch_size: int
+    grad_accum_steps: int
 
 
-def batches(train: Schedule, rows: int, processes: int, found: int | None = None) -> Batches:
+def plan_batches(train: Batching, rows: int, processes: int) -> BatchPlan:
     """Cut the section's ``global_batch`` for a number of processes; the batch itself never changes.
 
-    The micro batch is the largest that divides a process's share and is at most ``micro_batch``, or
-    where that is null what was ``found`` to fit (see ``training.micro``).
+    The micro batch is the largest that divides a process's share and is at most ``micro_batch``, or where that is
+    null ``CPU_MICRO_BATCH``; on a GPU :mod:`socrates.training.batch_size` then finds a larger one.
 
     Raises:
         TrainingError: the processes cannot share the global batch evenly, or there are no rows.
@@ -57,21 +59,19 @@ def batches(train: Schedule, rows: int, processes: int, found: int | None = None
         )
     share, rest = divmod(train.global_batch, processes)
     if rest or not share:
-        near = [n for n in range(1, train.global_batch + 1) if train.global_batch % n == 0]
-        near = sorted(sorted(near, key=lambda n: abs(n - processes))[:2])
+        possible = [n for n in range(1, train.global_batch + 1) if train.global_batch % n == 0]
+        nearest = sorted(sorted(possible, key=lambda n: abs(n - processes))[:2])
         raise TrainingError(
             f"{section}.global_batch: {train.global_batch} rows cannot be shared by {processes} processes; "
-            f"nearest process counts that can: {', '.join(map(str, near))}"
+            f"nearest process counts that can: {', '.join(map(str, nearest))}"
         )
-    limit = train.micro_batch or found or CPU_MICRO
+    limit = train.micro_batch or CPU_MICRO_BATCH
     micro = max(n for n in range(1, min(limit, share) + 1) if share % n == 0)
-    steps = -(-round(rows * train.epochs) // train.global_batch)
-    if train.max_steps is not None:
-        steps = train.max_steps
-    return Batches(max(steps, 1), micro, share // micro)
+    steps = train.max_steps or -(-round(rows * train.epochs) // train.global_batch)
+    return BatchPlan(max(steps, 1), micro, share // micro)
 
 
-def row_order(
+def make_schedule(
     rows: NDArray[np.int64], scenario_of_row: NDArray[np.int64], count: int, group_size: int, seed: int
 ) -> NDArray[np.int64]:
     """``count`` of the given rows in training order, one shuffled epoch after another.
@@ -96,7 +96,7 @@ def _epoch(
     by_scenario = shuffled[np.argsort(scenario_of_row[shuffled], kind="stable")]
     scenario = scenario_of_row[by_scenario]
     starts = np.flatnonzero(np.diff(scenario, prepend=-1))
-    place = np.arange(len(scenario)) - np.repeat(starts, np.diff(np.append(starts, len(scenario))))
-    group = np.cumsum(place % group_size == 0) - 1
+    index = np.arange(len(scenario)) - np.repeat(starts, np.diff(np.append(starts, len(scenario))))
+    group = np.cumsum(index % group_size == 0) - 1
     order = rng.permutation(group[-1] + 1)
     return by_scenario[np.argsort(order[group], kind="stable")]

@@ -9,19 +9,19 @@ if os.environ.get("SOCRATES_TEST_KILL") and os.environ.get("RANK") == "0":
 
     import psutil
 
-    from socrates.runs.callbacks import Durable
+    from socrates.runs.callbacks import RunCallback
     from tests import killing
 
     step, moment = os.environ["SOCRATES_TEST_KILL"].split(":")
     if moment == "notice":
-        measure = Durable._measure
+        on_step_end = RunCallback.on_step_end
 
-        def measured(trainer, *arguments):
-            if trainer.state.global_step == int(step):
+        def notified(callback, args, state, *others, **events):
+            if state.global_step == int(step):
                 launcher = psutil.Process(os.getppid())
                 launcher.parent().send_signal(signal.SIGTERM)
-            return measure(trainer, *arguments)
+            return on_step_end(callback, args, state, *others, **events)
 
-        Durable._measure = measured
+        RunCallback.on_step_end = notified
     else:
         killing.arm(os.environ["SOCRATES_TEST_KILL"])

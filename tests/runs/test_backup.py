@@ -58,7 +58,7 @@ def checkpoint(root: Path, step: int, files: int = 2, size: int = 1000) -> Path:
     (folder / "global_step").mkdir(parents=True)
     for number in range(files):
         (folder / "global_step" / f"{number}.pt").write_bytes(bytes([step % 251, number]) * (size // 2))
-    checkpoints.seal(folder, fingerprint=MARK)
+    checkpoints.write_manifest(folder, fingerprint=MARK)
     return folder
 
 
@@ -93,7 +93,7 @@ def test_a_checkpoint_goes_to_s3_and_comes_back_whole(s3: S3Server, tmp_path: Pa
     }
     fetched = fetch_newest(store, MARK, tmp_path / "b")
     assert fetched == tmp_path / "b" / "checkpoint-30"
-    assert checkpoints.problem(fetched) is None
+    assert checkpoints.validate(fetched) is None
     assert same(tmp_path / "a" / "checkpoint-30" / "global_step", fetched / "global_step")
     assert fetch_newest(store, MARK, tmp_path / "b", after=30) is None
 

@@ -11,23 +11,23 @@ import pytest
 
 from socrates.core.errors import TrainingError
 from socrates.runs import checkpoints
-from socrates.runs.checkpoints import MANIFEST, STAGING
+from socrates.runs.checkpoints import MANIFEST
 
 MARK = "a" * 64
 
 
 def save(root: Path, step: int, text: str = "weights") -> Path:
-    staged = root / STAGING / checkpoints.name(step)
-    (staged / "global_step").mkdir(parents=True)
-    (staged / "adapter.safetensors").write_text(f"{text} {step}")
-    (staged / "global_step" / "optimizer.pt").write_text(f"moments {step}")
-    checkpoints.seal(staged, fingerprint=MARK, processes=2)
-    return checkpoints.commit(staged, root)
+    folder = root / checkpoints.name(step)
+    (folder / "global_step").mkdir(parents=True)
+    (folder / "adapter.safetensors").write_text(f"{text} {step}")
+    (folder / "global_step" / "optimizer.pt").write_text(f"moments {step}")
+    checkpoints.write_manifest(folder, fingerprint=MARK, processes=2)
+    return folder
 
 
-def test_a_sealed_checkpoint_is_complete_and_its_manifest_names_every_file(tmp_path: Path) -> None:
+def test_a_checkpoint_with_a_manifest_is_complete_and_its_manifest_names_every_file(tmp_path: Path) -> None:
     folder = save(tmp_path, 50)
-    assert checkpoints.problem(folder) is None
+    assert checkpoints.validate(folder) is None
     manifest = checkpoints.read_manifest(folder)
     assert (manifest.step, manifest.fingerprint, manifest.processes) == (50, MARK, 2)
     assert sorted(manifest.files) == ["adapter.safetensors", "global_step/optimizer.pt"]
@@ -37,7 +37,7 @@ def test_a_sealed_checkpoint_is_complete_and_its_manifest_names_every_file(tmp_p
 def test_steps_are_ordered_as_numbers(tmp_path: Path) -> None:
     for step in (50, 1000, 200):
         save(tmp_path, step)
-    assert [checkpoints.step_of(path) for path in checkpoints.sealed(tmp_path)] == [50, 200, 1000]
+    assert [checkpoints.step_of(path) for path in checkpoints.list_checkpoints(tmp_path)] == [50, 200, 1000]
     assert checkpoints.newest_complete(tmp_path) == tmp_path / "checkpoint-1000"
 
 
@@ -58,7 +58,7 @@ def add(folder: Path) -> None:
     (folder / "adapter.bin").write_text("loaded instead")
 
 
-def unseal(folder: Path) -> None:
+def forget(folder: Path) -> None:
     (folder / MANIFEST).unlink()
 
 
@@ -75,11 +75,11 @@ def rename(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (truncate, "3 bytes where 10 were sealed"),
-        (flip, "content differs"),
+        (truncate, "differs from the manifest (3 bytes)"),
+        (flip, "differs from the manifest"),
         (remove, "missing"),
         (add, "not in the manifest"),
-        (unseal, "never finished"),
+        (forget, "never finished"),
         (halve_manifest, "damaged"),
         (rename, "is of step 10"),
     ],
@@ -104,35 +104,38 @@ def test_a_manifest_cannot_lead_out_of_its_checkpoint(tmp_path: Path) -> None:
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["files"]["../../elsewhere"] = manifest["files"]["adapter.safetensors"]
     (folder / MANIFEST).write_text(json.dumps(manifest))
-    assert "damaged" in (checkpoints.problem(folder) or "")
-
-
-def test_a_staged_checkpoint_replaces_a_damaged_one_of_its_step(tmp_path: Path) -> None:
-    truncate(save(tmp_path, 20))
-    save(tmp_path, 20)
-    assert checkpoints.newest_complete(tmp_path) == tmp_path / "checkpoint-20"
-    assert not list(tmp_path.glob(".discarded*"))
+    assert "damaged" in (checkpoints.validate(folder) or "")
 
 
 def test_only_the_last_ones_are_kept(tmp_path: Path) -> None:
     for step in (10, 20, 30):
         save(tmp_path, step)
     assert checkpoints.rotate(tmp_path, keep=2) == [tmp_path / "checkpoint-10"]
-    assert [path.name for path in checkpoints.sealed(tmp_path)] == ["checkpoint-20", "checkpoint-30"]
+    assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == [
+        "checkpoint-20",
+        "checkpoint-30",
+    ]
 
 
-def test_what_a_killed_process_left_is_swept_away(tmp_path: Path) -> None:
-    save(tmp_path, 10)
-    (tmp_path / STAGING / "checkpoint-20").mkdir(parents=True)
-    (tmp_path / ".discarded-checkpoint-5").mkdir()
-    checkpoints.sweep(tmp_path)
+def test_what_a_killed_process_left_is_deleted_and_so_is_what_a_resume_will_write_again(
+    tmp_path: Path,
+) -> None:
+    for step in (10, 20, 30):
+        save(tmp_path, step)
+    forget(tmp_path / "checkpoint-20")
+    checkpoints.clean_incomplete(tmp_path)
+    assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == [
+        "checkpoint-10",
+        "checkpoint-30",
+    ]
+    checkpoints.clean_incomplete(tmp_path, after=10)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
 
-def test_an_empty_folder_is_not_sealed(tmp_path: Path) -> None:
+def test_an_empty_folder_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-1").mkdir()
     with pytest.raises(TrainingError, match="nothing was written"):
-        checkpoints.seal(tmp_path / "checkpoint-1", fingerprint=MARK)
+        checkpoints.write_manifest(tmp_path / "checkpoint-1", fingerprint=MARK)
 
 
 def test_another_runs_checkpoint_or_another_process_count_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 from socrates.runs import log as runlog
-from socrates.runs.guards import Step
-from socrates.runs.log import RunLog, curves, read_lines
-from socrates.runs.progress import Meter, duration, table
+from socrates.runs.guards import StepMetrics
+from socrates.runs.log import RunLog, history, read_lines
+from socrates.runs.progress import ProgressBar, curve_summary, duration
 from socrates.tools import watch
 
-STEP = Step(
+STEP = StepMetrics(
     step=1, steps=100, epoch=0.1, loss=1.0, grad_norm=0.5, learning_rate=1e-3, tokens=512, seconds=0.5,
     memory_bytes=2**30,
 )  # fmt: skip
@@ -65,7 +65,7 @@ def test_the_curve_leaves_out_what_a_resume_went_back_behind(tmp_path: Path) -> 
     log.write("evaluate", step=6, eval_loss=1.0)
     log = start(path, resumed_from=4)
     log.step(replace(STEP, step=5, loss=50.0))
-    run = curves(read_lines(path))
+    run = history(read_lines(path))
     assert [line["loss"] for line in run.steps] == [1.0, 2.0, 3.0, 4.0, 50.0]
     assert run.evaluations == []
     assert run.attempts == 2
@@ -82,12 +82,12 @@ def test_a_line_torn_by_a_kill_is_passed_over_and_the_next_one_is_whole(tmp_path
 
 
 def test_no_log_yet_is_an_empty_run(tmp_path: Path) -> None:
-    run = curves(read_lines(tmp_path / "none.jsonl"))
+    run = history(read_lines(tmp_path / "none.jsonl"))
     assert run.attempts == 0
     assert "no run yet" in shown(run)
 
 
-def shown(run: runlog.Curves, now: float = 0.0) -> str:
+def shown(run: runlog.History, now: float = 0.0) -> str:
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(watch.view(run, now))
     return console.export_text()
@@ -102,7 +102,7 @@ def test_the_view_shows_the_numbers_the_curves_and_a_failing_backup(tmp_path: Pa
             {"done": 10, "waiting": [20, 30], "error": "refused"},
         )
     log.write("evaluate", step=40, eval_loss=2.5)
-    run = curves(read_lines(path))
+    run = history(read_lines(path))
     text = shown(run, now=run.last["time"])
     for part in (
         "step 40/100",
@@ -118,7 +118,7 @@ def test_the_view_shows_the_numbers_the_curves_and_a_failing_backup(tmp_path: Pa
     assert "silent" not in text
     assert "silent for 10 min" in shown(run, now=run.last["time"] + 601)
     log.write("stop", reason="SIGTERM")
-    assert "stopped: SIGTERM" in shown(curves(read_lines(path)), now=run.last["time"] + 601)
+    assert "stopped: SIGTERM" in shown(history(read_lines(path)), now=run.last["time"] + 601)
 
 
 def test_a_sparkline_is_as_wide_as_asked_and_monotone_where_the_values_are() -> None:
@@ -143,14 +143,12 @@ def test_watching_does_not_import_torch(tmp_path: Path) -> None:
 
 
 def test_the_progress_line_says_what_is_left_and_what_it_cost(capsys: pytest.CaptureFixture[str]) -> None:
-    meter = Meter(usd=lambda: 2.2, backup=lambda: "backed up to step 50", every=2)
-    meter(STEP)
+    progress = ProgressBar(every=2)
+    progress(STEP, "$2.20")
     assert capsys.readouterr().err == ""
-    meter(replace(STEP, step=2, loss=1.6661))
+    progress(replace(STEP, step=2, loss=1.6661), "$2.20")
     text = capsys.readouterr().err
-    assert (
-        text == "2/100 steps, 49 s left, 1,024 tokens/s, loss 1.6661, 1.0 GiB, $2.20, backed up to step 50\n"
-    )
+    assert text == "2/100 steps, 49 s left, 1,024 tokens/s, loss 1.6661, 1.0 GiB, $2.20\n"
 
 
 @pytest.mark.parametrize(
@@ -161,22 +159,15 @@ def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_the_table_at_the_end_shows_first_last_and_every_evaluation() -> None:
-    steps = list(range(101))
+def test_the_summary_at_the_end_shows_every_evaluation_and_some_rows_between() -> None:
     curves = pl.DataFrame(
         {
-            "step": steps,
-            "loss": [None, *(1 / step for step in steps[1:])],
-            "validation_loss": [0.5 if step in (0, 50, 100) else None for step in steps],
+            "step": range(101),
+            "loss": [None, *(1 / step for step in range(1, 101))],
+            "validation_loss": [0.5 if step in (0, 51, 99) else None for step in range(101)],
             "answer_token_accuracy": [None, *([0.25] * 100)],
             "learning_rate": [None, *([1e-5] * 100)],
-        },
-        schema_overrides={"validation_loss": pl.Float64},
+        }
     )
-    lines = table(curves, rows=7).splitlines()
-    assert lines[0].split("  ")[-1].strip() == "learning rate"
-    shown = [int(line.split()[0]) for line in lines[1:]]
-    assert len(shown) == 7 and {0, 1, 50, 99, 100} <= set(shown) and shown == sorted(shown)
-    assert lines[1].split() == ["0", "-", "0.5000", "-", "-"]
-    assert lines[2].split() == ["1", "1.0000", "-", "25.0%", "1.00e-05"]
-    assert len(table(curves.head(3)).splitlines()) == 4
+    shown = [int(row.split("┆")[0].strip("│ ")) for row in curve_summary(curves, rows=5).splitlines()[3:-1]]
+    assert shown == [0, 20, 40, 51, 60, 80, 99, 100]

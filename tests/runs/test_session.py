@@ -9,52 +9,46 @@ from typing import Any
 
 import pytest
 
-from gsm8k.grpo import trainer as grpo
-from gsm8k.grpo.params import Grpo
-from socrates.core.params import GSM8K_SECTIONS, load
-from socrates.model.params import Model
-from socrates.runs import session as safety
-from socrates.runs.callbacks import Durability
-from socrates.runs.guards import Watchdog
+from socrates.core.params import load
+from socrates.runs import session as sessions
 from socrates.runs.launch import Place
 from socrates.runs.params import Run
-from socrates.runs.session import Safety
-from socrates.training import sft
-from socrates.training.params import Deepspeed, Train
-from socrates.training.schedule import Batches
+from socrates.runs.session import training_session
+from socrates.training.config import common_arguments
 from tests import tiny
+from tests.tiny_trainer import run_params
 
-PARAMS = tiny.ROOT / "params.yaml"
+
+def trainer(train: Any) -> Any:
+    return SimpleNamespace(train=train, add_callback=lambda _: None)
 
 
-@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("rank", [0, 1])
 def test_nobody_goes_on_alone_while_a_model_is_fetched_or_a_backup_finished(
-    first: bool, monkeypatch: pytest.MonkeyPatch
+    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr(safety, "wait_for_all", lambda place: done.append("met"))
-    trainer: Any = SimpleNamespace(train=lambda **_: done.append("trained"), terminated=False)
-    backup: Any = SimpleNamespace(drain=lambda seconds: done.append("drained")) if first else None
-    Safety(Place(0 if first else 1, 2), Path(), None, Durability("", keep=1), None, backup).train(trainer, 30)
-    assert done == (["met", "trained", "drained", "met"] if first else ["met", "trained", "met"])
+    monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path))
+    monkeypatch.setattr(sessions, "wait_for_all", lambda place: done.append("met"))
+    monkeypatch.setattr(sessions, "told_by_first", lambda place, value: value)
+    with training_session("train", Place(rank, 2), {}, run_params(), 4, tmp_path / "log") as session:
+        if session.callback.main:
+            session.callback.main.backup = SimpleNamespace(drain=lambda seconds: done.append("drained"))  # type: ignore[assignment]
+        session.train(trainer(lambda **_: done.append("trained")))
+    assert done == (["met", "trained", "met"] if rank else ["met", "trained", "drained", "met"])
 
 
-def test_a_backup_may_take_longer_to_finish_than_a_step_may_take() -> None:
-    trainer: Any = SimpleNamespace(train=lambda **_: None, terminated=False)
-    backup: Any = SimpleNamespace(drain=lambda seconds: time.sleep(0.6))
-    with Watchdog(0.2) as watchdog:
-        durability = Durability("", keep=1, watchdog=watchdog)
-        Safety(Place(0, 1), Path(), None, durability, None, backup).train(trainer, 30)
+def test_a_backup_may_take_longer_to_finish_than_a_step_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path))
+    run = run_params(stall_minutes=0.2 / 60)
+    with training_session("train", Place(0, 1), {}, run, 4, tmp_path / "log") as session:
+        assert session.callback.main
+        session.callback.main.backup = SimpleNamespace(drain=lambda seconds: time.sleep(0.6))  # type: ignore[assignment]
+        session.train(trainer(lambda **_: None))
 
 
 def test_processes_are_more_patient_with_the_first_than_its_backup_can_take() -> None:
-    model, deepspeed, cut = load(Model, PARAMS), load(Deepspeed, PARAMS), Batches(1, 16, 1)
-    run = load(Run, PARAMS)
-    longest = 10 * 60 * run.backup.finish_minutes
-    assert sft.arguments(load(Train, PARAMS), run, deepspeed, cut).ddp_timeout > longest
-    assert (
-        grpo.arguments(
-            load(Grpo, PARAMS.parent / "gsm8k/params.yaml", GSM8K_SECTIONS), run, model, deepspeed, cut
-        ).ddp_timeout
-        > longest
-    )
+    run = load(Run, tiny.ROOT / "params.yaml")
+    assert common_arguments(run)["ddp_timeout"] > 10 * 60 * run.backup.finish_minutes

@@ -24,7 +24,7 @@ from socrates.tools.measured import cpu_rate
 from socrates.tools.preset import preview
 from socrates.tools.workload import Workload, assumed, at_hand, counted
 from socrates.training.collator import SharedCollator
-from socrates.training.schedule import row_order
+from socrates.training.schedule import make_schedule
 from tests import tiny
 from tests.small_models import write_models
 
@@ -92,7 +92,7 @@ def test_tokens_are_those_of_the_batches_that_training_reads(tmp_path: Path) -> 
     work = counted(tmp_path, params, 1)
     table = read_table(tmp_path / "data/splits/train.parquet", RESPONSES)
     data = encode(table, load_tokenizer(tmp_path / "models/base"), "scenario_first")
-    order = row_order(np.arange(len(data)), data.scenario_of_row, 6 * 16, train.group_size, train.seed)
+    order = make_schedule(np.arange(len(data)), data.scenario_of_row, 6 * 16, train.group_size, train.seed)
     collate = SharedCollator(data)
     sizes = [collate([{"rows": order[i : i + 8].tolist()}])["input_ids"].numel() for i in range(0, 96, 8)]
     assert work.passes == len(sizes) == 12

@@ -12,61 +12,17 @@ import torch
 from socrates.core.errors import TrainingError
 from socrates.core.files import read_table
 from socrates.core.params import load
-from socrates.model import loading as base
+from socrates.model import loading
 from socrates.model.encoding import Encoded, encode
 from socrates.model.loading import load_tokenizer
 from socrates.model.params import Model
+from socrates.runs.params import Run
 from socrates.survey.tables import RESPONSES
-from socrates.training import batch_size as micro
-from socrates.training.params import Lora, Train
-from socrates.training.schedule import CPU_MICRO, batches
-from tests import tiny
+from socrates.training import batch_size
+from socrates.training.collator import Rows
+from socrates.training.config import TrainParams
+from socrates.training.params import Deepspeed, Lora, Train
 from tests.small_models import write_models
-
-TRAIN = load(Train, tiny.ROOT / "params.yaml")
-
-
-class Memory:
-    """Holds so many rows and no more; remembers what was tried."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-        self.tried: list[int] = []
-
-    def __call__(self, size: int) -> None:
-        self.tried.append(size)
-        if size > self.rows:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-@pytest.mark.parametrize(
-    "share, room, found", [(64, 20, 16), (64, 64, 64), (64, 1, 1), (60, 11, 10), (7, 6, 1)]
-)
-def test_the_largest_divisor_that_fits_is_found(share: int, room: int, found: int) -> None:
-    memory = Memory(room)
-    assert micro.largest(share, memory) == found
-    assert memory.tried == sorted(memory.tried) and sum(size > room for size in memory.tried) <= 1
-
-
-def test_a_row_that_does_not_fit_says_what_to_lower() -> None:
-    with pytest.raises(TrainingError, match="not even one row fits"):
-        micro.largest(8, Memory(0))
-
-
-def test_another_error_is_not_taken_for_a_full_memory() -> None:
-    def broken(size: int) -> None:
-        raise RuntimeError("something else")
-
-    with pytest.raises(RuntimeError, match="something else"):
-        micro.largest(8, broken)
-
-
-def test_what_was_found_cuts_the_step_and_null_has_a_default_without_a_gpu() -> None:
-    train = TRAIN.model_copy(update={"global_batch": 64, "micro_batch": None})
-    assert batches(train, 1000, 1).micro == CPU_MICRO
-    cut = batches(train, 1000, 2, found=8)
-    assert (cut.micro, cut.accumulation) == (8, 4)
-    assert batches(train.model_copy(update={"micro_batch": 4}), 1000, 2, found=8).micro == 4
 
 
 @pytest.fixture(scope="module")
@@ -76,44 +32,84 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def found(project: Path, share: int, **train: Any) -> int:
+    """The micro batch found for all training rows, each of them twice in the schedule."""
+    table = read_table(project / "data/splits/train.parquet", RESPONSES)
+    data = encode(table, load_tokenizer(project / "models/base"), "scenario_first")
+    order = np.tile(np.arange(len(data)), 2)
+    sections = [load(section, project / "params.yaml") for section in (Model, Lora, Deepspeed, Run)]
+    section = load(Train, project / "params.yaml").model_copy(update=train)
+    rows = Rows(data, order, order)
+    return batch_size.find_micro_batch_size(
+        project / "models/base", TrainParams(*sections), section, rows, share
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "room", "size"), [(64, 20, 16), (64, 64, 64), (64, 1, 1), (60, 11, 10), (7, 6, 1)]
+)
+def test_the_largest_divisor_that_fits_is_found(
+    share: int, room: int, size: int, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holds(room, monkeypatch)
+    assert found(project, share) == size
+
+
+def holds(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the memory hold ``room`` rows."""
+
+    def attempt(model: Any, data: Encoded, rows: np.ndarray, shared: bool) -> None:
+        if len(rows) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(batch_size, "forward_backward", attempt)
+    monkeypatch.setattr(batch_size, "_trainable", lambda *_: None)
+
+
+def test_a_row_that_does_not_fit_says_what_to_lower(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holds(0, monkeypatch)
+    with pytest.raises(TrainingError, match="not even one row fits"):
+        found(project, 8)
+
+
+def test_another_error_is_not_taken_for_a_full_memory(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(batch_size, "forward_backward", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        found(project, 8)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_longest_rows_are_tried_forward_and_backward(
     shared: bool, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = read_table(project / "data/splits/train.parquet", RESPONSES)
-    data = encode(table, load_tokenizer(project / "models/base"), "scenario_first")
-    tried: list[np.ndarray] = []
-    one_pass = micro.one_pass
+    tried: list[tuple[np.ndarray, np.ndarray]] = []
+    forward_backward = batch_size.forward_backward
 
     def full_at_three(model: Any, data: Encoded, rows: np.ndarray, shared: bool) -> None:
         if len(rows) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        one_pass(model, data, rows, shared)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        forward_backward(model, data, rows, shared)
         assert all(weight.grad is None for weight in model.parameters())
-        tried.append(rows)
+        tried.append((rows, data.lengths()))
 
-    monkeypatch.setattr(micro, "one_pass", full_at_three)
-    train = TRAIN.model_copy(update={"global_batch": 8, "micro_batch": None, "share_scenario": shared})
-    params = load(Model, project / "params.yaml")
-    lora = load(Lora, project / "params.yaml")
-    found = micro.find(project / "models/base", params, lora, train, data, np.arange(len(data)), 1)
-    assert found == 2 and [len(rows) for rows in tried] == [1, 2]
-    lengths = data.lengths()
-    assert lengths[tried[1]].tolist() == sorted(lengths, reverse=True)[:2]
+    monkeypatch.setattr(batch_size, "forward_backward", full_at_three)
+    assert found(project, 8, share_scenario=shared) == 2
+    ((rows, lengths),) = tried
+    assert len(set(rows)) == 2 and lengths[rows].tolist() == sorted(lengths, reverse=True)[:2]
 
 
 def test_the_adapter_is_tried_in_the_type_it_is_trained_in(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = read_table(project / "data/splits/train.parquet", RESPONSES)
-    data = encode(table, load_tokenizer(project / "models/base"), "scenario_first")
     types: set[torch.dtype] = set()
 
     def noted(model: Any, *_: Any) -> None:
         types.update(weight.dtype for weight in model.parameters() if weight.requires_grad)
 
-    monkeypatch.setattr(micro, "one_pass", noted)
-    monkeypatch.setattr(base, "compute_dtype", lambda: torch.bfloat16)  # as on a GPU
-    params, lora = (load(section, project / "params.yaml") for section in (Model, Lora))
-    micro.find(project / "models/base", params, lora, TRAIN, data, np.arange(len(data)), 1)
+    monkeypatch.setattr(batch_size, "forward_backward", noted)
+    monkeypatch.setattr(loading, "compute_dtype", lambda: torch.bfloat16)  # as on a GPU
+    found(project, 8)
     assert types == {torch.bfloat16}

@@ -10,7 +10,7 @@ from socrates.model.prefix_sharing import IGNORED
 from socrates.model.tokenisation import end_token
 from socrates.training.collator import SharedCollator, plain_dataset
 from socrates.training.params import Train
-from socrates.training.schedule import batches, row_order
+from socrates.training.schedule import make_schedule, plan_batches
 from tests import tiny
 
 TRAIN = load(Train, tiny.ROOT / "params.yaml")
@@ -57,25 +57,25 @@ def test_no_supervised_token_sits_on_the_branch_point():
 def test_the_global_batch_is_kept_on_any_number_of_processes():
     train = TRAIN.model_copy(update={"global_batch": 64, "micro_batch": 24, "max_steps": None, "epochs": 1.0})
     for processes in (1, 2, 4, 8):
-        cut = batches(train, 640, processes)
-        assert cut.micro * cut.accumulation * processes == 64
-        assert cut.micro <= 24
-        assert cut.steps == 10
+        plan = plan_batches(train, 640, processes)
+        assert plan.micro_batch_size * plan.grad_accum_steps * processes == 64
+        assert plan.micro_batch_size <= 24
+        assert plan.max_steps == 10
     with pytest.raises(TrainingError, match="2, 4"):
-        batches(train, 640, 3)
+        plan_batches(train, 640, 3)
     with pytest.raises(TrainingError, match="no rows"):
-        batches(train, 0, 1)
+        plan_batches(train, 0, 1)
 
 
 def test_an_epoch_sees_every_row_once_and_groups_lie_together():
     rng = np.random.default_rng(0)
     scenario = rng.integers(0, 7, 100)
     rows = np.arange(20, 100)
-    order = row_order(rows, scenario, 160, 8, seed=1)
+    order = make_schedule(rows, scenario, 160, 8, seed=1)
     assert sorted(order[:80]) == sorted(order[80:]) == rows.tolist()
     assert (order[:80] != order[80:]).any()
     runs = np.flatnonzero(np.diff(scenario[order[:80]]) != 0)
     assert np.diff(runs).max() >= 7  # groups stay whole
     assert len(set(scenario[order[:16]])) > 1  # and a batch mixes scenarios
-    np.testing.assert_array_equal(order, row_order(rows, scenario, 160, 8, seed=1))
-    assert (order != row_order(rows, scenario, 160, 8, seed=2)).any()
+    np.testing.assert_array_equal(order, make_schedule(rows, scenario, 160, 8, seed=1))
+    assert (order != make_schedule(rows, scenario, 160, 8, seed=2)).any()

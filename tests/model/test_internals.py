@@ -1,0 +1,47 @@
+"""Every private attribute of another library that the project uses, and that it is still there."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+import deepspeed.ops
+import pytest
+from bitsandbytes.nn import Linear4bit
+
+from tests import tiny
+
+OURS = {"os._exit"}  # documented in spite of its name
+PRIVATE = {("socrates/model/internals.py", "deepspeed.ops.__compatible_ops__")}
+
+
+def private_attributes(path: Path) -> set[str]:
+    """Attributes with a leading underscore of anything but ``self``, and imports of such names."""
+    used = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            used.add(ast.unparse(node))
+        elif isinstance(node, ast.ImportFrom):
+            used |= {alias.name for alias in node.names if alias.name.startswith("_")}
+    python = {"__name__", "__init__", "__cause__", "__eq__", "__setattr__", "_asdict"}
+    return {
+        name for name in used - OURS if not name.startswith("self.") and name.split(".")[-1] not in python
+    }
+
+
+def test_private_attributes_are_used_in_one_file_and_named_here() -> None:
+    files = [path for room in ("socrates", "gsm8k", "stages") for path in (tiny.ROOT / room).rglob("*.py")]
+    used = {(str(path.relative_to(tiny.ROOT)), name) for path in files for name in private_attributes(path)}
+    assert used == PRIVATE
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "purpose"),
+    [
+        (deepspeed.ops, "__compatible_ops__", "keep DeepSpeed from compiling kernels on a CPU"),
+        (Linear4bit, "support_avx512bf16_for_cpu", "keep bitsandbytes from repacking 4-bit weights on a CPU"),
+    ],
+)
+def test_it_is_still_there(owner: object, name: str, purpose: str) -> None:
+    assert name in inspect.getsource(owner), f"{name} is gone: find another way to {purpose}"
