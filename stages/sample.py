@@ -1,13 +1,12 @@
-"""Take a fraction of the responses, or all of them.
+"""Take a fraction of the responses, or all of them. The split thins no test study by it.
 
 Reads:   params ``sample``; data/raw/
-Writes:  data/sample/responses.parquet, data/sample/manifest.json, and data/raw's *_mapping.json
+Writes:  data/sample/responses.parquet, data/sample/manifest.json
 Command: python -m stages.sample
 """
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -35,8 +34,6 @@ def main() -> None:
             for batch in iter_study_batches(raw, None if chosen.all() else keep):
                 write(batch)
                 kept.update(counts(batch))
-        for path in sorted(RAW.glob("*_mapping.json")):
-            shutil.copyfile(path, folder / path.name)
         write_json(
             folder / "manifest.json",
             {"sample": sample.model_dump(), "rows_read": keys.height, "kept": dict(kept)},

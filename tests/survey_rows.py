@@ -11,6 +11,8 @@ from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 
 SHARED_PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 
+LETTERS = str.maketrans("0123456789", "bcdfghjklm")  # a study's topic is a word of its own
+
 
 def row(study: str = "aaaaa", sample: int = 0, **changed: Any) -> dict[str, Any]:
     """One usable row of the canonical table, with ``changed`` fields."""
@@ -21,8 +23,8 @@ def row(study: str = "aaaaa", sample: int = 0, **changed: Any) -> dict[str, Any]
         "condition_num": sample % 2,
         "task_num": 0,
         "demographic": {"age": str(20 + sample % 60), "gender": ("Female", "Male")[sample % 2]},
-        "stimuli": f"A {('short', 'long')[sample % 2]} note on {study} lay on the table. How useful was it? "
-        "Only return an integer from 1 to 5, nothing else.",
+        "stimuli": f"A {('short', 'long')[sample % 2]} note on {study.translate(LETTERS)} lay on the table. "
+        "How useful was it? Only return an integer from 1 to 5, nothing else.",
         "response": 1 + sample % 5,
     } | changed
 

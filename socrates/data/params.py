@@ -41,4 +41,5 @@ class Sample(Section):
 
 class Split(Section):
     method: Literal["seeded", "official"]
+    test_max_per_cell: Annotated[int, Field(ge=2)] | None  # people of a test cell; null: all
     seed: int

@@ -12,43 +12,48 @@ from typing import Any
 import polars as pl
 
 from socrates.core.errors import DataError
+from socrates.data.near_duplicates import PARTS
 from socrates.data.sampling import digest
 
 SPLITS = ("train", "val", "test")
 
 Studies = dict[str, list[str]]  # split -> its studies, sorted
 
-# Scenario texts that train and test share, or that differ only by case, white space and numbers.
-NEAR_DUPLICATES = {
-    "text": pl.String,  # normalised
-    "train_studies": pl.String,  # comma-separated
-    "test_studies": pl.String,
-    "train_scenarios": pl.UInt32,  # distinct texts that become it
-    "test_scenarios": pl.UInt32,
-}
 
-
-def seeded_split(studies: Iterable[str], seed: int) -> Studies:
+def seeded_split(groups: Mapping[str, int], seed: int) -> Studies:
     """170 / 20 / 20 of 210 studies, the same proportions of other counts, at least one study each.
 
-    Studies are put in the order of a keyed hash of their names, so that the split does not depend on
-    the order they come in, and one study more moves few of the others.
+    Groups of studies stay together, in the order of a keyed hash of the names of their studies: the split does not
+    depend on the order they come in, and one study more moves few of the others. A group that is more than twice as
+    large as a held-out split is trained on.
+
+    Args:
+        groups: study -> its group, such as from :func:`near_duplicates.linked_studies`.
 
     Raises:
-        DataError: fewer than three studies.
+        DataError: fewer than three groups.
     """
-    ordered = _shuffled(studies, seed)
-    if len(ordered) < 3:
+    members: dict[int, list[str]] = {}
+    for study in _shuffled(groups, seed):
+        members.setdefault(groups[study], []).append(study)
+    if len(members) < 3:
         raise DataError(
-            f"{len(ordered)} studies ({', '.join(sorted(ordered)) or 'none'}): train, validation and test "
-            "need at least 3; use more data or a larger sample"
+            f"{len(groups)} studies ({', '.join(sorted(groups)) or 'none'}) in {len(members)} groups that share no "
+            "scenario text: train, validation and test need at least 3; use more data or a larger sample"
         )
-    held_out = max(1, round(len(ordered) * 20 / 210))
-    return {
-        "train": sorted(ordered[2 * held_out :]),
-        "val": sorted(ordered[held_out : 2 * held_out]),
-        "test": sorted(ordered[:held_out]),
-    }
+    held_out = max(1, round(len(groups) * 20 / 210))
+    ordered = list(members.values())
+    small = [group for group in ordered if len(group) <= 2 * held_out]
+    candidates = small if len(small) > 1 else sorted(ordered, key=len)[:2]
+    test = [candidates.pop(0)]
+    while sum(map(len, test)) < held_out and len(candidates) > 1 and len(test) < len(ordered) - 2:
+        test.append(candidates.pop(0))
+    val = [candidates.pop(0)]
+    while sum(map(len, val)) < held_out and candidates and len(test) + len(val) < len(ordered) - 1:
+        val.append(candidates.pop(0))
+    train = [group for group in ordered if group not in test and group not in val]
+    split = zip(SPLITS, (train, val, test), strict=True)
+    return {name: sorted(itertools.chain.from_iterable(taken)) for name, taken in split}
 
 
 def official_split(studies: Iterable[str], mapping: dict[str, list[str]], seed: int) -> Studies:
@@ -83,71 +88,30 @@ def official_split(studies: Iterable[str], mapping: dict[str, list[str]], seed: 
     return {"train": sorted(ordered[validation:]), "val": sorted(ordered[:validation]), "test": test}
 
 
-def check_overlap(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    """Prove that the splits share no study, and train and test no scenario text.
-
-    Args:
-        tables: split -> at least its distinct ``study_id`` and ``stimuli``.
-
-    Returns:
-        The ``NEAR_DUPLICATES`` of train and test, sorted by text.
-
-    Raises:
-        DataError: a study is in two splits, or train and test share a text exactly.
-    """
-    texts = {name: table.select("study_id", "stimuli").unique() for name, table in tables.items()}
+def check_disjoint(studies: Studies) -> None:
+    """Raise :class:`DataError` where a study is in two splits."""
     for one, other in itertools.combinations(SPLITS, 2):
-        if shared := sorted(set(texts[one]["study_id"]) & set(texts[other]["study_id"])):
+        if shared := sorted(set(studies[one]) & set(studies[other])):
             raise DataError(
                 f"study {', '.join(shared[:5])} is in both {one} and {other}; choose another split"
             )
-    same = _shared(texts, pl.col("stimuli"))
-    if same.height:
-        first = same.row(0, named=True)
-        raise DataError(
-            f"{same.height} scenario texts are shared by train and test, the first in studies "
-            f"{first['train_studies']} (train) and {first['test_studies']} (test): {first['text'][:80]!r}; "
-            "choose another split.seed, or take one of the studies out"
-        )
-    return _shared(texts, normalise_text(pl.col("stimuli")))
 
 
-def _shared(texts: dict[str, pl.DataFrame], text: pl.Expr) -> pl.DataFrame:
-    """The values of ``text`` in both train and test (``NEAR_DUPLICATES``)."""
-    sides = [
-        texts[name]
-        .group_by(text.alias("text"))
-        .agg(
-            pl.col("study_id").unique().sort().str.join(",").alias(f"{name}_studies"),
-            pl.col("stimuli").n_unique().alias(f"{name}_scenarios"),
-        )
-        for name in ("train", "test")
-    ]
-    return sides[0].join(sides[1], on="text").select(*NEAR_DUPLICATES).sort("text")
+def manifest(
+    studies: Studies, kept: Mapping[str, Mapping[str, int]], near: pl.DataFrame, cells_flagged: int
+) -> dict[str, Any]:
+    """What ``data/splits/manifest.json`` says of the splits and of test texts that resemble training texts.
 
-
-def normalise_text(text: pl.Expr) -> pl.Expr:
-    """``text`` in lower case, every number as ``#``, every run of white space as one space."""
-    return (
-        text.str.to_lowercase()
-        .str.replace_all(r"\d[\d.,]*\d|\d", "#")
-        .str.replace_all(r"\s+", " ")
-        .str.strip_chars()
-    )
-
-
-def manifest(studies: Studies, kept: Mapping[str, Mapping[str, int]], near: pl.DataFrame) -> dict[str, Any]:
-    """What ``data/splits/manifest.json`` says of the splits and their overlap."""
+    Args:
+        near: ``NEAR_DUPLICATES`` of test and training texts.
+        cells_flagged: test cells with such a scenario.
+    """
     return {
         "splits": {name: {**kept[name], "study_ids": studies[name]} for name in SPLITS},
         "overlap": {
             "shared_studies": 0,  # or the stage had failed
-            "shared_scenarios": 0,
-            "near_duplicate_scenarios": near.height,  # the texts stand in near_duplicates.csv
-            "near_duplicate_studies": near.group_by("train_studies", "test_studies")
-            .agg(pl.len().alias("scenarios"))
-            .sort("train_studies", "test_studies")
-            .to_dicts(),
+            **{f"near_duplicate_{part}s": near.filter(part=part).height for part in PARTS},
+            "near_duplicate_cells": cells_flagged,
         },
     }
 

@@ -400,7 +400,7 @@ def _rejected(report: Report) -> list[tuple[str, str, int]]:
     rows += [("download", "rows kept", report.raw.get("kept", {}).get("rows", 0))]
     rows += [
         ("split", f"{key.replace('_', ' ')} between train and test", overlap[key])
-        for key in ("shared_studies", "shared_scenarios", "near_duplicate_scenarios")
+        for key in ("shared_studies", "near_duplicate_scenarios", "near_duplicate_cells")
         if key in overlap
     ]
     rows += [

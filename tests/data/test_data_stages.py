@@ -13,7 +13,7 @@ import pytest
 from socrates.core.errors import run
 from socrates.core.files import read_table
 from socrates.data.studies import iter_study_batches, sort_rows
-from socrates.survey.tables import RESPONSES, SCALED_RESPONSES
+from socrates.survey.tables import CELL, RESPONSES, SCALED_RESPONSES
 from stages import download, sample, split
 from tests.survey_rows import params_in, row, survey, table
 
@@ -174,14 +174,48 @@ def test_too_few_studies_to_split_are_named(here: Path, capsys: pytest.CaptureFi
     assert not Path("data/splits").exists()
 
 
-def test_a_text_on_both_sides_fails_the_split(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_studies_that_all_share_a_text_cannot_be_split(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     local(
-        here, survey(9).with_columns(stimuli=pl.lit("One text for all. Only return an integer from 1 to 5."))
+        here,
+        survey(9).with_columns(
+            stimuli=pl.lit("One text for all. Is it good? Only return an integer from 1 to 5.")
+        ),
     )
     download.main()
     sample.main()
-    assert "shared by train and test" in fails(split.main, capsys)
+    assert "1 groups that share no scenario text" in fails(split.main, capsys)
     assert not Path("data/splits").exists()
+
+
+def test_a_sample_thins_no_test_study_and_a_limit_does(here: Path) -> None:
+    local(here, survey(9, respondents=8))
+    params_in(here, data={"source": "local", "path": "rows.parquet"}, sample={"fraction": 0.5})
+    download.main()
+    sample.main()
+    split.main()
+    rows = {name: pl.read_parquet(f"data/splits/{name}.parquet") for name in ("train", "val", "test")}
+    assert rows["test"].height == 8 * rows["test"]["study_id"].n_unique()
+    assert rows["train"].height + rows["val"].height < 8 * 8
+    params_in(here, data={"source": "local", "path": "rows.parquet"}, split={"test_max_per_cell": 2})
+    split.main()
+    assert pl.read_parquet("data/splits/test.parquet").group_by(CELL).len()["len"].to_list() == [2, 2]
+
+
+def test_test_rows_that_resemble_a_training_scenario_are_flagged(here: Path) -> None:
+    table = survey(9)
+    mapping = {"seen": [f"s{n:04d}" for n in range(8)], "unseen": ["s0008"]}
+    texts = pl.col("stimuli").str.replace("on sbbbl lay", "on sbbbg lay")
+    local(here, table.with_columns(stimuli=texts))
+    download.main()
+    Path("data/raw/participant_mapping.json").write_text(json.dumps(mapping))
+    params_in(here, data={"source": "local", "path": "rows.parquet"}, split={"method": "official"})
+    sample.main()
+    split.main()
+    assert pl.read_parquet("data/splits/test.parquet")["near_duplicate"].all()
+    manifest = json.loads(Path("data/splits/manifest.json").read_text())
+    assert manifest["overlap"]["near_duplicate_cells"] == 2
 
 
 @pytest.mark.parametrize("fraction", [0, 1.5, -0.1, "half"])
