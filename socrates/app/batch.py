@@ -8,13 +8,16 @@ with its reason in ``problem``.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
 import io
 import json
 import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +26,13 @@ import numpy as np
 import polars as pl
 
 from socrates.app.answers import TEMPERATURE, TOP_P, Answer
-from socrates.app.model import OpenModel, answers_of, ask_in_parts
-from socrates.app.parse import QUESTIONS, Persona, Question, parse_demographics, parse_question
+from socrates.app.model import OpenModel, answers_of, ask_in_shards, identity
+from socrates.app.parse import QUESTIONS, Question, parse_demographics, parse_question
 from socrates.app.training_support import TrainingSupport
 from socrates.core.errors import DataError
 from socrates.core.files import atomic_path, write_table
 from socrates.data.sources.local import LABELS
+from socrates.runs.fingerprint import run_directory_lock
 
 READERS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
     ".csv": lambda file: pl.read_csv(file, infer_schema=False),  # all text: "007" and "1-7" are not numbers
@@ -41,10 +45,18 @@ OUT = ["scale", "probabilities", "expected", "middle_80_low", "middle_80_high", 
 TAKEN = re.compile(rf"(base_)?({'|'.join(OUT[1:])})|samples|notes|problem")  # what the answers are called
 OURS = re.compile(r"scenario|stimuli|scale|demographics?")  # columns that are read, in any case
 TWICE = re.compile(r"(.*)_duplicated_\d+")  # what polars makes of a second column of one name
+TOO_LONG = "scenario: longer than the model reads"
+PROBLEM_KINDS = {  # words of a problem -> how it is counted
+    "is empty": "empty scenario",
+    "understood": "no scale",
+    "characters": "too long",
+    "no field": "unreadable demographics",
+    "longer than": "too long",
+}
 
 
 @dataclass(frozen=True)
-class Batch:
+class QuestionFile:
     """The rows of a file as questions.
 
     Attributes:
@@ -126,59 +138,55 @@ def _texts(table: pl.DataFrame, name: str, path: Path) -> list[str | None]:
     return table[name].cast(pl.String).to_list()
 
 
-def read_batch(path: Path, given_scale: str | None, seen: TrainingSupport | None) -> Batch:
-    """The questions of a file; each distinct persona and scenario is read once.
+def read_batch(path: Path, given_scale: str | None, support: TrainingSupport | None) -> QuestionFile:
+    """The questions of a file; each distinct persona and scenario is parsed once.
 
     Args:
         given_scale: for rows without a scale of their own.
-        seen: what training had seen, for the notes.
+        support: what training covered, for the notes.
 
     Raises:
         DataError: see :func:`read_rows`; or no row can be asked.
     """
+
+    @functools.cache
+    def read_persona(given: str | tuple[tuple[str, str | None], ...]) -> tuple[str, list[str]]:
+        persona = parse_demographics(given if isinstance(given, str) else dict(given))
+        return persona.text, support.of_persona(persona) if support else []
+
+    @functools.cache
+    def read_question(scenario: str, on: str | None) -> tuple[Question, list[str]]:
+        question = parse_question(scenario, on)
+        outside = support.of_question(question.stimuli, question.scale) if support else []
+        return question, [*question.notes, *outside]
+
     table = read_rows(path)
-    personas: dict[Any, tuple[Persona | None, str]] = {}
-    scenarios: dict[tuple[str, str | None], tuple[Question | None, str]] = {}
-    outside: dict[Any, list[str]] = {}  # of a persona or a question, what training had not seen
+    scales = _texts(table, "scale", path) if "scale" in table.columns else [None] * len(table)
+    given = zip(_described(table, path), _texts(table, "scenario", path), scales, strict=True)
     problems, notes = {}, {}
     rows: list[tuple[int, str, str, str]] = []
-    described = _described(table, path)
-    scales = _texts(table, "scale", path) if "scale" in table.columns else [None] * len(table)
-    for position, (who, scenario, own_scale) in enumerate(
-        zip(described, _texts(table, "scenario", path), scales, strict=True)
-    ):
-        key = who if isinstance(who, str) else tuple(who.items())
-        if key not in personas:
-            personas[key] = read, _ = _tried(parse_demographics, who)
-            outside[key] = seen.of_persona(read) if seen and read else []
-        question = (scenario or "", (own_scale or "").strip() or given_scale)
-        if question not in scenarios:
-            scenarios[question] = put, _ = _tried(parse_question, *question)
-            outside[question] = seen.of_question(put.stimuli, put.scale) if seen and put else []
-        (read, wrong), (put, unclear) = personas[key], scenarios[question]
-        if read is None or put is None:
-            problems[position] = wrong or unclear
+    for position, (who, scenario, own_scale) in enumerate(given):
+        try:
+            persona, unusual = read_persona(who)
+            question, remarks = read_question(scenario or "", (own_scale or "").strip() or given_scale)
+        except DataError as error:
+            problems[position] = str(error)
             continue
-        rows.append((position, read.text, put.stimuli, put.scale.notation))
-        if said := [*put.notes, *outside[key], *outside[question]]:
-            notes[position] = "; ".join(said)
+        rows.append((position, persona, question.stimuli, question.scale.notation))
+        if told := [*unusual, *remarks]:
+            notes[position] = "; ".join(told)
     if not rows:
         raise DataError(f"{path}: none of {len(table):,} rows can be asked; the first: {problems[0]}")
     questions = pl.DataFrame(rows, schema={"position": pl.Int64, **QUESTIONS}, orient="row")
-    return Batch(table, questions, problems, notes)
+    return QuestionFile(table, questions, problems, notes)
 
 
 def answer_batch(
-    batch: Batch,
-    models: dict[str, OpenModel],
-    output: Path,
-    samples: int = 0,
-    seed: int = 0,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    batch: QuestionFile, models: dict[str, OpenModel], output: Path, samples: int = 0, seed: int = 0
 ) -> dict[str, Any]:
     """Ask every question of every model, write ``output``, and return the counts.
 
-    Parts lie in ``<output>.parts`` until the output is whole, so a killed run goes on where it was.
+    Answers lie in the scratch folder until the output is whole, so a killed run goes on where it was.
 
     Args:
         models: by the prefix of their columns, the first without one.
@@ -187,53 +195,58 @@ def answer_batch(
     problems, notes, fits = dict(batch.problems), dict(batch.notes), batch.questions
     for model in models.values():
         long = model.too_long(fits)
-        problems |= dict.fromkeys(
-            fits.filter(long)["position"].to_list(), "scenario: longer than the model reads"
-        )
+        problems |= dict.fromkeys(fits.filter(long)["position"].to_list(), TOO_LONG)
         fits = fits.filter(~long)
-    rows = len(batch.table)
-    added = pl.DataFrame({"position": range(rows)})
-    parts = output.with_name(output.name + ".parts")
-    resumed, validity = 0, {}
-    for number, (name, model) in enumerate(models.items()):
-        answered, there = ask_in_parts(model, fits.select(*QUESTIONS), parts / name, progress)
-        resumed += there
-        answers = answers_of(answered)
-        for position, answer in zip(fits["position"], answers, strict=True):
-            said = [] if number else answer.doubts
-            if said:
-                notes[position] = "; ".join(filter(None, [notes.get(position), *said]))
-        columns = _columns(answered, answers)
-        if number:
-            columns = {f"{name}_{key}": value for key, value in columns.items() if key != "scale"}
-        elif samples:
-            draws = [answer.draw(samples, seed + i) for i, answer in enumerate(answers)]
-            columns["samples"] = pl.Series(draws, dtype=pl.List(pl.Int64))
-        added = added.join(
-            pl.DataFrame({"position": fits["position"], **columns}),
-            on="position",
-            how="left",
-            maintain_order="left",
-        )
-        validity[name] = round(float(answered["allowed_mass"].mean() or 0), 6)  # type: ignore[arg-type]
-    added = added.drop("position").with_columns(
-        pl.Series("notes", [notes.get(row) for row in range(rows)], dtype=pl.String),
-        pl.Series("problem", [problems.get(row) for row in range(rows)], dtype=pl.String),
-    )
-    write_rows(output, batch.table.drop("scale", strict=False).hstack(added))
-    shutil.rmtree(parts, ignore_errors=True)
+    questions = fits.select(*QUESTIONS)
+    key = hashlib.sha256(questions.write_json().encode()).hexdigest()
+    columns: dict[str, pl.Series] = {"position": fits["position"]}
+    folders, resumed, validity = [], 0, {}
+    with contextlib.ExitStack() as stack:
+        for name, model in models.items():
+            config = {"questions": key, **identity(model)}
+            folders.append(stack.enter_context(run_directory_lock("answers", config)))
+            answered, done_before = ask_in_shards(model, questions, folders[-1], f"predict {name}")
+            resumed += done_before
+            validity[name] = round(float(answered["allowed_mass"].mean() or 0), 6)  # type: ignore[arg-type]
+            answers = answers_of(answered)
+            if len(columns) > 1:  # the base beside the adapter
+                values = _columns(answered, answers)
+                columns |= {f"{name}_{key}": values[key] for key in OUT[1:]}
+                continue
+            columns |= _columns(answered, answers)
+            if samples:
+                draws = [answer.draw(samples, seed + i) for i, answer in enumerate(answers)]
+                columns["samples"] = pl.Series(draws, dtype=pl.List(pl.Int64))
+            for position, answer in zip(fits["position"], answers, strict=True):
+                if answer.doubts:
+                    notes[position] = "; ".join(filter(None, [notes.get(position), *answer.doubts]))
+        write_rows(output, _with_columns(batch.table, columns, notes, problems))
+        for folder in folders:
+            shutil.rmtree(folder)
+    draw = {"n": samples, "temperature": TEMPERATURE, "top_p": TOP_P, "seed": seed}
     return {
         "output": str(output),
-        "rows": rows,
+        "rows": len(batch.table),
         "answered": len(fits),
         "resumed": resumed,
         "with_notes": sum(row not in problems for row in notes),
-        "problems": dict(sorted(Counter(_kind(text) for text in problems.values()).items())),
+        "problems": dict(sorted(Counter(map(_kind, problems.values())).items())),
         "format_validity": validity,
-        "samples": {"n": samples, "temperature": TEMPERATURE, "top_p": TOP_P, "seed": seed}
-        if samples
-        else None,
+        "samples": draw if samples else None,
     }
+
+
+def _with_columns(
+    table: pl.DataFrame, columns: dict[str, pl.Series], notes: dict[int, str], problems: dict[int, str]
+) -> pl.DataFrame:
+    """The rows of the file with the answers at their ``position``, and every row's notes and problem."""
+    positions = pl.DataFrame({"position": range(len(table))})
+    answers = positions.join(pl.DataFrame(columns), on="position", how="left", maintain_order="left")
+    remarks = {
+        name: pl.Series([texts.get(row) for row in range(len(table))], dtype=pl.String)
+        for name, texts in (("notes", notes), ("problem", problems))
+    }
+    return table.drop("scale", strict=False).hstack(answers.drop("position").with_columns(**remarks))
 
 
 def write_rows(path: Path, table: pl.DataFrame) -> None:
@@ -268,40 +281,24 @@ def _columns(answered: pl.DataFrame, answers: list[Answer]) -> dict[str, pl.Seri
     return {name: pl.Series(name, value) for name, value in zip(OUT, values, strict=True)}
 
 
-def _described(table: pl.DataFrame, path: Path) -> Sequence[str | dict[str, str | None]]:
-    """Each row's persona as it was given."""
+def _described(table: pl.DataFrame, path: Path) -> Sequence[str | tuple[tuple[str, str | None], ...]]:
+    """Each row's persona as it was given: a text, or pairs of label and value."""
+    given = next((name for name in ("demographics", "demographic") if name in table.columns), None)
     rows = len(table)
-    given = [name for name in ("demographics", "demographic") if name in table.columns]
-    if given and isinstance(table.schema[given[0]], pl.Struct):
-        table = table[given[0]].struct.unnest()
-    elif "demographics" in table.columns:
-        return [text or "" for text in _texts(table, "demographics", path)]
+    if given and isinstance(table.schema[given], pl.Struct):
+        table = table[given].struct.unnest()
+    elif given == "demographics":
+        return [text or "" for text in _texts(table, given, path)]
     else:
         table = table.select(name for name in table.columns if name.lower().strip() in LABELS)
     fields = [_texts(table, name, path) for name in table.columns]
     names = [name.strip() for name in table.columns]
-    return [dict(zip(names, values, strict=True)) for values in zip(*fields, strict=True)] or [""] * rows
-
-
-def _tried(read: Callable[..., Any], *given: Any) -> tuple[Any, str]:
-    try:
-        return read(*given), ""
-    except DataError as error:
-        return None, str(error)
+    return [tuple(zip(names, values, strict=True)) for values in zip(*fields, strict=True)] or [""] * rows
 
 
 def _kind(problem: str) -> str:
     """A problem without the text that it quotes."""
-    for kind in ("is empty", "understood", "characters", "no field", "longer than"):
-        if kind in problem:
-            return {
-                "is empty": "empty scenario",
-                "understood": "no scale",
-                "characters": "too long",
-                "no field": "unreadable demographics",
-                "longer than": "too long",
-            }[kind]
-    return "unusable scale"
+    return next((kind for words, kind in PROBLEM_KINDS.items() if words in problem), "unusable scale")
 
 
 def check_output(path: Path, source: Path | None = None) -> None:

@@ -11,7 +11,6 @@ and many rows at once are much faster than one after another.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import warnings
@@ -23,16 +22,17 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 
 from socrates.app.answers import Answer
 from socrates.app.model_ref import ModelRef
-from socrates.app.parse import QUESTIONS, quoted
-from socrates.core.errors import DataError, ModelError
-from socrates.core.files import Schema, read_json, sha256, write_json, write_table
+from socrates.app.parse import quoted
+from socrates.core.errors import ModelError
+from socrates.core.files import Schema, sha256
 from socrates.model.encoding import Encoded, encode
 from socrates.model.internals import disable_avx512_repack
 from socrates.model.loading import device, load_tokenizer, model_source, with_adapter
-from socrates.prediction.distributions import distributions
+from socrates.prediction.distributions import Budget, Job, distributions
 from socrates.survey.scales import scale
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ HEADROOM = 1.25  # of the weights, for activations and the load itself
 ANSWERS: Schema = {"probabilities": pl.List(pl.Float32), "allowed_mass": pl.Float32}
 # Packed tokens of one pass. A CPU computes a quarter faster when a pass stays near its caches.
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 16384}
-ROWS_PER_PART = 2000  # what a killed batch has to do again at most
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
@@ -91,7 +90,7 @@ class OpenModel:
         Raises:
             ModelError: a row is longer than the model reads; see :meth:`too_long`.
         """
-        data = self._encoded(questions)
+        data = self.encoded(questions)
         lengths = data.lengths()
         if (lengths > self.max_tokens).any():
             row = int(lengths.argmax())
@@ -103,19 +102,14 @@ class OpenModel:
         probabilities, mass = distributions(
             self.model, self.tokenizer, data, questions["scale"].to_list(), tokens, progress
         )
-        return questions.with_columns(
-            # cast: polars makes an array column of rows of one length, whatever type it is told
-            probabilities=pl.Series(list(probabilities), dtype=ANSWERS["probabilities"]).cast(
-                ANSWERS["probabilities"]
-            ),
-            allowed_mass=pl.Series(mass, dtype=pl.Float32),
-        )
+        return with_answers(questions, probabilities, mass)
 
     def too_long(self, questions: pl.DataFrame) -> pl.Series:
         """Whether each row is longer than the model reads: booleans."""
-        return pl.Series(self._encoded(questions).lengths() > self.max_tokens, dtype=pl.Boolean)
+        return pl.Series(self.encoded(questions).lengths() > self.max_tokens, dtype=pl.Boolean)
 
-    def _encoded(self, questions: pl.DataFrame) -> Encoded:
+    def encoded(self, questions: pl.DataFrame) -> Encoded:
+        """The rows as token ids."""
         high = pl.col("scale").map_elements(lambda notation: scale(notation).high, return_dtype=pl.Int64)
         rows = questions.select("stimuli", "persona", response=high)  # the answer only counts for the length
         return encode(rows, self.tokenizer, self.ref.prompt.layout)
@@ -237,46 +231,33 @@ def answers_of(answered: pl.DataFrame) -> list[Answer]:
     ]
 
 
-def ask_in_parts(
-    model: OpenModel, questions: pl.DataFrame, folder: Path, progress: Progress = iter
+def ask_in_shards(
+    model: OpenModel, questions: pl.DataFrame, folder: Path, label: str
 ) -> tuple[pl.DataFrame, int]:
-    """:meth:`OpenModel.ask` for many rows, in parts that outlive a kill.
+    """:meth:`OpenModel.ask` for many rows, in shards that outlive a kill.
 
-    Each part is written to ``folder`` when it is done; the same call made again reads it. The caller
-    removes the folder when the answers are safe. Rows of one scenario stay together.
+    Each shard is written to ``folder`` when it is done; the same call made again reads it.
 
     Args:
         questions: rows with the columns of ``QUESTIONS``, none too long.
-        progress: wraps the parts.
+        label: of the progress bar.
 
     Returns:
-        The rows in their order with the columns of ``ANSWERS``, and how many were there already.
-
-    Raises:
-        DataError: the folder holds parts of other questions or of another model.
+        The rows with the columns of ``ANSWERS``, and how many distinct ones were there already.
     """
-    facts = {"model": identity(model), "questions": _fingerprint(questions)}
-    record = folder / "parts.json"
-    if record.exists():
-        if read_json(record, f"delete {folder} to begin anew") != facts:
-            raise DataError(
-                f"{folder}: holds parts of another run (other rows or model); delete it to begin anew"
-            )
-    else:
-        write_json(record, facts)
-    order = questions.with_row_index("row").sort("scale", "stimuli", "row")
-    resumed, done = 0, []
-    for start in progress(range(0, len(order), ROWS_PER_PART)):
-        path = folder / f"part-{start // ROWS_PER_PART:05d}.parquet"
-        if path.exists():
-            part = pl.read_parquet(path)
-            resumed += len(part)
-        else:
-            part = model.ask(order[start : start + ROWS_PER_PART]).select("row", *ANSWERS)
-            write_table(path, part)
-        done.append(part)
-    answered = pl.concat(done) if done else pl.DataFrame(schema={"row": pl.UInt32, **ANSWERS})
-    return questions.hstack(answered.sort("row").drop("row")), resumed
+    from socrates.prediction.shards import compute_shards, cut_shards, part_path, read_part
+    from socrates.runs.launch import Place
+
+    job = Job(model.tokenizer, model.encoded(questions), questions["scale"].to_list())
+    tokens = TOKENS_PER_BATCH[model.model.device.type]
+    shards = cut_shards(list(job.cut(job.rows, tokens)), len(job.rows))
+    paths = [part_path(folder, number) for number in range(len(shards))]
+    resumed = sum(
+        len(work.rows) for shard, path in zip(shards, paths, strict=True) if path.exists() for work in shard
+    )
+    compute_shards(job, shards, folder, Place(0, 1), Budget(tokens), lambda: model.model, label)
+    answers = job.for_all_rows(map(read_part, paths))
+    return with_answers(questions, answers.probabilities, answers.mass), resumed
 
 
 def identity(model: OpenModel) -> dict[str, str]:
@@ -284,13 +265,18 @@ def identity(model: OpenModel) -> dict[str, str]:
     ref = model.ref
     files = [ref.base / "manifest.json", ref.base / "config.json"]
     if ref.adapter is not None:
-        files += sorted(ref.adapter.glob("adapter_model.safetensors"))
-    return {path.name: sha256(path) for path in files if path.exists()} | {
-        "place": model.place,
-        "layout": ref.prompt.layout,
-    }
+        files.append(ref.adapter / "adapter_model.safetensors")
+    hashes = {f"file.{path.name}": sha256(path) for path in files if path.exists()}
+    return hashes | {"place": model.place, "layout": ref.prompt.layout}
 
 
-def _fingerprint(questions: pl.DataFrame) -> str:
-    text = questions.select(*QUESTIONS).write_json()
-    return hashlib.sha256(text.encode()).hexdigest()
+def with_answers(
+    questions: pl.DataFrame, probabilities: Iterable[Any], mass: NDArray[np.float32]
+) -> pl.DataFrame:
+    """``questions`` with the columns of ``ANSWERS``."""
+    lists = ANSWERS["probabilities"]
+    return questions.with_columns(
+        # cast: polars makes an array column of rows of one length, whatever type it is told
+        probabilities=pl.Series(list(probabilities), dtype=lists).cast(lists),
+        allowed_mass=pl.Series(mass, dtype=pl.Float32),
+    )

@@ -131,14 +131,14 @@ def _example(number: int, demographics: str) -> tuple[str, str]:
 
 
 def _one(demographics: str, scenario: str, how: _How) -> None:
-    from socrates.app.parse import parse_demographics, parse_question, short
+    from socrates.app.parse import QUESTIONS, parse_demographics, parse_question, short
 
     # before the seconds a model takes
     who, question = parse_demographics(demographics), parse_question(scenario, how.scale)
     import polars as pl
 
     from socrates.app.answers import TEMPERATURE, TOP_P, chart, describe
-    from socrates.app.model import QUESTIONS, answers_of
+    from socrates.app.model import answers_of
     from socrates.app.training_support import NOT_AT_HAND
 
     known = how.known
@@ -190,8 +190,6 @@ def _one(demographics: str, scenario: str, how: _How) -> None:
 
 
 def _file(source: Path, output: Path, how: _How) -> None:
-    from tqdm import tqdm
-
     from socrates.app.batch import READERS, answer_batch, check_output, read_batch
     from socrates.core.errors import DataError
     from socrates.core.files import json_text
@@ -201,9 +199,7 @@ def _file(source: Path, output: Path, how: _How) -> None:
     check_output(output, source)
     batch = read_batch(source, how.scale, how.known)
     opened = {name: how.open(name) for name in how.models}
-    counts = answer_batch(
-        batch, opened, output, how.samples, how.seed, lambda parts: tqdm(parts, desc="predict", unit="part")
-    )
+    counts = answer_batch(batch, opened, output, how.samples, how.seed)
     counts["models"] = [str(model) for model in opened.values()]
     counts["notes"] = list(how.cautions)
     if how.as_json:

@@ -17,13 +17,14 @@ from safetensors.torch import load_file, save_file
 
 from socrates.app import model as asking
 from socrates.app.answers import CHART_BINS, CHART_ROWS, Answer, binned, chart, describe
-from socrates.app.model import ask_in_parts, open_model
+from socrates.app.model import ask_in_shards, open_model
 from socrates.app.model_ref import from_hub, resolve_model
 from socrates.app.parse import LONGEST_TEXT, parse_demographics, parse_question, parse_scale, short
 from socrates.app.training_support import ends, summarise, training_support
 from socrates.core.errors import DataError, ModelError, SourceError
 from socrates.core.files import write_json
 from socrates.model.params import Model, Prompt
+from socrates.prediction.distributions import Job
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import predict_table
 from socrates.survey.scales import Scale, scale
@@ -105,27 +106,26 @@ def test_a_question_longer_than_the_model_reads_is_refused(here: Path) -> None:
 
 
 def test_a_killed_batch_goes_on_and_gives_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "ROWS_PER_PART", 4)
     model, questions = open_model(resolve_model()), model_folders.questions()
+    compute, calls = Job.compute, []
 
-    def killed(parts):
-        for number, part in enumerate(parts):
-            if number == 2:
-                raise KeyboardInterrupt
-            yield part
+    def killed(self, *given):
+        calls.append(given)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return compute(self, *given)
 
+    monkeypatch.setattr(Job, "compute", killed)
     with pytest.raises(KeyboardInterrupt):
-        ask_in_parts(model, questions, here / "parts", killed)
-    answered, resumed = ask_in_parts(model, questions, here / "parts")
-    assert resumed == 8
+        ask_in_shards(model, questions, here / "shards", "ask")
+    answered, resumed = ask_in_shards(model, questions, here / "shards", "ask")
+    assert resumed == 6  # a shard for each of three scales; two were done
     straight = model.ask(questions)
     assert answered.drop("probabilities").equals(
         straight.drop("probabilities").with_columns(answered["allowed_mass"])
     )
     for one, other in zip(answered["probabilities"], straight["probabilities"], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
-    with pytest.raises(DataError, match="another run"):
-        ask_in_parts(model, questions.reverse(), here / "parts")
 
 
 # where it lies

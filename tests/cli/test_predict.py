@@ -21,6 +21,7 @@ from socrates.app.parse import parse_demographics, parse_question
 from socrates.cli.__main__ import app
 from socrates.cli.options import Precision
 from socrates.core.errors import DataError, ModelError, SocratesError
+from socrates.prediction.distributions import Job
 from tests import model_folders, tiny
 
 QUESTION = ["--demographics", "Age: 30; Gender: Female", "--scenario", tiny.SCENARIOS[1]]
@@ -107,23 +108,22 @@ def test_a_file_comes_back_whole_in_its_order(here: Path, name: str) -> None:
     assert counts["problems"] == {"empty scenario": 1, "no scale": 1}
     assert table["expected"].null_count() == 2
     assert {"base_expected", "samples", "middle_80_low", "format_validity"} <= set(table.columns)
-    assert not (here / f"{output.name}.parts").exists()
+    assert not list((here / ".scratch/answers").iterdir())
     alone = run_json("--demographics", "Age: 30; Gender: Female", "--scenario", tiny.SCENARIOS[2])
     assert table["expected"][0] == pytest.approx(alone["adapter"]["expected"], abs=1e-3)
 
 
 def test_a_killed_file_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "ROWS_PER_PART", 1)
     arguments = ("--input", str(batch_of(here)), "--output", str(here / "answers.csv"))
-    ask, calls = asking.OpenModel.ask, []
+    compute, calls = Job.compute, []
 
-    def once(self, questions, progress=iter):
-        calls.append(len(questions))
+    def once(self, *given):
+        calls.append(given)
         if len(calls) == 2:
             raise ModelError("killed")
-        return ask(self, questions, progress)
+        return compute(self, *given)
 
-    monkeypatch.setattr(asking.OpenModel, "ask", once)
+    monkeypatch.setattr(Job, "compute", once)
     with pytest.raises(ModelError, match="killed"):
         run(*arguments)
     assert not (here / "answers.csv").exists()
