@@ -48,41 +48,39 @@ def conforms(table: pl.DataFrame) -> pl.Series:
 
     Only what a text states counts; an answer to a text that states nothing conforms.
     """
-    texts = table["stimuli"].unique().drop_nulls()
-    parsed = [parse_instruction(text) for text in texts]
-    rows = table.select("stimuli", "response").join(
-        pl.DataFrame({"stimuli": texts}).with_row_index("text"),
-        on="stimuli",
-        how="left",
-        maintain_order="left",
-    )
-    pairs = rows.select("text", "response").unique().drop_nulls()
-    allowed = [_allows(parsed[text], response) for text, response in pairs.iter_rows()]
-    pairs = pairs.with_columns(pl.Series("conforms", allowed, dtype=pl.Boolean))
+    stated = _parsed(table["stimuli"])
+    text = (
+        table["stimuli"].cast(pl.Enum(list(stated))).to_physical()
+    )  # rows are joined by number, not by text
+    rows = table.select("response", text=text)
+    pairs, parsed = rows.unique().drop_nulls(), list(stated.values())
+    allowed = [
+        (scale := parsed[text]) is None or scale.allows(response) for response, text in pairs.iter_rows()
+    ]
+    pairs = pairs.with_columns(conforms=pl.Series(allowed, dtype=pl.Boolean))
     rows = rows.join(pairs, on=["text", "response"], how="left", maintain_order="left")
     return rows["conforms"].fill_null(True)
 
 
-def _allows(parsed: ParsedScale | None, response: int) -> bool:
-    return parsed is None or parsed.allows(response)
+def _parsed(stimuli: pl.Series) -> dict[str, ParsedScale | None]:
+    """What each distinct text states."""
+    return {text: parse_instruction(text) for text in stimuli.unique().drop_nulls()}
 
 
 def _stated(stimuli: pl.Series) -> pl.DataFrame:
-    """What each distinct text states; ``stated_low`` and ``stated_high`` are of one-sided statements."""
-    texts = stimuli.unique().drop_nulls()
-    parsed = [parse_instruction(text) for text in texts]
+    """The same as a table; ``stated_low`` and ``stated_high`` are of one-sided statements."""
     return pl.DataFrame(
-        {
-            "stimuli": texts,
-            "scale": [found.scale.notation if found and found.scale else None for found in parsed],
-            "scale_rule": [found.rule if found else None for found in parsed],
-            "stated_low": [found.low if found else None for found in parsed],
-            "stated_high": [found.high if found else None for found in parsed],
-        },
-        schema_overrides={
+        [
+            (text, stated.scale and stated.scale.notation, stated.rule, stated.low, stated.high)
+            for text, stated in _parsed(stimuli).items()
+            if stated
+        ],
+        schema={
+            "stimuli": pl.String,
             "scale": pl.String,
             "scale_rule": pl.String,
             "stated_low": pl.Int64,
             "stated_high": pl.Int64,
         },
+        orient="row",
     )
