@@ -13,7 +13,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from benchmarks.timing import clocked
 from socrates.model.encoding import Encoded
 from socrates.model.tokenisation import Ids, end_token
-from socrates.prediction.distributions import causal_model, distributions
+from socrates.prediction.distributions import causal_model, predict_distributions
 
 PAD = 0
 # Random weights put next to nothing on an answer; this much more on digits and the end makes answers common.
@@ -48,7 +48,7 @@ def exact(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Encoded, notation: str, tokens: int
 ) -> NDArray[np.float64]:
     """Probability of each option and its end, ``[rows, options]``: scenarios once, a trie of the answers."""
-    given, allowed = distributions(model, tokenizer, data, [notation] * len(data), tokens)
+    given, allowed = predict_distributions(model, tokenizer, data, [notation] * len(data), tokens)
     return np.stack(list(given)).astype(np.float64) * allowed[:, None]
 
 

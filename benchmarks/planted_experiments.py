@@ -17,7 +17,7 @@ from socrates.data.synthetic.respondents import persona_scores, population
 from socrates.data.synthetic.stimuli import CONTROL
 from socrates.model.params import Model, Prompt
 from socrates.prediction.params import Predict
-from socrates.prediction.predict import predict_table
+from socrates.prediction.predict import PredictionInputs, predict_table
 from socrates.survey.tables import RESPONSES
 
 CROWD = 20_000  # people over whom a planted effect is averaged
@@ -77,14 +77,9 @@ def experiments(
     asked = rows.with_columns(pl.col("response").fill_null(0)).select(
         pl.col(name).cast(kind) for name, kind in RESPONSES.items()
     )
-    predicted, manifest = predict_table(
-        resolve_scales(asked),
-        folder / "models/base",
-        folder / "models/adapter",
-        load(Model, folder / "params.yaml"),
-        load(Prompt, folder / "params.yaml"),
-        load(Predict, folder / "params.yaml"),
-    )
+    sections = [load(section, folder / "params.yaml") for section in (Model, Prompt, Predict)]
+    inputs = PredictionInputs(folder / "models/base", folder / "models/adapter", *sections)  # type: ignore[arg-type]
+    predicted, manifest = predict_table(resolve_scales(asked), inputs)
     assert not sum(manifest["excluded"].values()), manifest
     moments = predicted["probabilities"].map_elements(_moments, return_dtype=pl.List(pl.Float64))
     keys = ["study_id", "sample_id"]

@@ -23,25 +23,17 @@ OUT = Path("data/predictions")
 def main() -> None:
     if sys.argv[1:] not in (["base"], ["adapter"]):
         raise SocratesError("stages.predict: say which predictor, base or adapter")
-    predictor = sys.argv[1]
-    model, prompt, predict = load(Model), load(Prompt), load(Predict)
-    place = launch("stages.predict", predictor)
+    name = sys.argv[1]
+    sections = load(Model), load(Prompt), load(Predict)
+    place = launch("stages.predict", name)
     if place is None:
         return
-    from socrates.prediction.shards import predict_split
+    from socrates.prediction.predict import PredictionInputs, predict_split
 
-    summary = predict_split(
-        TEST,
-        BASE,
-        ADAPTER if predictor == "adapter" else None,
-        OUT / predictor,
-        place,
-        model,
-        prompt,
-        predict,
-    )
+    inputs = PredictionInputs(BASE, ADAPTER if name == "adapter" else None, *sections)
+    summary = predict_split(TEST, inputs, OUT / name, place)
     if place.first:
-        print(f"predict {predictor}: {summary}")
+        print(f"predict {name}: {summary}")
     part()
 
 

@@ -32,7 +32,7 @@ from socrates.core.files import Schema, sha256
 from socrates.model.encoding import Encoded, encode
 from socrates.model.internals import disable_avx512_repack
 from socrates.model.loading import device, load_tokenizer, model_source, with_adapter
-from socrates.prediction.distributions import Budget, Job, distributions
+from socrates.prediction.distributions import ScoringPlan, predict_distributions
 from socrates.survey.scales import scale
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class OpenModel:
                 f"the model reads {self.max_tokens:,}: shorten the scenario"
             )
         tokens = TOKENS_PER_BATCH[self.model.device.type]
-        probabilities, mass = distributions(
+        probabilities, mass = predict_distributions(
             self.model, self.tokenizer, data, questions["scale"].to_list(), tokens, progress
         )
         return with_answers(questions, probabilities, mass)
@@ -245,18 +245,16 @@ def ask_in_shards(
     Returns:
         The rows with the columns of ``ANSWERS``, and how many distinct ones were there already.
     """
-    from socrates.prediction.shards import compute_shards, cut_shards, part_path, read_part
+    from socrates.prediction.shards import compute_shards, cut_shards, read_shard, shard_path
     from socrates.runs.launch import Place
 
-    job = Job(model.tokenizer, model.encoded(questions), questions["scale"].to_list())
+    plan = ScoringPlan(model.tokenizer, model.encoded(questions), questions["scale"].to_list())
     tokens = TOKENS_PER_BATCH[model.model.device.type]
-    shards = cut_shards(list(job.cut(job.rows, tokens)), len(job.rows))
-    paths = [part_path(folder, number) for number in range(len(shards))]
-    resumed = sum(
-        len(work.rows) for shard, path in zip(shards, paths, strict=True) if path.exists() for work in shard
-    )
-    compute_shards(job, shards, folder, Place(0, 1), Budget(tokens), lambda: model.model, label)
-    answers = job.for_all_rows(map(read_part, paths))
+    shards = cut_shards(list(plan.batches(tokens)), len(plan.rows))
+    done = [shard for number, shard in enumerate(shards) if shard_path(folder, number).exists()]
+    resumed = sum(len(batch.rows) for shard in done for batch in shard)
+    compute_shards(plan, shards, folder, Place(0, 1), lambda: model.model, label)
+    answers = plan.expand(read_shard(folder, number) for number in range(len(shards)))
     return with_answers(questions, answers.probabilities, answers.mass), resumed
 
 

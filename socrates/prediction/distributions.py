@@ -7,6 +7,7 @@ one forward pass gives the exact probability of each answer with its end token.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,15 +36,15 @@ LOGITS_AT_ONCE = 2**26  # float32 logits held at a time (256 MiB)
 
 
 @dataclass(frozen=True)
-class Work:
-    """Rows that are computed together: one scale, a few scenarios, one row per distinct prompt."""
+class ScoringBatch:
+    """Rows that are scored together: one scale, a few scenarios, one row per distinct prompt."""
 
     scale: str
     rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Answers:
+class Scored:
     """Answer distributions of some rows.
 
     Attributes:
@@ -57,20 +58,13 @@ class Answers:
     mass: NDArray[np.float32]
 
 
-@dataclass
-class Budget:
-    """Packed tokens of one pass. It only shrinks: what ran out of memory once is not tried again."""
-
-    tokens: int
-
-
-def distributions(
+def predict_distributions(
     model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     data: Encoded,
     scales: Sequence[str],
     tokens_per_batch: int | None,
-    progress: Callable[[Iterable[Work]], Iterable[Work]] = iter,
+    progress: Callable[[Iterable[ScoringBatch]], Iterable[ScoringBatch]] = iter,
 ) -> tuple[JaggedArray, NDArray[np.float32]]:
     """Answer distributions of all rows.
 
@@ -84,21 +78,21 @@ def distributions(
         For each row the probabilities of its scale's options, given that the answer is allowed, and
         the total probability of allowed answers ``[rows]``.
     """
-    job = Job(tokenizer, data, scales)
-    budget = Budget(tokens_per_batch or find_budget(model, job))
-    works = list(job.cut(job.rows, budget.tokens))
-    found = job.for_all_rows(job.compute(model, work, budget) for work in progress(works))
-    return found.probabilities, found.mass
+    plan = ScoringPlan(tokenizer, data, scales)
+    batches = list(plan.batches(tokens_per_batch or find_tokens_per_batch(model, plan)))
+    scored = plan.expand(plan.score(model, batch) for batch in progress(batches))
+    return scored.probabilities, scored.mass
 
 
-class Job:
-    """Rows whose distributions are wanted, and how they are cut into batches, whoever computes them.
+class ScoringPlan:
+    """Rows whose distributions are wanted, and how they are cut into batches, whoever scores them.
 
     Args:
         scales: notation of each row's scale.
 
     Attributes:
-        rows: the first of the rows with each distinct prompt and scale; only these are computed.
+        rows: the first of the rows with each distinct prompt and scale; only these are scored.
+        max_tokens_per_batch: packed tokens above which a pass ran out of memory; it only shrinks.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, data: Encoded, scales: Sequence[str]) -> None:
@@ -106,42 +100,42 @@ class Job:
         self.data = data
         self.notations: list[str] = names.unique().sort().to_list()
         self.tries = {notation: answer_trie(tokenizer, notation) for notation in self.notations}
+        self.max_tokens_per_batch = sys.maxsize
         self._nodes = np.array([self.tries[notation].nodes for notation in self.notations], dtype=np.int64)
         self._scale = names.cast(pl.Enum(self.notations)).to_physical().cast(pl.Int64).to_numpy()
-        self._own, self._shared = data.suffix_lengths(), data.prefix_lengths()
-        self._twins = first_twins(data.scenario_of_row, data.persona_of_row, self._scale)
-        self.rows = np.unique(self._twins)
+        self._suffixes, self._prefixes = data.suffix_lengths(), data.prefix_lengths()
+        self._first = deduplicate_prompts(data.scenario_of_row, data.persona_of_row, self._scale)
+        self.rows = np.unique(self._first)
 
-    def cut(self, rows: NDArray[np.int64], tokens_per_batch: int) -> Iterator[Work]:
-        """Cut rows into batches within the token budget (at least one row each).
+    def batches(self, tokens_per_batch: int, rows: NDArray[np.int64] | None = None) -> Iterator[ScoringBatch]:
+        """``rows``, or all to be scored, in batches of at most so many tokens (at least one row each).
 
         Rows of a scenario stay together; where no scenario is shared, rows of like length do.
         """
-        alike = self.data.scenario_of_row if self.data.layout == "scenario_first" else self._own
+        rows = self.rows if rows is None else rows
+        alike = self.data.scenario_of_row if self.data.layout == "scenario_first" else self._suffixes
         rows = rows[np.lexsort((rows, alike[rows], self._scale[rows]))]
-        scales, stem = self._scale[rows], self._shared[rows]
-        new_stem = np.diff(self.data.scenario_of_row[rows], prepend=-1) != 0
-        # Tokens up to each row and with it; a batch that begins inside a scenario needs its stem besides.
-        upto = np.cumsum(self._own[rows] + self._nodes[scales] + np.where(new_stem, stem, 0))
+        scales, prefix = self._scale[rows], self._prefixes[rows]
+        new_prefix = np.diff(self.data.scenario_of_row[rows], prepend=-1) != 0
+        # Tokens up to each row and with it; a batch that begins inside a scenario needs its prefix besides.
+        upto = np.cumsum(self._suffixes[rows] + self._nodes[scales] + np.where(new_prefix, prefix, 0))
         start = 0
         for scale_end in np.append(np.flatnonzero(np.diff(scales)) + 1, len(rows)):
             while start < scale_end:
-                before = (upto[start - 1] if start else 0) - (0 if new_stem[start] else stem[start])
+                before = (upto[start - 1] if start else 0) - (0 if new_prefix[start] else prefix[start])
                 fitting = int(np.searchsorted(upto, tokens_per_batch + before, side="right"))
                 end = min(max(fitting, start + 1), int(scale_end))
-                yield Work(self.notations[scales[start]], rows[start:end])
+                yield ScoringBatch(self.notations[scales[start]], rows[start:end])
                 start = end
 
-    def tokens(self, work: Work) -> int:
+    def tokens(self, batch: ScoringBatch) -> int:
         """Packed tokens of a batch."""
-        _, first = np.unique(self.data.scenario_of_row[work.rows], return_index=True)
-        own = self._own[work.rows].sum() + len(work.rows) * self.tries[work.scale].nodes
-        return int(own + self._shared[work.rows[first]].sum())
+        _, first = np.unique(self.data.scenario_of_row[batch.rows], return_index=True)
+        suffixes = self._suffixes[batch.rows].sum() + len(batch.rows) * self.tries[batch.scale].nodes
+        return int(suffixes + self._prefixes[batch.rows[first]].sum())
 
-    def compute(self, model: PreTrainedModel | PeftModel, work: Work, budget: Budget) -> Answers:
-        """The answers of a batch, in one pass or, where the budget has shrunk, in several.
-
-        When memory runs out the budget is halved, for this batch and all later ones.
+    def score(self, model: PreTrainedModel | PeftModel, batch: ScoringBatch) -> Scored:
+        """The distributions of a batch, in one pass or, where memory has run out before, in several.
 
         Raises:
             ModelError: the memory cannot hold a single respondent.
@@ -149,43 +143,49 @@ class Job:
         if not hasattr(model, "reads_trees"):
             use_prefix_sharing(causal_model(model))
         model.eval()
-        trie = self.tries[work.scale]
-        parts: list[NDArray[np.float32]] = []
-        done = 0
-        while done < len(work.rows):
-            part = next(self.cut(work.rows[done:], budget.tokens))
-            try:
-                parts.append(_log_probabilities(model, self.data, trie, part.rows.tolist()))
-                done += len(part.rows)
-                continue
-            except torch.OutOfMemoryError:
-                pass  # the error holds on to the pass's tensors: they go with it, before the next try
-            if len(part.rows) == 1:
-                raise ModelError(
-                    f"out of memory with one respondent and the {len(trie.paths)} answers of scale "
-                    f"{work.scale}: lower predict.max_options or prompt.max_length, or use a larger GPU"
-                )
-            budget.tokens = min(budget.tokens, self.tokens(part)) // 2
-            torch.cuda.empty_cache()
-        log_probability = np.concatenate(parts)
+        passes: list[NDArray[np.float32]] = []
+        left = batch.rows
+        while len(left):
+            part = next(self.batches(self.max_tokens_per_batch, left))
+            scored = self._try(model, part)
+            if scored is not None:
+                passes.append(scored)
+                left = left[len(part.rows) :]
+        log_probability = np.concatenate(passes)
         total = np.logaddexp.reduce(log_probability, axis=1)
         given = np.exp(log_probability - total[:, None]).astype(np.float32)
         offsets = np.arange(len(given) + 1) * given.shape[1]
-        return Answers(work.rows, JaggedArray(given.ravel(), offsets), np.exp(total))
+        return Scored(batch.rows, JaggedArray(given.ravel(), offsets), np.exp(total))
 
-    def for_all_rows(self, parts: Iterable[Answers]) -> Answers:
-        """Every row's answers, from those of all distinct ones."""
+    def _try(self, model: PreTrainedModel | PeftModel, batch: ScoringBatch) -> NDArray[np.float32] | None:
+        """One pass over a batch; None where memory ran out, and the limit was halved."""
+        trie = self.tries[batch.scale]
+        try:
+            return _log_probabilities(model, self.data, trie, batch.rows.tolist())
+        except torch.OutOfMemoryError:
+            pass  # the error holds on to the pass's tensors: they go with it, before the next try
+        if len(batch.rows) == 1:
+            raise ModelError(
+                f"out of memory with one respondent and the {len(trie.paths)} answers of scale "
+                f"{batch.scale}: lower predict.max_options or prompt.max_length, or use a larger GPU"
+            )
+        self.max_tokens_per_batch = min(self.max_tokens_per_batch, self.tokens(batch)) // 2
+        torch.cuda.empty_cache()
+        return None
+
+    def expand(self, parts: Iterable[Scored]) -> Scored:
+        """The distributions of every row, from those of :attr:`rows`."""
         parts = list(parts)
-        place = np.zeros(len(self.data), dtype=np.int64)
-        computed = np.concatenate([np.zeros(0, np.int64), *(part.rows for part in parts)])
-        place[computed] = np.arange(len(computed))
-        index = place[self._twins]
+        scored = np.concatenate([np.zeros(0, np.int64), *(part.rows for part in parts)])
+        position = np.zeros(len(self.data), dtype=np.int64)
+        position[scored] = np.arange(len(scored))
+        index = position[self._first]
         mass = np.concatenate([np.zeros(0, np.float32), *(part.mass for part in parts)])
         values = JaggedArray.concatenate([part.probabilities for part in parts], np.float32)
-        return Answers(np.arange(len(self.data)), values.take(index), mass[index])
+        return Scored(np.arange(len(self.data)), values.take(index), mass[index])
 
 
-def first_twins(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
+def deduplicate_prompts(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
     """For each row the first row that has the same keys, ``[rows]``; keys are ``[rows]``, from 0."""
     key = np.zeros(len(keys[0]), dtype=np.int64)
     for part in keys:
@@ -194,25 +194,25 @@ def first_twins(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
     return first[index]
 
 
-def find_budget(model: PreTrainedModel | PeftModel, job: Job) -> int:
+def find_tokens_per_batch(model: PreTrainedModel | PeftModel, plan: ScoringPlan) -> int:
     """Packed tokens of a pass for which the device has memory; on a CPU a fixed number.
 
     A small pass over the longest scale tells what a token takes.
     """
-    if model.device.type != "cuda" or not len(job.rows):
+    if model.device.type != "cuda" or not len(plan.rows):
         return ON_CPU
-    longest = max(job.cut(job.rows, PROBE), key=lambda work: job.tries[work.scale].nodes)
-    job.compute(model, longest, Budget(PROBE))  # what is made once, such as workspaces, is made here
+    longest = max(plan.batches(PROBE), key=lambda batch: plan.tries[batch.scale].nodes)
+    plan.score(model, longest)  # what is made once, such as workspaces, is made here
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    job.compute(model, longest, Budget(PROBE))
+    plan.score(model, longest)
     used = torch.cuda.max_memory_allocated() - before
     free, _ = torch.cuda.mem_get_info()
     reserved = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return budget_within(free + reserved, used, job.tokens(longest))
+    return tokens_that_fit(free + reserved, used, plan.tokens(longest))
 
 
-def budget_within(free: int, used: int, tokens: int) -> int:
+def tokens_that_fit(free: int, used: int, tokens: int) -> int:
     """Packed tokens that fit ``free`` bytes with a margin, when ``tokens`` of them took ``used`` bytes."""
     fitting = int(MARGIN * free * tokens / max(used, 1))
     return min(max(fitting - fitting % 1024, PROBE), LARGEST)

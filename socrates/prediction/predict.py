@@ -1,50 +1,91 @@
-"""A table of responses in, a table of answer distributions out."""
+"""Answer distributions of a table of responses: in memory, or by all processes of the stage."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+import functools
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from socrates.core.files import atomic_folder, read_json, read_table, write_json, write_table
 from socrates.model.encoding import Encoded, encode
 from socrates.model.loading import load_model, load_tokenizer
 from socrates.model.params import Model, Prompt
-from socrates.prediction.distributions import Work, distributions
+from socrates.prediction.distributions import (
+    ScoringBatch,
+    ScoringPlan,
+    find_tokens_per_batch,
+    predict_distributions,
+)
 from socrates.prediction.params import Predict
+from socrates.prediction.shards import LoadModel, compute_shards, cut_shards, read_shard
 from socrates.prediction.table import predictions_table, thin_scales
+from socrates.runs.fingerprint import run_config, run_directory_lock
+from socrates.runs.launch import Place, meet, told_by_first, wait_for_all
+from socrates.runs.token_cache import tokenised
+from socrates.survey.tables import SCALED_RESPONSES
+
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class PredictionInputs:
+    """Which model predicts, and how.
+
+    Attributes:
+        base: its folder.
+        adapter: an adapter's folder, or None for the base model alone.
+        model, prompt, predict: sections of the params.
+    """
+
+    base: Path
+    adapter: Path | None
+    model: Model
+    prompt: Prompt
+    predict: Predict
+
+    def load(self) -> Any:
+        """The model, ready to score."""
+        return load_model(self.base, self.adapter, self.model)
+
+    def files(self) -> list[Path]:
+        """What decides which model it is."""
+        adapter = sorted(path for path in self.adapter.iterdir() if path.is_file()) if self.adapter else []
+        return [self.base / "manifest.json", *adapter]
 
 
 def predict_table(
     table: pl.DataFrame,
-    base: Path,
-    adapter: Path | None,
-    model_params: Model,
-    prompt: Prompt,
-    params: Predict,
-    progress: Callable[[Iterable[Work]], Iterable[Work]] = iter,
+    inputs: PredictionInputs,
+    progress: Callable[[Iterable[ScoringBatch]], Iterable[ScoringBatch]] = iter,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Answer distributions of all rows of a responses table that can have one.
+    """Answer distributions of all rows of a table (``SCALED_RESPONSES``) that can have one.
 
-    Args:
-        table: the rows to predict (``SCALED_RESPONSES``); their answers are carried along, never read by
-            the model.
-        adapter: an adapter folder, or None for the base model alone.
+    The rows' answers are carried along, never read by the model.
 
     Returns:
         The predictions (``PREDICTIONS``) and a manifest with the rows excluded by reason and the
         rows by scale rule.
     """
-    tokenizer = load_tokenizer(base)
-    data = encode(table, tokenizer, prompt.layout)
-    scaled, data, excluded = usable_rows(table, data, prompt, params)
-    model = load_model(base, adapter, model_params)
-    probabilities, mass = distributions(
-        model, tokenizer, data, scaled["scale"].to_list(), params.tokens_per_batch, progress
+    tokenizer = load_tokenizer(inputs.base)
+    rows, data, excluded = usable_rows(
+        table, encode(table, tokenizer, inputs.prompt.layout), inputs.prompt, inputs.predict
     )
-    return predictions_table(scaled, probabilities.values, probabilities.offsets, mass, excluded)
+    probabilities, mass = predict_distributions(
+        inputs.load(),
+        tokenizer,
+        data,
+        rows["scale"].to_list(),
+        inputs.predict.tokens_per_batch,
+        progress,
+    )
+    return predictions_table(rows, probabilities.values, probabilities.offsets, mass, excluded)
 
 
 def usable_rows(
@@ -55,8 +96,68 @@ def usable_rows(
     Args:
         data: the encoding of ``table``.
     """
-    scaled, excluded = thin_scales(table.with_row_index("row"), params)
-    data = data.take(scaled["row"].cast(pl.Int64).to_numpy())
+    rows, excluded = thin_scales(table.with_row_index("row"), params)
+    data = data.take(rows["row"].cast(pl.Int64).to_numpy())
     fits = data.lengths() <= prompt.max_length
     excluded["longer than prompt.max_length"] = int((~fits).sum())
-    return scaled.drop("row").filter(pl.Series(fits)), data.take(np.flatnonzero(fits)), excluded
+    return rows.drop("row").filter(pl.Series(fits)), data.take(np.flatnonzero(fits)), excluded
+
+
+def predict_split(test: Path, inputs: PredictionInputs, out: Path, place: Place) -> str:
+    """Predict a table with all processes and write ``out``; returns one line about it (on the first).
+
+    Args:
+        test: the rows to predict (``SCALED_RESPONSES``).
+        out: gets predictions.parquet and manifest.json.
+
+    Raises:
+        TrainingError: another process predicts the same, or the scratch cannot be written.
+    """
+    meet(place)
+    table = read_table(test, SCALED_RESPONSES)
+    with shared_folder(test, inputs, place) as folder:
+        data = tokenised([test], inputs.base, inputs.prompt.layout)
+        rows, data, excluded = usable_rows(table, data, inputs.prompt, inputs.predict)
+        plan = ScoringPlan(load_tokenizer(inputs.base), data, rows["scale"].to_list())
+        model = functools.cache(inputs.load)  # only where something is left to score
+        tokens = inputs.predict.tokens_per_batch
+        if tokens is None:
+            tokens = told_by_first(place, planned_tokens(folder, model, plan) if place.first else 0)
+        shards = cut_shards(list(plan.batches(tokens)), len(plan.rows))
+        name = f"predict {'adapter' if inputs.adapter else 'base'}"
+        compute_shards(plan, shards, folder, place, model, name)
+        wait_for_all(place)
+        if not place.first:
+            return ""
+        scored = plan.expand(read_shard(folder, number) for number in range(len(shards)))
+        predictions, manifest = predictions_table(
+            rows, scored.probabilities.values, scored.probabilities.offsets, scored.mass, excluded
+        )
+        with atomic_folder(out) as partial:
+            write_table(partial / "predictions.parquet", predictions)
+            write_json(partial / "manifest.json", manifest)
+        shutil.rmtree(folder)
+    reasons = ", ".join(f"{reason} {count}" for reason, count in excluded.items() if count)
+    return f"{len(predictions):,} of {len(table):,} rows; excluded: {reasons or 'none'}"
+
+
+@contextlib.contextmanager
+def shared_folder(test: Path, inputs: PredictionInputs, place: Place) -> Iterator[Path]:
+    """The folder of this prediction's shards, locked by the first process for all."""
+    with contextlib.ExitStack() as stack:
+        folder = Path()
+        if place.first:
+            sections = {"model": inputs.model, "prompt": inputs.prompt, "predict": inputs.predict}
+            config = run_config(sections, [test, *inputs.files()], __name__)
+            folder = stack.enter_context(run_directory_lock("predict", config))
+            for torn in folder.glob(".*.partial"):
+                torn.unlink()
+        yield told_by_first(place, folder)
+
+
+def planned_tokens(folder: Path, model: LoadModel, plan: ScoringPlan) -> int:
+    """Tokens per batch as found on this machine at the first start: shards must be the same after a kill."""
+    path = folder / PLAN
+    if not path.exists():
+        write_json(path, {"tokens_per_batch": find_tokens_per_batch(model(), plan)})
+    return int(read_json(path, f"delete {folder} to begin anew")["tokens_per_batch"])

@@ -19,7 +19,7 @@ from socrates.model.encoding import Encoded, encode
 from socrates.model.jagged import JaggedArray
 from socrates.model.loading import compute_dtype, device, file_hashes, load_model, load_tokenizer
 from socrates.model.params import Model, Prompt
-from socrates.prediction.distributions import distributions
+from socrates.prediction.distributions import predict_distributions
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import usable_rows
 from socrates.tools.merge_weights import write_merged
@@ -82,7 +82,7 @@ def merge(
     data, scales = data.take(drawn), scaled["scale"].gather(drawn).to_list()
     model = load_model(base, adapter, model_params)
     assert isinstance(model, PeftModel)
-    expected, mass = distributions(model, tokenizer, data, scales, predict.tokens_per_batch)
+    expected, mass = predict_distributions(model, tokenizer, data, scales, predict.tokens_per_batch)
     with atomic_folder(out) as folder:
         write_merged(model, tokenizer, folder, dtype)
         del model  # two models of 14 billion parameters need not fit at once
@@ -123,4 +123,4 @@ def _answers(
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         str(folder), dtype=dtype, device_map={"": device()}, trust_remote_code=False, use_safetensors=True
     )
-    return distributions(model, tokenizer, data, scales, tokens_per_batch)
+    return predict_distributions(model, tokenizer, data, scales, tokens_per_batch)

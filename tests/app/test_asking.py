@@ -24,9 +24,9 @@ from socrates.app.training_support import ends, summarise, training_support
 from socrates.core.errors import DataError, ModelError, SourceError
 from socrates.core.files import write_json
 from socrates.model.params import Model, Prompt
-from socrates.prediction.distributions import Job
+from socrates.prediction.distributions import ScoringPlan
 from socrates.prediction.params import Predict
-from socrates.prediction.predict import predict_table
+from socrates.prediction.predict import PredictionInputs, predict_table
 from socrates.survey.scales import Scale, scale
 from tests import model_folders, tiny
 
@@ -46,11 +46,13 @@ def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_
     )
     expected, _ = predict_table(
         table,
-        Path("models/base"),
-        Path("models/adapter"),
-        params,
-        Prompt(layout="scenario_first", max_length=512),
-        Predict(baselines=[], max_options=1001, large_scales="grid", tokens_per_batch=4096),
+        PredictionInputs(
+            Path("models/base"),
+            Path("models/adapter"),
+            params,
+            Prompt(layout="scenario_first", max_length=512),
+            Predict(baselines=[], max_options=1001, large_scales="grid", tokens_per_batch=4096),
+        ),
     )
     rows = [
         (parse_demographics(who).text, parse_question(text).stimuli, parse_question(text).scale.notation)
@@ -107,7 +109,7 @@ def test_a_question_longer_than_the_model_reads_is_refused(here: Path) -> None:
 
 def test_a_killed_batch_goes_on_and_gives_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, questions = open_model(resolve_model()), model_folders.questions()
-    compute, calls = Job.compute, []
+    compute, calls = ScoringPlan.score, []
 
     def killed(self, *given):
         calls.append(given)
@@ -115,7 +117,7 @@ def test_a_killed_batch_goes_on_and_gives_the_same(here: Path, monkeypatch: pyte
             raise KeyboardInterrupt
         return compute(self, *given)
 
-    monkeypatch.setattr(Job, "compute", killed)
+    monkeypatch.setattr(ScoringPlan, "score", killed)
     with pytest.raises(KeyboardInterrupt):
         ask_in_shards(model, questions, here / "shards", "ask")
     answered, resumed = ask_in_shards(model, questions, here / "shards", "ask")

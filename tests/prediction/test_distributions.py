@@ -8,7 +8,7 @@ from socrates.core.errors import ModelError
 from socrates.model.answer_trie import answer_trie, build_trie
 from socrates.model.encoding import encode
 from socrates.model.tokenisation import end_token
-from socrates.prediction.distributions import distributions, edge_log_probabilities
+from socrates.prediction.distributions import edge_log_probabilities, predict_distributions
 from socrates.survey.scales import scale
 from tests import tiny
 
@@ -34,7 +34,7 @@ def test_every_option_of_every_scale_equals_brute_force(layout, tokens_per_batch
     table = tiny.rows()
     data, scales = encode(table, tokenizer, layout), table["scale"].to_list()
     expected = [brute_force(model, data, row, scales[row], tokenizer) for row in range(6)]
-    probabilities, mass = distributions(model, tokenizer, data, scales, tokens_per_batch)
+    probabilities, mass = predict_distributions(model, tokenizer, data, scales, tokens_per_batch)
     for row, log_probability in enumerate(expected):
         total = np.exp(log_probability).sum()
         np.testing.assert_allclose(mass[row], total, rtol=1e-4)
@@ -80,7 +80,7 @@ def test_identical_prompts_get_identical_distributions():
     table = tiny.rows(2)
     doubled = table.vstack(table)
     data = encode(doubled, tokenizer, "scenario_first")
-    probabilities, mass = distributions(model, tokenizer, data, doubled["scale"].to_list(), 4096)
+    probabilities, mass = predict_distributions(model, tokenizer, data, doubled["scale"].to_list(), 4096)
     for row in range(len(table)):
         np.testing.assert_array_equal(probabilities[row], probabilities[row + len(table)])
         assert mass[row] == mass[row + len(table)]
@@ -93,7 +93,7 @@ def test_what_people_answered_does_not_reach_the_prediction(layout):
     for seed in (0, 1):  # the same people and texts, other answers
         table = tiny.rows(seed=seed)
         data = encode(table, tokenizer, layout)
-        found.append((table, *distributions(model, tokenizer, data, table["scale"].to_list(), 4096)))
+        found.append((table, *predict_distributions(model, tokenizer, data, table["scale"].to_list(), 4096)))
     (first, one, mass), (second, other, other_mass) = found
     assert (first["response"] != second["response"]).sum() > 5
     np.testing.assert_array_equal(one.values, other.values)
@@ -106,7 +106,7 @@ def test_out_of_memory_halves_the_batch(monkeypatch):
     model, tokenizer = tiny.model(), tiny.tokenizer()
     table = tiny.rows()
     data, scales = encode(table, tokenizer, "scenario_first"), table["scale"].to_list()
-    expected, _ = distributions(model, tokenizer, data, scales, 10**6)
+    expected, _ = predict_distributions(model, tokenizer, data, scales, 10**6)
     compute, sizes = module._log_probabilities, []
 
     def small(model, data, trie, rows):
@@ -116,7 +116,7 @@ def test_out_of_memory_halves_the_batch(monkeypatch):
         return compute(model, data, trie, rows)
 
     monkeypatch.setattr(module, "_log_probabilities", small)
-    halved, _ = distributions(model, tokenizer, data, scales, 10**6)
+    halved, _ = predict_distributions(model, tokenizer, data, scales, 10**6)
     assert max(sizes) > 2
     for one, other in zip(expected, halved, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)

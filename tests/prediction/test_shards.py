@@ -21,24 +21,25 @@ from socrates.prediction import shards
 from socrates.prediction.distributions import (
     LARGEST,
     PROBE,
-    Budget,
-    Job,
-    budget_within,
-    find_budget,
-    first_twins,
+    ScoringPlan,
+    deduplicate_prompts,
+    find_tokens_per_batch,
+    tokens_that_fit,
 )
 from socrates.prediction.params import Predict
-from socrates.prediction.predict import predict_table
+from socrates.prediction.predict import PredictionInputs, predict_table
 from socrates.runs.launch import Place
 from tests import running, tiny
 
 LAYOUTS = ["scenario_first", "persona_first"]
 
 
-def job(layout, people=8, copies=1):
+def plan(layout, people=8, copies=1):
     table = tiny.rows(people)
     table = pl.concat([table] * copies)
-    return Job(tiny.tokenizer(), encode(table, tiny.tokenizer(), layout), table["scale"].to_list()), table
+    return ScoringPlan(
+        tiny.tokenizer(), encode(table, tiny.tokenizer(), layout), table["scale"].to_list()
+    ), table
 
 
 def greedy(job, scales, tokens_per_batch):
@@ -66,16 +67,18 @@ def greedy(job, scales, tokens_per_batch):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("tokens_per_batch", [64, 300, 1000, 10**6])
 def test_batches_are_filled_row_by_row(layout, tokens_per_batch):
-    made, table = job(layout, people=20)
-    works = list(made.cut(made.rows, tokens_per_batch))
-    assert [work.rows.tolist() for work in works] == greedy(made, table["scale"].to_list(), tokens_per_batch)
-    assert all(made.tokens(work) <= tokens_per_batch or len(work.rows) == 1 for work in works)
+    made, table = plan(layout, people=20)
+    batches = list(made.batches(tokens_per_batch))
+    assert [batch.rows.tolist() for batch in batches] == greedy(
+        made, table["scale"].to_list(), tokens_per_batch
+    )
+    assert all(made.tokens(batch) <= tokens_per_batch or len(batch.rows) == 1 for batch in batches)
 
 
 def test_rows_of_like_length_are_computed_together_where_nothing_is_shared():
-    made, table = job("persona_first", people=30)
+    made, table = plan("persona_first", people=30)
     scales = table["scale"].to_list()
-    rows = np.concatenate([work.rows for work in made.cut(made.rows, 500)])
+    rows = np.concatenate([batch.rows for batch in made.batches(500)])
     for notation in made.notations:
         lengths = [len(made.data.suffix_ids(row)) for row in rows if scales[row] == notation]
         assert lengths == sorted(lengths) and len(set(lengths)) > 1
@@ -83,7 +86,7 @@ def test_rows_of_like_length_are_computed_together_where_nothing_is_shared():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_identical_prompt_is_computed_once(layout, monkeypatch):
-    made, table = job(layout, people=4, copies=3)
+    made, table = plan(layout, people=4, copies=3)
     computed = []
     monkeypatch.setattr(
         module,
@@ -92,21 +95,19 @@ def test_an_identical_prompt_is_computed_once(layout, monkeypatch):
             computed.extend(rows) or np.zeros((len(rows), len(trie.paths)), np.float32)
         ),
     )
-    found = made.for_all_rows(
-        made.compute(tiny.model(), work, Budget(10**6)) for work in made.cut(made.rows, 10**6)
-    )
+    found = made.expand(made.score(tiny.model(), batch) for batch in made.batches(10**6))
     assert sorted(computed) == list(range(len(table) // 3))
     assert len(found.probabilities) == len(table)
 
 
-def test_twins_are_the_first_rows_with_equal_keys():
+def test_duplicates_give_the_first_rows_with_equal_keys():
     a, b = np.array([0, 1, 0, 1, 0]), np.array([2, 0, 2, 1, 0])
-    assert first_twins(a, b).tolist() == [0, 1, 0, 3, 4]
-    assert first_twins(np.zeros(0, np.int64)).tolist() == []
+    assert deduplicate_prompts(a, b).tolist() == [0, 1, 0, 3, 4]
+    assert deduplicate_prompts(np.zeros(0, np.int64)).tolist() == []
 
 
 def test_what_ran_out_of_memory_is_not_tried_again(monkeypatch):
-    made, _ = job("scenario_first", people=12)
+    made, _ = plan("scenario_first", people=12)
     sizes = []
 
     def small(model, data, trie, rows):
@@ -116,33 +117,32 @@ def test_what_ran_out_of_memory_is_not_tried_again(monkeypatch):
         return np.zeros((len(rows), len(trie.paths)), np.float32)
 
     monkeypatch.setattr(module, "_log_probabilities", small)
-    budget = Budget(10**6)
     model = tiny.model()
-    works = list(made.cut(made.rows, budget.tokens))
-    assert [made.compute(model, works[0], budget).rows.tolist()] == [works[0].rows.tolist()]
-    assert max(sizes) == 12 and budget.tokens < made.tokens(works[0])
+    batch = next(made.batches(10**6))
+    assert made.score(model, batch).rows.tolist() == batch.rows.tolist()
+    assert max(sizes) == 12 and made.max_tokens_per_batch < made.tokens(batch)
     sizes.clear()
-    made.compute(model, works[0], budget)
+    made.score(model, batch)
     assert max(sizes) <= 3
 
 
 def test_too_little_memory_for_one_respondent_is_one_clear_line(monkeypatch):
-    made, _ = job("scenario_first", people=3)
+    made, _ = plan("scenario_first", people=3)
 
     def never(*_):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(module, "_log_probabilities", never)
     with pytest.raises(ModelError, match=r"out of memory with one respondent .* predict\.max_options"):
-        made.compute(tiny.model(), next(made.cut(made.rows, 10**6)), Budget(10**6))
+        made.score(tiny.model(), next(made.batches(10**6)))
 
 
-def test_the_budget_follows_the_free_memory():
-    assert budget_within(free=100 * 2**20, used=2**20, tokens=200) == 11 * 1024  # 0.6 of 20,000 tokens
-    assert budget_within(free=0, used=2**20, tokens=200) == PROBE
-    assert budget_within(free=2**50, used=1, tokens=200) == LARGEST
-    made, _ = job("scenario_first", people=1)
-    assert find_budget(tiny.model(), made) == module.ON_CPU
+def test_tokens_per_batch_follow_the_free_memory():
+    assert tokens_that_fit(free=100 * 2**20, used=2**20, tokens=200) == 11 * 1024  # 0.6 of 20,000 tokens
+    assert tokens_that_fit(free=0, used=2**20, tokens=200) == PROBE
+    assert tokens_that_fit(free=2**50, used=1, tokens=200) == LARGEST
+    made, _ = plan("scenario_first", people=1)
+    assert find_tokens_per_batch(tiny.model(), made) == module.ON_CPU
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def done(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_stage_writes_what_predicting_in_memory_gives(ready: Path, done: Path) -> None:
     test = pl.read_parquet(ready / "data/splits/test.parquet")
     sections = [load(section, ready / "params.yaml") for section in (Model, Prompt, Predict)]
-    table, manifest = predict_table(test, ready / "models/base", None, *sections)
+    table, manifest = predict_table(test, PredictionInputs(ready / "models/base", None, *sections))
     assert table.equals(pl.read_parquet(done / "data/predictions/base/predictions.parquet"))
     assert manifest == json.loads(outputs(done)["manifest.json"])
     assert manifest["excluded"]["longer than prompt.max_length"] == 3
@@ -216,14 +216,14 @@ KILLED = """
 import os, signal, sys
 from socrates.prediction import shards
 from stages.predict import main
-write, written = shards.write_part, []
-def write_and_die(path, parts):
-    write(path, parts)
-    written.append(path)
+write, written = shards.write_shard, []
+def write_and_die(folder, number, parts):
+    write(folder, number, parts)
+    written.append(shards.shard_path(folder, number))
     if len(written) == 3:
-        (path.parent / ".part-000009.npz.torn.partial").write_text("half")
+        (folder / ".part-000009.npz.torn.partial").write_text("half")
         os.kill(os.getpid(), signal.SIGKILL)
-shards.write_part = write_and_die
+shards.write_shard = write_and_die
 main()
 """
 
@@ -246,16 +246,16 @@ def test_a_killed_prediction_goes_on(ready: Path, done: Path, tmp_path: Path) ->
 
 
 def test_every_shard_belongs_to_exactly_one_process(tmp_path: Path) -> None:
-    made, _ = job("scenario_first", people=20)
-    works = list(made.cut(made.rows, 300))
-    cut = shards.cut_shards(works, len(made.rows))
-    assert [row for shard in cut for work in shard for row in work.rows] == [
-        row for w in works for row in w.rows
+    made, _ = plan("scenario_first", people=20)
+    batches = list(made.batches(300))
+    cut = shards.cut_shards(batches, len(made.rows))
+    assert [row for shard in cut for batch in shard for row in batch.rows] == [
+        row for w in batches for row in w.rows
     ]
     for rank in range(3):
-        shards.compute_shards(made, cut, tmp_path, Place(rank, 3), Budget(300), tiny.model, "predict")
+        shards.compute_shards(made, cut, tmp_path, Place(rank, 3), tiny.model, "predict")
         assert len(list(tmp_path.iterdir())) == sum(n % 3 <= rank for n in range(len(cut)))
-    found = made.for_all_rows(shards.read_part(shards.part_path(tmp_path, n)) for n in range(len(cut)))
-    alone = made.for_all_rows(made.compute(tiny.model(), work, Budget(300)) for work in works)
+    found = made.expand(shards.read_shard(tmp_path, n) for n in range(len(cut)))
+    alone = made.expand(made.score(tiny.model(), batch) for batch in batches)
     np.testing.assert_array_equal(found.probabilities.values, alone.probabilities.values)
     np.testing.assert_array_equal(found.mass, alone.mass)

@@ -22,7 +22,7 @@ from socrates.core.files import sha256
 from socrates.model.encoding import encode
 from socrates.model.loading import load_model, load_tokenizer
 from socrates.model.params import Prompt
-from socrates.prediction.distributions import distributions
+from socrates.prediction.distributions import predict_distributions
 from socrates.reporting.page import content, number
 from socrates.reporting.read import Report, read_report
 from socrates.tools.card import EXAMPLE, EXAMPLE_OPTIONS, Choices, render_card, snippet, usage
@@ -118,7 +118,7 @@ def test_the_snippet_runs_and_prints_what_the_pipeline_predicts(
     tokenizer = load_tokenizer(tmp_path / "models/base")
     data = encode(table, tokenizer, Prompt.model_validate(raw["prompt"]).layout)
     model = load_model(tmp_path / "models/base", tmp_path / "models/adapter", params)
-    probabilities, mass = distributions(model, tokenizer, data, ["1..5"], 4096)
+    probabilities, mass = predict_distributions(model, tokenizer, data, ["1..5"], 4096)
     assert len(printed) == len(EXAMPLE_OPTIONS)
     np.testing.assert_allclose(
         printed, probabilities[0] * mass[0], rtol=2e-2
