@@ -32,7 +32,7 @@ from socrates.app.training_support import TrainingSupport
 from socrates.core.errors import DataError
 from socrates.core.files import atomic_path, write_table
 from socrates.data.sources.local import LABELS
-from socrates.runs.fingerprint import run_directory_lock
+from socrates.runs.fingerprint import hash_sources, run_directory_lock
 
 READERS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
     ".csv": lambda file: pl.read_csv(file, infer_schema=False),  # all text: "007" and "1-7" are not numbers
@@ -203,7 +203,7 @@ def answer_batch(
     folders, resumed, validity = [], 0, {}
     with contextlib.ExitStack() as stack:
         for name, model in models.items():
-            config = {"questions": key, **identity(model)}
+            config = {"questions": key, **identity(model), **hash_sources("socrates.app.model")}
             folders.append(stack.enter_context(run_directory_lock("answers", config)))
             answered, done_before = ask_in_shards(model, questions, folders[-1], f"predict {name}")
             resumed += done_before
