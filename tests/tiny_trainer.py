@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import (
+    PrinterCallback,
     Qwen2Config,
     Qwen2ForCausalLM,
     Trainer,
@@ -133,7 +134,10 @@ def build(run: Run, kind: type[Trainer] = Trainer, **changes: Any) -> Trainer:
         "data_seed": 3,
         **changes,
     }
-    return kind(model, TrainingArguments(**settings), train_dataset=Rows(32, 1), eval_dataset=Rows(8, 2))
+    args = TrainingArguments(**settings)
+    trainer = kind(model, args, train_dataset=Rows(32, 1), eval_dataset=Rows(8, 2))
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def checkpoint_root(folder: Path) -> Path:

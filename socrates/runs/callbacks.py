@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback
+from transformers import TrainerControl as Control
+from transformers import TrainerState as State
+from transformers import TrainingArguments as Args
 
 from socrates.runs import checkpoints
 from socrates.runs.backup import Backup
@@ -61,9 +64,7 @@ class RunCallback(TrainerCallback):
         self._tokens = self._memory_bytes = 0
         self._step_ended: float | None = None
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: Any) -> None:
         # A restored state brings the intervals of the run that wrote it; today's arguments decide.
         state.compute_steps(args, state.max_steps)
         self._tokens = state.num_input_tokens_seen
@@ -71,9 +72,7 @@ class RunCallback(TrainerCallback):
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self._step_ended = self._step_ended or time.monotonic()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_step_end(self, args: Args, state: State, control: Control, **_: Any) -> None:
         requested, self._memory_bytes = self._maximum(
             args.device, [self.termination.requested, _memory_bytes()]
         )
@@ -81,14 +80,7 @@ class RunCallback(TrainerCallback):
             self.terminated = control.should_save = control.should_training_stop = True
         self._heartbeat()
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
+    def on_log(self, args: Args, state: State, control: Control, logs: Any = None, **_: Any) -> None:
         if not logs or "loss" not in logs:  # an evaluation's, or the summary at the end
             return
         metrics = self._metrics(state, logs)
@@ -100,18 +92,9 @@ class RunCallback(TrainerCallback):
         if self._guard.loss_spike and not control.should_training_stop:
             control.should_save = False
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
+    def on_evaluate(self, args: Args, state: State, control: Control, metrics: Any = None, **_: Any) -> None:
         if self.main:
-            self.main.log.write(
-                "evaluate", step=state.global_step, eval_loss=(metrics or {}).get("eval_loss")
-            )
+            self.main.log.write("evaluate", step=state.global_step, eval_loss=metrics["eval_loss"])
         self.no_go = no_go(state.log_history, self.run.gate_step, self.run.gate_improvement)
         if self.no_go:
             control.should_save = control.should_training_stop = True
@@ -119,9 +102,7 @@ class RunCallback(TrainerCallback):
     def on_prediction_step(self, *_: Any, **__: Any) -> None:
         self._heartbeat()
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_save(self, args: Args, state: State, control: Control, **_: Any) -> None:
         wait_for_all(self.place)  # every process has written its shard
         if self.main:
             root = Path(args.output_dir or "")
@@ -138,7 +119,7 @@ class RunCallback(TrainerCallback):
         if self.main and self.main.watchdog:
             self.main.watchdog.heartbeat()
 
-    def _metrics(self, state: TrainerState, logs: dict[str, Any]) -> StepMetrics:
+    def _metrics(self, state: State, logs: dict[str, Any]) -> StepMetrics:
         now, tokens = time.monotonic(), logs.get("num_tokens", self._tokens)
         metrics = StepMetrics(
             step=state.global_step,

@@ -22,10 +22,9 @@ from typing import Any
 
 from socrates.core.errors import TERMINATED, TrainingError
 
-STALLED = 76  # exit status when the main thread could not be woken from a stall
+STALLED = 76  # exit status of a process without progress
 WINDOW = 100  # steps behind the running median
 WARM_UP = 20  # steps before the median means anything
-GRACE_PERIOD = 30.0  # seconds the main thread gets to end a stall by itself
 LEAVING = 2.0  # seconds kept, of those after SIGTERM, for saying what is not backed up and ending
 
 
@@ -132,28 +131,18 @@ def no_go(history: Sequence[Mapping[str, Any]], gate_step: int | None, improveme
 
 
 class Watchdog:
-    """Ends a run that makes no progress.
+    """Ends a process that makes no progress, with the status ``STALLED``.
 
-    A thread looks at the time of the last :meth:`heartbeat`. When it is older than ``seconds``, the main thread
-    is interrupted with a :class:`TrainingError`; if it cannot be woken (it hangs in a collective or a
-    driver), the stacks are printed, ``on_timeout`` runs (drain the backup), and the process exits with
-    ``STALLED``. Nothing is saved, since the state of a stuck process cannot be read; the newest checkpoint
-    is complete. Enter and leave it in the main thread.
+    A thread looks at the time of the last :meth:`heartbeat`. When it is older than ``seconds``, the stacks are
+    printed and ``on_timeout`` is called with the reason. A main thread that hangs in a collective or a driver
+    cannot be woken, so the process exits hard; nothing is saved, and the newest checkpoint is complete.
     """
 
-    def __init__(
-        self,
-        seconds: float,
-        on_timeout: Callable[[], object] | None = None,
-        grace_period: float = GRACE_PERIOD,
-    ) -> None:
+    def __init__(self, seconds: float, on_timeout: Callable[[str], object]) -> None:
         self._seconds = seconds
         self._on_timeout = on_timeout
-        self._grace_period = grace_period
         self._last_heartbeat = time.monotonic()
         self._stopped = threading.Event()
-        self._stalled = False
-        self._former: Any = None
 
     def heartbeat(self) -> None:
         """Progress was made: a step, an evaluation batch, a checkpoint."""
@@ -164,45 +153,28 @@ class Watchdog:
         self._stopped.set()
 
     def __enter__(self) -> Watchdog:
-        self._former = signal.signal(signal.SIGUSR1, self._interrupt)
         self.heartbeat()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        signal.signal(signal.SIGUSR1, self._former)
 
-    @property
-    def _reason(self) -> str:
-        return (
+    def _watch(self) -> None:
+        while time.monotonic() - self._last_heartbeat < self._seconds:
+            if self._stopped.wait(min(self._seconds / 4, 5.0)):
+                return
+        reason = (
             f"no progress for {self._seconds / 60:.3g} minutes; the newest checkpoint is complete; start "
             "again to resume, or raise run.stall_minutes if a step takes that long"
         )
-
-    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._stalled:
-            self._stalled = False
-            raise TrainingError(self._reason)
-
-    def _watch(self) -> None:
-        while not self._stopped.wait(min(self._seconds / 4, 5.0)):
-            if time.monotonic() - self._last_heartbeat < self._seconds:
-                continue
-            self._stalled = True
-            main = threading.main_thread().ident
-            assert main is not None
-            signal.pthread_kill(main, signal.SIGUSR1)
-            if self._stopped.wait(self._grace_period):
-                return
-            faulthandler.dump_traceback(all_threads=True)
-            try:
-                if self._on_timeout:
-                    self._on_timeout()
-            except Exception as error:
-                print(f"error: {error}", file=sys.stderr)
-            print(f"error: {self._reason}", file=sys.stderr, flush=True)
-            os._exit(STALLED)
+        faulthandler.dump_traceback(all_threads=True)
+        try:
+            self._on_timeout(reason)
+        except Exception as error:
+            print(f"error: {error}", file=sys.stderr)
+        print(f"error: {reason}", file=sys.stderr, flush=True)
+        os._exit(STALLED)
 
 
 class Termination:

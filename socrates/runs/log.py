@@ -59,7 +59,8 @@ class RunLog:
             "usd": round(self.usd, 6),
             "fingerprint": self._fingerprint,
         }
-        text = json.dumps({**line, **_finite(values)}, ensure_ascii=False, allow_nan=False)
+        line |= {name: value if _is_json(value) else None for name, value in values.items()}
+        text = json.dumps(line, ensure_ascii=False, allow_nan=False)
         os.write(self._file, text.encode() + b"\n")
 
     def step(self, metrics: StepMetrics, backup: Mapping[str, Any] | None = None, **logs: Any) -> None:
@@ -124,9 +125,5 @@ def history(lines: Iterable[Line]) -> History:
     return result
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    return value
+def _is_json(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

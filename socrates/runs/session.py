@@ -173,7 +173,8 @@ def main_process(
     stack.callback(progress.close)
     if run.stall_minutes is not None:
 
-        def on_timeout() -> None:
+        def on_timeout(reason: str) -> None:
+            log.write("stop", reason=reason)
             if backup is not None:
                 backup.drain(run.backup.stop_seconds)
 

@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
 
-from socrates.core.errors import TERMINATED, TrainingError
+from socrates.core.errors import TERMINATED
 from socrates.runs import guards
-from socrates.runs.guards import LossGuard, StepMetrics, StopTraining, Termination, Watchdog, no_go
+from socrates.runs.guards import LossGuard, StepMetrics, StopTraining, Termination, no_go
 
 STEP = StepMetrics(
     step=1, steps=100, epoch=0.1, loss=1.0, grad_norm=0.5, learning_rate=1e-3, tokens=512, seconds=0.5,
@@ -86,34 +85,24 @@ def test_the_gate_stops_a_model_that_does_not_beat_the_base(
     assert reason is None if says is None else says in str(reason)
 
 
-def test_a_stall_wakes_the_main_thread_with_the_reason() -> None:
-    with pytest.raises(TrainingError, match="no progress for"), Watchdog(0.2):
-        time.sleep(30)
-
-
-def test_progress_keeps_the_watchdog_quiet() -> None:
-    with Watchdog(0.5) as watchdog:
-        for _ in range(12):
-            time.sleep(0.1)
-            watchdog.heartbeat()
-
-
-STUCK = """
-import signal, time
+STALLING = """
 from socrates.runs.guards import Watchdog
-with Watchdog(0.2, on_timeout=lambda: print("drained", flush=True), grace_period=0.3):
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # as a thread that hangs in a driver
+with Watchdog(0.5, print) as watchdog:
+    for _ in range(12):
+        time.sleep(0.1)
+        watchdog.heartbeat()
+    print("alive", flush=True)
     time.sleep(60)
 """
 
 
-def test_a_process_that_cannot_be_woken_drains_and_ends() -> None:
+def test_a_process_without_progress_says_so_and_ends_and_one_with_heartbeats_does_not() -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", STALLING], capture_output=True, text=True, timeout=30, check=False
     )
     assert ended.returncode == guards.STALLED
-    assert ended.stdout == "drained\n"
-    assert "error: no progress for" in ended.stderr
+    assert ended.stdout.startswith("alive\n")
+    assert "error: no progress for 0.00833 minutes" in ended.stderr
 
 
 def test_sigterm_is_remembered_and_the_former_handler_comes_back() -> None:
