@@ -17,8 +17,8 @@ from socrates.survey.scales import Scale
 WIDEST = 10**9
 WIDEST_WITH_CODES = 10**6
 
-# Paints over the text of a label, so that its numbers are never read.
-PAINT = "\x00"
+# Stands for each character of a label, so that its numbers are never read.
+MASK = "\x00"
 
 LINK = (
     r"(?:=+>?|:|→|means?|meaning|is|being|for|if|when|to|represents?|representing|indicates?|indicating"
@@ -36,7 +36,7 @@ ROUND = "twenty thirty forty fifty sixty seventy eighty ninety hundred thousand"
 WORDS = dict(zip(f"{ONES} {ROUND}".split(), [*range(13), *range(20, 101, 10), 1000], strict=True))
 TIMES = {"hundred": 100, "k": 1000, "thousand": 1000, "million": 10**6, "billion": 10**9}
 TOKEN = re.compile(
-    rf"(?P<label>{PAINT}+)"
+    rf"(?P<label>{MASK}+)"
     r"|(?P<skip>(?:[$€£]\s?)?\d[\d,]*\.\d+%?|\d+(?!k\b)[A-Za-z]\w*)"
     r"|(?:[$€£]|\b(?:US\$|USD|EUR|GBP)\s?)?"
     r"(?P<number>[1-9]\d{0,2}(?:(?:[,\u00a0\u2009\u202f]\d{3})+|(?:\ 000)+)(?!\d)|\d+)"
@@ -76,7 +76,7 @@ SIGNS = {"-": -1, " -": -1, "minus": -1, "negative": -1, "+": 1, "plus": 1, "pos
 # Options with a mark after the number (1) Yes), at the head of a line (1 Yes), or with the label first, as in
 # Yes = 1, No (2) and If no, return 2.
 LABEL_FIRST = re.compile(
-    rf"(?:[A-Za-z\"'”’){PAINT}]\s*(?:[=:]\s*|[(\[])|\bif\b[^.?!;\d]{{2,80}}\b(?:{'|'.join(sorted(ANSWER))})\s+)"
+    rf"(?:[A-Za-z\"'”’){MASK}]\s*(?:[=:]\s*|[(\[])|\bif\b[^.?!;\d]{{2,80}}\b(?:{'|'.join(sorted(ANSWER))})\s+)"
     r"(-?\d{1,3})(?![\w.,]\d|\w)[)\]]?",
     re.IGNORECASE,
 )
@@ -89,6 +89,7 @@ STEP = re.compile(
     r"(?:(?P<rise>increments?|steps?|intervals?)|multiples?|units?) of|divisible by|the nearest"
 )
 TENS = {"fives": 5, "5s": 5, "tens": 10, "10s": 10, "hundreds": 100, "100s": 100, "thousands": 1000}
+JOINS = _words("to through thru until till")
 SCALE_WORDS = _words("scale scales range ranges ranging rating rate rated thermometer slider")
 ANCHOR_WORDS = _words("where with scale such which rate rating")
 NOUNS = _words("integer number value rating score digit")
@@ -142,7 +143,7 @@ class ParsedScale:
 
 
 class Token(NamedTuple):
-    """A number, word, label (an option's painted text), dash or mark, with its place in the text."""
+    """A number, word, label (an option's masked text), dash or mark, with its position in the text."""
 
     kind: str
     text: str
@@ -154,25 +155,25 @@ class Token(NamedTuple):
 def tokenise(text: str) -> list[Token]:
     tokens: list[Token] = []
     for match in TOKEN.finditer(text):
-        kind, found = match.lastgroup or "", match[0]
+        kind, said = match.lastgroup or "", match[0].lower()
         value = 0
         if kind in ("number", "times"):
             kind, value = "number", int(re.sub(r"\D", "", match["number"]))
             value *= TIMES.get((match["times"] or "").lower(), 1)
         elif kind == "round":
             kind, value = "number", TIMES[match["round"].lower()]
-        elif kind == "word" and found.lower() in WORDS:
-            kind, value = "number", WORDS[found.lower()]
+        elif said in WORDS:
+            kind, value = "number", WORDS[said]
         if kind == "number" and tokens and tokens[-1].text in SIGNS:
             sign, before = tokens[-1], tokens[-2].kind if len(tokens) > 1 else ""
             glued = sign.text == "-" and text[max(0, sign.start - 1)].isalnum()  # 1-to-7
-            touching = sign.end == match.start() and before not in ("number", "label") and not glued
-            if touching or sign.kind == "word":
+            touching = sign.end == match.start() and before not in ("number", "label")
+            if (touching and not glued) or sign.kind == "word":
                 tokens.pop()
                 value *= SIGNS[sign.text]
         if kind == "dash":
-            found = found.replace(found.strip(), "-")
-        tokens.append(Token(kind, found.lower(), value, match.start(), match.end()))
+            said = said.replace(said.strip(), "-")
+        tokens.append(Token(kind, said, value, match.start(), match.end()))
     return tokens
 
 
@@ -180,16 +181,14 @@ class Reader:
     """Reads the scale that a text states.
 
     Args:
-        text: an instruction or a question, its labels painted over.
-        original: the same, unpainted, for telling "don't know" from other labels.
+        text: an instruction or a question, its labels masked.
+        original: the same, unmasked, for telling "don't know" from other labels.
     """
 
     def __init__(self, text: str, original: str) -> None:
         self.text, self.original = text, original
         self.step = 1
-        self.phase: int | None = (
-            None  # 0 for multiples of the step, 1 for odd numbers, None: from the low end
-        )
+        self.phase: int | None = None  # 0: multiples of the step; 1: odd numbers; None: from the low end
         self.tokens = self._without_step(tokenise(text))
 
     def read(self, free_until: int) -> ParsedScale | None:
@@ -203,24 +202,24 @@ class Reader:
             if token.kind != "number":
                 continue
             free = token.start < free_until
-            found = self._range(at, free) or self._list(at, free)
-            if not found and free:
-                found = self._bounds(at, free_until)
-            if found:
-                return found
+            stated = self._range(at, free)
+            if not stated and free:
+                stated = self._list(at) or self._bounds(at, free_until)
+            if stated:
+                return stated
             if self._is_option(at, first=free):
                 if labels := self._labels(at, free):
                     return labels
                 break
-        if enumerated := self._enumerated(free_until > 0):
-            return enumerated
         low = self._sign(free_until)
-        return None if low is None else ParsedScale("one_sided", None, low)
+        return self._enumerated(free_until > 0) or (
+            None if low is None else ParsedScale("one_sided", None, low)
+        )
 
     def _enumerated(self, free: bool) -> ParsedScale | None:
         """``1) Yes 2) No``, ``(2) Yes (1) No`` or ``Yes = 1, No = 2``, when the numbers follow one another."""
-        found = [(pattern, list(pattern.finditer(self.text))) for pattern in ENUMERATED]
-        for pattern, items in sorted(found, key=lambda pair: -len(pair[1])):
+        matches = [(pattern, list(pattern.finditer(self.text))) for pattern in ENUMERATED]
+        for pattern, items in sorted(matches, key=lambda pair: -len(pair[1])):
             values = sorted({int(item[1]) for item in items})
             if len(values) < 2 or len(values) < len(items):
                 continue
@@ -256,21 +255,20 @@ class Reader:
         """Takes "a multiple of 100", "in increments of 5", "$10 steps" or "even" out of the tokens."""
         for at, token in enumerate(tokens):
             words = " ".join(before.text for before in tokens[max(0, at - 2) : at])
-            parity = token.text in ("even", "odd") and at + 1 < len(tokens)
-            if parity and tokens[at + 1].text in NOUNS | {"whole"}:
+            after = tokens[at + 1].text if at + 1 < len(tokens) else ""
+            if token.text in ("even", "odd") and after in NOUNS | {"whole"}:
                 self.step, self.phase = 2, int(token.text == "odd")
                 return tokens[:at] + tokens[at + 1 :]
-            if token.kind == "number" and token.value > 0 and (said := STEP.fullmatch(words)):
+            if token.value > 0 and (said := STEP.fullmatch(words)):
                 self.step, self.phase = token.value, None if said["rise"] else 0
                 return tokens[: at - 2] + tokens[at + 1 :]
-            if token.text in TENS and at and tokens[at - 1].text in ("in", "by"):
+            if token.text in TENS and words.endswith(("in", "by")):
                 self.step = TENS[token.text]
-            of = at + 1 < len(tokens) and tokens[at + 1].text == "of"
-            if token.text in ("increments", "steps", "intervals") and not of:
-                numbers = [back for back in range(max(0, at - 3), at) if tokens[back].kind == "number"]
-                if numbers and tokens[numbers[-1]].value > 0:
-                    self.step = tokens[numbers[-1]].value
-                    return tokens[: numbers[-1]] + tokens[at + 1 :]
+            if token.text in ("increments", "steps", "intervals") and after != "of":
+                for back in range(at - 1, max(-1, at - 4), -1):
+                    if tokens[back].value > 0:
+                        self.step = tokens[back].value
+                        return tokens[:back] + tokens[at + 1 :]
         return tokens
 
     def _range(self, at: int, free: bool) -> ParsedScale | None:
@@ -303,17 +301,10 @@ class Reader:
     def _joins(self, to: int, prefixed: bool) -> int | None:
         """Where the second number stands if a range's joining word stands at ``to``."""
         text, ahead = self._text(to), to + 1
-        if text == "up" and self._text(ahead) == "to":
-            ahead += 1
-        elif text.strip() == "-" and self._kind(to) == "dash" and self._text(ahead) == "to":
+        if self._kind(to) == "dash" and self._text(ahead) == "to":
             ahead += 2  # 1-to-7
-        elif not (
-            text in ("to", "through", "thru", "until", "till")
-            or (text in ("and", "&") and prefixed)
-            or self._kind(to) in ("dash", "dots")
-        ):
-            return None
-        return ahead if self._is_number(ahead) else None
+        joins = text in JOINS or (text in ("and", "&") and prefixed) or self._kind(to) in ("dash", "dots")
+        return ahead if joins and self._is_number(ahead) else None
 
     def _belongs(self, at: int, end: int, prefixed: bool) -> bool:
         """Whether a range inside an instruction is the answers'; without "from" it needs a sign of that."""
@@ -324,9 +315,7 @@ class Reader:
         closes = self._text(at + 1) == "-" and self._text(end + 1) in ("", ".", "?", ")")
         return (
             prefixed
-            or at == 0
             or self._text(at - 1) in BARE
-            or self._text(end + 1) == "-"  # a 1-7-point scale
             or bool(ahead & SCALE_WORDS)
             or (closes and self.tokens[at].value in (0, 1))
         )
@@ -352,14 +341,12 @@ class Reader:
         likely = (bracketed or ends or alone or dotted or bool(near & SCALE_WORDS)) and low <= 1
         return likely or labelled or bool(near & {"scale", "thermometer"})
 
-    def _list(self, at: int, free: bool) -> ParsedScale | None:
+    def _list(self, at: int) -> ParsedScale | None:
         """``1 or 2``, ``1, 2, 3``, ``0/1``; with dots, a range (of tens: ``0, 10, 20, ..., 100``)."""
         opener, before = self._text(at - 1), self._text(at - 2)
-        chosen = opener in ("following", "from") or (
-            opener == "of" and before in ("any", "either", "one", "set")
-        )
+        chosen = opener in ("following", "from") or before in ("any", "either", "one", "set")
         inside = opener == "," and self._is_number(at - 2)
-        if not free or inside or not (at == 0 or opener in BARE or chosen):
+        if inside or not (at == 0 or opener in BARE or chosen):
             return None
         values, end, dots = [self.tokens[at].value], at, False
         while True:
@@ -367,18 +354,14 @@ class Reader:
             while self._text(ahead) in (",", ";", "or", "and", "/", "|") or self._kind(ahead) == "dots":
                 dots = dots or self._kind(ahead) == "dots"
                 ahead += 1
-            if (
-                ahead == end + 1
-                or not self._is_number(ahead)
-                or (self._links(ahead) and self._text(ahead + 1) != ":")
-            ):
+            labelled = self._links(ahead) and self._text(ahead + 1) != ":"
+            if ahead == end + 1 or not self._is_number(ahead) or labelled:
                 break
             values.append(self.tokens[ahead].value)
             end = ahead
         if len(set(values)) < 2 or self._counts_things(at, end):
             return None
-        closed = (opener == "[" and before != "of") or (opener == "(" and before in SCALE_WORDS | {"in"})
-        interval = len(values) == 2 and closed
+        interval = len(values) == 2 and opener == "[" and before != "of"
         even = range(values[0], values[-1] + 1, max(1, values[1] - values[0]))
         if dots and even.step > 1 and len(values) > 3 and set(values) <= set(even):
             return self._with_codes("step", even, end)
@@ -428,8 +411,6 @@ class Reader:
         text, kind = self._text(at + 1), self._kind(at + 1)
         if kind == "label":
             return True
-        if text == "," and self._text(at + 2) in ("meaning", "for", "representing", "indicating", "being"):
-            return True
         if kind == "dash":
             return len(text) == 3 and self._kind(at + 2) == "word"  # 1 - Yes, but not 7-point
         if text == "to":
@@ -448,7 +429,6 @@ class Reader:
             or otherwise
             or opener in OPENS_OPTION
             or self._kind(at - 1) == "label"
-            or (self._kind(at - 1) == "mark" and opener not in "-+<>$")
             or self._text(at + 1) in ("=", ":", "→")
             or self._climbs(at)
         )
@@ -459,10 +439,10 @@ class Reader:
 
     def _labels(self, first: int, free: bool) -> ParsedScale | None:
         """``1 for Yes or 2 for No`` is these options; ``where 1 means low and 7 means high`` a range."""
-        places = [first, *(at for at in range(first + 1, len(self.tokens)) if self._is_option(at))]
-        if any(self.tokens[at].text not in WORDS for at in places):
-            places = [at for at in places if self.tokens[at].text not in WORDS]
-        named = {self.tokens[at].value: at for at in reversed(places)}
+        indices = [first, *(at for at in range(first + 1, len(self.tokens)) if self._is_option(at))]
+        if any(self.tokens[at].text not in WORDS for at in indices):
+            indices = [at for at in indices if self.tokens[at].text not in WORDS]
+        named = {self.tokens[at].value: at for at in reversed(indices)}
         if len(named) < 2:
             return None
         words = {token.text for token in self.tokens[:first]}
@@ -470,19 +450,19 @@ class Reader:
         opens = first == 0 and self._text(1) in ("for", "if")
         means = first == 0 and self._text(1) in ("means", "is", "indicates", "represents")
         marks = ("=", ":", "→", " - ")
-        plain = all(self._text(at + 1) in marks or self._kind(at + 1) == "label" for at in places)
+        plain = all(self._text(at + 1) in marks or self._kind(at + 1) == "label" for at in indices)
         if not (free or marked or opens or means or plain):
             return None
         core = sorted(value for value, at in named.items() if not self._no_answer(at))
         if len(core) < 2:
             core = sorted(named)
-        if any(map(self._climbs, places)):
-            return self._stated("one_sided", core[0], core[-1], places[0])
+        if any(map(self._climbs, indices)):
+            return self._stated("one_sided", core[0], core[-1], indices[0])
         consecutive = core == list(range(core[0], core[-1] + 1))
         joined = len(core) == 2 and self._text(max(named[value] for value in core) - 1) == "and"
-        article = bool(words & {"a", "an", "single"}) and bool(words & NOUNS)
+        article = bool(words & {"a", "an", "single"} and words & NOUNS)
         if not consecutive and (marked or joined or article or not (free or opens)):
-            return self._stated("anchors", core[0], core[-1], places[0])
+            return self._stated("anchors", core[0], core[-1], indices[0])
         return ParsedScale("labels", Scale(sorted(named)))
 
     def _no_answer(self, at: int) -> bool:

@@ -10,7 +10,7 @@ import functools
 import html
 import re
 
-from socrates.data.scales.grammar import LINK, PAINT, ParsedScale, Reader
+from socrates.data.scales.grammar import LINK, MASK, ParsedScale, Reader
 
 VERB = (
     r"(?:return|respond|reply|answer|enter|give|provide|choose|select|pick|type|write|rate|report|indicate"
@@ -47,7 +47,7 @@ SCALE_SENTENCE = re.compile(
     re.IGNORECASE,
 )
 
-# Characters at the end of a stimulus in which its instruction is looked for. 500 would find the same in every real
+# Characters at the end of a stimulus in which its instruction is looked for. 500 would give the same in every real
 # text at hand. The time grows with their square where a text is made of instructions that state nothing.
 READ = 4_000
 
@@ -96,35 +96,35 @@ def parse_instruction(stimuli: str) -> ParsedScale | None:
     nothing further from the end than :data:`READ`. An instruction that asks for decimals states no integers.
     """
     stimuli = _plain(stimuli[-READ:])
-    text = LABEL.sub(_paint, stimuli)
+    text = LABEL.sub(_mask_label, stimuli)
     sentences = _sentences(text)
     spans: list[tuple[int, int]] = []  # of the question
     first = len(sentences)  # of the instruction
-    for number in reversed(range(len(sentences))):
-        start, end = sentences[number]
+    for index in reversed(range(len(sentences))):
+        start, end = sentences[index]
         cues = _cues(text, start, end)
         if spans and (not cues or _asks(text, start, end)):
             break
         if cues and FRACTIONS.search(stimuli, cues[0]):
             return None
         for cue in reversed(cues):
-            if found := _read(text[cue:], stimuli[cue:], end - cue):
-                return found
+            if stated := _read(text[cue:], stimuli[cue:], end - cue):
+                return stated
         if cues:
-            first, spans = number, [(start, cues[0])]
+            first, spans = index, [(start, cues[0])]
     # the last sentence is the question; one before it must ask for a rating itself
-    for number in range(first - 1, max(first - 4, -1), -1):
-        start, end = sentences[number]
-        if number < first - 1 and not (SCALE_SENTENCE.match(text, start) and RATING.search(text, start, end)):
+    for index in range(first - 1, max(first - 4, -1), -1):
+        start, end = sentences[index]
+        if index < first - 1 and not (SCALE_SENTENCE.match(text, start) and RATING.search(text, start, end)):
             break
         spans.append((start, end))
     for start, end in spans:
-        if found := _read(text[start:end], stimuli[start:end], 0):
+        if stated := _read(text[start:end], stimuli[start:end], 0):
             # the instruction may add a code: "(88 = don't know)"
             whole = _read(text[start:], stimuli[start:], 0)
-            if whole and whole.scale and found.scale and len(found.scale.options) <= 1000:
-                found = whole if set(found.scale.options) < set(whole.scale.options) else found
-            return ParsedScale("question", found.scale, found.low, found.high)
+            if whole and whole.scale and stated.scale and len(stated.scale.options) <= 1000:
+                stated = whole if set(stated.scale.options) < set(whole.scale.options) else stated
+            return ParsedScale("question", stated.scale, stated.low, stated.high)
     return None
 
 
@@ -149,10 +149,10 @@ def _read(text: str, original: str, free: int) -> ParsedScale | None:
     return Reader(text, original).read(free)
 
 
-def _paint(match: re.Match[str]) -> str:
+def _mask_label(match: re.Match[str]) -> str:
     group = "quoted" if match["quoted"] else "bracket"
     start, end = match.start(group) - match.start(), match.end(group) - match.start()
-    return match[0][:start] + PAINT * (end - start) + match[0][end:]
+    return match[0][:start] + MASK * (end - start) + match[0][end:]
 
 
 def _sentences(text: str) -> list[tuple[int, int]]:
@@ -165,9 +165,9 @@ def _sentences(text: str) -> list[tuple[int, int]]:
 
 def _cues(text: str, start: int, end: int) -> list[int]:
     """Where instructions begin in a sentence."""
-    places = [match.start() for match in CUE.finditer(text, start, end)]
+    cues = [match.start() for match in CUE.finditer(text, start, end)]
     imperative = IMPERATIVE.match(text, start, end)
-    return [imperative.start(), *places] if imperative else places
+    return [imperative.start(), *cues] if imperative else cues
 
 
 def _asks(text: str, start: int, end: int) -> bool:
