@@ -21,7 +21,7 @@ from socrates.app.parse import parse_demographics, parse_question
 from socrates.cli.__main__ import app
 from socrates.cli.options import Precision
 from socrates.core.errors import DataError, ModelError, SocratesError
-from socrates.prediction.distributions import Job
+from socrates.prediction.distributions import ScoringPlan
 from tests import model_folders, tiny
 
 QUESTION = ["--demographics", "Age: 30; Gender: Female", "--scenario", tiny.SCENARIOS[1]]
@@ -115,7 +115,7 @@ def test_a_file_comes_back_whole_in_its_order(here: Path, name: str) -> None:
 
 def test_a_killed_file_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("--input", str(batch_of(here)), "--output", str(here / "answers.csv"))
-    compute, calls = Job.compute, []
+    compute, calls = ScoringPlan.score, []
 
     def once(self, *given):
         calls.append(given)
@@ -123,7 +123,7 @@ def test_a_killed_file_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
             raise ModelError("killed")
         return compute(self, *given)
 
-    monkeypatch.setattr(Job, "compute", once)
+    monkeypatch.setattr(ScoringPlan, "score", once)
     with pytest.raises(ModelError, match="killed"):
         run(*arguments)
     assert not (here / "answers.csv").exists()
