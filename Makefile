@@ -57,10 +57,8 @@ readme: env  ## the figures of README.md, from metrics/ and the estimates, after
 
 bench: env  ## the CPU benchmarks of docs/performance.md, a few minutes each
 	python -m benchmarks.training_speed
-	python -m benchmarks.training_memory
-	python -m benchmarks.prediction_speed scoring
-	python -m benchmarks.prediction_speed sampling
-	python -m benchmarks.prediction_speed seed
+	python -m benchmarks.training_speed --memory
+	python -m benchmarks.prediction_speed
 
 bench-gpu: env  ## the benchmarks of one GPU: one table, under nine minutes, fetches nothing
 	python -m benchmarks.gpu

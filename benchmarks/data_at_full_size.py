@@ -1,23 +1,18 @@
-"""Sample, split and the preparation of training groups at the size of the real data, against the seeds' way.
+"""Sample, split and the preparation of training groups at the size of the real data.
+
+    python -m benchmarks.data_at_full_size [--runs 3] [--scale 1.0] [--raw FILE]
 
 A table with SocSci210's cardinalities is generated (210 studies, 5,998 cells, 400,491 respondents,
 2,901,390 rows, texts of 600 to 700 characters), once with its own rows in the order the download
-stage leaves. The two stages run as their users run them, the preparation is what the train stage does
+stage leaves. The two stages run as their users run them; the preparation is what the train stage does
 before it loads a model (token ids of train and validation rows, the order of an epoch, the dataset of
-passes); each in a process of its own. Wall seconds are medians, CPU seconds those of all threads, memory
+passes). Each runs in a process of its own. Wall seconds are medians, CPU seconds those of all threads, memory
 is the peak resident set of the process. The tokenizer is Qwen2.5's where ../shared has it, else a small one.
-
-The seed project's way is one Python loop over the rows of a pandas table that builds an instruction
-record for each, tokenises it and writes it as JSON. It is timed on ``--subset`` rows, and its figure for
-all rows is that time multiplied: the table says so.
-
-Command: python -m benchmarks.data_at_full_size [--runs 3] [--scale 1.0] [--subset 20000] [--raw FILE]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -31,108 +26,65 @@ import numpy as np
 import polars as pl
 
 from socrates.core.files import write_json, write_table
-from socrates.data.studies import counts, sort_rows
+from socrates.data.studies import sort_rows
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES, CELLS, PEOPLE, ROWS = 210, 5_998, 400_491, 2_901_390
-WORDS = [
-    "city",
-    "school",
-    "doctor",
-    "policy",
-    "neighbour",
-    "income",
-    "vote",
-    "candidate",
-    "fair",
-    "trust",
-    "news",
-    "report",
-    "family",
-    "letter",
-    "price",
-    "wage",
-    "company",
-    "harvest",
-    "river",
-    "council",
-    "teacher",
-    "budget",
-    "visit",
-    "choice",
-    "travel",
-    "energy",
-    "union",
-    "program",
-    "signal",
-    "record",
-]
+WORDS = (
+    "city school doctor policy neighbour income vote candidate fair trust news report family letter price wage "
+    "company harvest river council teacher budget visit choice travel energy union program signal record"
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3, help="runs of each stage")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the respondents and rows")
-    parser.add_argument("--subset", type=int, default=20_000, help="rows for the seed project's way")
     parser.add_argument("--raw", type=Path, help="where the generated table is kept, or lies already")
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)  # the preparing process's base folder
-    parser.add_argument("--generate", type=Path, help=argparse.SUPPRESS)  # the generating process's part
+    parser.add_argument("--generate", type=Path, help=argparse.SUPPRESS)  # the generating process's output
     arguments = parser.parse_args()
     if arguments.generate:
-        table = sort_rows(generate(arguments.scale))
-        write_table(arguments.generate, table)
-        print(json.dumps(counts(table)))
-        return
-    if arguments.prepare:
+        write_table(arguments.generate, sort_rows(generate(arguments.scale)))
+    elif arguments.prepare:
         print(prepare(arguments.prepare))
-        return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "data/raw").mkdir(parents=True)
-        (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-        generated = (arguments.raw or folder / "generated.parquet").resolve()
-        if not generated.exists():
-            made = _run(
-                folder,
-                "benchmarks.data_at_full_size",
-                "--generate",
-                str(generated),
-                "--scale",
-                str(arguments.scale),
-            )
-            print(f"generated: {made.output.strip()}, {generated.stat().st_size / 2**20:.0f} MiB", flush=True)
-        raw = folder / "data/raw/responses.parquet"
-        raw.symlink_to(generated)
-        rows = pl.scan_parquet(raw).select(pl.len()).collect().item()
-        base = tokenizer_folder(folder / "base", raw)
-        commands = {
-            "sample": ["stages.sample"],
-            "split": ["stages.split"],
-            "prepare": ["benchmarks.data_at_full_size", "--prepare", str(base)],
-        }
-        timed: dict[str, list[Run]] = {step: [] for step in commands}
-        for _ in range(arguments.runs):
-            for step, runs in timed.items():
-                shutil.rmtree(folder / "scratch", ignore_errors=True)
-                runs.append(_run(folder, *commands[step]))
-        print(timed["prepare"][0].output.strip())
-        print(f"| {rows:,} rows | wall, s | CPU, s | peak GiB |\n|---|---|---|---|")
-        total = 0.0
-        for step, runs in timed.items():
-            seconds, cpu = (
-                statistics.median(getattr(run, key) for run in runs) for key in ("seconds", "cpu")
-            )
-            total += seconds
-            print(f"| {step} | {seconds:.1f} | {cpu:.1f} | {max(run.gibibytes for run in runs):.2f} |")
-        print(f"| together | {total:.1f} | | |", flush=True)
-        subset = min(arguments.subset, rows)
-        seed = statistics.median(seed_way(raw, folder / "seed", subset, base) for _ in range(arguments.runs))
-        scaled = seed / subset * rows
-        print(
-            f"seed project's way: {seed:.1f} s for {subset:,} rows, multiplied {scaled:,.0f} s for {rows:,}: "
-            f"{scaled / total:.1f} times as long"
-        )
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            measure(Path(name), arguments.raw, arguments.scale, arguments.runs)
+
+
+def measure(folder: Path, kept: Path | None, scale: float, runs: int) -> None:
+    """Generate the table unless it is kept, run each step in ``folder``, and print the table of results."""
+    (folder / "data/raw").mkdir(parents=True)
+    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    generated = (kept or folder / "generated.parquet").resolve()
+    this = "benchmarks.data_at_full_size"
+    if not generated.exists():
+        Run(folder, this, "--generate", str(generated), "--scale", str(scale))
+        print(f"generated: {generated.stat().st_size / 2**20:.0f} MiB", flush=True)
+    raw = folder / "data/raw/responses.parquet"
+    raw.symlink_to(generated)
+    base = tokenizer_folder(folder / "base", raw)
+    commands = {
+        "sample": ["stages.sample"],
+        "split": ["stages.split"],
+        "prepare": [this, "--prepare", str(base)],
+    }
+    timed: dict[str, list[Run]] = {step: [] for step in commands}
+    for _ in range(runs):
+        shutil.rmtree(folder / "scratch", ignore_errors=True)
+        for step, command in commands.items():
+            timed[step].append(Run(folder, *command))
+    print(timed["prepare"][0].output.strip())
+    rows = pl.scan_parquet(raw).select(pl.len()).collect().item()
+    print(f"| {rows:,} rows | wall, s | CPU, s | peak GiB |\n|---|---|---|---|")
+    total = 0.0
+    for step, done in timed.items():
+        seconds, cpu = (statistics.median(getattr(run, key) for run in done) for key in ("seconds", "cpu"))
+        total += seconds
+        print(f"| {step} | {seconds:.1f} | {cpu:.1f} | {max(run.gibibytes for run in done):.2f} |")
+    print(f"| together | {total:.1f} | | |", flush=True)
 
 
 def tokenizer_folder(folder: Path, raw: Path) -> Path:
@@ -194,9 +146,6 @@ class Run:
         self.gibibytes = usage.ru_maxrss / 2**20
 
 
-_run = Run
-
-
 def generate(scale: float, seed: int = 0) -> pl.DataFrame:
     """A ``RESPONSES`` table with the real one's cardinalities, in random row order.
 
@@ -208,7 +157,7 @@ def generate(scale: float, seed: int = 0) -> pl.DataFrame:
     people_of = np.maximum(_parts(int(PEOPLE * scale), STUDIES, random), 2)
     rows_of = np.maximum((people_of * (ROWS / PEOPLE)).round().astype(int), cells_of)
     rows_of[-1] = max(int(ROWS * scale) - rows_of[:-1].sum(), cells_of[-1])
-    filler = " ".join(random.choice(WORDS, 20_000))
+    filler = " ".join(random.choice(WORDS.split(), 20_000))
     tables = []
     for number in range(STUDIES):
         tasks = max(1, round(cells_of[number] ** 0.5))
@@ -264,44 +213,6 @@ def _demographics(people: int, random: np.random.Generator) -> pl.Series:
         answers = pl.Series(field, [f"{field.replace('_', ' ')} answer {n}" for n in range(7)] + [None] * 3)
         fields.append(answers[random.integers(10, size=people)])
     return pl.DataFrame(fields).to_struct("demographic")
-
-
-def seed_way(raw: Path, out: Path, rows: int, base: Path) -> float:
-    """Seconds of the seed project's way of working on the first ``rows`` rows, re-created."""
-    import pandas as pd
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    out.mkdir(exist_ok=True)
-    pl.scan_parquet(raw).head(rows).sink_parquet(out / "subset.parquet")
-    started = time.perf_counter()
-    table = pd.read_parquet(out / "subset.parquet")
-    table = table.sample(frac=1.0, random_state=42)
-    studies = np.random.default_rng(42).permutation(table["study_id"].unique())
-    held_out = max(1, round(len(studies) * 20 / 210))
-    part_of = dict.fromkeys(studies, "train") | dict.fromkeys(studies[:held_out], "test")
-    part_of |= dict.fromkeys(studies[held_out : 2 * held_out], "val")
-    records: dict[str, list[dict[str, object]]] = {"train": [], "val": [], "test": []}
-    for _, row in table.iterrows():
-        persona = "; ".join(
-            f"{label}: {row['demographic'][field]}"
-            for field, label in DEMOGRAPHICS.items()
-            if row["demographic"][field]
-        )
-        record = {
-            "instruction": "Predict the answer.",
-            "input": f"Demographics: {persona}\n\nScenario: {row['stimuli']}",
-            "output": f"Response: {row['response']}",
-            "study_id": row["study_id"],
-            "condition_num": row["condition_num"],
-        }
-        text = "\n\n".join(str(record[key]) for key in ("instruction", "input", "output"))
-        records[part_of[row["study_id"]]].append(record | dict(tokenizer(text)))
-    for name, part in records.items():
-        with (out / f"{name}.jsonl").open("w") as file:
-            for record in part:
-                file.write(json.dumps(record) + "\n")
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

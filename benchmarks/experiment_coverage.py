@@ -1,5 +1,7 @@
 """Do the 90 % intervals of ``experiment`` hold the effects that were planted?
 
+    python -m benchmarks.experiment_coverage [experiments] [seed of the world]
+
 Experiments are the studies with a control of a fresh synthetic world, which shares its parts (topics,
 framings, forms) with the training world and no respondent, place or combination. The default adapter
 answers for every respondent under every condition. The planted effect of a condition is the difference
@@ -10,51 +12,101 @@ of mean planted answers over 20,000 people of the study's sampling frame. Interv
 * other studies of the fresh world, drawn anew for each experiment and never the one that is scored, from
   the simulated answers of their respondents: what the method does over many such calibrations.
 
-Nothing but the respondents is simulated in the second; predictions are the adapter's own throughout.
-Run:  python -m benchmarks.experiment_coverage [experiments] [seed of the world]
+Nothing but the respondents is simulated in the second; predictions are the adapter's own.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from benchmarks.planted_experiments import experiments
 from socrates.app.answers import Answer
 from socrates.app.calibration import Calibration, calibrate, read_effects
 from socrates.app.experiment import ArmResult, Effect, effect
 from socrates.core.errors import DataError
+from socrates.core.params import load
+from socrates.data.params import Data, World
+from socrates.data.scales.resolve import resolve_scales
+from socrates.data.synthetic.generate import Study, design, distributions, generate
+from socrates.data.synthetic.respondents import persona_scores, population
+from socrates.data.synthetic.stimuli import CONTROL
+from socrates.model.params import Model, Prompt
+from socrates.prediction.params import Predict
+from socrates.prediction.predict import PredictionInputs, predict_table
 from socrates.survey.scales import scale
+from socrates.survey.tables import RESPONSES
 
 PARTICIPANTS = 60  # per study, as in the default world
+CROWD = 20_000  # people over whom a planted effect is averaged
 PER_ARM = 100.0  # of the planned study; it does not enter the intervals that are scored here
 SIZES = (11, 20, 40)  # held-out studies
-CALIBRATIONS = 60
-QUESTION = ["study_id", "task_num", "scale"]
+Contrast = tuple[str, ArmResult, ArmResult, float]  # study, treated, control, planted effect
 
 
-def contrasts(rows: pl.DataFrame, planted: pl.DataFrame) -> list[tuple[str, ArmResult, ArmResult, float]]:
-    """(study, treated, control, planted effect) of every treatment and question, in a fixed order."""
-    truth = {(s, c, t): value for s, c, t, value in planted.iter_rows()}
-    found = []
-    for (study, task, notation), question in rows.group_by(QUESTION, maintain_order=True):
-        cells = {}
+def planted_means(study: Study, rng: np.random.Generator) -> dict[tuple[str, int, int], float]:
+    """(study, condition, task) -> mean answer as a share of the scale, over a crowd of the sampling frame."""
+    scores = persona_scores(population(study.frame, CROWD, rng))
+    means = {}
+    for number, task in enumerate(study.tasks, 1):
+        options = np.asarray(task.scale.options, dtype=np.float64)
+        share = (options - options[0]) / (options[-1] - options[0])
+        for condition, framing in enumerate(study.framings, 1):
+            planted = distributions(study.topic, framing, task, scores).mean(axis=0)
+            means[study.study_id, condition, number] = float(planted @ share)
+    return means
+
+
+def crossed(responses: pl.DataFrame) -> pl.DataFrame:
+    """Every respondent of each study under every condition and task; ``response`` is kept where they gave one."""
+    people = responses.select("study_id", "participant", "demographic").unique(["study_id", "participant"])
+    cells = responses.select("study_id", "condition_num", "task_num", "stimuli").unique()
+    keys = ["study_id", "participant", "condition_num", "task_num"]
+    rows = people.join(cells, on="study_id").join(responses.select(*keys, "response"), on=keys, how="left")
+    return rows.sort(keys).with_columns(sample_id=pl.int_range(pl.len()).cast(pl.Int64).over("study_id"))
+
+
+def predicted(rows: pl.DataFrame) -> pl.DataFrame:
+    """``rows`` with ``scale`` and the adapter's mean and standard deviation of the answer, as shares of it."""
+    asked = rows.with_columns(pl.col("response").fill_null(0)).select(
+        pl.col(name).cast(kind) for name, kind in RESPONSES.items()
+    )
+    sections = load(Model), load(Prompt), load(Predict)
+    inputs = PredictionInputs(Path("models/base"), Path("models/adapter"), *sections)
+    table, manifest = predict_table(resolve_scales(asked), inputs)
+    assert not sum(manifest["excluded"].values()), manifest
+    moments = table["probabilities"].map_elements(_moments, return_dtype=pl.List(pl.Float64))
+    found = table.select("study_id", "sample_id", "scale", mean=moments.list.get(0), sd=moments.list.get(1))
+    return rows.join(found, on=["study_id", "sample_id"]).sort(
+        "study_id", "task_num", "condition_num", "participant"
+    )
+
+
+def _moments(probabilities: pl.Series) -> list[float]:
+    p = probabilities.to_numpy().astype(np.float64)
+    share = np.linspace(0, 1, len(p))
+    mean = float(p @ share)
+    return [mean, float(np.sqrt(max(p @ (share - mean) ** 2, 0.0)))]
+
+
+def contrasts(rows: pl.DataFrame, planted: dict[tuple[str, int, int], float]) -> list[Contrast]:
+    """Every treatment against the control, question by question, in a fixed order."""
+    found: list[Contrast] = []
+    questions = rows.group_by("study_id", "task_num", "scale", maintain_order=True)
+    for (study, task, notation), question in questions:
+        on = scale(str(notation))
+        answer = Answer(on, np.ones(len(on.options)) / len(on.options), 1.0)  # does not enter the interval
+        arms = {}
         for (condition,), cell in question.group_by("condition_num", maintain_order=True):
-            places, deviations = (
-                cell.sort("participant")[name].to_numpy() for name in ("place", "deviation")
-            )
-            spread = float(np.sqrt((deviations**2).mean() + places.var()))
-            on = scale(str(notation))
-            answer = Answer(on, np.ones(len(on.options)) / len(on.options), 1.0)
-            cells[int(condition)] = ArmResult(str(condition), str(task), answer, places, spread)
+            means = cell["mean"].to_numpy()
+            spread = float(np.sqrt((cell["sd"].to_numpy() ** 2).mean() + means.var()))
+            arms[condition] = ArmResult(str(condition), str(task), answer, means, spread)
         found += [
-            (str(study), cell, cells[1], truth[study, condition, task] - truth[study, 1, task])
-            for condition, cell in cells.items()
+            (str(study), arm, arms[1], planted[study, condition, task] - planted[study, 1, task])
+            for condition, arm in arms.items()
             if condition != 1
         ]
     return found
@@ -68,108 +120,73 @@ def observed_effects(rows: pl.DataFrame) -> pl.DataFrame:
     return answered.group_by("study_id", "condition_num", "task_num", "scale", maintain_order=True).agg(
         pl.col("human").mean(),
         human_se=pl.col("human").std() / pl.len().sqrt(),
-        predicted=pl.col("place").mean(),
+        predicted=pl.col("mean").mean(),
     )
 
 
-def covered(found: list[tuple[Effect, float]]) -> float:
-    """Share of intervals that hold the planted effect."""
-    return float(np.mean([e.low <= truth <= e.high for e, truth in found]))
+def line(name: str, scored: list[Contrast], known: dict[str, Calibration], order: np.ndarray) -> str:
+    """A row of the table.
 
-
-def decided(found: list[tuple[Effect, float]]) -> tuple[float, float]:
-    """Share of intervals that exclude zero, and of those the share with the planted sign."""
-    signs = [(e.sign, truth) for e, truth in found if e.sign]
-    right = float(np.mean([sign * truth > 0 for sign, truth in signs])) if signs else float("nan")
-    return len(signs) / len(found), right
+    Args:
+        known: what is known of the model's error, by study.
+        order: of the contrasts; the first of each study is its one effect.
+    """
+    weights = np.full(PARTICIPANTS, 1 / PARTICIPANTS)
+    effects = [
+        (effect(treated, control, weights, known[study], PER_ARM, ""), truth)
+        for study, treated, control, truth in scored
+    ]
+    first: dict[str, tuple[Effect, float]] = {}
+    for index in order:
+        first.setdefault(scored[index][0], effects[index])
+    one, every = (
+        np.mean([e.low <= truth <= e.high for e, truth in found]) for found in (first.values(), effects)
+    )
+    right = [e.sign * truth > 0 for e, truth in effects if e.sign]
+    width = np.mean([e.high - e.low for e, _ in effects])
+    sign = f"{np.mean(right):.1%}" if right else "-"
+    return f"| {name} | {one:.1%} | {every:.1%} | {width:.3f} | {len(right) / len(effects):.1%} | {sign} |"
 
 
 def main(count: int, seed: int) -> None:
     """Print the table."""
     started = time.perf_counter()
-    rows, planted = experiments(seed, int(count / 0.7), PARTICIPANTS)
-    report(rows, planted, count, seed)
-    print(f"\n{time.perf_counter() - started:.0f} s")
-
-
-def report(rows: pl.DataFrame, planted: pl.DataFrame, count: int, seed: int) -> None:
-    """Print the coverage table of the first ``count`` studies of predicted rows."""
-    rng = np.random.default_rng([seed, 5])
-    studies = rows["study_id"].unique().sort().to_list()
-    if len(studies) < count:
-        raise DataError(f"{len(studies)} studies with a control, {count} wanted")
-    scored = [found for found in contrasts(rows, planted) if found[0] in set(studies[:count])]
+    if load(Data).synthetic.seed == seed:
+        raise DataError(f"seed {seed} is the training world's; take another")
+    world = World(studies=int(count / 0.7), participants=PARTICIPANTS, seed=seed)
+    studies = {study.study_id: study for study in design(world) if study.framings[0] is CONTROL}
+    rng = np.random.default_rng([seed, 99])
+    planted = {key: mean for study in studies.values() for key, mean in planted_means(study, rng).items()}
+    rows = predicted(crossed(generate(world)[0].filter(pl.col("study_id").is_in(list(studies)))))
+    names = sorted(studies)
+    if len(names) < count:
+        raise DataError(f"{len(names)} studies with a control, {count} wanted")
+    scored = [contrast for contrast in contrasts(rows, planted) if contrast[0] in names[:count]]
     observed = observed_effects(rows)
-    weights = np.full(PARTICIPANTS, 1 / PARTICIPANTS)
-
-    def of(known: dict[str, Calibration]) -> list[tuple[str, Effect, float]]:
-        return [
-            (study, effect(treated, control, weights, known[study], PER_ARM, ""), truth)
-            for study, treated, control, truth in scored
-        ]
-
-    default = calibrate(read_effects(Path("metrics/tables"), "adapter"))
-    print(
-        f"{count} experiments, {len(scored)} planted effects (root mean square "
-        f"{np.sqrt(np.mean([truth**2 for *_, truth in scored])):.3f} of the scale)\n"
-        f"held-out studies of the default run: {default}\n"
-    )
-    same = dict.fromkeys(studies, default)
-    blind = dict.fromkeys(studies, Calibration(1.0, 0.0, 0.0, 10**6, 0, 0.0, 1.0))
+    rng = np.random.default_rng([seed, 5])
 
     def others(study: str, size: int) -> Calibration:
-        chosen = rng.choice([s for s in studies if s != study], size, replace=False)
+        chosen = rng.choice([name for name in names if name != study], size, replace=False)
         return calibrate(observed.filter(pl.col("study_id").is_in(chosen.tolist())))
 
-    sizes = [size for size in SIZES if size < len(studies)]
+    default = calibrate(read_effects(Path("metrics/tables"), "adapter"))
+    spread = np.sqrt(np.mean([truth**2 for *_, truth in scored]))
+    print(f"{count} experiments, {len(scored)} planted effects (root mean square {spread:.3f} of the scale)")
+    print(f"held-out studies of the default run: {default}\n")
     methods = {
-        "personas' sampling alone": blind,
-        "the default run's held-out studies": same,
-        "the same, slope 1": {s: replace(k, slope=1.0) for s, k in same.items()},
+        "personas' sampling alone": dict.fromkeys(names, Calibration(1.0, 0.0, 0.0, 10**6, 0, 0.0, 1.0)),
+        "the default run's held-out studies": dict.fromkeys(names, default),
     }
-    for size in sizes:
-        methods[f"{size} other studies, drawn for each"] = {s: others(s, size) for s in studies[:count]}
+    for size in (size for size in SIZES if size < len(names)):
+        methods[f"{size} other studies, drawn for each"] = {s: others(s, size) for s in names[:count]}
     print(
         "| error known from | one effect of each experiment | all effects | mean width | excludes zero | of "
         "these, right sign |\n|---|---|---|---|---|---|"
     )
     order = rng.permutation(len(scored))
     for name, known in methods.items():
-        found = of(known)
-        first: dict[str, tuple[Effect, float]] = {}
-        for index in order:  # one effect of each, chosen by chance, the same for all methods
-            first.setdefault(found[index][0], found[index][1:])
-        everything = [item[1:] for item in found]
-        width, (share, right) = float(np.mean([e.high - e.low for e, _ in everything])), decided(everything)
-        print(
-            f"| {name} | {covered(list(first.values())):.1%} | {covered(everything):.1%} | {width:.3f} | "
-            f"{share:.1%} | {right:.1%} |",
-            flush=True,
-        )
-    print(f"\none calibration for all {count} experiments, {CALIBRATIONS} times, one effect of each:")
-    some = [scored[index] for index in {scored[i][0]: i for i in order}.values()]
-    for size in sizes:
-        shares, residuals = [], []
-        for _ in range(CALIBRATIONS):
-            chosen = rng.choice(studies, size, replace=False).tolist()
-            known = calibrate(observed.filter(pl.col("study_id").is_in(chosen)))
-            residuals.append(known.residual)
-            shares.append(
-                covered(
-                    [
-                        (effect(treated, control, weights, known, PER_ARM, ""), truth)
-                        for study, treated, control, truth in some
-                        if study not in chosen
-                    ]
-                )
-            )
-        low, middle, high = np.quantile(shares, [0.05, 0.5, 0.95])
-        spread = np.quantile(residuals, [0.05, 0.5, 0.95])
-        print(
-            f"{size} studies: coverage {middle:.1%} (5 to 95 % of calibrations: {low:.1%} to {high:.1%}), residual "
-            f"{spread[1]:.3f} ({spread[0]:.3f} to {spread[2]:.3f})",
-            flush=True,
-        )
+        print(line(name, scored, known, order), flush=True)
+    print(f"\n{time.perf_counter() - started:.0f} s")
 
 
 if __name__ == "__main__":

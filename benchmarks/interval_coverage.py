@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from benchmarks.timing import table
 from socrates.evaluation import distance
-from socrates.evaluation.intervals import _studentised, confidence_interval, sign_flip_interval, study_mean
+from socrates.evaluation.intervals import confidence_interval, sign_flip_interval, study_mean
 
 Floats = NDArray[np.float64]
 Ends = tuple[float, float]
@@ -72,98 +73,57 @@ def student(x: Floats, rng: np.random.Generator) -> Ends:
     return x.mean() - half, x.mean() + half
 
 
-def bootstrap_t(x: Floats, rng: np.random.Generator) -> Ends:
-    """Quantiles of the studentised bootstrap over studies."""
-    low, high = np.quantile(_studentised(study_mean(x), 1000, rng), (0.025, 0.975))
-    error = x.std(ddof=1) / np.sqrt(len(x))
-    return x.mean() - high * error, x.mean() - low * error
+def of_mean(x: Floats, rng: np.random.Generator) -> Ends:
+    """The interval of a mean in socrates.evaluation.intervals: the wider of Student's t and bootstrap-t."""
+    interval = confidence_interval(study_mean(x), 1000, rng)
+    return float(interval.low or 0), float(interval.high or 0)
 
 
-def percentile(x: Floats, rng: np.random.Generator) -> Ends:
-    """Percentiles of the bootstrap over studies."""
-    means = x[rng.integers(len(x), size=(1000, len(x)))].mean(axis=1)
-    return tuple(np.percentile(means, (2.5, 97.5)))
-
-
-def bca(x: Floats, rng: np.random.Generator) -> Ends:
-    """Bias-corrected and accelerated bootstrap over studies."""
-    means = x[rng.integers(len(x), size=(1000, len(x)))].mean(axis=1)
-    centred = x.mean() - x
-    acceleration = (centred**3).sum() / (6 * (centred**2).sum() ** 1.5)
-    z0 = stats.norm.ppf(np.clip((means < x.mean()).mean(), 0.001, 0.999))
-    z = z0 + stats.norm.ppf([0.025, 0.975])
-    return tuple(np.percentile(means, 100 * stats.norm.cdf(z0 + z / (1 - acceleration * z))))
-
-
-def used(x: Floats, rng: np.random.Generator) -> Ends:
-    """The interval of socrates.evaluation.intervals."""
-    found = confidence_interval(study_mean(x), 1000, rng)
-    assert found.low is not None and found.high is not None
-    return found.low, found.high
-
-
-def sign_flips(x: Floats, rng: np.random.Generator) -> Ends:
-    """The interval of a difference in socrates.evaluation.intervals."""
-    found = sign_flip_interval(x, 1000, rng)
-    assert found.low is not None and found.high is not None
-    return found.low, found.high
+def of_difference(x: Floats, rng: np.random.Generator) -> Ends:
+    """The interval of a difference in socrates.evaluation.intervals: sign flips."""
+    interval = sign_flip_interval(x, 1000, rng)
+    return float(interval.low or 0), float(interval.high or 0)
 
 
 Method = Callable[[Floats, np.random.Generator], Ends]
-METHODS: dict[str, Method] = {
-    "**used: the wider of Student's t and bootstrap-t**": used,
-    "Student's t over studies": student,
-    "bootstrap-t over studies": bootstrap_t,
-    "percentile over studies": percentile,
-    "BCa over studies": bca,
-}
-DIFFERENCES: dict[str, Method] = {
-    "**used: sign flips**": sign_flips,
-    "Student's t": student,
-    "bootstrap-t": bootstrap_t,
-    "the wider of these two": used,
-}
-
-
+MEANS: dict[str, Method] = {"**used**": of_mean, "Student's t": student}
+DIFFERENCES: dict[str, Method] = {"**used: sign flips**": of_difference, "Student's t": student}
 POPULATIONS = {"studies as in the paper's table": (0.35, 0.6), "a few very bad studies": (0.5, 0.8)}
+SIZES = (6, 10, 20, 40)
 
 
 def report(name: str, datasets: int, rng: np.random.Generator) -> None:
     """Print the coverage of a mean, and of differences with their false positives and power, for a population."""
-    skew, shared = POPULATIONS[name]
     errors = (TUNED, TUNED, BASE)
-    many = np.concatenate([studies(20_000, errors, rng, skew, shared) for _ in range(10)], axis=1)
-    truth, sizes = many.mean(axis=1), (6, 10, 20, 40)
+    many = np.concatenate([studies(20_000, errors, rng, *POPULATIONS[name]) for _ in range(10)], axis=1)
+    truth = many.mean(axis=1)
     print(
         f"\n{name}: mean W {truth.round(4)}, standard deviation between studies {many.std(axis=1).round(3)}"
     )
-    covered, width = np.zeros((len(METHODS), len(sizes))), np.zeros((len(METHODS), len(sizes)))
-    of_pairs = np.zeros((3, len(DIFFERENCES), len(sizes)))  # false positives, power, coverage
-    for column, size in enumerate(sizes):
+    means = {method: np.zeros((len(SIZES), 2)) for method in MEANS}  # coverage, width
+    pairs = {method: np.zeros((len(SIZES), 3)) for method in DIFFERENCES}
+    for column, size in enumerate(SIZES):
         for _ in range(datasets):
-            x = studies(size, errors, rng, skew, shared)
-            for row, method in enumerate(METHODS.values()):
-                low, high = method(x[0], rng)
-                covered[row, column] += low <= truth[0] <= high
-                width[row, column] += high - low
-            for row, method in enumerate(DIFFERENCES.values()):
-                low, high = method(x[0] - x[1], rng)
-                of_pairs[0, row, column] += low > 0 or high < 0
-                low, high = method(x[2] - x[0], rng)
-                of_pairs[1, row, column] += low > 0
-                of_pairs[2, row, column] += low <= truth[2] - truth[0] <= high
-    head = f"{' | '.join(f'{size} studies' for size in sizes)} |\n|---|---|---|---|---|"
-    print(f"\n| interval of a mean: coverage (mean width) | {head}")
-    for method_name, cover, wide in zip(METHODS, covered / datasets, width / datasets, strict=True):
-        cells = (f"{100 * c:.1f} % ({w:.3f})" for c, w in zip(cover, wide, strict=True))
-        print(f"| {method_name} | {' | '.join(cells)} |")
-    print(f"\n| differences: equal called different / real one found / coverage | {head}")
-    for row, method_name in enumerate(DIFFERENCES):
-        cells = (
-            " / ".join(f"{100 * share:.1f}" for share in of_pairs[:, row, column] / datasets) + " %"
-            for column in range(len(sizes))
-        )
-        print(f"| {method_name} | {' | '.join(cells)} |", flush=True)
+            x = studies(size, errors, rng, *POPULATIONS[name])
+            for method, interval in MEANS.items():
+                low, high = interval(x[0], rng)
+                means[method][column] += low <= truth[0] <= high, high - low
+            for method, interval in DIFFERENCES.items():
+                same_low, same_high = interval(x[0] - x[1], rng)
+                low, high = interval(x[2] - x[0], rng)
+                covers = low <= truth[2] - truth[0] <= high
+                pairs[method][column] += same_low > 0 or same_high < 0, low > 0, covers
+    show("interval of a mean: coverage / width", means, datasets)
+    show("differences: equal called different / real one found / coverage", pairs, datasets)
+
+
+def show(title: str, totals: dict[str, Floats], datasets: int) -> None:
+    """Print a table of means over datasets, a column for each number of studies."""
+    rows = [
+        [name, *(" / ".join(f"{v / datasets:.3f}" for v in cell) for cell in row)]
+        for name, row in totals.items()
+    ]
+    print("\n" + table([title, *(f"{size} studies" for size in SIZES)], rows), flush=True)
 
 
 def main(datasets: int) -> None:

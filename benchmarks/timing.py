@@ -7,6 +7,7 @@ work on a busy one.
 
 from __future__ import annotations
 
+import argparse
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,13 @@ import numpy as np
 import torch
 
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes"]
+
+
+def arguments(doc: str | None, rounds: int) -> argparse.ArgumentParser:
+    """A parser with the option ``--rounds``."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    return parser
 
 
 def interleaved(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from peft import PeftModel, get_peft_model
-from transformers import PreTrainedModel, PrinterCallback, TrainerCallback, logging
+from torch.nn.attention.varlen import varlen_attn
+from transformers import AttentionInterface, PreTrainedModel, PrinterCallback, TrainerCallback, logging
 from trl import SFTConfig, SFTTrainer
 
-from benchmarks.attentions import FLEX, VARLEN
 from benchmarks.quantised import twin
 from benchmarks.timing import clock
 from benchmarks.workload import Profile, tokenizer
@@ -27,12 +27,11 @@ from socrates.training.schedule import make_schedule
 from socrates.training.sft import build_trainer
 
 OURS = "shared scenarios"
-OURS_FLEX = "shared scenarios, FlexAttention"
 PADDED, GROUPED, PACKED = "TRL, padded", "TRL, padded, by length", "TRL, padding-free"
 PACKED_FLASH = "TRL, padding-free, flash attention"  # torch's own: no package to fetch
-ATTENTION = {PACKED_FLASH: VARLEN, OURS_FLEX: FLEX}  # instead of what the trainer chose
-# TRL's way -> what is set in its configuration besides what all ways have in common.
-TRL_WAYS: dict[str, dict[str, Any]] = {
+# What is set in a way's configuration besides what all ways have in common.
+SETTINGS: dict[str, dict[str, Any]] = {
+    OURS: {"train_sampling_strategy": "sequential"},
     PADDED: {},
     GROUPED: {"train_sampling_strategy": "group_by_length"},
     PACKED: {"padding_free": True},
@@ -78,18 +77,15 @@ def make(
     logging.set_verbosity_error()
     gpu = torch.cuda.is_available()
     passes = micro // DENSE_PACK if way == PACKED and not gpu else 1
-    folder = Path(tempfile.gettempdir()) / "socrates-benchmark"  # named only: nothing is saved
-    batch = 1 if way in (OURS, OURS_FLEX) else micro // passes
     args = SFTConfig(
-        output_dir=str(folder),
+        output_dir=str(Path(tempfile.gettempdir()) / "socrates-benchmark"),  # named only: nothing is saved
         use_cpu=not gpu,
         bf16=gpu,
-        per_device_train_batch_size=batch,
-        per_device_eval_batch_size=batch,
+        per_device_train_batch_size=1 if way == OURS else micro // passes,
         gradient_accumulation_steps=passes,
         max_steps=len(data) // micro,
         learning_rate=1e-4,
-        **({"gradient_checkpointing": False} | TRL_WAYS.get(way, {}) | settings),
+        **({"gradient_checkpointing": False} | SETTINGS[way] | settings),
         save_strategy="no",
         logging_strategy="no",
         remove_unused_columns=False,
@@ -101,33 +97,21 @@ def make(
     )
     model.set_attn_implementation("sdpa")
     torch.manual_seed(1)  # the adapter's first weights
-    if way in (OURS, OURS_FLEX):
+    lora = load(Lora)
+    if way == OURS:
         order = make_schedule(np.arange(len(data)), data.scenario_of_row, len(data), profile.group, 1)
         train = load(Train).model_copy(update={"share_scenario": True})
-        rows = Rows(data, order, order[:micro])
-        args.train_sampling_strategy = "sequential"
-        made = build_trainer(model, tokenizer(), rows, micro, train, load(Lora), args)
-    else:
-        made = SFTTrainer(
-            model=model,
-            args=args,
-            train_dataset=plain_dataset(data, np.arange(len(data))),
-            processing_class=tokenizer(),
-            peft_config=lora_config(load(Lora)),
-        )
-        made.remove_callback(PrinterCallback)
-        if not gpu:  # TRL keeps a QLoRA adapter in bfloat16; ours does not where nothing computes in it
-            train_in_float32(model)
-    if way in ATTENTION:
-        model.set_attn_implementation(ATTENTION[way])
+        return build_trainer(model, tokenizer(), Rows(data, order, order[:micro]), micro, train, lora, args)
+    rows = plain_dataset(data, np.arange(len(data)))
+    made = SFTTrainer(
+        model, args, train_dataset=rows, processing_class=tokenizer(), peft_config=lora_config(lora)
+    )
+    made.remove_callback(PrinterCallback)
+    if not gpu:  # TRL keeps a QLoRA adapter in bfloat16; ours does not where nothing computes in it
+        train_in_float32(model)
+    if way == PACKED_FLASH:
+        model.set_attn_implementation("benchmark_varlen")
     return made
-
-
-def with_adapter(model: PreTrainedModel) -> PeftModel:
-    """The model with an adapter that changes what it says, for prediction."""
-    adapted = get_peft_model(model, lora_config(load(Lora)))
-    stir(adapted)
-    return adapted.eval()
 
 
 def run_once(trainer: SFTTrainer) -> Callable[[], float]:
@@ -175,8 +159,7 @@ def check_equal(
     first = range(count)
     results = {}
     for name, trainer in made.items():
-        plain = name in TRL_WAYS
-        items = list(plain_dataset(data, np.array(first))) if plain else [{"rows": list(first)}]
+        items = [{"rows": list(first)}] if name == OURS else list(plain_dataset(data, np.array(first)))
         results[name] = loss_and_gradient(trainer, items)
     loss, gradient = results[OURS]
     worst_loss, worst_cosine = 0.0, 1.0
@@ -198,3 +181,43 @@ def stir(model: torch.nn.Module) -> None:
         if "lora_B" in name:
             drawn = torch.randn(parameter.shape, generator=generator) * 0.02
             parameter.data.copy_(drawn.to(parameter.device, parameter.dtype))
+
+
+def varlen(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    cu_seq_lens_q: torch.Tensor | None = None,
+    max_length_q: int = 0,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Flash attention over the rows of TRL's padding-free batches, as shipped with torch.
+
+    Tensors ``[1, heads, T, head size]``, answer ``[1, T, heads, head size]``. On a CPU, which has no such
+    kernel, row after row: the same numbers.
+    """
+    assert cu_seq_lens_q is not None, "only padding-free batches can be read"
+    q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))  # [T, heads, size]
+    if q.is_cuda:
+        ends = cu_seq_lens_q.to(q.device, torch.int32)
+        longest, causal = int(max_length_q), (-1, 0)
+        out = varlen_attn(
+            q, k, v, ends, ends, longest, longest, scale=scaling, window_size=causal, enable_gqa=True
+        )
+        return out[None], None
+    rows = [
+        F.scaled_dot_product_attention(
+            *(tensor[a:b].transpose(0, 1) for tensor in (q, k, v)),
+            is_causal=True,
+            scale=scaling,
+            enable_gqa=True,
+        ).transpose(0, 1)
+        for a, b in itertools.pairwise(cu_seq_lens_q.tolist())
+    ]
+    return torch.cat(rows)[None], None
+
+
+AttentionInterface.register("benchmark_varlen", varlen)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,14 +103,3 @@ def rows(profile: Profile, scenarios: int, respondents: int, notation: str, seed
         np.arange(count),
         rng.integers(len(options), size=count),
     )
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One computing thread within the block: on a shared machine the second core is not ours to count on."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
