@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from socrates.baselines.fit import fit_baseline
+from socrates.baselines.fit import fit_baseline, ranked_probability_score
 from socrates.core.errors import SocratesError, run
 from socrates.core.files import atomic_folder, read_table, write_json, write_table
 from socrates.core.params import load
@@ -34,6 +34,7 @@ def main() -> None:
         for split in ("train", "val", "test")
     )
     fitted = fit_baseline(name, train[0], validation[0])
+    score = ranked_probability_score(validation[0], fitted.predict(validation[0]))
     predicted = fitted.predict(test[0])
     table, manifest = predictions_table(
         test[0],
@@ -44,7 +45,9 @@ def main() -> None:
     )
     with atomic_folder(OUT / name) as folder:
         write_table(folder / "predictions.parquet", table)
-        write_json(folder / "manifest.json", {"predictor": name, **fitted.settings, **manifest})
+        write_json(
+            folder / "manifest.json", {"validation_rps": round(score, 9), **fitted.settings, **manifest}
+        )
     chosen = ", ".join(f"{key} {value}" for key, value in fitted.settings.items())
     print(f"baseline {name}: {table.height:,} rows, {chosen} -> {OUT / name}")
 

@@ -11,6 +11,7 @@ Command: python -m stages.evaluate
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -44,7 +45,9 @@ def main() -> None:
     # One BLAS thread: the products are many and small, so that waiting threads cost more than they
     # give (74 s against 20 s on two busy cores), and the last bits do not depend on the machine's cores.
     with threadpool_limits(1, "blas"):
-        result = evaluate(predictions, paths, train.drop_nulls(), truth, excluded, params)
+        result = evaluate(
+            predictions, paths, train.drop_nulls(), truth, excluded, params, best_baseline(paths)
+        )
 
     with files.atomic_folder(METRICS / "tables") as folder:
         for name, table in result.tables.items():
@@ -52,6 +55,15 @@ def main() -> None:
     files.write_json(METRICS / "evaluate.json", result.metrics)
     files.write_json(METRICS / "headline.json", headline(result.metrics))
     print(result.summary)
+
+
+def best_baseline(paths: Mapping[str, Path]) -> str | None:
+    """The predictor with the least validation score among those whose manifest has one; None where none has."""
+    manifests = {
+        name: files.read_json(path.with_name("manifest.json"), "run predict") for name, path in paths.items()
+    }
+    scores = {name: found["validation_rps"] for name, found in manifests.items() if "validation_rps" in found}
+    return min(scores, key=lambda name: (scores[name], name), default=None)
 
 
 def read_excluded(path: Path) -> dict[str, int]:

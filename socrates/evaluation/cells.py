@@ -117,13 +117,11 @@ class Predictor:
         name: its key in metrics/evaluate.json.
         blocks: one array per block of the survey, [n, k], or [1, k] where every respondent of the
             block gets the same distribution. Rows sum to 1.
-        sampled: whether drawn answers are tempered and cut (a language model) or drawn as they are.
         allowed_mass: [N] probability put on allowed answers in all; None where it is 1 by design.
     """
 
     name: str
     blocks: list[NDArray[np.floating]]
-    sampled: bool = False
     allowed_mass: NDArray[np.float32] | None = None
 
     def cells(self, survey: Survey) -> Floats:

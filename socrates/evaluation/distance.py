@@ -65,6 +65,19 @@ def wasserstein(p: Floats, q: Floats, gap: Floats) -> Floats:
     return np.sum(np.abs(difference) * gap, axis=-1)
 
 
+def cramer(pmf: Floats, human: Floats, respondents: NDArray[np.int64], gap: Floats) -> Floats:
+    """[C] squared distance of the cumulative distributions, without what people's sampling adds to it.
+
+    The Cramer distance (Szekely and Rizzo 2013): sum over k of (P(k) - Q(k))^2 * gap(k). Shares Q of n people have
+    the variance Q(k) (1 - Q(k)) / n around those of their population, which Q(k) (1 - Q(k)) / (n - 1) estimates
+    without bias; it is subtracted, so that the truth scores 0 on average at every cell size. A cell may score
+    below 0.
+    """
+    p, q = np.cumsum(pmf, axis=-1)[..., :-1], np.cumsum(human, axis=-1)[..., :-1]
+    noise = q * (1 - q) / np.maximum(respondents - 1, 1)[:, None]
+    return np.sum(((p - q) ** 2 - noise) * gap, axis=-1)
+
+
 def total_variation(p: Floats, q: Floats) -> Floats:
     """[...] half the sum of absolute differences: the share of answers that would have to change."""
     return 0.5 * np.abs(p - q).sum(axis=-1)

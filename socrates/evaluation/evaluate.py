@@ -15,7 +15,7 @@ from socrates.evaluation.groups import gap_table, group_table
 from socrates.evaluation.intervals import generator
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import check_same, read_predictions
-from socrates.evaluation.predictors import comparisons, ordered
+from socrates.evaluation.predictors import PRIMARY, comparisons, ordered
 from socrates.evaluation.references import reference_predictors, train_marginals
 from socrates.evaluation.resampling import differences, estimates
 from socrates.evaluation.respondents import respondent_errors
@@ -39,6 +39,7 @@ def evaluate(
     truth: pl.DataFrame | None,
     excluded: Mapping[str, Mapping[str, int]],
     params: Evaluate,
+    best_baseline: str | None = None,
 ) -> Evaluation:
     """Score every predictor and baseline against the people of the test studies.
 
@@ -48,6 +49,7 @@ def evaluate(
         train: study_id, response and scale of the training rows.
         truth: columns of ``tables.TRUTH``; None where the data are real.
         excluded: per predictor, rows that were not predicted, by reason.
+        best_baseline: the baseline of the primary comparison, chosen on the validation studies.
 
     Raises:
         DataError: predictions that cannot be scored (see :func:`predictions.read_predictions`), or
@@ -67,6 +69,10 @@ def evaluate(
     for first, second in comparisons([p.name for p in read]):
         change = differences(scores[first], scores[second], params)
         metrics[f"{first}_minus_{second}"] = summary.to_nested_dict(change, signed=True)
+    if best_baseline is not None:
+        change = differences(scores["adapter"], scores[best_baseline], params)
+        metrics[PRIMARY] = summary.to_nested_dict(change, signed=True)
+        metrics["primary"] = {"baseline": best_baseline}
     metrics["counts"] = summary.counts(survey, params, excluded, marginals)
     return Evaluation(metrics, tables(survey, list(scores.values()), errors, params), _line(metrics))
 

@@ -15,6 +15,10 @@ W = ("wasserstein", "wasserstein_low", "wasserstein_high")
 OF_A_MODEL = (
     *W,
     "stated.wasserstein",
+    "cramer",
+    "crps",
+    "log_likelihood",
+    "persona.log_shuffled",
     "drawn.wasserstein",  # the like of the paper's W
     "drawn.accuracy",
     "accuracy_median",
@@ -31,9 +35,12 @@ PARTS = {
     "adapter": OF_A_MODEL,
     "base": OF_A_MODEL,
     "uniform": ("wasserstein", "drawn.wasserstein", "drawn.accuracy"),
-    "train_marginal": ("wasserstein",),
+    **dict.fromkeys(
+        ("words_demographics", "words", "demographics", "nearest", "train_marginal"), ("wasserstein",)
+    ),
     "empirical_best": ("wasserstein",),
     "planted": ("wasserstein",),
+    "adapter_minus_best_baseline": (*W, "wasserstein_p"),
     "adapter_minus_base": (*W, "wasserstein_p"),
     "adapter_minus_uniform": (*W, "wasserstein_p"),
     "counts": ("studies", "studies_scored", "cells_scored", "answers"),

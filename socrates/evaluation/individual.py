@@ -74,6 +74,40 @@ def log_likelihood(p: Reals, answers: Ints, positions: Reals) -> Reals:
     return np.log(np.maximum(_at(p, answers).astype(np.float32), PROBABILITY_FLOOR))
 
 
+def crps(p: Reals, answers: Ints, positions: Reals) -> Reals:
+    """Ranked probability score (Epstein 1969): squared error of the cumulative distribution, over the range."""
+    above = np.arange(len(positions) - 1) >= answers[:, None]
+    return ((np.cumsum(p, axis=1)[:, :-1] - above) ** 2) @ np.diff(positions)
+
+
+def gain_over_shuffled(score: AnswerMetric) -> AnswerMetric:
+    """How much ``score`` gains by each respondent's own persona, over the personas of the others of the cell.
+
+    The mean over all ways to shuffle the personas within the cell, exactly: who reads the same text with another's
+    persona gets the other's prediction, so that nothing is predicted again.
+    """
+
+    def gain(p: Reals, answers: Ints, positions: Reals) -> Reals:
+        n = len(answers)
+        if len(p) == 1 or n == 1:
+            return np.zeros(n, dtype=np.float32)
+        own = score(p, answers, positions)
+        by_answer = {int(y): score(p, np.full(n, y), positions).sum() for y in np.unique(answers)}
+        others = (np.array([by_answer[int(y)] for y in answers]) - own) / (n - 1)
+        return own - others
+
+    return gain
+
+
+def gain_over_mean(score: AnswerMetric) -> AnswerMetric:
+    """How much ``score`` gains by each respondent's own prediction, over the mean prediction of the cell."""
+
+    def gain(p: Reals, answers: Ints, positions: Reals) -> Reals:
+        return score(p, answers, positions) - score(p.mean(axis=0, keepdims=True), answers, positions)
+
+    return gain
+
+
 def brier(p: Reals, answers: Ints, positions: Reals) -> Reals:
     """Sum over options of (probability - 1 if chosen)^2 (Brier 1950), 0 to 2."""
     return _rows(np.einsum("nk,nk->n", p, p), answers) - 2 * _at(p, answers) + 1
@@ -129,8 +163,9 @@ def apply_temperature_top_p(p: Reals, temperature: float, top_p: float) -> Reals
     """[n, k] probabilities sharpened and cut as a sampler does.
 
     Probabilities are raised to 1 / temperature and renormalised; then the likeliest options are
-    kept until their sum reaches ``top_p`` (Holtzman et al. 2020), and renormalised again. This is
-    done on whole answers, which for one-token answers is what a token sampler does.
+    kept until their sum reaches ``top_p`` (Holtzman et al. 2020), with all that are as likely as the last of
+    them, and renormalised again. This is done on whole answers, which for one-token answers is what a token
+    sampler does.
     """
     sharp = (p / p.max(axis=1, keepdims=True)) ** (1 / temperature)
     sharp /= sharp.sum(axis=1, keepdims=True)
@@ -138,15 +173,14 @@ def apply_temperature_top_p(p: Reals, temperature: float, top_p: float) -> Reals
         return sharp
     order = np.argsort(-sharp, axis=1, kind="stable")
     ranked = np.take_along_axis(sharp, order, axis=1)
-    ranked[np.cumsum(ranked, axis=1) - ranked >= top_p] = 0
-    np.put_along_axis(sharp, order, ranked, axis=1)
+    outside = np.cumsum(ranked, axis=1) - ranked >= top_p
+    last = np.where(outside, np.inf, ranked).min(axis=1, keepdims=True)
+    sharp[sharp < last * (1 - 1e-6)] = 0
     return sharp / sharp.sum(axis=1, keepdims=True)
 
 
 def tempered_predictor(predictor: Predictor, temperature: float, top_p: float) -> Predictor:
-    """The distributions that a predictor's drawn answers come from: a language model's are tempered and cut."""
-    if not predictor.sampled:
-        return predictor
+    """The distributions that a predictor's drawn answers come from; one rule for models, baselines and the truth."""
     return replace(
         predictor, blocks=[apply_temperature_top_p(p, temperature, top_p) for p in predictor.blocks]
     )

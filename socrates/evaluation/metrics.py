@@ -77,6 +77,11 @@ def _wasserstein(convention: distance.Convention) -> CellMetric:
     return cell
 
 
+def _cramer(pmf: Floats, survey: Survey, params: Evaluate) -> Floats:
+    gaps = distance.gaps(survey.human, survey.grid, "stated")
+    return distance.cramer(pmf, survey.human, survey.respondents, gaps)
+
+
 def _entropy_ratio(pmf: Floats, survey: Survey, params: Evaluate) -> Floats:
     return distance.ratio(distance.entropy(pmf), distance.entropy(survey.human))
 
@@ -113,6 +118,10 @@ _ENTRIES = {
     "split_half.wasserstein": Metric(
         "W, split halves", _HUMAN, 0, None, _LOWER,
         "W between two random halves of the people, divided by sqrt 2: two samples of the cell's own size"),
+    "cramer": Metric(
+        "Cramer distance, corrected", _STATED, None, None, _LOWER,
+        "squared distance of cumulative distributions less people's sampling noise: the truth scores 0",
+        cell=_cramer),
     "tvd": Metric(
         "total variation", "share", 0, 1, _LOWER, "half the sum of absolute differences in probability",
         cell=lambda pmf, survey, _: distance.total_variation(pmf, survey.human)),
@@ -152,6 +161,23 @@ _ENTRIES = {
     "log_likelihood": Metric(
         "log-likelihood", "nats per answer", None, 0, _HIGHER,
         "mean log probability of the answer, floored at log 1e-6", answer=individual.log_likelihood),
+    "crps": Metric(
+        "CRPS", "share of range", 0, 1, _LOWER,
+        "ranked probability score of the respondent's answer, as a share of the range", answer=individual.crps),
+    "persona.log_shuffled": Metric(
+        "log score, own persona - another's", "nats per answer", None, None, _HIGHER,
+        "gain over the personas of the others of the cell, mean over all shuffles",
+        answer=individual.gain_over_shuffled(individual.log_likelihood)),
+    "persona.log_mean": Metric(
+        "log score, own persona - cell's mean", "nats per answer", None, None, _HIGHER,
+        "gain over the mean prediction of the cell", answer=individual.gain_over_mean(individual.log_likelihood)),
+    "persona.crps_shuffled": Metric(
+        "CRPS, own persona - another's", "share of range", None, None, _LOWER,
+        "the same in CRPS: below 0 where the persona helps",
+        answer=individual.gain_over_shuffled(individual.crps)),
+    "persona.crps_mean": Metric(
+        "CRPS, own persona - cell's mean", "share of range", None, None, _LOWER,
+        "the same in CRPS: below 0 where the persona helps", answer=individual.gain_over_mean(individual.crps)),
     "brier": Metric(
         "Brier score", "1", 0, 2, _LOWER, "sum over options of (probability - chosen)^2",
         answer=individual.brier),

@@ -65,7 +65,7 @@ def read_predictions(table: pl.DataFrame, path: Path, name: str) -> tuple[Survey
         first, last = starts[block.rows.start], starts[block.rows.stop]
         probabilities = np.maximum(flat[first:last].reshape(-1, len(block.options)), 0)
         blocks.append(probabilities / probabilities.sum(axis=1, keepdims=True))
-    return survey, Predictor(name, blocks, sampled=True, allowed_mass=np.minimum(mass, 1))
+    return survey, Predictor(name, blocks, allowed_mass=np.minimum(mass, 1))
 
 
 def check_same(first: Survey, first_path: Path, second: Survey, second_path: Path) -> None:

@@ -9,6 +9,10 @@ PREDICTORS = {
     "adapter": "fine-tuned model",
     "base": "base model",
     "uniform": "uniform guess",
+    "words_demographics": "trees on words and demographics",
+    "words": "trees on words",
+    "demographics": "trees on demographics",
+    "nearest": "most similar training questions",
     "train_marginal": "training-study average for the scale length",
     "pooled": "people, conditions merged (oracle)",
     "empirical_best": "people against people (floor)",
@@ -25,6 +29,9 @@ def ordered(names: Iterable[str]) -> list[str]:
     """The models first, then other folders of predictions by name, then baselines and floors."""
     known = {name: i for i, name in enumerate(PREDICTORS)}
     return sorted(names, key=lambda name: (known.get(name, len(MODELS) - 0.5), name))
+
+
+PRIMARY = "adapter_minus_best_baseline"  # the comparison that decides, fixed before any test study is scored
 
 
 def comparisons(read: Sequence[str]) -> list[tuple[str, str]]:
