@@ -18,7 +18,9 @@ def test_the_truth_is_expected_to_have_the_best_ranked_probability_score():
     truth, other = np.array([[0.2, 0.5, 0.3]]), np.array([[0.3, 0.4, 0.3]])
 
     def expected(p):
-        return sum(share * individual.crps(p, np.array([y]), POSITIONS)[0] for y, share in enumerate(truth[0]))
+        return sum(
+            share * individual.crps(p, np.array([y]), POSITIONS)[0] for y, share in enumerate(truth[0])
+        )
 
     assert expected(truth) < expected(other)
 
@@ -53,7 +55,10 @@ def test_the_gain_over_shuffled_is_the_mean_over_all_shuffles():
     p, answers = rng.dirichlet(np.ones(3), 6), rng.integers(0, 3, 6)
     gains = individual.gain_over_shuffled(individual.crps)(p, answers, POSITIONS)
     own = individual.crps(p, answers, POSITIONS)
-    others = [np.mean([individual.crps(p[[j]], answers[[i]], POSITIONS)[0] for j in range(6) if j != i]) for i in range(6)]
+    others = [
+        np.mean([individual.crps(p[[j]], answers[[i]], POSITIONS)[0] for j in range(6) if j != i])
+        for i in range(6)
+    ]
     assert gains == pytest.approx(own - others)
 
 
@@ -61,7 +66,9 @@ def test_a_prediction_without_persona_gains_nothing():
     p, answers = np.tile([0.2, 0.3, 0.5], (4, 1)), np.array([0, 1, 2, 2])
     for gain in (individual.gain_over_shuffled, individual.gain_over_mean):
         assert gain(individual.log_likelihood)(p, answers, POSITIONS) == pytest.approx(np.zeros(4), abs=1e-6)
-        assert gain(individual.log_likelihood)(p[:1], answers, POSITIONS) == pytest.approx(np.zeros(4), abs=1e-6)
+        assert gain(individual.log_likelihood)(p[:1], answers, POSITIONS) == pytest.approx(
+            np.zeros(4), abs=1e-6
+        )
 
 
 def test_a_uniform_guess_is_not_cut_by_top_p():
