@@ -86,6 +86,7 @@ def test_the_gate_stops_a_model_that_does_not_beat_the_base(
 
 
 STALLING = """
+import time
 from socrates.runs.guards import Watchdog
 with Watchdog(0.5, print) as watchdog:
     for _ in range(12):
