@@ -21,7 +21,7 @@ from transformers import TrainerState as State
 from transformers import TrainingArguments as Args
 
 from socrates.runs import checkpoints
-from socrates.runs.backup import Backup
+from socrates.runs.backup import Uploader
 from socrates.runs.guards import LossGuard, StepMetrics, Termination, Watchdog, no_go
 from socrates.runs.launch import Place, wait_for_all
 from socrates.runs.log import RunLog
@@ -36,7 +36,7 @@ class MainProcess:
     log: RunLog
     progress: ProgressBar
     watchdog: Watchdog | None
-    backup: Backup | None
+    backup: Uploader | None
 
 
 @dataclass(eq=False)

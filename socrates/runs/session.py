@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerState, TrainingArguments
 
 from socrates.core.errors import TERMINATED, TrainingError
 from socrates.runs import checkpoints
-from socrates.runs.backup import Backup, Store, open_store, resume_point
+from socrates.runs.backup import Store, Uploader, open_store, resume_point
 from socrates.runs.callbacks import MainProcess, RunCallback
 from socrates.runs.fingerprint import RunConfig, explain_fresh_start, fingerprint, run_directory_lock
 from socrates.runs.guards import StopTraining, Termination, Watchdog, no_go
@@ -163,7 +163,7 @@ def main_process(
     """Backup, progress bar and watchdog of rank 0, all closed with ``stack``."""
     backup = watchdog = None
     if store is not None:
-        backup = Backup(store, run.keep_checkpoints)
+        backup = Uploader(store, run.keep_checkpoints)
         stack.callback(backup.close)
         for checkpoint in checkpoints.list_checkpoints(
             folder

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from socrates.core.errors import SocratesError
 from socrates.core.files import read_json
-from socrates.runs.backup import open_store, redact
+from socrates.runs.backup import error_code, open_store
 from socrates.runs.fingerprint import SCRATCH_VARIABLE, scratch
 from socrates.tools.estimate import GIB, Shape, memory, shape
 from socrates.tools.workload import assumed, at_hand, counted
@@ -165,17 +165,18 @@ def backup(url: str | None, endpoint_url: str | None) -> Finding:
 
 
 def _store(check: str, url: str, endpoint_url: str | None) -> Finding:
-    shown = redact(url)
     try:
         open_store(url, "doctor", "probe", endpoint_url).probe()
     except SocratesError as error:
         return Finding(check, "fail", str(error), "docs/remotes.md has examples")
     except Exception as error:  # a store can raise anything
-        text = redact(f"{type(error).__name__}: {error}")
         return Finding(
-            check, "fail", f"{shown}: {text}", "check address, credentials and rights (docs/remotes.md)"
+            check,
+            "fail",
+            f"{url}: {error_code(error)}",
+            "check address, credentials and rights (docs/remotes.md)",
         )
-    return Finding(check, "ok", f"{shown}: wrote, read and deleted an object")
+    return Finding(check, "ok", f"{url}: wrote, read and deleted an object")
 
 
 def shares(sections: Mapping[str, Any], processes: int) -> Finding:
