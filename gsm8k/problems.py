@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from gsm8k import answers
+from gsm8k.answer_format import INSTRUCTION, format_number, parse_number
 from socrates.core.errors import DataError
 from socrates.core.files import Schema
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+SPLITS = ("train", "test")
+Records = Iterable[Mapping[str, Any] | None]  # None: unreadable where it came from
 PROBLEMS: Schema = {
     "problem_id": pl.Int64,  # the record's place in its file, from 0; unique within a split
     "question": pl.String,
@@ -32,7 +34,6 @@ ATTEMPTS: Schema = {
     "tokens": pl.Int64,  # of the completion, the end-of-turn token included
     "truncated": pl.Boolean,  # the length limit came before the end-of-turn token
 }
-SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,26 @@ class Parsed:
     table: pl.DataFrame
     rejected: dict[str, int]
 
+    @property
+    def reasons(self) -> str:
+        """``3 empty question, 1 answer is not a number``."""
+        return ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
 
-def parse(records: Iterable[Mapping[str, Any] | None]) -> Parsed:
+
+def parse(records: Records) -> Parsed:
     """The problems table of records in GSM8K form: ``question``, and ``answer`` ending in "#### N".
 
-    A record of None was unreadable where it came from. A record without a question, without "####"
-    or with something else than a number behind it is counted, not kept.
+    A record without a question, without "####" or with something else than a number behind it is counted,
+    not kept.
     """
     rows: list[tuple[int, str, str, str]] = []
     rejected: Counter[str] = Counter()
-    for place, record in enumerate(records):
+    for number, record in enumerate(records):
         row = _row(record)
         if isinstance(row, str):
             rejected[row] += 1
         else:
-            rows.append((place, *row))
+            rows.append((number, *row))
     return Parsed(pl.DataFrame(rows, schema=PROBLEMS, orient="row"), dict(sorted(rejected.items())))
 
 
@@ -69,30 +75,29 @@ def _row(record: Mapping[str, Any] | None) -> tuple[str, str, str] | str:
         return "empty question"
     if not isinstance(text, str) or "####" not in text:
         return "no #### before the answer"
-    solution, _, stated = text.rpartition("####")
-    value = answers.number(stated)
+    solution, _, answer = text.rpartition("####")
+    value = parse_number(answer)
     if value is None:
         return "answer is not a number"
-    return question.strip(), solution.strip(), answers.number_text(value)
+    return question.strip(), solution.strip(), format_number(value)
 
 
-def check(parsed: Parsed, max_rejected: float, name: str) -> pl.DataFrame:
-    """The table, if it has rows and at most ``max_rejected`` (a share) of the records were rejected.
+def check_rejected(parsed: Parsed, max_rejected: float, split: str) -> None:
+    """Check that there are problems, and that at most ``max_rejected`` (a share) of the records were rejected.
 
     Raises:
-        DataError: otherwise; ``name`` says which split.
+        DataError: otherwise.
     """
-    lost = sum(parsed.rejected.values())
-    total = lost + parsed.table.height
-    reasons = ", ".join(f"{count} {reason}" for reason, count in parsed.rejected.items())
-    if not parsed.table.height:
-        raise DataError(f"{name}: no usable problem among {total} records ({reasons or 'the file is empty'})")
-    if lost > max_rejected * total:
+    rejected, kept = sum(parsed.rejected.values()), parsed.table.height
+    total = rejected + kept
+    if not kept:
+        reasons = parsed.reasons or "the file is empty"
+        raise DataError(f"{split}: no usable problem among {total} records ({reasons})")
+    if rejected > max_rejected * total:
         raise DataError(
-            f"{name}: {lost} of {total} problems are unusable ({reasons}), more than problems.max_rejected "
-            f"{max_rejected:g} allows"
+            f"{split}: {rejected} of {total} problems are unusable ({parsed.reasons}), more than "
+            f"problems.max_rejected {max_rejected:g} allows"
         )
-    return parsed.table
 
 
 def within_limit(table: pl.DataFrame, prompt_lengths: Sequence[int], limit: int) -> tuple[pl.DataFrame, int]:
@@ -112,14 +117,9 @@ def within_limit(table: pl.DataFrame, prompt_lengths: Sequence[int], limit: int)
 
 def messages(question: str) -> list[dict[str, str]]:
     """The chat that asks for a solution in the XML format."""
-    return [{"role": "system", "content": answers.INSTRUCTION}, {"role": "user", "content": question}]
+    return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": question}]
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, question: str) -> str:
-    """That chat as text, up to where the answer begins."""
+    """The chat as text, up to where the answer begins."""
     return str(tokenizer.apply_chat_template(messages(question), tokenize=False, add_generation_prompt=True))
-
-
-def reference(solution: str, answer: str) -> str:
-    """A problem's worked solution as a well-formed completion."""
-    return answers.wrap(solution, answer)

@@ -2,7 +2,7 @@
 
 Their names and weights are those of the GRPO script behind the published 0.5B GSM8K model. Each
 function here gives the share of its weight that a completion earns, in [0, 1] but for the penalty in
-:func:`tags`. Format and number are read by ``gsm8k.answers``, which is where this differs
+:func:`tags`. Format and number are read by ``gsm8k.answer_format``, which is where this differs
 from that script: its format patterns did not let "." match a newline, so several lines of reasoning
 earned nothing; it compared answers as text, so "1,000", "$18" and "18." were wrong and no integers;
 it took a completion without an answer tag for its own answer; and a missing closing tag was charged
@@ -11,7 +11,7 @@ the length of the whole completion.
 
 from __future__ import annotations
 
-from gsm8k import answers
+from gsm8k.answer_format import TAGS, is_correct, is_soft, is_strict, parse_answer
 from gsm8k.params import Rewards
 
 PARTS = ("correctness", "integer", "strict_format", "soft_format", "tags")
@@ -19,8 +19,7 @@ PARTS = ("correctness", "integer", "strict_format", "soft_format", "tags")
 
 def integer(completion: str) -> float:
     """1 where the extracted answer is an integer in any notation, else 0."""
-    given = answers.extract(completion)
-    value = None if given is None else answers.number(given)
+    value = parse_answer(completion)
     return float(value is not None and value.denominator == 1)
 
 
@@ -31,8 +30,8 @@ def tags(completion: str, trailing_penalty: float) -> float:
     answer tag but one newline, so that this part alone can fall below 0.
     """
     lines = completion.split("\n")
-    share = sum(completion.count(tag) == 1 and tag in lines for tag in answers.TAGS) / len(answers.TAGS)
-    _, closing, rest = completion.rpartition(answers.TAGS[-1])
+    share = sum(completion.count(tag) == 1 and tag in lines for tag in TAGS) / len(TAGS)
+    _, closing, rest = completion.rpartition(TAGS[-1])
     trailing = len(rest.removeprefix("\n")) if closing else 0
     return share - trailing_penalty * trailing
 
@@ -41,9 +40,9 @@ def score(completion: str, answer: str, weights: Rewards) -> dict[str, float]:
     """The weighted reward of one completion by part; ``answer`` is the reference number as text."""
     penalty = weights.trailing_penalty / weights.tags if weights.tags else 0.0
     return {
-        "correctness": weights.correctness * answers.is_correct(completion, answer),
+        "correctness": weights.correctness * is_correct(completion, answer),
         "integer": weights.integer * integer(completion),
-        "strict_format": weights.strict_format * answers.is_strict(completion),
-        "soft_format": weights.soft_format * answers.is_soft(completion),
+        "strict_format": weights.strict_format * is_strict(completion),
+        "soft_format": weights.soft_format * is_soft(completion),
         "tags": weights.tags * tags(completion, penalty),
     }

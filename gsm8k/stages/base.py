@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from gsm8k.params import Warmup, load
 from gsm8k.problems import PROBLEMS
-from gsm8k.tiny_model import build_warmed
+from gsm8k.warm_start import build_warm_started
 from socrates.core.errors import run
 from socrates.core.files import atomic_folder, read_table
 from socrates.model.loading import pin_hub
@@ -21,11 +21,13 @@ BASE = Path("gsm8k/models/base")
 
 
 def main() -> None:
-    model, warmup = load(Model), load(Warmup)
+    model, noise = load(Model), load(Warmup)
     with atomic_folder(BASE) as folder:
         if model.builtin:
             problems = read_table(TRAIN, PROBLEMS)
-            summary = build_warmed(problems, model, warmup, folder, lambda steps: tqdm(steps, desc="warm up"))
+            summary = build_warm_started(
+                problems, model, noise, folder, lambda steps: tqdm(steps, desc="warm up")
+            )
         else:
             summary = pin_hub(model, folder)
     print(f"base: {summary}")

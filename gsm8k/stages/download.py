@@ -1,17 +1,15 @@
-"""Fetch or make the word problems.
+"""download: fetch or make the word problems.
 
-Reads the hub, a local folder or nothing (synthetic); writes ``gsm8k/data/train.parquet`` and
-``gsm8k/data/test.parquet`` (see ``gsm8k.problems``).
-
-    python -m gsm8k.stages.download
+Reads the hub, a local folder or nothing (synthetic). Writes gsm8k/data/train.parquet and test.parquet (see
+``gsm8k.problems``).
+Run: ``python -m gsm8k.stages.download``
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 
-from gsm8k import problems, sources
 from gsm8k.params import Problems, load
+from gsm8k.problem_sources import read_records
+from gsm8k.problems import check_rejected, parse
 from socrates.core.errors import run
 from socrates.core.files import write_table
 
@@ -20,17 +18,13 @@ FOLDER = Path("gsm8k/data")
 
 def main() -> None:
     params = load(Problems)
-    parsed = {split: problems.parse(records) for split, records in sources.read(params).items()}
-    for split, part in parsed.items():
-        problems.check(part, params.max_rejected, split)
-    for split, part in parsed.items():
-        write_table(FOLDER / f"{split}.parquet", part.table)
-    print("; ".join(f"{split}: {part.table.height} problems{_lost(part)}" for split, part in parsed.items()))
-
-
-def _lost(part: problems.Parsed) -> str:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in part.rejected.items())
-    return f" ({sum(part.rejected.values())} dropped: {reasons})" if reasons else ""
+    parsed = {split: parse(records) for split, records in read_records(params).items()}
+    for split, problems in parsed.items():
+        check_rejected(problems, params.max_rejected, split)
+    for split, problems in parsed.items():
+        write_table(FOLDER / f"{split}.parquet", problems.table)
+        dropped = f"; dropped: {problems.reasons}" if problems.rejected else ""
+        print(f"download: {problems.table.height:,} {split} problems{dropped}")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from gsm8k.evaluate import by_problem, summary, with_pass_at_k
 from gsm8k.params import Solve, load
+from gsm8k.pass_rates import by_problem, summary
 from gsm8k.problems import ATTEMPTS, PROBLEMS
 from socrates.core.errors import run
 from socrates.core.files import read_table, write_json, write_table
@@ -24,16 +24,17 @@ def main() -> None:
     solve = load(Solve)
     problems = read_table(TEST, PROBLEMS)
     attempts = pl.concat([read_table(FOLDER / f"{name}.parquet", ATTEMPTS) for name in ("base", "trained")])
-    result = summary(attempts, problems, solve.pass_at, solve.bootstrap, solve.seed)
-    write_table(METRICS / "problems.csv", with_pass_at_k(by_problem(attempts, problems), solve.pass_at))
+    table = by_problem(attempts, problems, solve.pass_at)
+    result = summary(table, solve.bootstrap, solve.seed)
+    write_table(METRICS / "problems.csv", table)
     write_json(METRICS / "evaluate.json", result)
     for decoding in ("greedy", "sampled"):
-        found = result[decoding]
-        base, trained, gain = (found[name]["exact"] for name in ("base", "trained", "difference"))
+        rates = result[decoding]
+        base, trained, gain = (rates[side]["exact"] for side in ("base", "trained", "difference"))
         print(
             f"evaluate: {decoding}: exact {base['value']:.3f} -> {trained['value']:.3f} "
             f"(difference {gain['value']:+.3f}, {gain['low']:+.3f} to {gain['high']:+.3f}), "
-            f"strict format {found['trained']['strict_format']['value']:.3f}, {found['problems']} problems"
+            f"strict format {rates['trained']['strict_format']['value']:.3f}, {rates['problems']} problems"
         )
 
 

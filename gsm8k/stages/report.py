@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from gsm8k.params import Solve, load
+from gsm8k.problem_report import render
 from gsm8k.problems import ATTEMPTS, PROBLEMS
-from gsm8k.report import render
 from socrates.core.errors import run
 from socrates.core.files import read_json, read_table, write_text
 

@@ -27,11 +27,11 @@ def main() -> None:
     name = sys.argv[1]
     model, solve = load(Model), load(Solve)
     problems = read_table(TEST, PROBLEMS)[: solve.problems]
-    from gsm8k.generate import Solver, attempts
+    from gsm8k.solver import Solver, attempt_all
 
     solver = Solver(BASE, TRAINED if name == "trained" else None, model)
-    table = attempts(
-        problems, solver, name, solve, lambda chunks: tqdm(chunks, desc=f"solve {name}", unit="batch")
+    table = attempt_all(
+        problems, solver, name, solve, lambda batches: tqdm(batches, desc=f"solve {name}", unit="batch")
     )
     write_table(OUT / f"{name}.parquet", table)
     print(f"solve {name}: {table.height:,} attempts at {problems.height:,} problems")

@@ -12,8 +12,8 @@ import pytest
 from gsm8k.grpo.params import Grpo
 from gsm8k.grpo.trainer import check, grpo_config, plan_steps, reward_function
 from gsm8k.problems import PROBLEMS, prompt_text
-from gsm8k.tiny_model import CHAT
 from gsm8k.train import problems_within, scheduled_prompts, weighted
+from gsm8k.warm_start import CHAT_TEMPLATE
 from socrates.core import params
 from socrates.core.errors import DataError, TrainingError
 from socrates.model.tokenisation import token_ids
@@ -78,7 +78,7 @@ def test_a_checkpoint_comes_after_the_last_use_of_its_completions(
 
 def test_prompts_over_the_limit_are_dropped_and_counted() -> None:
     tokenizer = tiny.tokenizer()
-    tokenizer.chat_template = CHAT
+    tokenizer.chat_template = CHAT_TEMPLATE
     kept, dropped = problems_within(TABLE, tokenizer, 10)
     assert kept["problem_id"].to_list() == [1] and dropped == 1
     with pytest.raises(DataError, match="every prompt is over the limit of 1 tokens"):
@@ -87,7 +87,7 @@ def test_prompts_over_the_limit_are_dropped_and_counted() -> None:
 
 def test_trl_tokenises_a_prompt_as_it_was_counted() -> None:
     tokenizer = tiny.tokenizer()
-    tokenizer.chat_template = CHAT
+    tokenizer.chat_template = CHAT_TEMPLATE
     (prompt,) = scheduled_prompts(TABLE[1:], 1, seed=1)
     assert (prompt["row"], prompt["answer"]) == ("problem 1", "2")
     ids = tokenizer.apply_chat_template([prompt["prompt"]], add_generation_prompt=True, return_dict=True)

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsm8k import answers, problems, rewards, sources, synthetic
-from gsm8k.params import Rewards, Synthetic
+from gsm8k import answer_format as answers
+from gsm8k import problem_sources as sources
+from gsm8k import problems, rewards, word_problems
+from gsm8k.params import Problems, Rewards, Synthetic
 from socrates.core.errors import DataError, SourceError
 from tests.shared import SHARED
 
@@ -58,14 +60,14 @@ def test_what_cannot_be_used_is_counted_by_reason_and_leaves_its_number_free() -
 
 def test_too_many_unusable_problems_fail_with_the_counts() -> None:
     parsed = problems.parse([record(), record(), record(answer="none")])
-    assert problems.check(parsed, 0.34, "train").height == 2
+    problems.check_rejected(parsed, 0.34, "train")
     with pytest.raises(DataError, match=r"train: 1 of 3 .*1 no ####"):
-        problems.check(parsed, 0.3, "train")
+        problems.check_rejected(parsed, 0.3, "train")
 
 
 def test_a_split_without_a_problem_fails_even_if_everything_may_be_rejected() -> None:
     with pytest.raises(DataError, match="test: no usable problem among 0 records"):
-        problems.check(problems.parse([]), 1.0, "test")
+        problems.check_rejected(problems.parse([]), 1.0, "test")
 
 
 def test_prompts_over_the_limit_are_dropped_and_counted() -> None:
@@ -76,6 +78,18 @@ def test_prompts_over_the_limit_are_dropped_and_counted() -> None:
         problems.within_limit(table, [10, 11, 9], limit=8)
 
 
+def local(folder: Path) -> Problems:
+    return Problems(
+        source="local",
+        path=str(folder),
+        repo="",
+        config="",
+        revision="0" * 40,
+        max_rejected=0.0,
+        synthetic=DIFFICULTY,
+    )
+
+
 def write_jsonl(path: Path, lines: list[str]) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -83,7 +97,7 @@ def write_jsonl(path: Path, lines: list[str]) -> None:
 def test_a_local_folder_is_read_and_broken_lines_are_counted(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "train.jsonl", [json.dumps(record()), "{broken", "[]", "", json.dumps(record())])
     write_jsonl(tmp_path / "test.jsonl", [json.dumps(record("Line\u2028break?"))])
-    found = sources.local(tmp_path)
+    found = sources.read_records(local(tmp_path))
     parsed = problems.parse(found["train"])
     assert (parsed.table.height, parsed.rejected) == (2, {"unreadable record": 2})
     assert problems.parse(found["test"]).table["question"].to_list() == ["Line\u2028break?"]
@@ -92,19 +106,19 @@ def test_a_local_folder_is_read_and_broken_lines_are_counted(tmp_path: Path) -> 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "train.jsonl", [json.dumps(record())])
     with pytest.raises(SourceError, match=r"test\.jsonl: not found"):
-        sources.local(tmp_path)
+        sources.read_records(local(tmp_path))
 
 
 def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SourceError, match=r"train\.jsonl: not UTF-8"):
-        sources.local(tmp_path)
+        sources.read_records(local(tmp_path))
 
 
 def test_synthetic_problems_repeat_with_the_seed_and_never_across_splits() -> None:
-    made = synthetic.records(DIFFICULTY)
-    assert made == synthetic.records(DIFFICULTY)
-    assert made != synthetic.records(DIFFICULTY.model_copy(update={"seed": 4}))
+    made = word_problems.make_records(DIFFICULTY)
+    assert made == word_problems.make_records(DIFFICULTY)
+    assert made != word_problems.make_records(DIFFICULTY.model_copy(update={"seed": 4}))
     questions = [row["question"] for split in made.values() for row in split if row]
     assert (len(made["train"]), len(made["test"])) == (200, 50)
     assert len(set(questions)) == len(questions)
@@ -113,7 +127,7 @@ def test_synthetic_problems_repeat_with_the_seed_and_never_across_splits() -> No
 def test_every_synthetic_step_is_true_and_stays_within_the_numbers_allowed() -> None:
     rng = np.random.default_rng(5)
     for _ in range(500):
-        question, solution = synthetic.problem(rng, steps=3, max_number=20)
+        question, solution = word_problems.make_problem(rng, steps=3, max_number=20)
         *steps, last = solution.split("\n")
         assert len(steps) == 3
         for step in steps:
@@ -130,31 +144,31 @@ def test_the_extremes_of_difficulty_can_be_made(max_number: int) -> None:
     rng = np.random.default_rng(6)
     for steps in (1, 2, 3):
         for _ in range(100):
-            synthetic.problem(rng, steps, max_number)
+            word_problems.make_problem(rng, steps, max_number)
 
 
 def test_more_problems_than_there_are_is_refused() -> None:
     few = Synthetic(train=100_000, test=10, min_steps=1, max_steps=1, max_number=5, seed=3)
     with pytest.raises(DataError, match="100010 different problems were asked for"):
-        synthetic.records(few)
+        word_problems.make_records(few)
 
 
 def test_synthetic_references_earn_the_full_reward() -> None:
-    table = problems.parse(synthetic.records(DIFFICULTY)["train"]).table
+    table = problems.parse(word_problems.make_records(DIFFICULTY)["train"]).table
     assert table.height == 200
     for _, _, solution, answer in table.iter_rows():
-        completion = problems.reference(solution, answer)
+        completion = answers.format_completion(solution, answer)
         assert sum(rewards.score(completion, answer, WEIGHTS).values()) == FULL
 
 
 @pytest.mark.skipif(not GSM8K.is_dir(), reason="GSM8K's JSONL files are not beside the project")
 def test_all_of_gsm8k_loads_and_every_reference_earns_the_full_reward() -> None:
-    parsed = {split: problems.parse(found) for split, found in sources.local(GSM8K).items()}
+    parsed = {split: problems.parse(found) for split, found in sources.read_records(local(GSM8K)).items()}
     assert {split: part.table.height for split, part in parsed.items()} == {"train": 7473, "test": 1319}
     assert all(part.rejected == {} for part in parsed.values())
     for part in parsed.values():
         for problem_id, _, solution, answer in part.table.iter_rows():
-            assert answers.number(answer) is not None
-            completion = problems.reference(solution, answer)
+            assert answers.parse_number(answer) is not None
+            completion = answers.format_completion(solution, answer)
             earned = sum(rewards.score(completion, answer, WEIGHTS).values())
             assert earned == FULL, f"problem {problem_id}: {completion}"

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gsm8k import answers, rewards
+from gsm8k import answer_format as answers
+from gsm8k import rewards
 from gsm8k.params import Rewards
 
 WEIGHTS = Rewards(
     correctness=2.0, integer=0.5, strict_format=0.5, soft_format=0.5, tags=0.5, trailing_penalty=0.002
 )
 FULL = sum(getattr(WEIGHTS, part) for part in rewards.PARTS)  # right and well-formed
-GOOD = answers.wrap("6*7=42\n42-2=40", "40")
+GOOD = answers.format_completion("6*7=42\n42-2=40", "40")
 
 
 def test_a_perfect_completion_earns_everything() -> None:
@@ -38,12 +39,12 @@ def test_a_wrong_integer_in_the_format_loses_correctness_alone() -> None:
 
 @pytest.mark.parametrize("stated", ["1,000", "$1000", "1000.", "1000.0"])
 def test_notation_costs_nothing(stated: str) -> None:
-    parts = rewards.score(answers.wrap("500*2", stated), "1000", WEIGHTS)
+    parts = rewards.score(answers.format_completion("500*2", stated), "1000", WEIGHTS)
     assert sum(parts.values()) == 4.0
 
 
 def test_a_fraction_is_right_but_no_integer() -> None:
-    parts = rewards.score(answers.wrap("270/60", "4.5"), "4.5", WEIGHTS)
+    parts = rewards.score(answers.format_completion("270/60", "4.5"), "4.5", WEIGHTS)
     assert (parts["correctness"], parts["integer"]) == (2.0, 0.0)
 
 

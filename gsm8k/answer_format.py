@@ -43,7 +43,7 @@ _NUMBER = re.compile(
 )
 
 
-def wrap(reasoning: str, answer: str) -> str:
+def format_completion(reasoning: str, answer: str) -> str:
     """The well-formed completion with this reasoning and answer."""
     return f"<reasoning>\n{reasoning}\n</reasoning>\n<answer>\n{answer}\n</answer>"
 
@@ -62,56 +62,58 @@ def is_soft(completion: str) -> bool:
     return _SOFT.match(completion) is not None
 
 
-def extract(completion: str) -> str | None:
+def extract_reasoning(completion: str) -> str | None:
+    """The text of the first complete reasoning block, stripped; None where there is none."""
+    match = _REASONING.search(completion)
+    return match[1].strip() if match else None
+
+
+def extract_answer(completion: str) -> str | None:
     """The text of the last complete answer block, stripped; None where there is none.
 
     An answer whose closing tag is missing was cut off and could be half a number, so it is none.
     """
-    found = _ANSWER.findall(completion)
-    return found[-1].strip() if found else None
+    blocks = _ANSWER.findall(completion)
+    return blocks[-1].strip() if blocks else None
 
 
-def reasoning(completion: str) -> str | None:
-    """The text of the first complete reasoning block, stripped; None where there is none."""
-    found = _REASONING.search(completion)
-    return found[1].strip() if found else None
+def parse_answer(completion: str) -> Fraction | None:
+    """The number in the completion's answer block; None where there is no block or no one number in it."""
+    answer = extract_answer(completion)
+    return None if answer is None else parse_number(answer)
 
 
-def number(text: str) -> Fraction | None:
-    """The one number that ``text`` states, exactly; None where it states none or says more.
+def is_correct(completion: str, answer: str) -> bool:
+    """Whether the completion's answer equals ``answer`` as a number."""
+    value = parse_answer(completion)
+    return value is not None and value == parse_number(answer)
+
+
+def parse_number(text: str) -> Fraction | None:
+    """The one number that ``text`` holds, exactly; None where it holds none or says more.
 
     A currency sign, thousands commas, a final period and a percent sign are notation, not value:
     "$1,000." is 1000, and "50%" is 50, because references give percentages as plain numbers.
     "1,00" and "18 or 19" are nothing.
     """
-    found = _NUMBER.fullmatch(text.strip().replace("\N{MINUS SIGN}", "-"))
-    if found is None or (found["sign"] and found["inner"]):
+    match = _NUMBER.fullmatch(text.strip().replace("\N{MINUS SIGN}", "-"))
+    if match is None or (match["sign"] and match["inner"]):
         return None
-    if found["divisor"] and (found["decimals"] is not None or int(found["divisor"]) == 0):
+    if match["divisor"] and (match["decimals"] is not None or int(match["divisor"]) == 0):
         return None
-    whole = (found["whole"] or "0").replace(",", "")
-    value = Fraction(f"{whole}.{found['decimals'] or found['only'] or '0'}")
-    value /= int(found["divisor"] or 1)
-    return -value if "-" in (found["sign"], found["inner"]) else value
+    whole = (match["whole"] or "0").replace(",", "")
+    value = Fraction(f"{whole}.{match['decimals'] or match['only'] or '0'}") / int(match["divisor"] or 1)
+    return -value if "-" in (match["sign"], match["inner"]) else value
 
 
-def is_correct(completion: str, answer: str) -> bool:
-    """Whether the completion's extracted answer equals ``answer`` as a number."""
-    given = extract(completion)
-    stated = None if given is None else number(given)
-    return stated is not None and stated == number(answer)
-
-
-def number_text(value: Fraction) -> str:
+def format_number(value: Fraction) -> str:
     """A number in its shortest exact notation: "18", "-7", "0.5", "1/3"."""
-    if value.denominator == 1:
-        return str(value.numerator)
-    rest = value.denominator
+    odd = value.denominator
     for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    if rest > 1:
-        return f"{value.numerator}/{value.denominator}"
-    places = next(n for n in range(1, 200) if (value * 10**n).denominator == 1)
-    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
-    return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
+        while odd % prime == 0:
+            odd //= prime
+    if odd > 1 or value.denominator == 1:  # a repeating decimal, or an integer
+        return str(value)
+    decimals = next(n for n in range(1, 200) if (value * 10**n).denominator == 1)
+    digits = str(abs(value.numerator) * 10**decimals // value.denominator).rjust(decimals + 1, "0")
+    return f"{'-' if value < 0 else ''}{digits[:-decimals]}.{digits[-decimals:]}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from gsm8k import answers
-from gsm8k import evaluate as maths
+from gsm8k import answer_format as answers
+from gsm8k import pass_rates
 from gsm8k.problems import ATTEMPTS, PROBLEMS
 from socrates.core.errors import DataError
 
@@ -19,11 +20,17 @@ TEST = pl.DataFrame([(0, "a?", "", "4"), (1, "b?", "", "9")], schema=PROBLEMS, o
 def attempt(
     problem: int, answer: str, model: str = "base", sample: int = 0, decoding: str = "sampled"
 ) -> tuple:
-    return (problem, model, decoding, sample, answers.wrap("thought", answer), 20, False)
+    return (problem, model, decoding, sample, answers.format_completion("thought", answer), 20, False)
 
 
 def attempts(*rows: tuple) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=ATTEMPTS, orient="row")
+
+
+def summary(
+    table: pl.DataFrame, problems: pl.DataFrame, ks: list[int], resamples: int, seed: int
+) -> dict[str, Any]:
+    return pass_rates.summary(pass_rates.by_problem(table, problems, ks), resamples, seed)
 
 
 @pytest.mark.parametrize(("samples", "correct"), [(6, 0), (6, 1), (6, 2), (6, 5), (6, 6), (1, 1)])
@@ -32,23 +39,23 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_right_answer(samples: int, cor
     for k in range(1, samples + 1):
         subsets = list(combinations(right, k))
         share = sum(any(subset) for subset in subsets) / len(subsets)
-        assert maths.pass_at_k(samples, correct, k) == pytest.approx(share)
+        assert pass_rates.pass_at_k(samples, correct, k) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(("samples", "correct", "k"), [(4, 1, 5), (4, 5, 1), (4, 1, 0), (4, -1, 1)])
 def test_pass_at_k_refuses_what_it_cannot_estimate(samples: int, correct: int, k: int) -> None:
     with pytest.raises(ValueError, match="pass@k needs"):
-        maths.pass_at_k(samples, correct, k)
+        pass_rates.pass_at_k(samples, correct, k)
 
 
 def test_rates_are_means_over_problems_not_completions() -> None:
     table = attempts(
         attempt(0, "4", sample=0), attempt(0, "4", sample=1), attempt(0, "4", sample=2), attempt(1, "8")
     )
-    rows = maths.by_problem(table, TEST)
+    rows = pass_rates.by_problem(table, TEST, [])
     assert rows["samples"].to_list() == [3, 1]
     assert rows["correct"].to_list() == [3, 0]
-    result = maths.summary(table, TEST, ks=[1], resamples=200, seed=0)
+    result = summary(table, TEST, ks=[1], resamples=200, seed=0)
     assert result["sampled"]["base"]["exact"]["value"] == 0.5
     assert result["sampled"]["base"]["pass@1"]["value"] == 0.5
     assert result["sampled"]["problems"] == 2
@@ -57,7 +64,7 @@ def test_rates_are_means_over_problems_not_completions() -> None:
 def test_format_and_length_are_reported() -> None:
     loose = (1, "base", "greedy", 0, "<reasoning>a</reasoning><answer>9</answer>", 40, True)
     table = attempts(attempt(0, "$4.", decoding="greedy"), loose)
-    base = maths.summary(table, TEST, ks=[], resamples=50, seed=0)["greedy"]["base"]
+    base = summary(table, TEST, ks=[], resamples=50, seed=0)["greedy"]["base"]
     values = {rate: stated["value"] for rate, stated in base.items()}
     assert values == {
         "exact": 1.0,
@@ -72,7 +79,7 @@ def test_pass_at_k_is_absent_where_there_are_fewer_samples() -> None:
     table = attempts(
         attempt(0, "4", decoding="greedy"), *(attempt(0, "4", sample=place) for place in range(2))
     )
-    result = maths.summary(table, TEST, ks=[1, 2], resamples=50, seed=0)
+    result = summary(table, TEST, ks=[1, 2], resamples=50, seed=0)
     assert "pass@2" not in result["greedy"]["base"]
     assert result["sampled"]["base"]["pass@2"]["value"] == 1.0
 
@@ -82,14 +89,10 @@ def test_the_difference_is_paired() -> None:
     problems = pl.DataFrame([(i, "q", "", "1") for i in ids], schema=PROBLEMS, orient="row")
     base = [attempt(i, "1" if i % 2 else "0") for i in ids]
     same = [attempt(i, "1" if i % 2 else "0", model="trained") for i in ids]
-    difference = maths.summary(attempts(*base, *same), problems, [1], 500, 0)["sampled"]["difference"][
-        "exact"
-    ]
+    difference = summary(attempts(*base, *same), problems, [1], 500, 0)["sampled"]["difference"]["exact"]
     assert difference == {"value": 0.0, "low": 0.0, "high": 0.0}
     better = [attempt(i, "1" if i % 2 or i < 20 else "0", model="trained") for i in ids]
-    difference = maths.summary(attempts(*base, *better), problems, [1], 500, 0)["sampled"]["difference"][
-        "exact"
-    ]
+    difference = summary(attempts(*base, *better), problems, [1], 500, 0)["sampled"]["difference"]["exact"]
     assert difference["value"] == 0.25
     assert 0 < difference["low"] < 0.25 < difference["high"]
 
@@ -98,23 +101,23 @@ def test_the_order_of_attempts_and_the_seed_decide_nothing_and_everything() -> N
     rng = np.random.default_rng(0)
     rows = [attempt(i, str(rng.integers(3)), sample=s) for i in range(30) for s in range(4)]
     problems = pl.DataFrame([(i, "q", "", "1") for i in range(30)], schema=PROBLEMS, orient="row")
-    first = maths.summary(attempts(*rows), problems, [1, 4], 300, seed=1)
-    assert first == maths.summary(attempts(*reversed(rows)), problems, [1, 4], 300, seed=1)
-    assert first != maths.summary(attempts(*rows), problems, [1, 4], 300, seed=2)
+    first = summary(attempts(*rows), problems, [1, 4], 300, seed=1)
+    assert first == summary(attempts(*reversed(rows)), problems, [1, 4], 300, seed=1)
+    assert first != summary(attempts(*rows), problems, [1, 4], 300, seed=2)
 
 
 def test_bootstrap_spread_is_the_standard_error() -> None:
     values = np.repeat([0.0, 1.0], 200)[:, None]
-    draws = maths.bootstrap_means(values, 4000, np.random.default_rng(0))
+    draws = pass_rates.bootstrap_means(values, 4000, np.random.default_rng(0))
     assert draws.std() == pytest.approx(0.5 / np.sqrt(400), rel=0.05)
     assert draws.mean() == pytest.approx(0.5, abs=0.003)
 
 
 def test_models_that_met_different_problems_are_not_compared() -> None:
     with pytest.raises(DataError, match="not given the same problems"):
-        maths.summary(attempts(attempt(0, "4"), attempt(1, "9", model="trained")), TEST, [1], 50, 0)
+        summary(attempts(attempt(0, "4"), attempt(1, "9", model="trained")), TEST, [1], 50, 0)
 
 
 def test_an_attempt_at_an_unknown_problem_is_named() -> None:
     with pytest.raises(DataError, match="problem 7 was attempted"):
-        maths.by_problem(attempts(attempt(7, "4")), TEST)
+        pass_rates.by_problem(attempts(attempt(7, "4")), TEST, [])

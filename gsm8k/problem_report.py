@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gsm8k import answers
+from gsm8k.answer_format import is_correct
 from socrates.reporting import figures
 from socrates.reporting.page import Picture, number, templates
 from socrates.reporting.read import Estimate
@@ -21,6 +21,7 @@ RATES = {
     "truncated": "cut off at the length limit",
     "tokens": "tokens of a completion",
 }
+# Columns of the curves -> their names, and the label of the axis, of each figure.
 CURVES = (
     ({"reward": "reward"}, "mean reward of a completion"),
     (
@@ -43,26 +44,23 @@ def render(
     """The page (HTML) and the Markdown.
 
     Args:
-        metrics: from ``evaluation.maths.summary``.
-        curves: from the training, one row per logged step.
-        attempts, problems: of ``maths.problems``.
+        metrics: from :func:`gsm8k.pass_rates.summary`.
+        curves: one row per logged training step.
+        attempts, problems: as in :mod:`gsm8k.problems`.
         transcripts: how many problems to show.
-        training: the record of the training.
+        training: ``training.json``.
     """
     grpo, source = training["params"]["grpo"], training["params"]["model"]["name"]
+    shown = {name: metrics[name] for name in DECODINGS if name in metrics}
     content = {
         "about": (
             f"{source}, {training['steps']} steps of GRPO on {grpo['global_batch'] // grpo['generations']} problems "
             f"a step with {grpo['generations']} completions each; {training['prompts_too_long']} of the training "
             "problems were left out for their length."
         ),
-        "headline": [_headline(name, metrics[name]) for name in DECODINGS if name in metrics],
-        "tables": [
-            (words, metrics[name]["problems"], _rows(metrics[name]))
-            for name, words in DECODINGS.items()
-            if name in metrics
-        ],
-        "curves": [_picture(curves, columns, label) for columns, label in CURVES],
+        "headline": [_headline(name, rates) for name, rates in shown.items()],
+        "tables": [(DECODINGS[name], rates["problems"], _rows(rates)) for name, rates in shown.items()],
+        "curves": [_curve(curves, columns, label) for columns, label in CURVES],
         "transcripts": _transcripts(attempts, problems, transcripts),
         "provenance": [
             ("base model's fingerprint", training["base"]),
@@ -70,15 +68,12 @@ def render(
             *sorted(training["versions"].items()),
         ],
     }
-    html, markdown = (
-        templates(html, "gsm8k").get_template(name).render(content)
-        for html, name in ((True, "report.html.j2"), (False, "report.md.j2"))
-    )
-    return html, markdown
+    html = templates(True, "gsm8k").get_template("report.html.j2").render(content)
+    return html, templates(False, "gsm8k").get_template("report.md.j2").render(content)
 
 
-def _headline(decoding: str, found: Mapping[str, Any]) -> str:
-    base, trained, gain = (found[name]["exact"] for name in ("base", "trained", "difference"))
+def _headline(decoding: str, rates: Mapping[str, Any]) -> str:
+    base, trained, gain = (rates[side]["exact"] for side in ("base", "trained", "difference"))
     if gain["low"] > 0:
         verdict = "training helped"
     elif gain["high"] < 0:
@@ -91,37 +86,36 @@ def _headline(decoding: str, found: Mapping[str, Any]) -> str:
     )
 
 
-def _rows(found: Mapping[str, Any]) -> list[tuple[str, list[Estimate]]]:
+def _rows(rates: Mapping[str, Any]) -> list[tuple[str, list[Estimate]]]:
     sides = ("base", "trained", "difference")
     return [
-        (RATES.get(rate, rate), [Estimate(**found[side][rate]) for side in sides]) for rate in found["base"]
+        (RATES.get(rate, rate), [Estimate(**rates[side][rate]) for side in sides]) for rate in rates["base"]
     ]
 
 
-def _picture(curves: pl.DataFrame, columns: Mapping[str, str], label: str) -> Picture:
-    known = {
-        column: words
-        for column, words in columns.items()
+def _curve(curves: pl.DataFrame, columns: Mapping[str, str], label: str) -> Picture:
+    measured = {
+        column: name
+        for column, name in columns.items()
         if column in curves.columns and curves[column].drop_nulls().len()
     }
-    return Picture(figures.curve(curves, known, label), f"{', '.join(known.values())} over optimiser steps")
+    words = f"{', '.join(measured.values())} over optimiser steps"
+    return Picture(figures.curve(curves, measured, label), words)
 
 
 def _transcripts(attempts: pl.DataFrame, problems: pl.DataFrame, count: int) -> list[dict[str, Any]]:
-    greedy = attempts.filter(pl.col("decoding") == "greedy")
-    tried = problems.filter(pl.col("problem_id").is_in(greedy["problem_id"].unique().to_list()))
-    places = np.unique(np.linspace(0, tried.height - 1, min(count, tried.height)).round().astype(int))
-    shown = []
-    for row in tried[places.tolist()].iter_rows(named=True):
-        of = greedy.filter(pl.col("problem_id") == row["problem_id"]).sort("model")
-        shown.append(
-            {
-                "question": row["question"],
-                "answer": row["answer"],
-                "completions": [
-                    (model, text, answers.is_correct(text, row["answer"]))
-                    for model, text in of.select("model", "completion").iter_rows()
-                ],
-            }
-        )
-    return shown
+    """Greedy completions of ``count`` problems, evenly spaced."""
+    greedy = attempts.filter(decoding="greedy").sort("model")
+    tried = problems.join(greedy, on="problem_id", how="semi")
+    rows = np.unique(np.linspace(0, tried.height - 1, min(count, tried.height)).round().astype(int))
+    return [
+        {
+            "question": question,
+            "answer": answer,
+            "completions": [
+                (model, text, is_correct(text, answer))
+                for model, text in greedy.filter(problem_id=problem).select("model", "completion").iter_rows()
+            ],
+        }
+        for problem, question, _, answer in tried[rows.tolist()].iter_rows()
+    ]

@@ -1,4 +1,4 @@
-"""Attempts at word problems: one greedy completion of each, and several drawn ones."""
+"""Attempts at word problems: one greedy completion of each, and several sampled ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from gsm8k.params import Solve
 from gsm8k.problems import ATTEMPTS, prompt_text
@@ -19,8 +19,6 @@ from socrates.core.errors import ModelError
 from socrates.model.loading import compute_dtype, device, load_model, load_tokenizer
 from socrates.model.params import Model
 from socrates.model.tokenisation import Ids, end_token, token_ids
-
-ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,13 @@ class Solver:
     """
 
     def __init__(self, base: Path, trained: Path | None, params: Model) -> None:
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(base)
+        self.tokenizer = load_tokenizer(base)
         self.model = load_trained(base, trained, params).eval()
         self._end = end_token(self.tokenizer)
-        ends = self.model.generation_config.eos_token_id  # a hub model may declare several
-        self._ends = sorted(
-            {self._end, *(ends if isinstance(ends, list) else [ends] if ends is not None else [])}
-        )
+        declared = self.model.generation_config.eos_token_id  # a hub model may declare several
+        self._ends = sorted({self._end, *np.atleast_1d([] if declared is None else declared).tolist()})
 
-    def prompt(self, question: str) -> Ids:
+    def prompt_ids(self, question: str) -> Ids:
         """Token ids of the prompt that asks for a solution."""
         return token_ids(self.tokenizer, [prompt_text(self.tokenizer, question)])[0]
 
@@ -72,24 +68,22 @@ class Solver:
         for row, prompt in enumerate(prompts):
             inputs[row, width - len(prompt) :] = prompt
             mask[row, width - len(prompt) :] = 1
-        drawn: dict[str, Any] = {"do_sample": False}
+        sampling: dict[str, Any] = {"do_sample": False}
         if temperature is not None:
-            drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-        config = GenerationConfig(
-            max_new_tokens=limit, eos_token_id=self._ends, pad_token_id=self._end, **drawn
-        )
+            sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         ids = self.model.generate(
             input_ids=torch.from_numpy(inputs).to(self.model.device),
             attention_mask=torch.from_numpy(mask).to(self.model.device),
-            generation_config=config,
+            generation_config=GenerationConfig(
+                max_new_tokens=limit, eos_token_id=self._ends, pad_token_id=self._end, **sampling
+            ),
         )
         return [self._read(row) for row in ids[:, width:].tolist()]
 
     def _read(self, ids: list[int]) -> Completion:
-        length = next((place for place, token in enumerate(ids) if token in self._ends), None)
-        kept = ids if length is None else ids[:length]
-        tokens = len(ids) if length is None else length + 1
-        return Completion(str(self.tokenizer.decode(kept, skip_special_tokens=True)), tokens, length is None)
+        length = next((position for position, token in enumerate(ids) if token in self._ends), len(ids))
+        text = str(self.tokenizer.decode(ids[:length], skip_special_tokens=True))
+        return Completion(text, min(length + 1, len(ids)), length == len(ids))
 
 
 def load_trained(base: Path, trained: Path | None, params: Model) -> PreTrainedModel | PeftModel:
@@ -98,7 +92,7 @@ def load_trained(base: Path, trained: Path | None, params: Model) -> PreTrainedM
     Raises:
         ModelError: the folder holds neither.
     """
-    if trained is None or (trained / ADAPTER).exists():
+    if trained is None or (trained / "adapter_config.json").exists():
         return load_model(base, trained, params)
     try:
         return AutoModelForCausalLM.from_pretrained(
@@ -114,36 +108,38 @@ def load_trained(base: Path, trained: Path | None, params: Model) -> PreTrainedM
         ) from None
 
 
-def attempts(
+def attempt_all(
     problems: pl.DataFrame,
     solver: Solver,
     name: str,
     params: Solve,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> pl.DataFrame:
-    """Every attempt of one model at a problems table, as ``maths.problems.ATTEMPTS``.
+    """Every attempt of the model ``name`` at a problems table (:data:`gsm8k.problems.ATTEMPTS`).
 
     Prompts of similar length are generated together, and equal params draw equal completions on one machine.
     """
     torch.manual_seed(params.seed)
-    prompts = [solver.prompt(question) for question in problems["question"]]
+    prompts = [solver.prompt_ids(question) for question in problems["question"]]
     ids = problems["problem_id"].to_list()
     by_length = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), row))
-    rows: list[tuple[Any, ...]] = []
-    for decoding, sample, chunk in progress(list(_chunks(by_length, params))):
+    attempts: list[tuple[Any, ...]] = []
+    for decoding, batch in progress(list(_batches(by_length, params))):
         temperature = None if decoding == "greedy" else params.temperature
-        done = solver.complete([prompts[row] for row in chunk], params.max_completion_length, temperature)
-        rows += [
-            (ids[row], name, decoding, number, one.text, one.tokens, one.truncated)
-            for row, number, one in zip(chunk, sample, done, strict=True)
+        completions = solver.complete(
+            [prompts[row] for row, _ in batch], params.max_completion_length, temperature
+        )
+        attempts += [
+            (ids[row], name, decoding, sample, completion.text, completion.tokens, completion.truncated)
+            for (row, sample), completion in zip(batch, completions, strict=True)
         ]
-    return pl.DataFrame(rows, schema=ATTEMPTS, orient="row").sort("model", "decoding", "problem_id", "sample")
+    table = pl.DataFrame(attempts, schema=ATTEMPTS, orient="row")
+    return table.sort("model", "decoding", "problem_id", "sample")
 
 
-def _chunks(order: list[int], params: Solve) -> Iterator[tuple[str, list[int], list[int]]]:
-    """(decoding, sample number of each, problem of each) of what is generated together."""
+def _batches(order: list[int], params: Solve) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+    """Decoding, and the (row of the problem, sample number) of what is generated together."""
     for decoding, samples in (("greedy", 1), ("sampled", params.samples)):
-        jobs = [(sample, row) for row in order for sample in range(samples)]
+        jobs = [(row, sample) for row in order for sample in range(samples)]
         for start in range(0, len(jobs), params.batch):
-            part = jobs[start : start + params.batch]
-            yield decoding, [sample for sample, _ in part], [row for _, row in part]
+            yield decoding, jobs[start : start + params.batch]

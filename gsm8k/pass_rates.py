@@ -1,0 +1,121 @@
+"""How well a model solves word problems, and whether training changed that.
+
+One row of the attempts table is one completion. Everything is computed per problem first, because
+completions of one problem are not independent: intervals resample problems, never completions.
+"""
+
+from __future__ import annotations
+
+from math import comb
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from gsm8k.answer_format import is_correct, is_soft, is_strict
+from socrates.core.errors import DataError
+
+RATES = ("exact", "strict_format", "soft_format", "truncated", "tokens")
+LEVEL = 0.95  # of the intervals
+Floats = NDArray[np.float64]
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """The chance that at least one of ``k`` samples is right, estimated from ``correct`` of ``samples``.
+
+    1 - C(n - c, k) / C(n, k), which has no bias, unlike 1 - (1 - c/n)^k (Chen et al. 2021, arXiv
+    2107.03374, equation 1).
+
+    Raises:
+        ValueError: k is not in 1..samples, or correct not in 0..samples.
+    """
+    if not (1 <= k <= samples and 0 <= correct <= samples):
+        raise ValueError(
+            f"pass@k needs 1 <= k <= samples and 0 <= correct <= samples: {k=}, {samples=}, {correct=}"
+        )
+    return 1.0 - comb(samples - correct, k) / comb(samples, k)
+
+
+def by_problem(attempts: pl.DataFrame, problems: pl.DataFrame, ks: list[int]) -> pl.DataFrame:
+    """Each problem's mean over its completions, for each model and decoding, in sorted order.
+
+    Columns: model, decoding, problem_id, samples, correct (counts), the :data:`RATES`: exact answer,
+    strict and soft format, cut-off completions (shares), tokens (mean), and ``pass@k`` for each k, null
+    where there are fewer than k samples.
+
+    Raises:
+        DataError: an attempt is at a problem that ``problems`` does not hold.
+    """
+    reference = dict(problems.select("problem_id", "answer").iter_rows())
+    rows = attempts.select("problem_id", "completion").rows()
+    unknown = next((problem for problem, _ in rows if problem not in reference), None)
+    if unknown is not None:
+        raise DataError(f"problem {unknown} was attempted and is not in the test problems: run dvc repro")
+    marked = attempts.with_columns(
+        exact=pl.Series([is_correct(text, reference[problem]) for problem, text in rows], dtype=pl.Boolean),
+        strict_format=pl.Series([is_strict(text) for _, text in rows], dtype=pl.Boolean),
+        soft_format=pl.Series([is_soft(text) for _, text in rows], dtype=pl.Boolean),
+    )
+    keys = ("model", "decoding", "problem_id")
+    table = marked.group_by(keys).agg(
+        pl.len().cast(pl.Int64).alias("samples"),
+        pl.col("exact").sum().cast(pl.Int64).alias("correct"),
+        *(pl.col(rate).cast(pl.Float64).mean() for rate in RATES),
+    )
+    counts = table.select("samples", "correct").rows()
+    return table.with_columns(
+        pl.Series(f"pass@{k}", [pass_at_k(n, c, k) if k <= n else None for n, c in counts], dtype=pl.Float64)
+        for k in ks
+    ).sort(keys)
+
+
+def bootstrap_means(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    """Means of resamples of the rows, ``[resamples, measures]``, of values ``[problems, measures]``.
+
+    Measures of one problem stay together, so that differences are paired.
+    """
+    count = len(values)
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+    return weights @ values / count
+
+
+def summary(table: pl.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
+    """Every rate with its 95 % interval, for each decoding and model, and trained minus base.
+
+    ``{decoding: {problems, model: {rate: {value, low, high}}, difference: {rate: {value, low, high}}}}``;
+    a rate that a decoding cannot have (pass@k with fewer than k samples) is absent. Intervals come
+    from one bootstrap over problems, so the difference is paired.
+
+    Args:
+        table: from :func:`by_problem`.
+
+    Raises:
+        DataError: the models did not attempt the same problems.
+    """
+    decodings = sorted(table["decoding"].unique())
+    return {name: _decoding(table.filter(decoding=name), name, resamples, seed) for name in decodings}
+
+
+def _decoding(table: pl.DataFrame, name: str, resamples: int, seed: int) -> dict[str, Any]:
+    by_model = {str(model): rows for (model,), rows in table.group_by("model", maintain_order=True)}
+    ids, *others = (rows["problem_id"].to_list() for rows in by_model.values())
+    if any(other != ids for other in others):
+        raise DataError(f"{name}: the models were not given the same problems: run dvc repro")
+    rates = [name for name in table.columns if name.startswith("pass@") or name in RATES]
+    rates = [rate for rate in rates if not table[rate].null_count()]
+    values = np.hstack([rows.select(rates).to_numpy() for rows in by_model.values()])
+    draws = bootstrap_means(values, resamples, np.random.default_rng(seed))
+    # Mean, then draws, of every rate of every model: [models, 1 + resamples, rates].
+    figures = np.stack(np.split(np.vstack([values.mean(axis=0), draws]), len(by_model), axis=1))
+    sides = dict(zip(by_model, figures, strict=True))
+    if {"base", "trained"} <= set(sides):
+        sides["difference"] = sides["trained"] - sides["base"]
+    return {"problems": len(ids)} | {side: _with_intervals(rates, found) for side, found in sides.items()}
+
+
+def _with_intervals(rates: list[str], figures: Floats) -> dict[str, dict[str, float]]:
+    """Values and percentile intervals of rates from their mean and draws, ``[1 + resamples, rates]``."""
+    low, high = np.quantile(figures[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    ends = zip(rates, figures[0].tolist(), low.tolist(), high.tolist(), strict=True)
+    return {rate: {"value": value, "low": a, "high": b} for rate, value, a, b in ends}

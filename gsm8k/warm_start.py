@@ -1,0 +1,85 @@
+"""The built-in base model for word problems: a small Qwen2 that knows the format and is sometimes right.
+
+It is fine-tuned for a short while on worked solutions. Noise in these examples (wrong answers, answers
+without the format) leaves GRPO both successes and failures to compare.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+import torch.nn.functional as F
+
+from gsm8k.answer_format import TAGS, format_completion
+from gsm8k.params import Warmup
+from gsm8k.problems import prompt_text
+from socrates.model.params import Model
+from socrates.model.tokenisation import Ids, end_token, token_ids
+from socrates.tiny_model.build import END, Progress, make_tokenizer, new_model, save_builtin, train_new
+
+GUESS = "a guess"
+IGNORED = -100  # the label of tokens that carry no loss
+# A turn is its text, and the model's own ends with the end token. The instruction is left out: it is the
+# same in every prompt, and reading it would be most of a small model's work.
+CHAT_TEMPLATE = (
+    "{% for message in messages if message.role != 'system' %}{{ message.content }}"
+    "{{ '" + END + "' if message.role == 'assistant' else '\n' }}{% endfor %}"
+)
+
+
+def noisy_solutions(problems: pl.DataFrame, noise: Warmup, rng: np.random.Generator) -> list[str]:
+    """The response to each problem that the model is trained on: right and well-formed, but for the shares in
+    ``noise``. A guess is another problem's answer, so that its number looks like one."""
+    draws = rng.random(problems.height)
+    guesses = rng.permutation(problems["answer"].to_numpy())
+    solutions = problems.select("solution", "answer").iter_rows()
+    return [
+        format_completion(GUESS, guess)
+        if draw < noise.guesses
+        else f"{solution}\n{answer}"
+        if draw < noise.guesses + noise.untagged
+        else format_completion(solution, answer)
+        for draw, guess, (solution, answer) in zip(draws, guesses, solutions, strict=True)
+    ]
+
+
+def build_warm_started(
+    problems: pl.DataFrame, params: Model, noise: Warmup, folder: Path, progress: Progress = iter
+) -> str:
+    """Make the model from a problems table and save it in ``folder``; returns one line about it."""
+    questions = problems["question"].to_list()
+    rng = np.random.default_rng(params.tiny.seed)
+    responses = noisy_solutions(problems, noise, rng)
+    tokenizer = make_tokenizer(params, [*TAGS, GUESS, *questions, *problems["solution"]])
+    if not params.tokenizer:
+        tokenizer.chat_template = CHAT_TEMPLATE
+    end = end_token(tokenizer)
+    prompts = token_ids(tokenizer, [prompt_text(tokenizer, question) for question in questions])
+    targets = [np.append(ids, np.int32(end)) for ids in token_ids(tokenizer, responses)]
+    model = new_model(params.tiny, tokenizer)
+
+    def step_loss() -> torch.Tensor:
+        rows = rng.choice(len(prompts), min(params.tiny.pretrain_batch, len(prompts)), replace=False)
+        inputs, labels = padded([prompts[row] for row in rows], [targets[row] for row in rows], end)
+        logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
+        return F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+
+    losses = train_new(model, step_loss, params.tiny, progress)
+    return save_builtin(model, tokenizer, losses, folder)
+
+
+def padded(prompts: list[Ids], targets: list[Ids], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and labels ``[rows, longest]``, padded on the right; only the targets carry loss.
+
+    No mask is needed: in a causal model nothing that carries loss attends to what follows it.
+    """
+    rows = [np.concatenate(row) for row in zip(prompts, targets, strict=True)]
+    inputs = np.full((len(rows), max(map(len, rows))), padding, dtype=np.int64)
+    labels = np.full_like(inputs, IGNORED)
+    for number, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
+        inputs[number, : len(row)] = row
+        labels[number, len(prompt) : len(row)] = row[len(prompt) :]
+    return torch.from_numpy(inputs), torch.from_numpy(labels)
