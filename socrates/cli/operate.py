@@ -44,16 +44,16 @@ def doctor(as_json: Json = False) -> None:
     from socrates.tools.doctor import examine, gpus
     from socrates.tools.preset import preview
 
-    findings = []
-    for finding in examine(Path(), preview([]), gpus(), wanted_processes()):
-        findings.append(finding)
+    checks = []
+    for check in examine(Path(), preview([]), gpus(), wanted_processes()):
+        checks.append(check)
         if not as_json:
-            do = f"; {finding.do}" if finding.do else ""
-            typer.echo(f"{finding.status:<5} {finding.check:<12} {finding.found}{do}")
-    failed = [finding.check for finding in findings if finding.status == "fail"]
-    warned = sum(finding.status == "warn" for finding in findings)
+            do = f"; {check.do}" if check.do else ""
+            typer.echo(f"{check.status:<5} {check.name:<12} {check.text}{do}")
+    failed = [check.name for check in checks if check.status == "fail"]
+    warned = sum(check.status == "warn" for check in checks)
     if as_json:
-        print_json({"ready": not failed, "findings": [asdict(finding) for finding in findings]})
+        print_json({"ready": not failed, "checks": [asdict(check) for check in checks]})
     else:
         typer.echo(
             f"doctor: not ready: {', '.join(failed)}" if failed else f"doctor: ready, {warned} warnings"
@@ -74,53 +74,35 @@ def estimate(
 
     Every figure is an estimate; what it assumes stands below.
     """
-    import os
-
-    from socrates.tools import estimate as estimating
-    from socrates.tools.measured import cpu_rate
+    from socrates.tools.estimate import GIB, assumptions, estimates, model_dims, workload
     from socrates.tools.preset import preview
-    from socrates.tools.workload import assumed, at_hand, counted
 
-    here, names = Path(), presets or []
-    sections = preview(names)
-    reason = at_hand(here, sections)
-    work = counted(here, sections, gpus) if reason is None else assumed(sections, gpus)
-    form = estimating.shape(sections["model"], here / "models/base")  # type: ignore[arg-type]
-    rate = cpu_rate(here, sections, form)
-    price = sections["run"].usd_per_hour  # type: ignore[attr-defined]
-    found = estimating.needs(form, work, sections, gpus, os.cpu_count() or 1, rate)
-    basis = estimating.assumptions(work, sections["train"], price, gpus, rate)  # type: ignore[arg-type]
-    if reason is not None:
-        basis.insert(0, f"tokens are not counted, because {reason}")
-    reported = {name: estimating.REPORTED[name] for name in names if name in estimating.REPORTED}
+    sections = preview(presets or [])
+    work = workload(Path(), sections, gpus)
+    rows = estimates(model_dims(sections["model"]), work, sections, gpus)  # type: ignore[arg-type]
+    basis = assumptions(work, sections, gpus)
     if as_json:
-        needs = [asdict(need) | {"bytes": need.total} for need in found]
-        counts = {"steps": work.steps, "tokens": work.tokens}
-        print_json(counts | {"needs": needs, "assumed": basis, "reported": reported})
+        machines = [asdict(row) | {"bytes": row.bytes} for row in rows]
+        print_json({"steps": work.steps, "tokens": work.tokens, "machines": machines, "assumed": basis})
         return
     typer.echo(
         f"estimate: {work.steps:,} steps, {work.rows:,} rows, {work.tokens / 1e6:,.1f} million tokens computed, "
         f"{work.micro} rows and {work.pass_tokens:,.0f} tokens a pass\n"
     )
     typer.echo(f"{'machine':<16}{'GiB per GPU':>12}{'of':>7}{'hours':>18}{'US dollars':>18}")
-    for need in found:
-        name = f"{need.gpus} x {need.machine}" if need.gpus else need.machine
-        size = f"{need.total / estimating.GIB:.1f}" if need.memory else "-"
-        room = f"{need.room / estimating.GIB:.0f}" if need.room else "-"
-        if need.why_not:
-            typer.echo(f"{name:<16}{size:>12}{room:>7}  no: {need.why_not}")
-        else:
-            typer.echo(f"{name:<16}{size:>12}{room:>7}{span(need.hours):>18}{span(need.usd):>18}")
-    for name, text in reported.items():
-        typer.echo(f"\nThe seed project reports of {name}: {text}.")
-    typer.echo("\nAll of it is estimated. Assumed:")
-    for line in basis:
-        typer.echo(f"- {line}")
+    for row in rows:
+        name = f"{row.gpus} x {row.machine}" if row.gpus else row.machine
+        size, room = (f"{row.bytes / GIB:.1f}", f"{row.room / GIB:.0f}") if row.room else ("-", "-")
+        cells = f"  no: {row.infeasible_reason}"
+        if row.hours and row.usd:
+            cells = f"{span(row.hours):>18}{span(row.usd):>18}"
+        typer.echo(f"{name:<16}{size:>12}{room:>7}{cells}")
+    typer.echo("\nAll of it is estimated. Assumed:\n" + "\n".join(f"- {line}" for line in basis))
 
 
-def span(values: dict[str, float]) -> str:
-    """The lowest to the highest of several estimates of one figure."""
-    low, high = min(values.values()), max(values.values())
+def span(values: tuple[float, float]) -> str:
+    """The least to the most of a figure."""
+    low, high = values
     if 0 < high < 0.005:
         return "under 0.01"
     return f"{low:,.2f}" if high - low < 0.005 else f"{low:,.2f} to {high:,.2f}"

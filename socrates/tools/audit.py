@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from socrates.core.files import read_json
 from socrates.core.params import flat, parse, read_yaml
+from socrates.model.params import BUILTIN
 from socrates.tools.paper import PAPER, UNKNOWN, Item
 
 Verdict = Literal["same", "different on purpose", "wrong", "not compared"]
@@ -22,12 +23,14 @@ VERDICTS: tuple[Verdict, ...] = ("same", "different on purpose", "wrong", "not c
 # What each stage says that it did, and with which parameters.
 RECORDS = {
     "raw": Path("data/raw/manifest.json"),
+    "sample": Path("data/sample/manifest.json"),
     "splits": Path("data/splits/manifest.json"),
+    "base": Path("models/base/manifest.json"),
     "training": Path("models/adapter/training.json"),
     "metrics": Path("metrics/evaluate.json"),
 }
-TRAINER = Path("socrates/training/sft.py")  # its arguments hold what is fixed and not a parameter
-CONSTANT = re.compile(r'\b(optim|lr_scheduler_type)="(\w+)"')
+TRAINER = Path("socrates/training")  # the trainer's arguments hold what is fixed and not a parameter
+CONSTANT = re.compile(r'\b(optim|lr_scheduler_type)(?:=|": )"(\w+)"')
 
 
 @dataclass(frozen=True)
@@ -84,31 +87,35 @@ class Run:
 def read_run(folder: Path = Path()) -> Run:
     """What the run in a project folder is known to be.
 
-    A record that is missing, or that was written for other parameters than params.yaml has now, is
-    absent, and so is every record that follows from it.
-
     Raises:
         ParamsError: params.yaml cannot be used.
         DataError: a record is not JSON.
     """
     sections = parse(read_yaml(folder / "params.yaml"))
     params = {name: section.model_dump() for name, section in sections.items()}
-    records = {name: read_json(folder / path) for name, path in RECORDS.items() if (folder / path).exists()}
-    absent = {
-        name: f"there is no {path}: run dvc repro, or dvc pull"
-        for name, path in RECORDS.items()
-        if name not in records
-    }
-    stale = ""
+    records, absent = read_records(folder, params)
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sorted((folder / TRAINER).glob("*.py")))
+    values = {"params": params, "trainer": dict(CONSTANT.findall(code)), **records}
+    return Run({**values, "derived": _derived(params, records)}, absent)
+
+
+def read_records(folder: Path, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The records of these params by name, and of the others why they are absent.
+
+    A record is absent where there is no file, where it was written for other params, and where one before it was.
+    """
+    records, absent, stale = {}, {}, ""
     for name, path in RECORDS.items():
-        if changed := _changes(name, records.get(name, {}), params):
+        record = read_json(folder / path) if (folder / path).exists() else None
+        if changed := _changes(name, record or {}, params):
             stale = f"{path} was made with other params ({changed}): run dvc repro"
         if stale:
-            records.pop(name, None)
             absent[name] = stale
-    trainer = (folder / TRAINER).read_text(encoding="utf-8") if (folder / TRAINER).exists() else ""
-    values = {"params": params, "trainer": dict(CONSTANT.findall(trainer)), **records}
-    return Run({**values, "derived": _derived(params, records)}, absent)
+        elif record is None:
+            absent[name] = f"there is no {path}: run dvc repro, or dvc pull"
+        else:
+            records[name] = record
+    return records, absent
 
 
 def audit(run: Run) -> list[Comparison]:
@@ -175,8 +182,11 @@ def _changes(name: str, record: Mapping[str, Any], params: Mapping[str, Any]) ->
         then = {"data.source": record.get("source")}
         then |= {"data.revision": record["revision"]} if "revision" in record else {}
         then |= dict(flat(record["world"], "data.synthetic.")) if "world" in record else {}
-    elif name == "splits" and record:
-        then = dict(flat(record.get("split") or {}, "split."))
+    elif name in ("sample", "splits"):
+        section = name.removesuffix("s")
+        then = dict(flat(record.get(section) or {}, f"{section}."))
+    elif name == "base" and record:
+        then = {"model.name": record.get("name", BUILTIN), "model.revision": record.get("revision")}
     elif name == "training":
         then = dict(flat(record.get("params", {})))
     now = dict(flat(params))

@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from socrates.model.params import BUILTIN
+
 SOURCE = "arXiv 2509.05830, EMNLP 2025 main 1530"
 UNKNOWN = "unknown"  # a value that nobody here has read: never compared
 NOT_FOUND = "not found in the paper"
 SETUP, INFERENCE = "training set-up of the paper", "inference set-up of the paper"
 UNSEEN = "Table 2, unseen studies"
 SPLIT_FILE = "metadata/participant_mapping.json of the dataset"
-DATA, NAME, TINY = "params.data.source", "params.model.name", "builtin/tiny-qwen2"
+DATA, NAME, TINY = "params.data.source", "params.model.name", BUILTIN
 
 Reason = tuple[str, Any, str]  # a path, its value or a test of it, and why the paper's value differs then
 

@@ -15,9 +15,8 @@ from socrates.core.errors import DataError
 from socrates.evaluation.predictors import PREDICTORS
 from socrates.reporting.page import headline_picture, interval, number
 from socrates.reporting.read import Scores, read_scores
-from socrates.tools import estimate
+from socrates.tools.estimate import assumed_workload, estimates, model_dims
 from socrates.tools.preset import preview
-from socrates.tools.workload import assumed
 
 README, PICTURE = Path("README.md"), Path("docs/report.svg")
 SHOWN = ("adapter", "base", "uniform", "empirical_best", "planted")
@@ -55,21 +54,19 @@ def cost(names: tuple[str, ...] = PRESETS) -> str:
     ]
     for name in names:
         sections = preview(("demo", name))
-        form = estimate.shape(sections["model"], Path("models/base"))  # type: ignore[arg-type]
-        needs = estimate.needs(form, assumed(sections, 1), sections, gpus=1, cores=1, measured_rate=None)
-        found = {need.machine: need for need in needs}
+        dims = model_dims(sections["model"])  # type: ignore[arg-type]
+        rows = {row.machine: row for row in estimates(dims, assumed_workload(sections, 1), sections)}
         cells = [
-            f"{_span(found[machine].hours)} h, ${_span(found[machine].usd)}"
-            if found[machine].hours
-            else "does not fit"
-            for machine in MACHINES
+            f"{_span(row.hours)} h, ${_span(row.usd)}" if row.hours and row.usd else "does not fit"
+            for row in map(rows.get, MACHINES)
+            if row
         ]
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _span(values: dict[str, float]) -> str:
-    low, high = min(values.values()), max(values.values())
+def _span(values: tuple[float, float]) -> str:
+    low, high = values
     return f"{low:.0f} to {high:.0f}" if low >= 10 else f"{low:.1f} to {high:.1f}"
 
 

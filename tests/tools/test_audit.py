@@ -22,10 +22,9 @@ RUN = CliRunner()
 @pytest.fixture
 def project(tmp_path):
     """A project folder with the default params and the records that its stages would write."""
-    for name in ("params.yaml", "socrates/training/sft.py"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "presets", tmp_path / "presets")
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    for name in ("presets", "socrates/training"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     return tmp_path
 
 
@@ -211,8 +210,8 @@ def test_a_uniform_guess_far_from_the_papers_says_that_the_ruler_is_another(proj
 
 def test_the_optimiser_is_read_from_the_trainer_and_not_believed(project):
     assert found(project)["optimiser"].verdict == "same"
-    path = project / "socrates/training/sft.py"
-    path.write_text(path.read_text().replace('optim="adamw_torch"', 'optim="sgd"'))
+    path = project / "socrates/training/config.py"
+    path.write_text(path.read_text().replace('"adamw_torch"', '"sgd"'))
     assert found(project)["optimiser"].verdict == "wrong"
 
 
