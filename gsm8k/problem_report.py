@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 
 from gsm8k.answer_format import is_correct
-from socrates.reporting import figures
-from socrates.reporting.page import Picture, number, templates
-from socrates.reporting.read import Estimate
+from socrates.evaluation.intervals import Estimate
+from socrates.reporting import sections
+from socrates.reporting.page import templates
+from socrates.reporting.sections import number
 
 DECODINGS = {"greedy": "Greedy: the likeliest token each time", "sampled": "Drawn completions"}
 RATES = {
@@ -60,7 +61,7 @@ def render(
         ),
         "headline": [_headline(name, rates) for name, rates in shown.items()],
         "tables": [(DECODINGS[name], rates["problems"], _rows(rates)) for name, rates in shown.items()],
-        "curves": [_curve(curves, columns, label) for columns, label in CURVES],
+        "curves": sections.curves(curves, CURVES),
         "transcripts": _transcripts(attempts, problems, transcripts),
         "provenance": [
             ("base model's fingerprint", training["base"]),
@@ -91,16 +92,6 @@ def _rows(rates: Mapping[str, Any]) -> list[tuple[str, list[Estimate]]]:
     return [
         (RATES.get(rate, rate), [Estimate(**rates[side][rate]) for side in sides]) for rate in rates["base"]
     ]
-
-
-def _curve(curves: pl.DataFrame, columns: Mapping[str, str], label: str) -> Picture:
-    measured = {
-        column: name
-        for column, name in columns.items()
-        if column in curves.columns and curves[column].drop_nulls().len()
-    }
-    words = f"{', '.join(measured.values())} over optimiser steps"
-    return Picture(figures.curve(curves, measured, label), words)
 
 
 def _transcripts(attempts: pl.DataFrame, problems: pl.DataFrame, count: int) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from socrates.core.params import load
 from socrates.evaluation.evaluate import evaluate
 from socrates.evaluation.headline import headline
 from socrates.evaluation.params import Evaluate
-from socrates.evaluation.predictors import MODELS, ordered
+from socrates.evaluation.predictors import predicted
 from socrates.survey import tables
 
 PREDICTIONS = Path("data/predictions")
@@ -34,8 +34,7 @@ METRICS = Path("metrics")
 def main() -> None:
     """Run the stage in the current folder."""
     params = load(Evaluate)
-    names = {*MODELS, *(folder.name for folder in PREDICTIONS.glob("*/") if folder.is_dir())}
-    paths = {name: PREDICTIONS / name / "predictions.parquet" for name in ordered(names)}
+    paths = {name: PREDICTIONS / name / "predictions.parquet" for name in predicted(PREDICTIONS)}
     predictions = {name: files.read_table(path, tables.PREDICTIONS) for name, path in paths.items()}
     excluded = {name: read_excluded(path.with_name("manifest.json")) for name, path in paths.items()}
     columns = ("study_id", "scale", "response")

@@ -2,7 +2,7 @@
 
 Reads:   metrics/evaluate.json, metrics/tables/, metrics/paper.json, metrics/train.csv, params.yaml,
          data/{raw,splits}/manifest.json, data/splits/test.parquet (question texts),
-         data/predictions/{base,adapter}/manifest.json, models/adapter/training.json,
+         data/predictions/*/manifest.json, models/adapter/training.json,
          models/base/manifest.json; runs/ where it exists (hardware and seconds of this machine)
 Writes:  metrics/report.html   one self-contained page
          metrics/report.md     the same without figures, hardware and seconds, and without the texts of real
@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from socrates.core import errors, files
-from socrates.reporting.cautions import cautions
+from socrates.reporting.caveats import caveats
 from socrates.reporting.page import render_html, render_markdown
 from socrates.reporting.read import read_report
 
@@ -30,7 +30,7 @@ def main() -> None:
     files.write_text(METRICS / "report.md", markdown)
     print(
         f"report: {METRICS / 'report.html'} ({len(html) // 1024} KiB) and report.md, "
-        f"{len(cautions(report))} warnings, {len(report.records)} run records"
+        f"{len(caveats(report))} warnings, {len(report.records)} run records"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 MODELS = ("adapter", "base")
 PREDICTORS = {
@@ -18,6 +19,7 @@ PREDICTORS = {
     "empirical_best": "people against people (floor)",
     "planted": "the planted truth (floor)",
 }
+PRIMARY = "adapter_minus_best_baseline"  # the comparison that decides, fixed before any test study is scored
 
 
 def label(name: str) -> str:
@@ -31,7 +33,9 @@ def ordered(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (known.get(name, len(MODELS) - 0.5), name))
 
 
-PRIMARY = "adapter_minus_best_baseline"  # the comparison that decides, fixed before any test study is scored
+def predicted(folder: Path) -> list[str]:
+    """The folders of data/predictions/; ``adapter`` and ``base`` always, since nothing is said without them."""
+    return ordered({*MODELS, *(path.name for path in folder.glob("[!.]*/"))})
 
 
 def comparisons(read: Sequence[str]) -> list[tuple[str, str]]:

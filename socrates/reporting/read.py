@@ -13,7 +13,8 @@ import polars as pl
 from socrates.core.errors import DataError
 from socrates.core.files import read_json, read_table
 from socrates.core.params import flat, read_yaml
-from socrates.evaluation.predictors import MODELS
+from socrates.evaluation.intervals import Estimate
+from socrates.evaluation.predictors import MODELS, ordered, predicted
 from socrates.runs.log import history, read_lines
 from socrates.survey import tables as survey_tables
 from socrates.survey.tables import CELL
@@ -39,20 +40,7 @@ TYPES = {
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval; None where it is not defined or has no interval."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def bounded(self) -> bool:
-        return self.low is not None and self.high is not None
-
-
-@dataclass(frozen=True)
-class Scores:
+class Results:
     """What the evaluation found, and what the paper did.
 
     Attributes:
@@ -65,8 +53,15 @@ class Scores:
 
     def estimate(self, part: str, key: str = "wasserstein") -> Estimate:
         """A figure of ``adapter``, ``adapter_minus_base`` ... with its interval."""
-        found = self.metrics.get(part, {})
-        return Estimate(found.get(key), found.get(f"{key}_low"), found.get(f"{key}_high"))
+        figures = self.metrics.get(part, {})
+        return Estimate(figures.get(key), figures.get(f"{key}_low"), figures.get(f"{key}_high"))
+
+    @property
+    def predictors(self) -> list[str]:
+        """Every predictor and baseline that was evaluated, in order."""
+        return ordered(
+            name for name, part in self.metrics.items() if "wasserstein" in part and "_minus_" not in name
+        )
 
     def count(self, key: str) -> float:
         """A count of the evaluation; 0 where it is not given."""
@@ -74,7 +69,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Report(Scores):
+class Report(Results):
     """The inputs of a report.
 
     Attributes:
@@ -82,7 +77,7 @@ class Report(Scores):
         curves: metrics/train.csv.
         questions: columns of CELL, ``text`` (the commonest wording) and ``wordings`` (how many there are).
         raw, splits, training, base: the manifests of the stages of those names.
-        predictions: the manifests of ``adapter`` and ``base``.
+        predictions: the manifest of each folder of data/predictions/, the fine-tuned model's first.
         params: params.yaml as it stands, without the section ``run``, which shapes no result.
         records: what the machine's run records say, by title; empty where there are none.
     """
@@ -112,13 +107,16 @@ def read_report(folder: Path) -> Report:
     metrics = folder / "metrics"
     data = folder / "data"
     return Report(
-        **vars(read_scores(folder)),
+        **vars(read_results(folder)),
         tables={name: read_csv(metrics / "tables" / f"{name}.csv") for name in TABLES},
         curves=read_csv(metrics / "train.csv"),
         questions=read_questions(data / "splits" / "test.parquet"),
         raw=read_json(data / "raw" / "manifest.json"),
         splits=read_json(data / "splits" / "manifest.json"),
-        predictions={m: read_json(data / "predictions" / m / "manifest.json") for m in MODELS},
+        predictions={
+            name: read_json(data / "predictions" / name / "manifest.json")
+            for name in predicted(data / "predictions")
+        },
         training=read_json(folder / "models" / "adapter" / "training.json"),
         base=read_json(folder / "models" / "base" / "manifest.json"),
         params={
@@ -128,9 +126,9 @@ def read_report(folder: Path) -> Report:
     )
 
 
-def read_scores(folder: Path) -> Scores:
+def read_results(folder: Path) -> Results:
     """The figures of a project folder: two small files in Git. Raises :class:`DataError` where one is missing."""
-    return Scores(
+    return Results(
         metrics=_parts(read_json(folder / "metrics" / "evaluate.json")),
         paper=_parts(read_json(folder / "metrics" / "paper.json")),
     )
@@ -181,8 +179,8 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
         }
     for path in sorted(folder.glob("*.json")):
         with contextlib.suppress(DataError):  # a record torn by a crash is no reason to have no report
-            found = dict(flat(read_json(path)))
-            records[path.stem] = {k: v for k, v in found.items() if not isinstance(v, list)}
+            values = flat(read_json(path))
+            records[path.stem] = {key: value for key, value in values if not isinstance(value, list)}
     return records
 
 

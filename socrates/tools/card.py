@@ -19,8 +19,9 @@ from ruamel.yaml import YAML
 from socrates.core.files import atomic_folder
 from socrates.core.params import flat
 from socrates.evaluation.metrics import METRICS
-from socrates.reporting.page import Picture, content, templates
+from socrates.reporting.page import templates
 from socrates.reporting.read import Report
+from socrates.reporting.sections import Figure, content
 from socrates.runs.log import Line, read_lines
 from socrates.survey.prompts import prompt
 
@@ -89,7 +90,7 @@ def render_card(report: Report, found: dict[str, Any], lines: Iterable[Line], ch
     """The card's text.
 
     Args:
-        found: from :func:`socrates.reporting.page.content`.
+        found: from :func:`socrates.reporting.sections.content`.
         lines: of the training's log; may be empty.
     """
     params = report.training.get("params", report.params)
@@ -139,13 +140,13 @@ def front_matter(report: Report, choices: Choices) -> dict[str, Any]:
     return matter
 
 
-def plots(found: dict[str, Any]) -> dict[str, Picture]:
-    """The pictures by file name, from the content of a page; none of them shows the text of a question."""
-    pictures = {"headline": found["headline_picture"], "reliability": found["reliability"]}
-    for name in ("study_pictures", "effect_pictures", "group_pictures", "curves"):
-        for number, picture in enumerate(found[name], start=1):
-            pictures[f"{name.removesuffix('_pictures')}-{number}"] = picture
-    return {f"plots/{name}.svg": picture for name, picture in pictures.items()}
+def plots(found: dict[str, Any]) -> dict[str, Figure]:
+    """The figures by file name, from the content of a page; none of them shows the text of a question."""
+    figures = {"headline": found["headline_figure"], "reliability": found["reliability"]}
+    for name in ("study_figures", "effect_figures", "group_figures", "curves"):
+        for number, figure in enumerate(found[name], start=1):
+            figures[f"{name.removesuffix('_figures')}-{number}"] = figure
+    return {f"plots/{name}.svg": figure for name, figure in figures.items()}
 
 
 def write_card(folder: Path, project: Path, report: Report, choices: Choices) -> list[str]:
@@ -156,7 +157,7 @@ def write_card(folder: Path, project: Path, report: Report, choices: Choices) ->
     """
     lines, found = read_lines(project / "runs/train.jsonl"), content(report)
     files = {"README.md": render_card(report, found, lines, choices)}
-    files |= {name: picture.svg for name, picture in plots(found).items()}
+    files |= {name: figure.svg for name, figure in plots(found).items()}
     with atomic_folder(folder) as partial:
         for name, text in files.items():
             (partial / name).parent.mkdir(exist_ok=True)

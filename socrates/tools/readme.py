@@ -13,8 +13,9 @@ from pathlib import Path
 from socrates.core import files
 from socrates.core.errors import DataError
 from socrates.evaluation.predictors import PREDICTORS
-from socrates.reporting.page import headline_picture, interval, number
-from socrates.reporting.read import Scores, read_scores
+from socrates.reporting.page import interval_text
+from socrates.reporting.read import Results, read_results
+from socrates.reporting.sections import headline_figure, number
 from socrates.tools.estimate import assumed_workload, estimates, model_dims
 from socrates.tools.preset import preview
 
@@ -24,17 +25,17 @@ PRESETS = ("one-percent", "full")
 MACHINES = ("A100-80", "H100", "L4")
 
 
-def result(scores: Scores) -> str:
+def result(scores: Results) -> str:
     """What the run found: W of a few predictors, and in words the figures beside it."""
     rows = [
-        f"| {PREDICTORS[name]} | {number(scores.estimate(name).value)} | {interval(scores.estimate(name))} |"
+        f"| {PREDICTORS[name]} | {number(scores.estimate(name).value)} | {interval_text(scores.estimate(name))} |"
         for name in SHOWN
         if name in scores.metrics
     ]
 
     def said(part: str, key: str = "wasserstein") -> str:
         found = scores.estimate(part, key)
-        return f"{number(found.value)} ({interval(found)})"
+        return f"{number(found.value)} ({interval_text(found)})"
 
     return (
         f"| on {number(int(scores.count('studies_scored')))} unseen studies | W | 95 % interval |\n|---|---|---|\n"
@@ -82,8 +83,8 @@ def with_blocks(text: str, blocks: dict[str, str]) -> str:
 
 def write() -> tuple[Path, Path]:
     """Write README.md and the picture in the current folder; returns their paths."""
-    scores = read_scores(Path())
-    files.write_text(PICTURE, headline_picture(scores).svg)
+    scores = read_results(Path())
+    files.write_text(PICTURE, headline_figure(scores).svg)
     text = README.read_text(encoding="utf-8")
     files.write_text(README, with_blocks(text, {"result": result(scores), "cost": cost()}))
     return README, PICTURE

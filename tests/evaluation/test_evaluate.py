@@ -24,7 +24,7 @@ from socrates.evaluation.predictions import check_same, read_predictions
 from socrates.evaluation.predictors import PREDICTORS
 from socrates.evaluation.scoring import PARTS, people_against_people, score
 from socrates.evaluation.summary import counts
-from socrates.reporting.page import HEADLINE
+from socrates.reporting.sections import HEADLINE
 from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS
 from stages import evaluate as stage
 

@@ -26,9 +26,10 @@ from socrates.core.params import flat, read_yaml
 from socrates.evaluation.evaluate import evaluate
 from socrates.evaluation.params import Evaluate
 from socrates.reporting import figures
-from socrates.reporting.cautions import cautions
-from socrates.reporting.page import content, markdown_cell, number, render_html, render_markdown
+from socrates.reporting.caveats import caveats
+from socrates.reporting.page import markdown_cell, render_html, render_markdown
 from socrates.reporting.read import Report, read_report
+from socrates.reporting.sections import content, number
 from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
 from stages import report as stage
 
@@ -206,7 +207,7 @@ def test_equal_input_gives_equal_bytes(project: Path, html: str, report: Report)
 
 def test_best_median_and_worst_cell_are_named_in_order(report: Report) -> None:
     cells = content(report)["cells"]
-    assert [cell.place.split(",")[0].split(" of")[0] for cell in cells] == ["best", "median", "worst"]
+    assert [cell.rank.split(",")[0].split(" of")[0] for cell in cells] == ["best", "median", "worst"]
     assert [cell.adapter for cell in cells] == sorted(cell.adapter for cell in cells)
     scores = report.tables["cell_scores"].filter(pl.col("predictor") == "adapter")["wasserstein"]
     people = report.tables["cells"].select("human_low", "human_high").rows()
@@ -324,7 +325,7 @@ def sound(report: Report) -> Report:
 
 
 def test_a_sound_result_has_no_warning(sound: Report) -> None:
-    assert cautions(sound) == []
+    assert caveats(sound) == []
     assert "None of the conditions" in render_html(sound)
 
 
@@ -354,38 +355,38 @@ def test_a_sound_result_has_no_warning(sound: Report) -> None:
 )
 def test_each_weakness_is_said_in_words(sound: Report, part: str, key: str, value: Any, words: str) -> None:
     sound.metrics[part][key] = value
-    found = cautions(sound)
+    found = caveats(sound)
     assert any(words in text for text in found), found
 
 
 def test_warnings_stand_before_the_headline(report: Report, html: str) -> None:
-    found = cautions(report)
+    found = caveats(report)
     assert len(found) >= 3  # four studies of two small cells
     for text in (Page(html).words, render_markdown(report)):
-        assert all(text.index(caution) < text.index("95 %") for caution in found)
+        assert all(text.index(caveat) < text.index("95 %") for caveat in found)
 
 
 def test_worse_than_the_training_average_is_said_with_both_figures(sound: Report) -> None:
     sound.metrics["adapter"]["wasserstein"] = 0.25
     sound.metrics["adapter_minus_train_marginal"]["wasserstein_sign"] = 1
-    assert any("W = 0.250 against 0.180" in text for text in cautions(sound))
+    assert any("W = 0.250 against 0.180" in text for text in caveats(sound))
 
 
 def test_synthetic_people_are_called_synthetic(sound: Report) -> None:
-    found = cautions(replace(sound, raw={"source": "synthetic"}))
+    found = caveats(replace(sound, raw={"source": "synthetic"}))
     assert "no figure here says anything about people" in found[0]
     assert any("not the ones of the paper's table" in text for text in found)
 
 
 def test_a_sample_of_the_papers_people_is_not_its_table(sound: Report) -> None:
     sample = {**sound.params["sample"], "by": "cell", "max_per_cell": 20}
-    found = cautions(replace(sound, params={**sound.params, "sample": sample}))
+    found = caveats(replace(sound, params={**sound.params, "sample": sample}))
     assert ["not the ones of the paper's table" in text for text in found] == [True]
 
 
 def test_near_duplicates_and_small_models_are_said(sound: Report) -> None:
     splits = {**sound.splits, "overlap": {"near_duplicate_scenarios": 4}}
-    found = cautions(replace(sound, splits=splits, base={"kind": "builtin", "parameters": 900_000}))
+    found = caveats(replace(sound, splits=splits, base={"kind": "builtin", "parameters": 900_000}))
     assert any("4 test scenarios" in text for text in found)
     assert any("900,000 parameters" in text for text in found)
 
@@ -394,7 +395,7 @@ def test_answers_without_prediction_are_said(sound: Report) -> None:
     predicted = {**sound.predictions, "adapter": {"rows": 80, "excluded": {"no scale known": 20}}}
     assert any(
         "20 test answers got no prediction from adapter" in text
-        for text in cautions(replace(sound, predictions=predicted))
+        for text in caveats(replace(sound, predictions=predicted))
     )
 
 

@@ -23,8 +23,8 @@ from socrates.model.encoding import encode
 from socrates.model.loading import load_model, load_tokenizer
 from socrates.model.params import Prompt
 from socrates.prediction.distributions import predict_distributions
-from socrates.reporting.page import content, number
 from socrates.reporting.read import Report, read_report
+from socrates.reporting.sections import content, number
 from socrates.tools.card import EXAMPLE, EXAMPLE_OPTIONS, Choices, render_card, snippet, usage
 from tests import tiny
 from tests.reporting.test_report import QUESTION, project  # noqa: F401  (a fixture)

@@ -11,8 +11,8 @@ import pytest
 
 from socrates.core.errors import DataError
 from socrates.data.sources.local import open_local
-from socrates.reporting.page import headline_picture
-from socrates.reporting.read import read_scores
+from socrates.reporting.read import read_results
+from socrates.reporting.sections import headline_figure
 from socrates.tools import readme
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,10 +29,10 @@ def test_the_figures_are_those_of_the_run_in_git(monkeypatch: pytest.MonkeyPatch
     if not committed("metrics", "params.yaml", "presets"):
         pytest.skip("metrics/ or params.yaml are not those of Git")
     monkeypatch.chdir(ROOT)
-    scores = read_scores(ROOT)
+    scores = read_results(ROOT)
     blocks = {"result": readme.result(scores), "cost": readme.cost()}
     assert readme.with_blocks(TEXT, blocks) == TEXT, "run make readme"
-    assert (ROOT / readme.PICTURE).read_text() == headline_picture(scores).svg, "run make readme"
+    assert (ROOT / readme.PICTURE).read_text() == headline_figure(scores).svg, "run make readme"
 
 
 def test_no_figure_of_a_run_is_outside_the_written_blocks() -> None:

@@ -16,10 +16,9 @@ MANY_LOST = 0.1
 SMALL_MODEL = 100_000_000  # parameters
 
 
-def cautions(report: Report) -> list[str]:
+def caveats(report: Report) -> list[str]:
     """One sentence or two per reason; empty where the headline can stand."""
-    found = [*_data(report), *_sizes(report), *_comparisons(report), *_answers(report)]
-    return [text for text in found if text]
+    return [*_data(report), *_sizes(report), *_comparisons(report), *_answers(report)]
 
 
 def comparable(report: Report) -> bool:
@@ -111,22 +110,23 @@ def _comparisons(report: Report) -> list[str]:
             "The interval of the fine-tuned model overlaps that of a uniform guess, although the difference "
             "paired by cell is below zero: better than guessing on these studies, by an uncertain amount."
         )
-    texts += [
-        _against(report, "train_marginal", "the average of the training studies, which reads no question"),
-        _against(report, "base", "the base model"),
-    ]
+    for other, words in (
+        ("train_marginal", "the average of the training studies, which reads no question"),
+        ("base", "the base model"),
+    ):
+        texts += _against(report, other, words)
     return texts
 
 
-def _against(report: Report, other: str, words: str) -> str:
+def _against(report: Report, other: str, words: str) -> list[str]:
     adapter, rival = report.estimate("adapter").value, report.estimate(other).value
     sign = report.metrics.get(f"adapter_minus_{other}", {}).get("wasserstein_sign", 0)
     if adapter is None or rival is None or sign < 0:
-        return ""
+        return []
     if adapter > rival:
         sure = "and the interval of the difference excludes zero" if sign > 0 else "if not significantly"
-        return f"The fine-tuned model is worse than {words}: W = {adapter:.3f} against {rival:.3f}, {sure}."
-    return f"An advantage over {words} is not established: the interval of the difference contains zero."
+        return [f"The fine-tuned model is worse than {words}: W = {adapter:.3f} against {rival:.3f}, {sure}."]
+    return [f"An advantage over {words} is not established: the interval of the difference contains zero."]
 
 
 def _answers(report: Report) -> list[str]:

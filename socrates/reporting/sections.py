@@ -1,0 +1,423 @@
+"""The content of the report, one function a section. Both templates are filled with the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import polars as pl
+
+from socrates.core.params import flat
+from socrates.evaluation.intervals import Estimate
+from socrates.evaluation.metrics import METRICS
+from socrates.evaluation.predictors import MODELS, PRIMARY, label, ordered
+from socrates.reporting import figures
+from socrates.reporting.caveats import caveats, comparable
+from socrates.reporting.read import Report, Results
+from socrates.survey.tables import CELL
+
+HEADLINE = ("wasserstein", "drawn.wasserstein", "stated.wasserstein", "drawn.accuracy", "effects.r")
+EFFECT_COUNTS = ("conditions", "questions", "credible_pairs")
+EFFECTS = ("r", "slope", "residual_sd", "sign_accuracy", "size_ratio", "p")
+GAPS = tuple(f"{model}.{key}" for key in ("accuracy_gap", "wasserstein_gap") for model in ("base", "adapter"))
+STUDIES_PER_FIGURE = 40  # so that a figure fits on a printed page
+SHORT = {"train_marginal": "training-study average", "pooled": "pooled people (oracle)"}
+PAPER_MODELS = {
+    "qwen_14b_dpo": "Qwen 14B, DPO",
+    "llama_8b": "Llama 8B, base",
+    "llama_8b_sft": "Llama 8B, fine-tuned",
+    "gpt_4o": "GPT-4o",
+    "gpt_4o_five_shot": "GPT-4o, five examples",
+}
+# The paper's lowest W is another quantity than the floor of this page (docs/measurement.md).
+PAPER_FLOOR = "empirical best, by its own resamples"
+RULES = {
+    "range": "a range in the text",
+    "step": "a range with a step in the text",
+    "labels": "labelled options in the text",
+    "list": "a list of options in the text",
+    "anchors": "labelled ends in the text",
+    "question": "a range in the question before the instruction",
+    "one_sided": "one end in the text",
+    "observed": "the range of the test answers themselves",
+    "grid": "thinned to a grid",
+}
+CURVES = (
+    ({"loss": "training", "validation_loss": "validation"}, "loss, nats per answer token"),
+    ({"answer_token_accuracy": "answer tokens right"}, "share of answer tokens"),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """SVG text, and what it shows in words for whoever does not see it."""
+
+    svg: str
+    words: str
+
+    @property
+    def uri(self) -> str:
+        # percent-encoded, not base64: Git packs it to a quarter
+        return "data:image/svg+xml," + quote(" ".join(self.svg.split()), safe=" /:=;,.-+()")
+
+
+@dataclass(frozen=True)
+class ShownCell:
+    """A cell whose distributions are shown; ``used`` is the range of people's answers, the unit of W."""
+
+    name: str
+    rank: str
+    adapter: float
+    base: float | None
+    respondents: int
+    scale: str
+    used: str
+    text: str
+    wordings: int
+    figure: Figure
+
+
+def content(report: Report) -> dict[str, Any]:
+    """What both templates are filled with."""
+    present = report.predictors
+    return {
+        "report": report,
+        "about": about(report),
+        "caveats": caveats(report),
+        "comparable": comparable(report),
+        "label": label,
+        "present": present,
+        "registry": METRICS,
+        "headline_keys": HEADLINE,
+        "headline": [(name, [report.estimate(name, key) for key in HEADLINE]) for name in present],
+        "headline_figure": headline_figure(report),
+        "paper": paper(report),
+        "differences": differences(report),
+        **studies(report),
+        "cells": cells(report),
+        **effects(report),
+        "reliability": Figure(
+            figures.reliability(report.tables["reliability"], list(report.predictions)),
+            "share of right answers against confidence, of each model",
+        ),
+        **groups(report),
+        "curves": curves(report.curves, CURVES),
+        "left_out": left_out(report),
+        "rules": rules(report),
+        "seed": dict(report.tables["seed_convention"].select("predictor", "seed_wasserstein").iter_rows()),
+        "metrics": every_metric(report, present),
+        "params": {name: dict(flat(part)) for name, part in report.params.items() if isinstance(part, dict)},
+        "provenance": provenance(report),
+    }
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A figure with a true minus sign; an en dash where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, str | bool):
+        return str(value)
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) >= 10):
+        return f"{value:,.0f}".replace("-", "−")
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def about(report: Report) -> str:
+    """One sentence: which model, trained on what, tested on whom."""
+    params, count = report.params, report.count
+    model, lora, sample = params.get("model", {}), params.get("lora", {}), params.get("sample", {})
+    return (
+        f"{model.get('name')} with a LoRA adapter of rank {lora.get('r')}, trained for "
+        f"{number(report.training.get('steps'))} steps on {_trained_on(report)}; "
+        f"{report.raw.get('source')} data, {sample.get('fraction'):.0%} of it; tested on "
+        f"{number(int(count('answers')))} answers of {number(int(count('respondents')))} respondents in "
+        f"{number(int(count('cells_scored')))} cells of {number(int(count('studies_scored')))} studies that "
+        "training never saw."
+    )
+
+
+def _trained_on(report: Report) -> str:
+    """The training answers, and how often each was read on average: an answer read twice is one answer."""
+    read = report.training.get("rows", 0)
+    rows = report.splits.get("splits", {}).get("train", {}).get("rows", read)
+    kept = rows - report.training.get("rows_too_long", {}).get("train", 0)
+    if not kept or read <= kept:
+        return f"{number(read)} answers"
+    return f"{number(kept)} answers, each read {read / kept:.1f} times on average"
+
+
+def paper(report: Results) -> list[tuple[str, Any, Any]]:
+    """(label, W, accuracy) of what the paper reports, best first."""
+    rows: list[tuple[str, dict[str, Any]]] = []
+    for name in ordered(set(report.paper) - {"source", "reported"}):
+        who = report.paper.get("source", {}).get(name, "")
+        words = PAPER_FLOOR if name == "empirical_best" else label(name)
+        rows.append((words + (f" ({who})" if who else ""), report.paper[name]))
+    reported = report.paper.get("reported", {})
+    for name, words in PAPER_MODELS.items():
+        rows.append(
+            (words, {key: reported.get(f"{name}.{key}") for key in ("wasserstein", "drawn.accuracy")})
+        )
+    scored = [(words, row.get("wasserstein"), row.get("drawn.accuracy")) for words, row in rows]
+    return sorted((row for row in scored if row[1] is not None), key=lambda row: row[1])
+
+
+def headline_figure(results: Results) -> Figure:
+    """W of the run's predictors and, hollow below them, of the paper's."""
+    run = [(SHORT.get(name, label(name)), {name: results.estimate(name)}) for name in results.predictors]
+    published = [
+        (f"paper: {words}", {"paper": Estimate(results.paper[name].get("wasserstein"))})
+        for name, words in (
+            ("adapter", "fine-tuned"),
+            ("base", "base"),
+            ("uniform", "uniform"),
+            ("empirical_best", "empirical best"),
+        )
+        if name in results.paper
+    ]
+    words = "; ".join(f"{text} {number(w.value)}" for text, points in run for w in points.values())
+    svg = figures.forest([*run, ("", {}), *published], plain=True)
+    return Figure(svg, f"W with 95 % intervals: {words}")
+
+
+def differences(report: Report) -> list[tuple[str, Estimate, Any, str]]:
+    """(who against whom, difference in W, p, what it means)."""
+    rows = []
+    for part, figures_of in report.metrics.items():
+        first, minus, second = part.partition("_minus_")
+        if not minus or figures_of.get("wasserstein") is None:
+            continue
+        closer = {-1: first, 1: second}.get(figures_of.get("wasserstein_sign", 0))
+        names = {name: SHORT.get(name, label(name)) for name in (first, second)}
+        if part == PRIMARY:  # which baseline is best was decided on the validation studies
+            best = report.metrics.get("primary", {}).get("baseline", "")
+            names[second] = f"best baseline ({SHORT.get(best, label(best))})"
+        words = (
+            f"{names[closer]} is closer to people"
+            if closer
+            else "not established: the interval contains zero"
+        )
+        pair = f"{names[first]} − {names[second]}"
+        rows.append((pair, report.estimate(part), figures_of.get("wasserstein_p"), words))
+    return rows
+
+
+def studies(report: Report) -> dict[str, Any]:
+    """Studies from the best to the worst W of the fine-tuned model, as rows and as figures."""
+    scores: dict[str, dict[str, Estimate]] = {}
+    columns = ["study_id", "predictor", "wasserstein", "wasserstein_low", "wasserstein_high"]
+    for study, predictor, *values in report.tables["studies"].select(columns).iter_rows():
+        scores.setdefault(study, {})[predictor] = Estimate(*values)
+
+    def rank(study: str) -> tuple[bool, float, str]:
+        w = scores[study].get("adapter", Estimate()).value
+        return w is None, w or 0.0, study
+
+    rows = [(study, scores[study]) for study in sorted(scores, key=rank)]
+    parts = [rows[i : i + STUDIES_PER_FIGURE] for i in range(0, len(rows), STUDIES_PER_FIGURE)]
+    return {"studies": rows, "study_figures": [_study_figure(part) for part in parts]}
+
+
+def _study_figure(rows: Sequence[tuple[str, dict[str, Estimate]]]) -> Figure:
+    """The fine-tuned model with its interval, base and uniform as points."""
+    points = [
+        (
+            study,
+            {name: Estimate(row.get(name, Estimate()).value) for name in ("base", "uniform")}
+            | {"adapter": row.get("adapter", Estimate())},
+        )
+        for study, row in rows
+    ]
+    svg = figures.forest(points, legend=("adapter", "base", "uniform"))
+    return Figure(svg, f"W of {len(rows)} studies with intervals; the table below has the figures")
+
+
+def cells(report: Report) -> list[ShownCell]:
+    """The cells of distributions.csv from best to worst, with what they asked."""
+    scores = report.tables["cell_scores"].select(*CELL, "predictor", "wasserstein").drop_nulls()
+    adapter = scores.filter(pl.col("predictor") == "adapter").sort("wasserstein", *CELL)
+    base = scores.filter(pl.col("predictor") == "base").select(*CELL, base="wasserstein")
+    shares = report.tables["distributions"]
+    people = report.tables["cells"].select(*CELL, "scale", "respondents", "human_low", "human_high")
+    shown = (
+        adapter.with_row_index("rank")
+        .join(shares.select(CELL).unique(), on=CELL)
+        .join(base, on=CELL, how="left")
+        .join(people, on=CELL, how="left")
+        .join(report.questions, on=CELL, how="left")
+        .sort("rank")
+    )
+    return [_shown_cell(row, shares, adapter.height) for row in shown.iter_rows(named=True)]
+
+
+def _shown_cell(row: dict[str, Any], shares: pl.DataFrame, total: int) -> ShownCell:
+    own = shares.join(pl.DataFrame([{key: row[key] for key in CELL}]), on=CELL).sort("option")
+    options = own.filter(pl.col("predictor") == "human")["option"].to_list()
+    sides = {
+        name: own.filter(pl.col("predictor") == name)["probability"].to_list()
+        for name in ("human", "base", "adapter")
+    }
+    name = f"study {row['study_id']}, condition {row['condition_num']}, task {row['task_num']}"
+    return ShownCell(
+        name=name,
+        rank=_rank(row["rank"], total),
+        adapter=row["wasserstein"],
+        base=row["base"],
+        respondents=row["respondents"],
+        scale=row["scale"],
+        used=f"{row['human_low']:,.0f} to {row['human_high']:,.0f}",
+        text=row["text"] or "(the text of this cell is not in the test split)",
+        wordings=row["wordings"] or 0,
+        figure=Figure(
+            figures.distribution(options, {key: side for key, side in sides.items() if side}),
+            f"distribution of answers in {name}: people, base and fine-tuned model",
+        ),
+    )
+
+
+def _rank(rank: int, total: int) -> str:
+    if rank in (0, total - 1):
+        return f"{'worst' if rank else 'best'} of {total:,}"
+    # numpy's rint, which chose the cells, rounds a middle between two ranks to the even one
+    return f"{'median, ' if rank == round((total - 1) / 2) else ''}{rank + 1:,} of {total:,}"
+
+
+def effects(report: Report) -> dict[str, Any]:
+    """Effects of conditions, of every predictor that was read."""
+    table, models = report.tables["effects"], list(report.predictions)
+    return {
+        "effects": [
+            (name, {key: report.estimate(name, f"effects.{key}") for key in EFFECTS}) for name in models
+        ],
+        "effect_keys": EFFECTS,
+        "effect_counts": {key: int(report.count(f"effects.{key}")) for key in EFFECT_COUNTS},
+        "effect_figures": [
+            Figure(
+                figures.effects(table, name),
+                f"predicted against human effect of each condition, {label(name)}",
+            )
+            for name in models
+            if name in table.columns
+        ],
+    }
+
+
+def groups(report: Report) -> dict[str, Any]:
+    """The gap between the groups of each attribute, and the accuracy in each group, of both models."""
+    gaps = report.tables["group_gaps"].filter(pl.col("predictor").is_in(MODELS))
+    rows: dict[str, dict[str, Any]] = {}
+    for row in gaps.iter_rows(named=True):
+        name = row["attribute"].replace("_", " ")
+        known = rows.setdefault(name, {"attribute": name} | dict.fromkeys(GAPS, Estimate()))
+        for key in ("accuracy_gap", "wasserstein_gap"):
+            known[f"{row['predictor']}.{key}"] = Estimate(row[key], row[f"{key}_low"], row[f"{key}_high"])
+    return {
+        "gaps": list(rows.values()),
+        "gap_keys": GAPS,
+        "group_figures": _group_figures(report.tables["groups"].filter(pl.col("predictor").is_in(MODELS))),
+    }
+
+
+def _group_figures(table: pl.DataFrame) -> list[Figure]:
+    """Accuracy by group; the axis is that of all attributes, so that the gaps can be compared by eye."""
+    table = table.sort("predictor", descending=True, maintain_order=True)  # the fine-tuned model above
+    shown = table["accuracy"].drop_nulls().to_list()
+    limits = (min(shown) - 0.02, max(shown) + 0.02) if shown else (None, None)
+    made = []
+    for (attribute,), part in table.group_by("attribute", maintain_order=True):
+        title = str(attribute).replace("_", " ")
+        points: dict[str, dict[str, Estimate]] = {}
+        for group, predictor, accuracy in part.select("group", "predictor", "accuracy").iter_rows():
+            points.setdefault(group, {})[predictor] = Estimate(accuracy)
+        svg = figures.forest(list(points.items()), "accuracy", limits, title)
+        made.append(Figure(svg, f"accuracy by {title}, fine-tuned and base model"))
+    return made
+
+
+def curves(table: pl.DataFrame, wanted: Sequence[tuple[dict[str, str], str]]) -> list[Figure]:
+    """Training curves: a figure for each (column -> label, unit) of which ``table`` has a column with values."""
+    made = []
+    for columns, unit in wanted:
+        known = {
+            column: words
+            for column, words in columns.items()
+            if column in table.columns and table[column].drop_nulls().len()
+        }
+        if known:
+            words = f"{', '.join(known.values())} ({unit}) over optimiser steps"
+            made.append(Figure(figures.curve(table, known, unit), words))
+    return made
+
+
+def left_out(report: Report) -> list[tuple[str, str, int]]:
+    """(stage, reason, number) of everything that was left out, zeros included: they say that it was looked for."""
+    counts, overlap, raw = report.metrics.get("counts", {}), report.splits.get("overlap", {}), report.raw
+    evaluated = {
+        "cells_excluded.too_small": "cells with fewer respondents than evaluate.min_cell_size",
+        "cells_excluded.constant": "cells where all people agree (no human range)",
+        "cells_mixed_scale": "cells whose respondents saw different scales (kept, on the union)",
+        "answers_moved_to_grid": "answers moved to the nearest option of a thinned scale",
+        "cells_without_train_scale": "cells whose scale length is not in training (train_marginal is uniform there)",
+    }
+    return [
+        ("download", "rows read", raw.get("rows_read", 0)),
+        *(("download", f"{reason} (rows)", n) for reason, n in sorted(raw.get("rejected", {}).items())),
+        ("download", "rows kept", raw.get("kept", {}).get("rows", 0)),
+        *(
+            ("split", f"{key.replace('_', ' ')} between train and test", overlap[key])
+            for key in ("shared_studies", "near_duplicate_scenarios", "near_duplicate_cells")
+            if key in overlap
+        ),
+        *(
+            ("train", f"{part} rows longer than prompt.max_length", n)
+            for part, n in sorted(report.training.get("rows_too_long", {}).items())
+        ),
+        *(
+            (f"predict, {name}", f"{reason} (answers)", n)
+            for name, manifest in report.predictions.items()
+            for reason, n in sorted(manifest.get("excluded", {}).items())
+        ),
+        *(("evaluate", words, counts[key]) for key, words in evaluated.items() if key in counts),
+    ]
+
+
+def rules(report: Report) -> list[tuple[str, int, float]]:
+    """(how the scale was found, answers, share)."""
+    counted = report.predictions["adapter"].get("scale_rules", {})
+    total = sum(counted.values())
+    return [
+        (", ".join(RULES.get(part, part) for part in rule.split("+")), n, n / total)
+        for rule, n in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def every_metric(report: Report, present: list[str]) -> list[tuple[str, Any, list[Estimate]]]:
+    """(key, registry entry, estimate per predictor) of every metric that any predictor has."""
+    rows = [(key, entry, [report.estimate(name, key) for name in present]) for key, entry in METRICS.items()]
+    return [row for row in rows if any(estimate.value is not None for estimate in row[2])]
+
+
+def provenance(report: Report) -> list[tuple[str, str]]:
+    """What made the result: revisions and versions, which are equal wherever it is made again."""
+    raw, base, params = report.raw, report.base, report.params
+    if report.synthetic:
+        world = ", ".join(f"{key} {value}" for key, value in raw.get("world", {}).items())
+        data = f"synthetic world ({world})"
+    elif raw.get("source") == "hub":
+        data = f"{params['data']['repo']} at {params['data']['revision']}"
+    else:
+        data = f"{raw.get('source')}: {params.get('data', {}).get('path')}"
+    if base.get("kind") == "hub":
+        model = f"{base.get('name')} at {base.get('revision')}"
+    else:
+        model = f"{params['model']['name']}, {number(base.get('parameters'))} parameters"
+    return [
+        ("data", data),
+        ("base model", model),
+        ("base model's fingerprint", str(report.training.get("base"))),
+        ("trainable parameters", number(report.training.get("trainable_parameters"))),
+        ("training tokens", number(report.training.get("tokens"))),
+        *((name, str(version)) for name, version in sorted(report.training.get("versions", {}).items())),
+    ]
