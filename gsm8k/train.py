@@ -27,7 +27,7 @@ from socrates.core.files import read_table
 from socrates.model.loading import load_base, load_tokenizer
 from socrates.model.tokenisation import token_ids
 from socrates.runs.fingerprint import run_config
-from socrates.runs.launch import Place
+from socrates.runs.launch import Process
 from socrates.runs.session import training_session
 from socrates.training.config import TrainParams, TrainPaths, save_outputs, training_curves
 from socrates.training.schedule import make_schedule
@@ -36,7 +36,7 @@ CURVES = curve_names(scoring.PARTS)
 
 
 def train_grpo(
-    paths: TrainPaths, data_file: Path, params: TrainParams, grpo: Grpo, rewards: Rewards, place: Place
+    paths: TrainPaths, data_file: Path, params: TrainParams, grpo: Grpo, rewards: Rewards, process: Process
 ) -> str:
     """Train and write the folder and the curves; returns one line about the run.
 
@@ -51,12 +51,12 @@ def train_grpo(
     tokenizer = load_tokenizer(paths.base)
     table = read_table(data_file, PROBLEMS)
     problems, too_long = problems_within(table, tokenizer, grpo.max_prompt_length)
-    plan = plan_steps(grpo, problems.height, place.processes)
+    plan = plan_steps(grpo, problems.height, process.world_size)
     sections = params.shaping(grpo=grpo, rewards=rewards)
     config = run_config(sections, [data_file, paths.base / "manifest.json"], __name__)
     args = grpo_config(grpo, params.run, params.model, params.deepspeed, plan)
     with training_session(
-        "gsm8k", place, config, params.run, plan.max_steps, paths.run_log, resume_every=grpo.updates
+        "gsm8k", process, config, params.run, plan.max_steps, paths.run_log, resume_every=grpo.updates
     ) as session:
         if not session.trained:
             session.prepare(args)
@@ -66,7 +66,7 @@ def train_grpo(
             session.train(
                 build_trainer(model, tokenizer, prompts, weighted(rewards), grpo, params.lora, args)
             )
-    if not place.first:
+    if not process.is_main:
         return ""
     curves = training_curves(session.last_checkpoint, CURVES, plan.max_steps)
     save_outputs(

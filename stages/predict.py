@@ -13,7 +13,7 @@ from socrates.core.errors import SocratesError, run
 from socrates.core.params import load
 from socrates.model.params import Model, Prompt
 from socrates.prediction.params import Predict
-from socrates.runs.launch import launch, part
+from socrates.runs.launch import cleanup_distributed, launch
 
 TEST = Path("data/splits/test.parquet")
 BASE, ADAPTER = Path("models/base"), Path("models/adapter")
@@ -25,16 +25,16 @@ def main() -> None:
         raise SocratesError("stages.predict: say which predictor, base or adapter")
     name = sys.argv[1]
     sections = load(Model), load(Prompt), load(Predict)
-    place = launch("stages.predict", name)
-    if place is None:
+    process = launch("stages.predict", name)
+    if process is None:
         return
     from socrates.prediction.predict import PredictionInputs, predict_split
 
     inputs = PredictionInputs(BASE, ADAPTER if name == "adapter" else None, *sections)
-    summary = predict_split(TEST, inputs, OUT / name, place)
-    if place.first:
+    summary = predict_split(TEST, inputs, OUT / name, process)
+    if process.is_main:
         print(f"predict {name}: {summary}")
-    part()
+    cleanup_distributed()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import polars as pl
 from socrates.core.errors import run
 from socrates.core.params import load
 from socrates.model.params import Model, Prompt
-from socrates.runs.launch import launch, part
+from socrates.runs.launch import cleanup_distributed, launch
 from socrates.runs.params import Run
 from socrates.runs.progress import curve_summary
 from socrates.training.params import Deepspeed, Lora, Train
@@ -25,19 +25,19 @@ RUN_LOG = Path("runs/train.jsonl")
 
 
 def main() -> None:
-    place = launch("stages.train")
-    if place is None:
+    process = launch("stages.train")
+    if process is None:
         return
     from socrates.training.config import TrainParams, TrainPaths
     from socrates.training.finetune import fine_tune
 
     paths = TrainPaths(BASE, ADAPTER, CURVES, RUN_LOG)
     params = TrainParams(load(Model), load(Lora), load(Deepspeed), load(Run))
-    summary = fine_tune(paths, DATA_FILES, params, load(Prompt), load(Train), place)
-    if place.first:
+    summary = fine_tune(paths, DATA_FILES, params, load(Prompt), load(Train), process)
+    if process.is_main:
         print(curve_summary(pl.read_csv(CURVES, infer_schema_length=None)))
         print(f"train: {summary}")
-    part()
+    cleanup_distributed()
 
 
 if __name__ == "__main__":

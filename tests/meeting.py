@@ -1,4 +1,4 @@
-"""A stage that only meets: what a launcher starts is seen without training anything."""
+"""A stage that only initialises its process group: what a launcher starts is seen without training anything."""
 
 import os
 import signal
@@ -6,20 +6,20 @@ import sys
 from pathlib import Path
 
 from socrates.core.errors import run
-from socrates.runs.launch import launch, meet, told_by_first, wait_for_all
+from socrates.runs.launch import barrier, broadcast_object, init_process_group, launch
 
 
 def main() -> None:
-    place = launch("tests.meeting", *sys.argv[1:])
-    if place is None:
+    process = launch("tests.meeting", *sys.argv[1:])
+    if process is None:
         return
     if "notice" in sys.argv:
         os.kill(os.getpid(), signal.SIGTERM)
-    meet(place)
-    first = told_by_first(place, os.getpid())
-    Path(f"met-{place.rank}").write_text(f"{place.processes} {first}")
-    wait_for_all(place)
-    if "fail" in sys.argv and not place.first:
+    init_process_group(process)
+    first = broadcast_object(process, os.getpid())
+    Path(f"met-{process.rank}").write_text(f"{process.world_size} {first}")
+    barrier(process)
+    if "fail" in sys.argv and not process.is_main:
         raise SystemExit(3)
 
 

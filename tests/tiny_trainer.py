@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from socrates.runs import checkpoints
 from socrates.runs.backup import Store
-from socrates.runs.launch import Place
+from socrates.runs.launch import Process
 from socrates.runs.params import Run
 from socrates.runs.session import log_history, training_session
 from socrates.training.config import common_arguments
@@ -160,7 +160,7 @@ def train(
         killing.arm(kill)
     os.environ["SOCRATES_SCRATCH"] = str(folder / "scratch")
     params, steps = run_params(**run or {}), changes.get("max_steps", STEPS)
-    with training_session("train", Place(0, 1), {"steps": steps}, params, steps, folder / "log") as session:
+    with training_session("train", Process(0, 1), {"steps": steps}, params, steps, folder / "log") as session:
         if not session.trained:
             trainer = build(params, kind, **changes)
             session.prepare(trainer.args)

@@ -12,7 +12,7 @@ from gsm8k.grpo.params import Grpo
 from gsm8k.params import Rewards, load
 from socrates.core.errors import run
 from socrates.model.params import Model
-from socrates.runs.launch import launch, part
+from socrates.runs.launch import cleanup_distributed, launch
 from socrates.runs.params import Run
 from socrates.training.params import Deepspeed, Lora
 
@@ -24,18 +24,18 @@ RUN_LOG = Path("runs/gsm8k.jsonl")
 
 
 def main() -> None:
-    place = launch("gsm8k.stages.train")
-    if place is None:
+    process = launch("gsm8k.stages.train")
+    if process is None:
         return
     from gsm8k.train import train_grpo
     from socrates.training.config import TrainParams, TrainPaths
 
     paths = TrainPaths(BASE, TRAINED, CURVES, RUN_LOG)
     params = TrainParams(load(Model), load(Lora), load(Deepspeed), load(Run))
-    summary = train_grpo(paths, TRAIN, params, load(Grpo), load(Rewards), place)
-    if place.first:
+    summary = train_grpo(paths, TRAIN, params, load(Grpo), load(Rewards), process)
+    if process.is_main:
         print(f"train: {summary}")
-    part()
+    cleanup_distributed()
 
 
 if __name__ == "__main__":

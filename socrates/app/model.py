@@ -246,14 +246,14 @@ def ask_in_shards(
         The rows with the columns of ``ANSWERS``, and how many distinct ones were there already.
     """
     from socrates.prediction.shards import compute_shards, cut_shards, read_shard, shard_path
-    from socrates.runs.launch import Place
+    from socrates.runs.launch import Process
 
     plan = ScoringPlan(model.tokenizer, model.encoded(questions), questions["scale"].to_list())
     tokens = TOKENS_PER_BATCH[model.model.device.type]
     shards = cut_shards(list(plan.batches(tokens)), len(plan.rows))
     done = [shard for number, shard in enumerate(shards) if shard_path(folder, number).exists()]
     resumed = sum(len(batch.rows) for shard in done for batch in shard)
-    compute_shards(plan, shards, folder, Place(0, 1), lambda: model.model, label)
+    compute_shards(plan, shards, folder, Process(0, 1), lambda: model.model, label)
     answers = plan.expand(read_shard(folder, number) for number in range(len(shards)))
     return with_answers(questions, answers.probabilities, answers.mass), resumed
 

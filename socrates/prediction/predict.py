@@ -27,7 +27,7 @@ from socrates.prediction.params import Predict
 from socrates.prediction.shards import LoadModel, compute_shards, cut_shards, read_shard
 from socrates.prediction.table import predictions_table, thin_scales
 from socrates.runs.fingerprint import run_config, run_directory_lock
-from socrates.runs.launch import Place, meet, told_by_first, wait_for_all
+from socrates.runs.launch import Process, barrier, broadcast_object, init_process_group
 from socrates.runs.token_cache import tokenised
 from socrates.survey.tables import SCALED_RESPONSES
 
@@ -103,7 +103,7 @@ def usable_rows(
     return rows.drop("row").filter(pl.Series(fits)), data.take(np.flatnonzero(fits)), excluded
 
 
-def predict_split(test: Path, inputs: PredictionInputs, out: Path, place: Place) -> str:
+def predict_split(test: Path, inputs: PredictionInputs, out: Path, process: Process) -> str:
     """Predict a table with all processes and write ``out``; returns one line about it (on the first).
 
     Args:
@@ -113,21 +113,21 @@ def predict_split(test: Path, inputs: PredictionInputs, out: Path, place: Place)
     Raises:
         TrainingError: another process predicts the same, or the scratch cannot be written.
     """
-    meet(place)
+    init_process_group(process)
     table = read_table(test, SCALED_RESPONSES)
-    with shared_folder(test, inputs, place) as folder:
+    with shared_folder(test, inputs, process) as folder:
         data = tokenised([test], inputs.base, inputs.prompt.layout)
         rows, data, excluded = usable_rows(table, data, inputs.prompt, inputs.predict)
         plan = ScoringPlan(load_tokenizer(inputs.base), data, rows["scale"].to_list())
         model = functools.cache(inputs.load)  # only where something is left to score
         tokens = inputs.predict.tokens_per_batch
         if tokens is None:
-            tokens = told_by_first(place, planned_tokens(folder, model, plan) if place.first else 0)
+            tokens = broadcast_object(process, planned_tokens(folder, model, plan) if process.is_main else 0)
         shards = cut_shards(list(plan.batches(tokens)), len(plan.rows))
         name = f"predict {'adapter' if inputs.adapter else 'base'}"
-        compute_shards(plan, shards, folder, place, model, name)
-        wait_for_all(place)
-        if not place.first:
+        compute_shards(plan, shards, folder, process, model, name)
+        barrier(process)
+        if not process.is_main:
             return ""
         scored = plan.expand(read_shard(folder, number) for number in range(len(shards)))
         predictions, manifest = predictions_table(
@@ -142,17 +142,17 @@ def predict_split(test: Path, inputs: PredictionInputs, out: Path, place: Place)
 
 
 @contextlib.contextmanager
-def shared_folder(test: Path, inputs: PredictionInputs, place: Place) -> Iterator[Path]:
+def shared_folder(test: Path, inputs: PredictionInputs, process: Process) -> Iterator[Path]:
     """The folder of this prediction's shards, locked by the first process for all."""
     with contextlib.ExitStack() as stack:
         folder = Path()
-        if place.first:
+        if process.is_main:
             sections = {"model": inputs.model, "prompt": inputs.prompt, "predict": inputs.predict}
             config = run_config(sections, [test, *inputs.files()], __name__)
             folder = stack.enter_context(run_directory_lock("predict", config))
             for torn in folder.glob(".*.partial"):
                 torn.unlink()
-        yield told_by_first(place, folder)
+        yield broadcast_object(process, folder)
 
 
 def planned_tokens(folder: Path, model: LoadModel, plan: ScoringPlan) -> int:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from socrates.core.files import atomic_path
 from socrates.model.jagged import JaggedArray
 from socrates.prediction.distributions import Scored, ScoringBatch, ScoringPlan
-from socrates.runs.launch import Place
+from socrates.runs.launch import Process
 
 SHARD_ROWS = 2048  # at most about so many rows are lost to a kill, for each process
 SHARDS = 64  # at least so many are wanted, to be shared out evenly
@@ -45,22 +45,22 @@ def compute_shards(
     plan: ScoringPlan,
     shards: Sequence[Sequence[ScoringBatch]],
     folder: Path,
-    place: Place,
+    process: Process,
     model: LoadModel,
     name: str,
 ) -> None:
     """Compute this process's shards that are not in ``folder`` yet, and show how long the rest will take."""
-    mine = range(place.rank, len(shards), place.processes)
+    mine = range(process.rank, len(shards), process.world_size)
     left = [number for number in mine if not shard_path(folder, number).exists()]
     rows = {number: sum(len(batch.rows) for batch in shards[number]) for number in mine}
-    label = name if place.processes == 1 else f"{name}, process {place.rank + 1} of {place.processes}"
+    label = name if process.world_size == 1 else f"{name}, process {process.rank + 1} of {process.world_size}"
     with tqdm(
         desc=label,
         total=sum(rows.values()),
         initial=sum(rows[number] for number in mine if number not in left),
         unit="row",
         mininterval=0.5 if sys.stderr.isatty() else 30,
-        disable=not place.first,
+        disable=not process.is_main,
     ) as bar:
         for number in left:
             parts = []

@@ -23,7 +23,7 @@ from transformers import TrainingArguments as Args
 from socrates.runs import checkpoints
 from socrates.runs.backup import Uploader
 from socrates.runs.guards import LossGuard, StepMetrics, Termination, Watchdog, no_go
-from socrates.runs.launch import Place, wait_for_all
+from socrates.runs.launch import Process, barrier
 from socrates.runs.log import RunLog
 from socrates.runs.params import Run
 from socrates.runs.progress import ProgressBar
@@ -50,7 +50,7 @@ class RunCallback(TrainerCallback):
         terminated: SIGTERM ended the training, after a checkpoint.
     """
 
-    place: Place
+    process: Process
     run: Run
     fingerprint: str
     termination: Termination
@@ -103,16 +103,18 @@ class RunCallback(TrainerCallback):
         self._heartbeat()
 
     def on_save(self, args: Args, state: State, control: Control, **_: Any) -> None:
-        wait_for_all(self.place)  # every process has written its shard
+        barrier(self.process)  # every process has written its shard
         if self.main:
             root = Path(args.output_dir or "")
             folder = root / checkpoints.name(state.global_step)
-            checkpoints.write_manifest(folder, fingerprint=self.fingerprint, processes=self.place.processes)
+            checkpoints.write_manifest(
+                folder, fingerprint=self.fingerprint, processes=self.process.world_size
+            )
             checkpoints.rotate(root, self.run.keep_checkpoints)
             if self.main.backup:
                 self.main.backup.submit(folder)
             self.main.log.write("checkpoint", path=folder.name)
-        wait_for_all(self.place)
+        barrier(self.process)
         self._heartbeat()
 
     def _heartbeat(self) -> None:
@@ -137,7 +139,7 @@ class RunCallback(TrainerCallback):
 
     def _maximum(self, device: torch.device, values: list[int]) -> list[int]:
         """The largest of each value over all processes."""
-        if self.place.processes == 1:
+        if self.process.world_size == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.int64, device=device)
         torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)

@@ -20,7 +20,7 @@ from socrates.runs.backup import Store, Uploader, open_store, resume_point
 from socrates.runs.callbacks import MainProcess, RunCallback
 from socrates.runs.fingerprint import RunConfig, explain_fresh_start, fingerprint, run_directory_lock
 from socrates.runs.guards import StopTraining, Termination, Watchdog, no_go
-from socrates.runs.launch import Place, told_by_first, wait_for_all
+from socrates.runs.launch import Process, barrier, broadcast_object
 from socrates.runs.log import RunLog
 from socrates.runs.params import Run
 from socrates.runs.progress import ProgressBar
@@ -65,9 +65,9 @@ class TrainingSession:
             StopTraining: a guard or the gate has stopped the run.
             SystemExit: with :data:`~socrates.core.errors.TERMINATED` after SIGTERM, backed up or not.
         """
-        place = self.callback.place
+        process = self.callback.process
         # DeepSpeed's collectives time out after 10 minutes; wait here until every process has loaded the model.
-        wait_for_all(place)
+        barrier(process)
         trainer.add_callback(self.callback)
         trainer.train(resume_from_checkpoint=None if self.resume is None else str(self.resume))
         if self.callback.no_go:
@@ -77,7 +77,7 @@ class TrainingSession:
                 self.finish(self.callback.termination.left)
             except TrainingError as error:
                 print(f"error: {error}", file=sys.stderr, flush=True)
-            wait_for_all(place)  # a launcher kills the main process soon after another has ended
+            barrier(process)  # a launcher kills the main process soon after another has ended
             raise SystemExit(TERMINATED)
 
     def log(self, event: str, **values: Any) -> None:
@@ -96,7 +96,13 @@ class TrainingSession:
 
 @contextlib.contextmanager
 def training_session(
-    stage: str, place: Place, config: RunConfig, run: Run, steps: int, log_path: Path, resume_every: int = 1
+    stage: str,
+    process: Process,
+    config: RunConfig,
+    run: Run,
+    steps: int,
+    log_path: Path,
+    resume_every: int = 1,
 ) -> Iterator[TrainingSession]:
     """Own the run of a fingerprint for the block, and wait for its backup at the end.
 
@@ -114,21 +120,21 @@ def training_session(
     with contextlib.ExitStack() as stack:
         mark, store, main = fingerprint(config), None, None
         folder, resume = Path(), None
-        if place.first:
+        if process.is_main:
             if run.backup.url:
                 store = open_store(run.backup.url, stage, mark, run.backup.endpoint_url)
             folder = stack.enter_context(run_directory_lock(stage, config))
-            resume = open_run_dir(folder, stage, config, place, store)
+            resume = open_run_dir(folder, stage, config, process, store)
             start = checkpoints.step_of(resume) or 0 if resume else 0
             log = RunLog(
                 log_path, usd_per_hour=run.usd_per_hour, fingerprint=mark, resumed_from=start, steps=steps
             )
             stack.callback(log.close)
-            log.write("machine", **machine(place))
+            log.write("machine", **machine(process))
             main = main_process(stack, run, folder, store, log)
-        folder, resume = told_by_first(place, (folder, resume))
+        folder, resume = broadcast_object(process, (folder, resume))
         termination = stack.enter_context(Termination(run.backup.stop_seconds))
-        callback = RunCallback(place, run, mark, termination, main, resume_every)
+        callback = RunCallback(process, run, mark, termination, main, resume_every)
         session = TrainingSession(folder, resume, steps, callback)
         try:
             if resume and (reason := no_go(log_history(resume), run.gate_step, run.gate_improvement)):
@@ -140,15 +146,15 @@ def training_session(
             raise
         session.finish(run.backup.finish_minutes * 60)
         session.log("end", step=steps)
-        wait_for_all(place)
+        barrier(process)
 
 
 def open_run_dir(
-    folder: Path, stage: str, config: RunConfig, place: Place, store: Store | None
+    folder: Path, stage: str, config: RunConfig, process: Process, store: Store | None
 ) -> Path | None:
     """Delete what a killed process left, and return the checkpoint that the run goes on from, or None."""
     checkpoints.clean_incomplete(folder)
-    resume = resume_point(folder, fingerprint(config), place.processes, store)
+    resume = resume_point(folder, fingerprint(config), process.world_size, store)
     checkpoints.clean_incomplete(folder, after=checkpoints.step_of(resume) if resume else 0)
     if resume is not None:
         print(f"{stage}: resuming from {resume}", flush=True)
@@ -187,11 +193,11 @@ def log_history(checkpoint: Path) -> list[dict[str, Any]]:
     return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE)).log_history
 
 
-def machine(place: Place) -> dict[str, Any]:
+def machine(process: Process) -> dict[str, Any]:
     """The hardware a run is on; never part of the experiment."""
     gpu = torch.cuda.is_available()
     return {
-        "processes": place.processes,
+        "processes": process.world_size,
         "device": torch.cuda.get_device_name() if gpu else f"CPU ({platform.machine()})",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

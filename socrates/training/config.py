@@ -22,7 +22,7 @@ from socrates.model.loading import compute_dtype
 from socrates.model.params import Model
 from socrates.runs import checkpoints
 from socrates.runs.fingerprint import versions
-from socrates.runs.launch import PATIENCE
+from socrates.runs.launch import DDP_TIMEOUT
 from socrates.runs.params import Run
 from socrates.runs.session import TRAINER_STATE, log_history
 from socrates.training.params import Deepspeed, Lora
@@ -94,7 +94,7 @@ def common_arguments(run: Run) -> dict[str, Any]:
     return {
         "output_dir": ".scratch",  # TrainingSession.prepare sets the run's folder
         "use_cpu": not torch.cuda.is_available(),
-        "ddp_timeout": int(PATIENCE.total_seconds()),  # the main process may be waiting for the backup
+        "ddp_timeout": int(DDP_TIMEOUT.total_seconds()),  # the main process may be waiting for the backup
         "logging_strategy": "steps",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # a NaN must be seen

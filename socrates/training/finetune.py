@@ -17,7 +17,7 @@ from socrates.core.errors import TrainingError
 from socrates.model.loading import load_base, load_tokenizer
 from socrates.model.params import Prompt
 from socrates.runs.fingerprint import run_config
-from socrates.runs.launch import Place
+from socrates.runs.launch import Process
 from socrates.runs.session import TrainingSession, training_session
 from socrates.runs.token_cache import tokenised
 from socrates.training.batch_size import find_micro_batch_size
@@ -45,7 +45,7 @@ def fine_tune(
     params: TrainParams,
     prompt: Prompt,
     train: Train,
-    place: Place,
+    process: Process,
 ) -> str:
     """Fine-tune and write the adapter folder and the curves; returns one line about the run.
 
@@ -61,15 +61,15 @@ def fine_tune(
             "shared); set train.share_scenario: false"
         )
     usable = load_rows(data_files, paths.base, prompt)
-    plan = plan_batches(train, len(usable.train), place.processes)
+    plan = plan_batches(train, len(usable.train), process.world_size)
     rows = scheduled(usable, train, plan)
     sections = params.shaping(prompt=prompt, train=train)
     config = run_config(sections, [*data_files, paths.base / "manifest.json"], __name__)
     args = sft_config(train, params.run, params.deepspeed, plan)
-    with training_session("train", place, config, params.run, plan.max_steps, paths.run_log) as session:
+    with training_session("train", process, config, params.run, plan.max_steps, paths.run_log) as session:
         if not session.trained:
             train_adapter(session, paths.base, params, train, rows, plan, args)
-    if not place.first:
+    if not process.is_main:
         return ""
     curves = training_curves(session.last_checkpoint, CURVES, plan.max_steps)
     record = training_record(rows, plan, curves)

@@ -28,7 +28,7 @@ from socrates.prediction.distributions import (
 )
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import PredictionInputs, predict_table
-from socrates.runs.launch import Place
+from socrates.runs.launch import Process
 from tests import running, tiny
 
 LAYOUTS = ["scenario_first", "persona_first"]
@@ -253,7 +253,7 @@ def test_every_shard_belongs_to_exactly_one_process(tmp_path: Path) -> None:
         row for w in batches for row in w.rows
     ]
     for rank in range(3):
-        shards.compute_shards(made, cut, tmp_path, Place(rank, 3), tiny.model, "predict")
+        shards.compute_shards(made, cut, tmp_path, Process(rank, 3), tiny.model, "predict")
         assert len(list(tmp_path.iterdir())) == sum(n % 3 <= rank for n in range(len(cut)))
     found = made.expand(shards.read_shard(tmp_path, n) for n in range(len(cut)))
     alone = made.expand(made.score(tiny.model(), batch) for batch in batches)

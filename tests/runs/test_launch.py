@@ -1,4 +1,4 @@
-"""Several processes, on one machine or several: how they are started, told to stop, and refused."""
+"""Several processes, on one machine or several: how they are started and told to stop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,76 +15,10 @@ import pytest
 from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
-from socrates.core.errors import TERMINATED, TrainingError
+from socrates.core.errors import TERMINATED
 from socrates.core.params import read_yaml
-from socrates.runs import launch
 from tests import running, tiny
 from tests.training.test_train_stage import copy, losses, no_dropout, ready, run, without_dropout  # noqa: F401  (fixtures)
-
-
-def hostfile(folder: Path, text: str) -> Path:
-    path = folder / "hosts"
-    path.write_text(text)
-    return path
-
-
-def test_a_hostfile_is_read_in_its_order(tmp_path: Path) -> None:
-    path = hostfile(tmp_path, "# ours\nworker-2 slots=4\n\nworker-1   slots=2  # the old one\n")
-    assert list(launch.read_hostfile(path).items()) == [("worker-2", 4), ("worker-1", 2)]
-
-
-@pytest.mark.parametrize(
-    "text, says",
-    [
-        ("worker-1\n", "hosts:1: expected a new host"),
-        ("a slots=2\nb slots=0\n", "hosts:2: expected a new host"),
-        ("a slots=2\na slots=2\n", "hosts:2: expected a new host"),
-        ("# nothing\n", "names no host"),
-    ],
-)
-def test_a_hostfile_that_cannot_be_used_names_the_line(text: str, says: str, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=says):
-        launch.read_hostfile(hostfile(tmp_path, text))
-
-
-def test_a_missing_hostfile_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"SOCRATES_HOSTFILE=.*absent: cannot be read"):
-        launch.read_hostfile(tmp_path / "absent")
-
-
-@pytest.fixture
-def listening() -> Iterator[int]:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        yield server.getsockname()[1]
-
-
-def test_every_host_that_does_not_answer_is_named_and_nothing_is_started(
-    listening: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    launch.check_reachable(["127.0.0.1"], listening)
-    with pytest.raises(TrainingError, match=r"worker-9.invalid \(.*\); nothing was started") as refused:
-        launch.check_reachable(["127.0.0.1", "worker-9.invalid"], listening)
-    assert "127.0.0.1" not in str(refused.value) and "\n" not in str(refused.value)
-    monkeypatch.setattr(launch, "SSH_PORT", listening)
-    monkeypatch.setattr(launch, "_run_and_wait", lambda *_: pytest.fail("started"))
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    monkeypatch.setenv(launch.HOSTFILE, str(hostfile(tmp_path, "worker-9.invalid slots=1\n")))
-    with pytest.raises(TrainingError, match="cannot be reached"):
-        launch.launch("stages.train")
-
-
-def test_hosts_that_answer_are_handed_to_deepspeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = hostfile(tmp_path, "worker-1 slots=4\nworker-2 slots=4\n")
-    asked: list[list[str]] = []
-    monkeypatch.setattr(launch, "check_reachable", lambda hosts: asked.append(list(hosts)))
-    command = launch._on_hosts(path, None)
-    assert asked == [["worker-1", "worker-2"]]
-    assert command[0] == "deepspeed.launcher.runner" and command[-1] == "--module" and str(path) in command
-    assert "--no_ssh" in launch._on_hosts(path, "1") and len(asked) == 1
-    with pytest.raises(TrainingError, match="SOCRATES_NODE_RANK=2: expected 0 to 1"):
-        launch._on_hosts(path, "2")
 
 
 def armed(folder: Path, place: str | None) -> subprocess.CompletedProcess[str]:
@@ -152,11 +86,13 @@ def test_two_processes_killed_at_random_end_with_the_adapter_of_one(
     assert_same_within_rounding(folder, without_dropout)
 
 
-def meeting(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+def meeting(
+    folder: Path, *arguments: str, launcher: Sequence[str] = (), **variables: str
+) -> subprocess.Popen[str]:
     """``tests.meeting``, started as a stage is."""
     environment = {**os.environ, "PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1", **variables}
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.meeting", *arguments],
+        [sys.executable, *launcher, "-m", "tests.meeting", *arguments],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -180,13 +116,20 @@ def test_notice_before_there_is_anything_to_save_has_the_same_status(tmp_path: P
     assert "Traceback" not in told and not list(tmp_path.iterdir())
 
 
-def test_two_machines_of_a_hostfile_work_together(tmp_path: Path) -> None:
-    """Two launchers on this machine, which think they are two machines on one shared disk."""
-    path = hostfile(tmp_path, "127.0.0.1 slots=1\nlocalhost slots=1\n")
+def test_two_machines_work_together_under_torchrun(tmp_path: Path) -> None:
+    """As docs/durable.md gives the command: two launchers on this machine, which stand for two on one shared disk."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     machines = [
-        meeting(tmp_path, "argument", SOCRATES_HOSTFILE=str(path), SOCRATES_NODE_RANK=rank)
-        for rank in ("0", "1")
-    ]
+        meeting(
+            tmp_path,
+            "argument",
+            launcher=["-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={rank}", "--nproc-per-node=1",
+                      "--master-addr=127.0.0.1", f"--master-port={port}"],
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
     told = [machine.communicate(timeout=240)[0] for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], told
     met = [(tmp_path / f"met-{rank}").read_text() for rank in (0, 1)]

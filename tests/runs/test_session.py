@@ -11,7 +11,7 @@ import pytest
 
 from socrates.core.params import load
 from socrates.runs import session as sessions
-from socrates.runs.launch import Place
+from socrates.runs.launch import Process
 from socrates.runs.params import Run
 from socrates.runs.session import training_session
 from socrates.training.config import common_arguments
@@ -29,9 +29,9 @@ def test_nobody_goes_on_alone_while_a_model_is_fetched_or_a_backup_finished(
 ) -> None:
     done: list[str] = []
     monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path))
-    monkeypatch.setattr(sessions, "wait_for_all", lambda place: done.append("met"))
-    monkeypatch.setattr(sessions, "told_by_first", lambda place, value: value)
-    with training_session("train", Place(rank, 2), {}, run_params(), 4, tmp_path / "log") as session:
+    monkeypatch.setattr(sessions, "barrier", lambda process: done.append("met"))
+    monkeypatch.setattr(sessions, "broadcast_object", lambda process, value: value)
+    with training_session("train", Process(rank, 2), {}, run_params(), 4, tmp_path / "log") as session:
         if session.callback.main:
             session.callback.main.backup = SimpleNamespace(drain=lambda seconds: done.append("drained"))  # type: ignore[assignment]
         session.train(trainer(lambda **_: done.append("trained")))
@@ -43,7 +43,7 @@ def test_a_backup_may_take_longer_to_finish_than_a_step_may_take(
 ) -> None:
     monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path))
     run = run_params(stall_minutes=0.2 / 60)
-    with training_session("train", Place(0, 1), {}, run, 4, tmp_path / "log") as session:
+    with training_session("train", Process(0, 1), {}, run, 4, tmp_path / "log") as session:
         assert session.callback.main
         session.callback.main.backup = SimpleNamespace(drain=lambda seconds: time.sleep(0.6))  # type: ignore[assignment]
         session.train(trainer(lambda **_: None))
