@@ -67,7 +67,8 @@ def arm(place: str) -> None:
         def half(path: Any, *args: Any, **kwargs: Any) -> None:
             folder = Path(path)
             if checkpoints.step_of(folder) is not None:
-                min(path for path in folder.iterdir() if path.is_file()).unlink()
+                for file in sorted(path for path in folder.iterdir() if path.is_file())[:1]:
+                    file.unlink()
                 die(newest(folder.parent))
             real(path, *args, **kwargs)
 

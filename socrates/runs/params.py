@@ -23,8 +23,8 @@ class Backup(Section):
 
 
 class Run(Section):
-    save_steps: Positive
-    log_steps: Positive
+    save_steps: Positive  # optimiser steps between two checkpoints
+    log_steps: Positive  # between two lines of progress, where stderr is no terminal
     keep_checkpoints: Positive
     usd_per_hour: Annotated[float, Field(ge=0)]  # of all machines together, for the cost shown
     stall_minutes: Annotated[float, Field(gt=0)] | None  # without progress before the run stops; null: never
