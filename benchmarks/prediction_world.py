@@ -66,28 +66,30 @@ def world(
                     "participant": members,
                     "condition_num": [condition] * n,
                     "task_num": [task] * n,
+                    "demographic": demographics({key: people[key][members] for key in GROUPS}),
                     "response": options[chosen],
                     "scale": [notation] * n,
                     "scale_rule": ["range"] * n,
                     "allowed_mass": np.ones(n, dtype=np.float32),
                 }
                 sample += n
-                demographic = pl.DataFrame({key: people[key][members] for key in GROUPS}).with_columns(
-                    pl.lit(None, pl.String).alias(key) for key in DEMOGRAPHICS if key not in GROUPS
-                )
                 for model, error in errors.items():
                     moved = level + effect * 0.5 + bias[model] + rng.normal(0, error / 2) + shift[members]
                     predicted = discretised_normal(moved, np.full(n, spread), len(options)).astype(np.float32)
-                    rows[model].append(
-                        pl.DataFrame(base | {"probabilities": predicted})
-                        .with_columns(
-                            demographic.select(pl.struct(list(DEMOGRAPHICS)).alias("demographic"))[
-                                "demographic"
-                            ],
-                            pl.col("probabilities").arr.to_list(),
-                        )
-                        .select(pl.col(key).cast(kind) for key, kind in PREDICTIONS.items())
-                    )
+                    rows[model].append(predictions_table(base, predicted))
     return {model: pl.concat(parts) for model, parts in rows.items()}, pl.DataFrame(
         truth, TRUTH, orient="row"
     )
+
+
+def demographics(groups: dict[str, np.ndarray]) -> pl.Series:
+    """The ``demographic`` column of people of whom only these fields are known."""
+    unknown = [pl.lit(None, pl.String).alias(key) for key in DEMOGRAPHICS if key not in groups]
+    return pl.DataFrame(groups).with_columns(unknown).select(*DEMOGRAPHICS).to_struct("demographic")
+
+
+def predictions_table(base: dict, predicted: np.ndarray) -> pl.DataFrame:
+    """A table of ``tables.PREDICTIONS`` from its other columns and the probabilities ``[rows, options]``."""
+    table = pl.DataFrame(base | {"probabilities": predicted})
+    table = table.with_columns(pl.col("probabilities").arr.to_list())
+    return table.select(pl.col(key).cast(kind) for key, kind in PREDICTIONS.items())

@@ -67,7 +67,7 @@ def _quantised(linear: torch.nn.Linear, weight: torch.Tensor, dtype: torch.dtype
         quant_storage=dtype,
         device="meta",
     )
-    layer.support_avx512bf16_for_cpu = False  # see model.base
+    layer.support_avx512bf16_for_cpu = False  # see model.internals
     layer.weight = Params4bit(
         weight, requires_grad=False, quant_type="nf4", quant_storage=dtype, module=layer
     ).to(weight.device)

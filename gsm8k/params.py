@@ -1,7 +1,7 @@
 """``problems``: where the word problems come from.
 ``rewards``: what each part of a completion's reward is worth (word problems).
 ``solve``: how word problems are attempted and scored.
-``warmup``: the manners that the built-in word-problem model is taught besides worked solutions.
+``warmup``: noise in the examples that the built-in word-problem model is fine-tuned on.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Warmup(Section):
-    guesses: Share  # share of the examples that state a random answer in the format, without a step
-    untagged: Share  # share of the examples that state the worked solution without the format
+    guesses: Share  # of the examples: another problem's answer in the format, without a step
+    untagged: Share  # of the examples: the worked solution without the format
 
     @model_validator(mode="after")
     def _some_right(self) -> Warmup:

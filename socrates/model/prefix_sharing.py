@@ -80,14 +80,6 @@ def suffix_offsets(prefixes: Sequence[Ids], suffixes: Sequence[Ids]) -> NDArray[
     return _lengths(prefixes).sum() + np.cumsum(lengths) - lengths
 
 
-def to_device(inputs: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Model inputs, those under ``packing`` too, on a device."""
-    return {
-        key: to_device(value, device) if isinstance(value, dict) else value.to(device)
-        for key, value in inputs.items()
-    }
-
-
 def _lengths(sequences: Sequence[Ids]) -> NDArray[np.int64]:
     return np.array([len(ids) for ids in sequences], dtype=np.int64)
 

@@ -1,6 +1,6 @@
 """The probability of every allowed answer of every respondent, in one pass per scenario.
 
-A packed tree (``model.shared``) holds the scenario once, then for each respondent the persona and
+A packed batch (``model.prefix_sharing``) holds the scenario once, then for each respondent the persona and
 the trie of the possible answers. Each trie node sees scenario, persona and the digits before it, so
 one forward pass gives the exact probability of each answer with its end token.
 """
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import torch
+from accelerate.utils import send_to_device
 from numpy.typing import NDArray
 
 from socrates.core.errors import ModelError
 from socrates.model.answer_trie import Trie, answer_trie
 from socrates.model.encoding import Encoded
 from socrates.model.jagged import JaggedArray
-from socrates.model.prefix_sharing import pack, suffix_offsets, to_device, use_prefix_sharing
+from socrates.model.prefix_sharing import pack, suffix_offsets, use_prefix_sharing
 from socrates.model.tokenisation import Ids
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _log_probabilities(model: Any, data: Encoded, trie: Trie, rows: list[int]) -
     """Log-probability of each option, end token included, ``[rows, options]``, in float32."""
     prefixes, prefix_index = data.distinct_prefixes(rows)
     suffixes: list[Ids] = [np.concatenate([data.suffix_ids(row), trie.tokens]) for row in rows]
-    inputs = to_device(pack(prefixes, suffixes, prefix_index, trie), model.device)
+    inputs = send_to_device(pack(prefixes, suffixes, prefix_index, trie), model.device)
     ends = suffix_offsets(prefixes, suffixes) + [len(suffix) for suffix in suffixes]
     # Position 0 of a row is its last prompt token, position i + 1 its trie node i.
     kept = ends[:, None] - trie.nodes - 1 + np.arange(trie.nodes + 1)[None, :]

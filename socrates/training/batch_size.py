@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import find_executable_batch_size
+from accelerate.utils import find_executable_batch_size, send_to_device
 from accelerate.utils.memory import clear_device_cache
 from numpy.typing import NDArray
 from peft import get_peft_model
@@ -19,7 +19,7 @@ from peft import get_peft_model
 from socrates.core.errors import TrainingError
 from socrates.model.encoding import Encoded
 from socrates.model.loading import device, load_base
-from socrates.model.prefix_sharing import to_device, use_prefix_sharing
+from socrates.model.prefix_sharing import use_prefix_sharing
 from socrates.training.collator import Rows, SharedCollator
 from socrates.training.config import TrainParams, lora_config
 from socrates.training.params import Train
@@ -97,6 +97,6 @@ def forward_backward(model: Any, data: Encoded, rows: NDArray[np.int64], shared:
         ids = torch.ones((len(rows), length), dtype=torch.int64)
         inputs = {"input_ids": ids, "attention_mask": ids, "labels": ids}
     try:
-        model(**to_device(inputs, device())).loss.backward()
+        model(**send_to_device(inputs, device())).loss.backward()
     finally:
         model.zero_grad(set_to_none=True)

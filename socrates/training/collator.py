@@ -1,4 +1,4 @@
-"""Rows as the batches a trainer reads: packed trees, or padded rows the way TRL does it."""
+"""Rows as the batches a trainer reads: packed batches that share prefixes, or padded rows the way TRL does it."""
 
 from __future__ import annotations
 
