@@ -28,6 +28,7 @@ SETTINGS = {
 NOISE = {  # logger: how a message begins that tells the user nothing
     "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",  # it uses another kernel then
     "DeepSpeed": "Setting accelerator to CPU",
+    "transformers.integrations.bitsandbytes": "The modules are dequantized",
 }
 
 for _name, _value in SETTINGS.items():

@@ -46,26 +46,18 @@ def merge(
     """
     _check_folder(out)
 
-    from socrates.core.files import read_table
-    from socrates.core.params import load
-    from socrates.model.params import Model, Prompt
-    from socrates.prediction.params import Predict
-    from socrates.survey.tables import SCALED_RESPONSES
     from socrates.tools.merge import merge as merge_models
 
-    models = Path("models")
-    sections = load(Model), load(Prompt), load(Predict)
-    test = read_table(Path("data/splits/test.parquet"), SCALED_RESPONSES)
     with contextlib.redirect_stdout(sys.stderr):  # DeepSpeed logs to standard output, which is for the result
-        found = merge_models(models / "base", models / "adapter", out, test, *sections, rows, tolerance)
+        check = merge_models(Path(), out, rows, tolerance)
     if as_json:
-        print_json({"out": str(out), **asdict(found)})
+        print_json({"out": str(out), **asdict(check)})
         return
     typer.echo(
-        f"merge: {out}, {found.dtype}, the adapter added to the "
-        f"{'de-quantised NF4' if found.quantization == 'nf4' else 'base'} weights; on {found.rows} test rows the "
-        f"largest difference of a probability is {found.largest_difference:.2g} "
-        f"(of their sum {found.largest_mass_difference:.2g}; allowed {found.tolerance:.2g})"
+        f"merge: {out}, {check.dtype}, the adapter added to the "
+        f"{'de-quantised NF4' if check.quantization == 'nf4' else 'base'} weights; on {check.rows} test rows the "
+        f"largest difference of a probability is {check.largest_difference:.2g} "
+        f"(of their sum {check.largest_mass_difference:.2g}; allowed {check.tolerance:.2g})"
     )
 
 

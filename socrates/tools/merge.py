@@ -1,35 +1,46 @@
-"""The merged model, checked: it must give the answer distributions of base and adapter."""
+"""The adapter merged into its base model: one folder that transformers loads without PEFT, checked on test rows.
+
+The adapter was trained on the weights that NF4 *represents*, not on the base's original ones. So it is added to
+the de-quantised weights: merged and adapter then answer alike. Adding it to the original weights would give a third
+model that nobody has evaluated.
+"""
 
 from __future__ import annotations
 
 import gc
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
-from numpy.typing import NDArray
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from socrates.core.errors import DataError, ModelError
-from socrates.core.files import atomic_folder, json_text, read_json
-from socrates.model.encoding import Encoded, encode
-from socrates.model.jagged import JaggedArray
-from socrates.model.loading import compute_dtype, device, file_hashes, load_model, load_tokenizer
+from socrates.core.files import atomic_folder, json_text, read_json, read_table
+from socrates.core.params import load
+from socrates.model.encoding import encode
+from socrates.model.loading import (
+    compute_dtype,
+    device,
+    file_hashes,
+    load_base,
+    load_model,
+    load_tokenizer,
+    with_adapter,
+)
 from socrates.model.params import Model, Prompt
 from socrates.prediction.distributions import predict_distributions
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import usable_rows
-from socrates.tools.merge_weights import write_merged
+from socrates.survey.tables import SCALED_RESPONSES
 
 # Largest difference of a probability that is allowed. bfloat16 keeps 8 bits of a weight.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeCheck:
     """What a merge was checked with.
 
     Attributes:
@@ -38,8 +49,7 @@ class Merged:
         largest_mass_difference: of the probability of all allowed answers together.
         tolerance: that both had to keep.
         dtype: of the merged weights.
-        quantization: of the base that the adapter was trained on; with ``nf4`` the merged weights are
-            the de-quantised ones plus the adapter.
+        quantization: of the base that the adapter was trained on.
     """
 
     rows: int
@@ -51,76 +61,88 @@ class Merged:
 
 
 def merge(
-    base: Path,
-    adapter: Path,
-    out: Path,
-    table: pl.DataFrame,
-    model_params: Model,
-    prompt: Prompt,
-    predict: Predict,
-    rows: int = 100,
-    tolerance: float | None = None,
-    seed: int = 0,
-) -> Merged:
-    """Write the merged model to ``out``, after both forms have answered ``rows`` rows alike.
+    project: Path, out: Path, rows: int = 100, tolerance: float | None = None, seed: int = 0
+) -> MergeCheck:
+    """Write the merged model to ``out``, after both forms have answered ``rows`` drawn test rows alike.
 
     Args:
-        table: rows to compare on (``SCALED_RESPONSES``); ``rows`` of them are drawn with ``seed``.
+        project: the folder with params.yaml, data/splits/ and models/.
         tolerance: None: :data:`TOLERANCE` of the machine's dtype.
 
     Raises:
         ModelError: the two forms differ by more than the tolerance; nothing is written then.
         DataError: no row can be compared.
     """
-    dtype = compute_dtype()
-    tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
-    tokenizer = load_tokenizer(base)
+    path = project / "params.yaml"
+    params, prompt, predict = load(Model, path), load(Prompt, path), load(Predict, path)
+    base, adapter, test = (
+        project / name for name in ("models/base", "models/adapter", "data/splits/test.parquet")
+    )
+    tokenizer, table = load_tokenizer(base), read_table(test, SCALED_RESPONSES)
     scaled, data, _ = usable_rows(table, encode(table, tokenizer, prompt.layout), prompt, predict)
     if not len(scaled):
-        raise DataError("data/splits/test.parquet: no row has a known scale, so nothing can be compared")
+        raise DataError(f"{test}: no row has a known scale, so nothing can be compared")
     drawn = np.random.default_rng(seed).permutation(len(scaled))[:rows]
     data, scales = data.take(drawn), scaled["scale"].gather(drawn).to_list()
-    model = load_model(base, adapter, model_params)
-    assert isinstance(model, PeftModel)
-    expected, mass = predict_distributions(model, tokenizer, data, scales, predict.tokens_per_batch)
+
+    def answers(model: Any) -> Any:
+        return predict_distributions(model, tokenizer, data, scales, predict.tokens_per_batch)
+
+    expected, mass = answers(load_model(base, adapter, params))
+    gc.collect()  # two models of 14 billion parameters need not fit; a quantised layer and its weights are a cycle
+    dtype = compute_dtype()
     with atomic_folder(out) as folder:
-        write_merged(model, tokenizer, folder, dtype)
-        del model  # two models of 14 billion parameters need not fit at once
-        gc.collect()  # a quantised layer and its weights refer to each other
-        got, got_mass = _answers(folder, tokenizer, data, scales, predict.tokens_per_batch, dtype)
-        found = Merged(
+        merged_model(base, adapter, params, dtype).save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))
+        got, got_mass = answers(_load(folder, dtype))
+        check = MergeCheck(
             rows=len(drawn),
             largest_difference=max(float(np.abs(a - b).max()) for a, b in zip(expected, got, strict=True)),
             largest_mass_difference=float(np.abs(mass - got_mass).max()),
-            tolerance=tolerance,
+            tolerance=TOLERANCE[dtype] if tolerance is None else tolerance,
             dtype=str(dtype).removeprefix("torch."),
-            quantization=model_params.quantization,
+            quantization=params.quantization,
         )
-        worst = max(found.largest_difference, found.largest_mass_difference)
-        if not worst <= tolerance:
+        worst = max(check.largest_difference, check.largest_mass_difference)
+        if not worst <= check.tolerance:
             raise ModelError(
                 f"{out}: not written; merged and adapter differ by {worst:.2g} in a probability on "
-                f"{len(drawn)} test rows, allowed is {tolerance:.2g}; raise --tolerance if that will do"
+                f"{len(drawn)} test rows, allowed is {check.tolerance:.2g}; raise --tolerance if that will do"
             )
-        origin = {
-            "base": read_json(base / "manifest.json"),
-            "adapter": file_hashes(adapter),
-            "check": asdict(found),
-        }
-        (folder / "merge.json").write_text(json_text(origin))
-    return found
+        hashes = {"base": read_json(base / "manifest.json"), "adapter": file_hashes(adapter)}
+        (folder / "merge.json").write_text(json_text({**hashes, "check": asdict(check)}))
+    return check
 
 
-def _answers(
-    folder: Path,
-    tokenizer: PreTrainedTokenizerBase,
-    data: Encoded,
-    scales: list[str],
-    tokens_per_batch: int | None,
-    dtype: torch.dtype,
-) -> tuple[JaggedArray, NDArray[np.float32]]:
-    """The distributions under the model in ``folder``, loaded as anyone would load it."""
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+def merged_model(base: Path, adapter: Path, params: Model, dtype: torch.dtype) -> PreTrainedModel:
+    """The base model with the adapter in its weights, on the CPU; sums are made there in float32, 4 bytes a weight."""
+    model: Any = load_base(base, params)
+    if params.quantization == "nf4":
+        model = model.dequantize()
+    return round_weights(
+        with_adapter(model.to("cpu", torch.float32), adapter, base).merge_and_unload(), dtype
+    )
+
+
+@torch.no_grad()
+def round_weights(model: Any, dtype: torch.dtype) -> PreTrainedModel:
+    """A float32 model in ``dtype``; by stochastic rounding (unbiased) in bfloat16.
+
+    The base's weights are bfloat16 numbers already. Rounded to the nearest, a sum would fall back to them wherever
+    the adapter changes less than half a step: most of an adapter of few steps, always in the same direction.
+    """
+    if dtype == torch.bfloat16:  # float32 cut after its first half
+        generator = torch.Generator().manual_seed(0)
+        for weight in model.parameters():
+            noise = torch.randint(2**16, weight.shape, generator=generator, dtype=torch.int32)
+            bits = (weight.contiguous().view(torch.int32) + noise) & -(2**16)
+            weight.copy_(bits.view(torch.float32))
+    rounded: PreTrainedModel = model.to(dtype)
+    return rounded
+
+
+def _load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """The merged model, loaded as anyone would load it."""
+    return AutoModelForCausalLM.from_pretrained(
         str(folder), dtype=dtype, device_map={"": device()}, trust_remote_code=False, use_safetensors=True
     )
-    return predict_distributions(model, tokenizer, data, scales, tokens_per_batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import weakref
 from pathlib import Path
@@ -17,15 +16,11 @@ from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
 from socrates.core.errors import ModelError
-from socrates.core.files import read_table
 from socrates.core.params import load
 from socrates.model.loading import load_model
-from socrates.model.params import Model, Prompt
-from socrates.prediction.params import Predict
-from socrates.survey.tables import SCALED_RESPONSES
+from socrates.model.params import Model
 from socrates.tools import merge as merging
-from socrates.tools.merge import Merged, merge
-from socrates.tools.merge_weights import merged_weights
+from socrates.tools.merge import merge
 from tests import tiny
 from tests.small_models import write_models
 
@@ -37,14 +32,8 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
-def merged(project: Path, out: Path, rows: int = 10, tolerance: float | None = None) -> Merged:
-    sections = [load(section, project / "params.yaml") for section in (Model, Prompt, Predict)]
-    table = read_table(project / "data/splits/test.parquet", SCALED_RESPONSES)
-    return merge(project / "models/base", project / "models/adapter", out, table, *sections, rows, tolerance)  # type: ignore[arg-type]
-
-
 def test_merged_and_adapter_give_the_same_distributions(project: Path, tmp_path: Path) -> None:
-    found = merged(project, tmp_path / "merged")
+    found = merge(project, tmp_path / "merged", rows=10)
     assert found.rows == 10
     assert found.largest_difference < 1e-4 and found.largest_mass_difference < 1e-4
     names = {path.name for path in (tmp_path / "merged").iterdir()}
@@ -57,10 +46,13 @@ def test_merged_and_adapter_give_the_same_distributions(project: Path, tmp_path:
 
 def test_the_adapter_is_added_to_what_nf4_represents(project: Path) -> None:
     """Only where the base is quantised do the merged weights differ from original plus adapter."""
-    params = load(Model, project / "params.yaml")
-    model = load_model(project / "models/base", project / "models/adapter", params)
+    params, folders = (
+        load(Model, project / "params.yaml"),
+        [project / "models/base", project / "models/adapter"],
+    )
+    weights = dict(merging.merged_model(*folders, params, torch.float32).named_parameters())
+    model = load_model(*folders, params)
     assert isinstance(model, PeftModel)
-    weights = merged_weights(model, torch.float32)
     original = load_file(project / "models/base/model.safetensors")
     name = "model.layers.0.self_attn.q_proj"
     layer = model.get_base_model().get_submodule(name)
@@ -78,13 +70,17 @@ def test_a_slight_adapter_is_not_rounded_away_in_bfloat16() -> None:
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=3e-4)
-    merged, wanted, kept, nearest = merged_weights(model, torch.bfloat16), 0.0, 0.0, 0.0
-    for name, layer in model.get_base_model().named_modules():
-        if isinstance(layer, LoraLayer):
-            base, delta = layer.get_base_layer().weight.float(), layer.get_delta_weight("default").float()
-            wanted += (delta**2).sum().item()
-            kept += ((merged[f"{name}.weight"].float() - base) * delta).sum().item()
-            nearest += (((base + delta).bfloat16().float() - base) * delta).sum().item()
+    layers = {
+        name: (layer.get_base_layer().weight.float().clone(), layer.get_delta_weight("default").float())
+        for name, layer in model.get_base_model().named_modules()
+        if isinstance(layer, LoraLayer)
+    }
+    merged = merging.round_weights(model.float().merge_and_unload(), torch.bfloat16)
+    wanted, kept, nearest = 0.0, 0.0, 0.0
+    for name, (base, delta) in layers.items():
+        wanted += (delta**2).sum().item()
+        kept += ((merged.get_submodule(name).weight.float() - base) * delta).sum().item()
+        nearest += (((base + delta).bfloat16().float() - base) * delta).sum().item()
     assert nearest / wanted < 0.3  # what would be left of it
     assert kept / wanted == pytest.approx(1, abs=0.2)
 
@@ -92,49 +88,42 @@ def test_a_slight_adapter_is_not_rounded_away_in_bfloat16() -> None:
 def test_the_adapter_and_its_base_are_let_go_before_the_merged_model_is_loaded(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load, answers, seen = merging.load_model, merging._answers, []
+    load, write, seen = merging.load_model, merging.merged_model, []
 
     def loaded(*arguments: Any) -> Any:
         model = load(*arguments)
         seen.append(weakref.ref(model.get_base_model().model.layers[0].mlp.gate_proj.weight))
-        gc.disable()  # nor does it run by chance
         return model
 
-    def answered(*arguments: Any) -> Any:
-        gc.enable()
+    def written(*arguments: Any) -> Any:
         assert seen[0]() is None
-        return answers(*arguments)
+        return write(*arguments)
 
     monkeypatch.setattr(merging, "load_model", loaded)
-    monkeypatch.setattr(merging, "_answers", answered)
-    merged(project, tmp_path / "merged")
+    monkeypatch.setattr(merging, "merged_model", written)
+    merge(project, tmp_path / "merged", rows=10)
 
 
 def test_a_merge_that_differs_is_refused_and_leaves_nothing(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forgetful(model: PeftModel, tokenizer: object, folder: Path, dtype: torch.dtype) -> None:
-        with model.disable_adapter():
-            for module in model.modules():
-                if hasattr(module, "get_delta_weight"):
-                    monkeypatch.setattr(module, "get_delta_weight", lambda _: torch.zeros(()))
-            write(model, tokenizer, folder, dtype)
+    def forgetful(base: Path, adapter: Path, params: Model, dtype: torch.dtype) -> Any:
+        model = merging.load_base(base, params)
+        return model.dequantize() if params.quantization == "nf4" else model
 
-    write = merging.write_merged
-    monkeypatch.setattr(merging, "write_merged", forgetful)
+    monkeypatch.setattr(merging, "merged_model", forgetful)
     with pytest.raises(ModelError, match=r"not written; merged and adapter differ by \d"):
-        merged(project, tmp_path / "merged")
+        merge(project, tmp_path / "merged", rows=10)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_reports_the_largest_difference(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
 
-    def talkative(*arguments: object) -> merging.Merged:
+    def talkative(*arguments: Any) -> merging.MergeCheck:
         print("a library's log")
         return merge(*arguments)
 
-    merge = merging.merge
     monkeypatch.setattr(merging, "merge", talkative)
     result = CliRunner().invoke(app, ["merge", "--rows", "10", "--json"])
     assert result.exit_code == 0, result.output
