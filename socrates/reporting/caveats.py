@@ -53,8 +53,8 @@ def _data(report: Report) -> list[str]:
     near = report.splits.get("overlap", {}).get("near_duplicate_scenarios", 0)
     if near:
         texts.append(
-            f"{near:,} test scenarios are nearly the same as a training scenario (after case, white space and "
-            "numbers are folded). The studies are unseen, these texts are not."
+            f"{near:,} test scenarios are nearly the same as a training scenario (names, numbers and small rewordings "
+            "aside; data/splits/near_duplicates.csv). The studies are unseen, these texts are not."
         )
     return texts
 

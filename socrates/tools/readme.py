@@ -12,7 +12,7 @@ from pathlib import Path
 
 from socrates.core import files
 from socrates.core.errors import DataError
-from socrates.evaluation.predictors import PREDICTORS
+from socrates.evaluation.predictors import PREDICTORS, PRIMARY
 from socrates.reporting.page import interval_text
 from socrates.reporting.read import Results, read_results
 from socrates.reporting.sections import headline_figure, number
@@ -20,7 +20,19 @@ from socrates.tools.estimate import assumed_workload, estimates, model_dims
 from socrates.tools.preset import preview
 
 README, PICTURE = Path("README.md"), Path("docs/report.svg")
-SHOWN = ("adapter", "base", "uniform", "empirical_best", "planted")
+SHOWN = (
+    *(
+        "adapter",
+        "words_demographics",
+        "words",
+        "nearest",
+        "demographics",
+        "train_marginal",
+        "uniform",
+        "base",
+    ),
+    *("empirical_best", "planted"),
+)
 PRESETS = ("one-percent", "full")
 MACHINES = ("A100-80", "H100", "L4")
 
@@ -37,13 +49,18 @@ def result(scores: Results) -> str:
         found = scores.estimate(part, key)
         return f"{number(found.value)} ({interval_text(found)})"
 
+    primary = scores.estimate(PRIMARY)
+    best = PREDICTORS[scores.metrics["primary"]["baseline"]]
+    found = "is closer to people" if primary.bounded and primary.high < 0 else "is not shown to be closer"  # type: ignore[operator]
     return (
         f"| on {number(int(scores.count('studies_scored')))} unseen studies | W | 95 % interval |\n|---|---|---|\n"
         + "\n".join(rows)
-        + f"\n\nPaired by cell, fine-tuned minus base is {said('adapter_minus_base')}. Effects of conditions "
-        f"correlate with the\nrespondents' at {said('adapter', 'effects.r')}; "
-        f"{number(scores.estimate('adapter', 'format_validity').value)} of the fine-tuned model's probability is "
-        "on allowed answers."
+        + f"\n\nThe comparison that decides is with the best baseline on the validation studies, {best}: the\n"
+        f"fine-tuned model {found}, by {said(PRIMARY)}, paired by cell. Fine-tuned minus base is\n"
+        f"{said('adapter_minus_base')}. Effects of conditions correlate with the respondents' at\n"
+        f"{said('adapter', 'effects.r')}. The respondent's own persona is worth "
+        f"{said('adapter', 'persona.log_shuffled')}\nnats over the persona of another of the cell; "
+        f"{number(scores.estimate('adapter', 'format_validity').value)} of the probability is on allowed answers."
     )
 
 
