@@ -187,7 +187,7 @@ def rake(people: pl.DataFrame, quotas: Quotas) -> tuple[Floats, int]:
         if max(misses.values()) < CLOSE:
             break
     if max(misses.values(), default=0) > TOLERATED:
-        field, category = max(misses, key=misses.__getitem__)
+        field, category = max(misses, key=lambda miss: misses[miss])
         reached = float(weights[members[field][category]].sum())
         raise DataError(
             f"population.quotas: cannot be met together by training respondents: {field} {category!r} reaches "
