@@ -49,7 +49,8 @@ def arm(place: str) -> None:
         setattr(owner, name, wrapped)
 
     def newest(root: Path, *_: Any) -> int | None:
-        return checkpoints.step_of(checkpoints.list_checkpoints(root)[-1])
+        complete = checkpoints.list_checkpoints(root)
+        return checkpoints.step_of(complete[-1]) if complete else None
 
     if moment == "training":
         before(RunCallback, "on_step_end", lambda callback, args, state, *_: state.global_step)
