@@ -143,6 +143,9 @@ def training_session(
         except StopTraining as stop:
             session.log("stop", reason=str(stop))
             session.finish(run.backup.finish_minutes * 60)
+            barrier(
+                process
+            )  # all processes stop at the same step; a launcher would kill the one that uploads
             raise
         session.finish(run.backup.finish_minutes * 60)
         session.log("end", step=steps)

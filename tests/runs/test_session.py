@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 
 from socrates.core.params import load
 from socrates.runs import session as sessions
+from socrates.runs.guards import StopTraining
 from socrates.runs.launch import Process
 from socrates.runs.params import Run
 from socrates.runs.session import training_session
@@ -24,17 +26,26 @@ def trainer(train: Any) -> Any:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("stopped", [False, True])
 def test_nobody_goes_on_alone_while_a_model_is_fetched_or_a_backup_finished(
-    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rank: int, stopped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def train(**_: Any) -> None:
+        done.append("trained")
+        if stopped:
+            raise StopTraining("a guard")
+
     done: list[str] = []
     monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path))
     monkeypatch.setattr(sessions, "barrier", lambda process: done.append("met"))
     monkeypatch.setattr(sessions, "broadcast_object", lambda process, value: value)
-    with training_session("train", Process(rank, 2), {}, run_params(), 4, tmp_path / "log") as session:
+    with (
+        pytest.raises(StopTraining) if stopped else contextlib.nullcontext(),
+        training_session("train", Process(rank, 2), {}, run_params(), 4, tmp_path / "log") as session,
+    ):
         if session.callback.main:
             session.callback.main.backup = SimpleNamespace(drain=lambda seconds: done.append("drained"))  # type: ignore[assignment]
-        session.train(trainer(lambda **_: done.append("trained")))
+        session.train(trainer(train))
     assert done == (["met", "trained", "met"] if rank else ["met", "trained", "drained", "met"])
 
 
