@@ -51,13 +51,16 @@ def result(scores: Results) -> str:
 
     primary = scores.estimate(PRIMARY)
     best = PREDICTORS[scores.metrics["primary"]["baseline"]]
+    present = [name for name in SHOWN[1:5] if name in scores.metrics]
+    lowest = min(present, key=lambda name: scores.metrics[name]["wasserstein"])
     found = "is closer to people" if primary.bounded and primary.high < 0 else "is not shown to be closer"  # type: ignore[operator]
     return (
         f"| on {number(int(scores.count('studies_scored')))} unseen studies | W | 95 % interval |\n|---|---|---|\n"
         + "\n".join(rows)
         + f"\n\nThe comparison that decides is with the best baseline on the validation studies, {best}: the\n"
-        f"fine-tuned model {found}, by {said(PRIMARY)}, paired by cell. Fine-tuned minus base is\n"
-        f"{said('adapter_minus_base')}. Effects of conditions correlate with the respondents' at\n"
+        f"fine-tuned model {found}, by {said(PRIMARY)}, paired by cell. Against the lowest baseline on\n"
+        f"these test studies, {PREDICTORS[lowest]}, it is {said(f'adapter_minus_{lowest}')}; against the\n"
+        f"base model {said('adapter_minus_base')}. Effects of conditions correlate with the respondents' at\n"
         f"{said('adapter', 'effects.r')}. The respondent's own persona is worth "
         f"{said('adapter', 'persona.log_shuffled')}\nnats over the persona of another of the cell; "
         f"{number(scores.estimate('adapter', 'format_validity').value)} of the probability is on allowed answers."
