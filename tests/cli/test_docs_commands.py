@@ -224,7 +224,16 @@ def not_ours(words: list[str], scratch: Path) -> None:
     """Another program's, which needs an account or a machine that a test has not; nothing is checked."""
 
 
+def launcher(words: list[str], scratch: Path) -> None:
+    """A launcher of several machines; the stage that it starts is looked up."""
+    module = words[[word in ("-m", "--module") for word in words].index(True) + 1]
+    assert importlib.util.find_spec(module), f"no module {module}"
+
+
 RULES = {
+    "torchrun": launcher,
+    "deepspeed": launcher,
+    "srun": launcher,
     "make": make,
     "socrates": socrates,
     "python": python,
