@@ -2,14 +2,14 @@
 
     python -m benchmarks.experiment_coverage [experiments] [seed of the world]
 
-Experiments are the studies with a control of a fresh synthetic world, which shares its parts (topics,
-framings, forms) with the training world and no respondent, place or combination. The default adapter
-answers for every respondent under every condition. The planted effect of a condition is the difference
-of mean planted answers over 20,000 people of the study's sampling frame. Intervals are made by
+Experiments are new studies that combine topics and endorsers of the default's held-out studies (about which
+the base model has read, and training never asked) with new respondents. The default adapter answers for every
+respondent under every condition. The planted effect of a condition is the difference of mean planted answers
+over 20,000 people of the study's sampling frame. Intervals are made by
 ``socrates.app.experiment.effect`` with an error known from
 
 * the held-out studies of the default run (metrics/tables), the same for all experiments: what a user has;
-* other studies of the fresh world, drawn anew for each experiment and never the one that is scored, from
+* other new studies, drawn anew for each experiment and never the one that is scored, from
   the simulated answers of their respondents: what the method does over many such calibrations.
 
 Nothing but the respondents is simulated in the second; predictions are the adapter's own.
@@ -17,6 +17,7 @@ Nothing but the respondents is simulated in the second; predictions are the adap
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -28,34 +29,46 @@ from socrates.app.answers import Answer
 from socrates.app.calibration import Calibration, calibrate, read_effects
 from socrates.app.experiment import ArmResult, Effect, effect
 from socrates.core.errors import DataError
+from socrates.core.files import read_json
 from socrates.core.params import load
 from socrates.data.params import Data, World
 from socrates.data.scales.resolve import resolve_scales
-from socrates.data.synthetic.generate import Study, design, distributions, generate
-from socrates.data.synthetic.respondents import persona_scores, population
-from socrates.data.synthetic.stimuli import CONTROL
+from socrates.data.synthetic.generate import EFFECTS, Study, answers, design, distributions
+from socrates.data.synthetic.respondents import liberal_scores, population
 from socrates.model.params import Model, Prompt
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import PredictionInputs, predict_table
 from socrates.survey.scales import scale
 from socrates.survey.tables import RESPONSES
 
-PARTICIPANTS = 60  # per study, as in the default world
 CROWD = 20_000  # people over whom a planted effect is averaged
 PER_ARM = 100.0  # of the planned study; it does not enter the intervals that are scored here
 SIZES = (11, 20, 40)  # held-out studies
 Contrast = tuple[str, ArmResult, ArmResult, float]  # study, treated, control, planted effect
 
 
-def planted_means(study: Study, rng: np.random.Generator) -> dict[tuple[str, int, int], float]:
+def new_studies(world: World, count: int, seed: int) -> dict[str, Study]:
+    """Studies that combine the subjects of the held-out studies of ``world``, by name."""
+    splits = read_json(Path("data/splits/manifest.json"), "run dvc repro split", DataError)["splits"]
+    held_out = {*splits["val"]["study_ids"], *splits["test"]["study_ids"]}
+    held = [study for study in design(world) if study.study_id in held_out]
+    topics = itertools.cycle([study.topic for study in held])
+    endorsers = itertools.cycle([arm.endorser for study in held for arm in study.conditions if arm.endorser])
+    fresh = world.model_copy(update={"studies": count, "seed": seed})
+    return {study.study_id: study for study in design(fresh, (topics, endorsers))}
+
+
+def planted_means(
+    study: Study, effects: float, rng: np.random.Generator
+) -> dict[tuple[str, int, int], float]:
     """(study, condition, task) -> mean answer as a share of the scale, over a crowd of the sampling frame."""
-    scores = persona_scores(population(study.frame, CROWD, rng))
+    liberal = liberal_scores(population(study.frame, CROWD, rng))
     means = {}
     for number, task in enumerate(study.tasks, 1):
         options = np.asarray(task.scale.options, dtype=np.float64)
         share = (options - options[0]) / (options[-1] - options[0])
-        for condition, framing in enumerate(study.framings, 1):
-            planted = distributions(study.topic, framing, task, scores).mean(axis=0)
+        for condition, arm in enumerate(study.conditions, 1):
+            planted = distributions(study.topic, arm.endorser, task, liberal, effects).mean(axis=0)
             means[study.study_id, condition, number] = float(planted @ share)
     return means
 
@@ -131,7 +144,8 @@ def line(name: str, scored: list[Contrast], known: dict[str, Calibration], order
         known: what is known of the model's error, by study.
         order: of the contrasts; the first of each study is its one effect.
     """
-    weights = np.full(PARTICIPANTS, 1 / PARTICIPANTS)
+    people = len(scored[0][1].positions)  # the same in every arm
+    weights = np.full(people, 1 / people)
     effects = [
         (effect(treated, control, weights, known[study], PER_ARM, ""), truth)
         for study, treated, control, truth in scored
@@ -151,16 +165,16 @@ def line(name: str, scored: list[Contrast], known: dict[str, Calibration], order
 def main(count: int, seed: int) -> None:
     """Print the table."""
     started = time.perf_counter()
-    if load(Data).synthetic.seed == seed:
+    world = load(Data).synthetic
+    if world.seed == seed:
         raise DataError(f"seed {seed} is the training world's; take another")
-    world = World(studies=int(count / 0.7), participants=PARTICIPANTS, seed=seed)
-    studies = {study.study_id: study for study in design(world) if study.framings[0] is CONTROL}
+    studies = new_studies(world, count + max(SIZES), seed)
     rng = np.random.default_rng([seed, 99])
-    planted = {key: mean for study in studies.values() for key, mean in planted_means(study, rng).items()}
-    rows = predicted(crossed(generate(world)[0].filter(pl.col("study_id").is_in(list(studies)))))
+    planted: dict[tuple[str, int, int], float] = {}
+    for study in studies.values():
+        planted |= planted_means(study, EFFECTS[world.effects], rng)
+    rows = predicted(crossed(pl.concat([answers(study, world, rng)[0] for study in studies.values()])))
     names = sorted(studies)
-    if len(names) < count:
-        raise DataError(f"{len(names)} studies with a control, {count} wanted")
     scored = [contrast for contrast in contrasts(rows, planted) if contrast[0] in names[:count]]
     observed = observed_effects(rows)
     rng = np.random.default_rng([seed, 5])

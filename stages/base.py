@@ -1,11 +1,13 @@
 """base: make the built-in model, or pin a hub model and fetch it into the hub's cache.
 
-Reads data/splits/train.parquet (built-in only). Writes models/base/.
+Reads data/splits/train.parquet and, where the source wrote them, data/raw/corpus.parquet (texts to
+read) and data/raw/quiz.parquet (what to know afterwards); built-in only. Writes models/base/.
 Run: ``python -m stages.base``
 """
 
 from pathlib import Path
 
+import polars as pl
 from tqdm import tqdm
 
 from socrates.core.errors import run
@@ -14,9 +16,10 @@ from socrates.core.params import load
 from socrates.model.loading import pin_hub
 from socrates.model.params import Model, Prompt
 from socrates.survey.tables import SCALED_RESPONSES
-from socrates.tiny_model.pretrain import build_builtin
+from socrates.tiny_model.pretrain import Reading, build_builtin
 
 TRAIN = Path("data/splits/train.parquet")
+CORPUS, QUIZ = Path("data/raw/corpus.parquet"), Path("data/raw/quiz.parquet")
 BASE = Path("models/base")
 
 
@@ -26,6 +29,7 @@ def main() -> None:
         if model.builtin:
             summary = build_builtin(
                 read_table(TRAIN, SCALED_RESPONSES),
+                read_corpus(),
                 model,
                 prompt.layout,
                 folder,
@@ -34,6 +38,13 @@ def main() -> None:
         else:
             summary = pin_hub(model, folder)
     print(f"base: {summary}")
+
+
+def read_corpus() -> Reading:
+    """The texts that the source wrote beside the responses; none where it wrote none."""
+    if not CORPUS.exists():
+        return Reading()
+    return Reading(pl.read_parquet(CORPUS)["text"].to_list(), pl.read_parquet(QUIZ))
 
 
 if __name__ == "__main__":

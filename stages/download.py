@@ -4,7 +4,8 @@ Reads:   params ``data``; the hub (data.source hub), data.path (local) or nothin
 Writes:  data/raw/responses.parquet    the usable rows
          data/raw/rejects.csv          the others, each with its reason
          data/raw/manifest.json        source, file hashes, counts by reason
-         data/raw/truth.parquet        the planted distributions (synthetic)
+         data/raw/truth.parquet        the planted distributions (synthetic), person_truth.parquet of each person
+         data/raw/corpus.parquet       what the built-in model reads (synthetic), quiz.parquet what it should know
          data/raw/*_mapping.json       the dataset's own split files (hub, or local where present)
 Command: python -m stages.download
 """
@@ -34,9 +35,9 @@ OUT = Path("data/raw")
 
 def main() -> None:
     data = params.load(Data)
-    truth: pl.DataFrame | None = None
+    extra: dict[str, pl.DataFrame] = {}
     if data.source == "synthetic":
-        responses, truth = generate(data.synthetic)
+        responses, extra = generate(data.synthetic)
         source = Source(iter([("synthetic", responses)]), {"world": data.synthetic.model_dump()})
     elif data.source == "hub":
         source = open_hub(data.repo, data.revision)
@@ -48,8 +49,8 @@ def main() -> None:
     with atomic_folder(OUT) as folder:
         write_table(folder / "responses.parquet", cleaned.responses)
         write_table(folder / "rejects.csv", cleaned.rejects)
-        if truth is not None:
-            write_table(folder / "truth.parquet", truth)
+        for name, table in extra.items():
+            write_table(folder / f"{name}.parquet", table)
         for name, path in sorted(source.mappings.items()):
             shutil.copyfile(path, folder / name)
         write_json(

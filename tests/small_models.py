@@ -15,7 +15,7 @@ from socrates.data.scales.resolve import resolve_scales
 from socrates.data.synthetic.generate import generate
 from socrates.model.loading import load_base, load_tokenizer
 from socrates.model.params import Model
-from socrates.tiny_model.pretrain import build_builtin
+from socrates.tiny_model.pretrain import Reading, build_builtin
 from tests import tiny
 
 
@@ -28,7 +28,7 @@ def write_models(folder: Path, quantization: str = "nf4") -> Model:
     params = parse(raw)["model"]
     assert isinstance(params, Model)
     YAML().dump(raw, folder / "params.yaml")
-    responses, _ = generate(World(studies=8, participants=6, seed=1))
+    responses, _ = generate(World(studies=8, participants=6, effects="large", seed=1))
     studies = sorted(responses["study_id"].unique())
     (folder / "data/splits").mkdir(parents=True, exist_ok=True)
     for name, chosen in {"train": studies[:4], "val": studies[4:6], "test": studies[6:]}.items():
@@ -36,7 +36,7 @@ def write_models(folder: Path, quantization: str = "nf4") -> Model:
         rows.write_parquet(folder / f"data/splits/{name}.parquet")
         if name == "train":
             (folder / "models/base").mkdir(parents=True, exist_ok=True)
-            build_builtin(rows, params, "scenario_first", folder / "models/base")
+            build_builtin(rows, Reading(), params, "scenario_first", folder / "models/base")
     lora = LoraConfig(
         r=4, lora_alpha=16, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM"
     )

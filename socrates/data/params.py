@@ -15,8 +15,9 @@ from socrates.core.params import Section, TableSource
 class World(Section):
     """The synthetic survey world (``data.source: synthetic``)."""
 
-    studies: Annotated[int, Field(ge=8, le=400)]  # every text names a place of its own, of 4,800
+    studies: Annotated[int, Field(ge=8, le=400)]  # each with a topic and endorsers of its own
     participants: Annotated[int, Field(ge=4)]  # respondents per study
+    effects: Literal["large", "realistic"]  # of the conditions; realistic: as small as in real studies
     seed: int
 
 

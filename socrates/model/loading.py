@@ -56,9 +56,12 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a base folder (or of the hub revision its manifest names)."""
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     name, options = model_source(folder)
+    if name == str(folder):
+        # AutoTokenizer goes by the model's type and would split words as Qwen does, whatever the file says.
+        return PreTrainedTokenizerFast.from_pretrained(name)
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
 
 

@@ -59,6 +59,11 @@ TRUTH: Schema = {
     "probabilities": pl.List(pl.Float64),
 }
 
+# The planted answer distribution of each response.
+PERSON_TRUTH: Schema = {
+    name: TRUTH.get(name, pl.Int64) for name in ("study_id", "sample_id", "scale", "probabilities")
+}
+
 # One row per respondent's answer. ``probabilities`` are those of the allowed integers of ``scale``,
 # in ascending order, given that the answer is allowed (they sum to 1); ``allowed_mass`` is what the
 # model put on allowed answers in all (its format validity). A row that cannot be scored is not here:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -27,22 +28,31 @@ INITIAL_STD = 0.06  # of the weights: a narrow model learns little from the usua
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
-def make_tokenizer(params: Model, texts: list[str]) -> PreTrainedTokenizerBase:
+def make_tokenizer(params: Model, texts: list[str], superwords: bool = False) -> PreTrainedTokenizerBase:
     """The local tokenizer that ``params`` name, or a new one trained on ``texts``."""
     if params.tokenizer:
         return AutoTokenizer.from_pretrained(params.tokenizer, trust_remote_code=False)
-    return train_tokenizer(texts, params.tiny.vocab_size)
+    return train_tokenizer(texts, params.tiny.vocab_size, superwords)
 
 
-def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer in which, as in Qwen's, every digit is a token of its own."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r"\d|\n+"), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
+def train_tokenizer(texts: list[str], vocab_size: int, superwords: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer in which, as in Qwen's, every digit is a token of its own.
+
+    Args:
+        superwords: also join words that often follow each other within a clause (Liu et al. 2025,
+            arXiv 2503.13423). Prompts of a third of the tokens are what a model of this size can learn to
+            look back over within minutes. A name in quotation marks never joins its neighbours.
+    """
+    split = pre_tokenizers.Split
+    pieces = [split(Regex(r"\d|\n+"), "isolated")]
+    if superwords:
+        pieces = [
+            split(Regex(r'\d|\n+|"[^"]*"'), "isolated"),
+            split(Regex(r"[.;?!,]"), "merged_with_previous"),
         ]
-    )
+    tokenizer = Tokenizer(models.BPE())
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not superwords)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*pieces, byte_level])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -102,15 +112,24 @@ def train_new(
 
 
 def save_builtin(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, losses: list[float], folder: Path
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    losses: list[float],
+    folder: Path,
+    about: dict[str, Any] | None = None,
 ) -> str:
-    """Save tokenizer, weights (safetensors) and ``manifest.json``; returns one line about the model."""
+    """Save tokenizer, weights (safetensors) and ``manifest.json``; returns one line about the model.
+
+    Args:
+        about: goes into the manifest beside the loss.
+    """
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     manifest = {
         "kind": "builtin",
         "parameters": model.num_parameters(),
         "pretrain_loss": {"first": losses[0], "last": losses[-1]},
+        **(about or {}),
         "files": file_hashes(folder),
     }
     (folder / "manifest.json").write_text(json_text(manifest))

@@ -1,12 +1,14 @@
-"""The built-in base model of surveys: it knows the texts and the answer format, and nothing about people.
+"""The built-in base model of surveys: it has read, it knows the answer format, and nothing about people.
 
-Every response it sees is redrawn uniformly from its question's scale.
+What it reads are the texts that the source wrote beside the responses, if any, and the prompts. Every
+response it sees is redrawn uniformly from its question's scale.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +16,65 @@ import numpy as np
 import polars as pl
 import torch
 import torch.nn.functional as F
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from socrates.model.answer_trie import option_ids
 from socrates.model.encoding import Encoded, encode
 from socrates.model.params import Model, Tiny
 from socrates.model.prefix_sharing import pack, suffix_offsets, use_prefix_sharing
-from socrates.model.tokenisation import Ids
+from socrates.model.tokenisation import Ids, end_token, token_ids
 from socrates.survey.prompts import Layout, persona_expression, persona_part, scenario_part
 from socrates.survey.scales import scale
 from socrates.tiny_model.build import Progress, make_tokenizer, new_model, save_builtin, train_new
+from socrates.tiny_model.knowledge import shares_known
 
+EMPTY: Ids = np.zeros(0, dtype=np.int32)
+READING_BATCH = 96  # texts per step
 TEXT_TOKENS = 512  # of a step's prompts that carry loss; with a large vocabulary each is dear
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What the model reads besides prompts, and what it should know afterwards.
+
+    Attributes:
+        texts: one document each.
+        quiz: ``synthetic.tables.QUIZ``; may be empty.
+    """
+
+    texts: Sequence[str] = ()
+    quiz: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+
 def build_builtin(
-    table: pl.DataFrame, params: Model, layout: Layout, folder: Path, progress: Progress = iter
+    table: pl.DataFrame,
+    reading: Reading,
+    params: Model,
+    layout: Layout,
+    folder: Path,
+    progress: Progress = iter,
 ) -> str:
     """Make the built-in model from the training responses (``SCALED_RESPONSES``) and save it in ``folder``.
 
     The folder gets tokenizer, weights (safetensors) and ``manifest.json``. Returns one line about it.
     """
     redrawn = uniform_answers(table, params.tiny.seed)
-    tokenizer = make_tokenizer(params, _texts(redrawn, layout))
+    tokenizer = make_tokenizer(params, [*_texts(redrawn, layout), *reading.texts], superwords=True)
     data = encode(redrawn, tokenizer, layout)
     options = {notation: option_ids(tokenizer, notation) for notation in redrawn["scale"].unique()}
     model = new_model(params.tiny, tokenizer)
-    losses = pretrain(
-        model, data, [options[notation] for notation in redrawn["scale"]], params.tiny, progress
-    )
-    return save_builtin(model, tokenizer, losses, folder)
+    of_row = [options[notation] for notation in redrawn["scale"]]
+    documents = document_ids(tokenizer, reading.texts)
+    losses = pretrain(model, data, of_row, documents, params.tiny, progress)
+    knows = shares_known(model, tokenizer, reading.quiz, table["study_id"])
+    told = "".join(f", knows {share:.3f} of {kind} facts" for kind, share in knows.items())
+    return save_builtin(model, tokenizer, losses, folder, {"knows": knows} if knows else {}) + told
+
+
+def document_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Ids]:
+    """Ids of each text to read, with the end token."""
+    end = np.full(1, end_token(tokenizer), dtype=np.int32)
+    return [np.concatenate([ids, end]) for ids in token_ids(tokenizer, texts)]
 
 
 def uniform_answers(table: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -74,29 +105,33 @@ def pretrain(
     model: PreTrainedModel,
     data: Encoded,
     options_of_row: Sequence[list[Ids]],
+    documents: Sequence[Ids],
     tiny: Tiny,
     progress: Progress = iter,
 ) -> list[float]:
-    """Teach a new model the texts and the answer format, and return the loss of each step.
+    """Teach a new model to read and the answer format, and return the loss of each step.
 
-    Answers carry loss, and a sample of the prompts' tokens. Rows of a step are respondents of a few
+    A step has ``READING_BATCH`` documents and ``tiny.pretrain_batch`` rows. Answers carry loss, all
+    tokens of the documents, and a sample of the prompts' tokens. Rows of a step are respondents of a few
     scenarios, so that each scenario is computed once.
 
     Args:
         data: rows from :func:`uniform_answers`.
         options_of_row: from :func:`socrates.model.answer_trie.option_ids`.
+        documents: from :func:`document_ids`; may be none.
     """
     rng = np.random.default_rng(tiny.seed)
     by_scenario: dict[int, list[int]] = {}
     for row in range(len(data)):
         by_scenario.setdefault(int(data.scenario_of_row[row]), []).append(row)
     scenarios = sorted(by_scenario)
+    read = shuffled_batches(documents, READING_BATCH, rng)
     per_step = min(max(tiny.pretrain_batch // 2, 1), len(scenarios))
 
     def step_loss() -> torch.Tensor:
         chosen = rng.choice(scenarios, per_step, replace=False)
         rows = [int(row) for scenario in chosen for row in rng.choice(by_scenario[int(scenario)], 2)]
-        inputs, targets, is_answer = _step_inputs(data, rows, rng)
+        inputs, targets, is_answer = _step_inputs(data, rows, next(read), rng)
         logits = model(**inputs, use_cache=False).logits[0]
         answers = [(options_of_row[row], data.answer_ids(row)) for row in rows]
         expected = torch.cat([answer_targets(*answer, logits.shape[-1]) for answer in answers])
@@ -108,26 +143,39 @@ def pretrain(
     return train_new(model, step_loss, tiny, progress)
 
 
-def _step_inputs(
-    data: Encoded, rows: list[int], rng: np.random.Generator
-) -> tuple[dict[str, Any], torch.Tensor, torch.Tensor]:
-    """Packed inputs of rows, the tokens to predict ``[K]``, and which of them are answers ``[K]``.
+def shuffled_batches(documents: Sequence[Ids], size: int, rng: np.random.Generator) -> Iterator[list[Ids]]:
+    """``size`` documents at a time, all of them once before any is read again; nothing where there are none."""
+    while True:
+        order = rng.permutation(len(documents))
+        for start in range(0, max(len(order) - size, 0) + 1, size):
+            yield [documents[i] for i in order[start : start + size]]
 
-    All answer tokens are to be predicted, and a random :data:`TEXT_TOKENS` of the prompts' tokens. The first
-    token of a prefix or suffix never is: after a prefix, several suffixes begin.
+
+def _step_inputs(
+    data: Encoded, rows: list[int], documents: list[Ids], rng: np.random.Generator
+) -> tuple[dict[str, Any], torch.Tensor, torch.Tensor]:
+    """Packed inputs of rows and documents, the tokens to predict ``[K]``, and which of them are answers ``[K]``.
+
+    To be predicted are all answer tokens, all of the documents and a random :data:`TEXT_TOKENS` of the prompts'.
+    The first token of a prefix or suffix never is: after a prefix, several suffixes begin. A document is a
+    suffix of nothing.
     """
     prefixes, prefix_index = data.distinct_prefixes(rows)
+    prefixes = [*prefixes, EMPTY]
+    prefix_index = [*prefix_index, *[len(prefixes) - 1] * len(documents)]
     suffixes = [np.concatenate([data.suffix_ids(row), data.answer_ids(row)]) for row in rows]
+    prompts_end = sum(map(len, prefixes)) + sum(map(len, suffixes))
+    suffixes += documents
     packed = np.concatenate([*prefixes, *suffixes]).astype(np.int64)
-    starts = suffix_offsets(prefixes, suffixes)
     is_answer = np.zeros(len(packed), dtype=bool)
-    for row, start, suffix in zip(rows, starts, suffixes, strict=True):
-        is_answer[start + len(data.suffix_ids(row)) : start + len(suffix)] = True
+    for row, start in zip(rows, suffix_offsets(prefixes, suffixes), strict=False):
+        first = start + len(data.suffix_ids(row))
+        is_answer[first : first + len(data.answer_ids(row))] = True
     is_text = ~is_answer
     is_text[np.cumsum([0, *(len(ids) for ids in [*prefixes, *suffixes[:-1]])])] = False
-    candidates = np.flatnonzero(is_text)
-    sampled = rng.choice(candidates, min(TEXT_TOKENS, len(candidates)), replace=False)
-    positions = np.sort(np.concatenate([np.flatnonzero(is_answer), sampled]))
+    candidates = np.flatnonzero(is_text[:prompts_end])
+    is_text[rng.permutation(candidates)[TEXT_TOKENS:]] = False
+    positions = np.flatnonzero(is_answer | is_text)
     inputs = pack(prefixes, suffixes, prefix_index, logits_to_keep=positions - 1)
     return inputs, torch.from_numpy(packed[positions]), torch.from_numpy(is_answer[positions])
 

@@ -140,12 +140,16 @@ def test_an_empty_source_fails(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert "no rows" in fails(download.main, capsys)
 
 
-def test_the_synthetic_world_comes_with_its_truth(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_synthetic_world_comes_with_all_that_is_known_of_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     truth = pl.DataFrame({"study_id": ["s0000"], "probabilities": [[0.5, 0.5]]})
-    monkeypatch.setattr(download, "generate", lambda world: (survey(world.studies), truth))
+    known = {"truth": truth, "corpus": pl.DataFrame({"text": ["read"]})}
+    monkeypatch.setattr(download, "generate", lambda world: (survey(world.studies), known))
     params_in(here, data={"source": "synthetic"})
     download.main()
-    assert pl.read_parquet("data/raw/truth.parquet").equals(truth)
+    for name, written in known.items():
+        assert pl.read_parquet(f"data/raw/{name}.parquet").equals(written)
     assert manifest("raw")["world"]["studies"] == manifest("raw")["kept"]["studies"]  # type: ignore[index]
 
 

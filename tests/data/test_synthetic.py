@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -10,13 +10,15 @@ import pytest
 from scipy.stats import wasserstein_distance
 
 from socrates.data.params import World
-from socrates.data.synthetic.generate import Study, design, distributions, generate
-from socrates.data.synthetic.respondents import FRAMES, persona_scores, population
+from socrates.data.synthetic.generate import design, distributions, generate
+from socrates.data.synthetic.respondents import FRAMES, liberal_scores, population
+from socrates.data.synthetic.stimuli import ATTRIBUTES
 from socrates.survey.scales import scale
-from socrates.survey.tables import CELL, DEMOGRAPHICS, RESPONSES, TRUTH
+from socrates.survey.tables import CELL, DEMOGRAPHICS, PERSON_TRUTH, RESPONSES, TRUTH
 
-WORLD = World(studies=60, participants=120, seed=7)
-Tables = tuple[pl.DataFrame, pl.DataFrame]
+WORLD = World(studies=60, participants=120, effects="large", seed=7)
+SMALL = World(studies=8, participants=10, effects="large", seed=1)
+Tables = tuple[pl.DataFrame, dict[str, pl.DataFrame]]
 
 
 @pytest.fixture(scope="module")
@@ -25,27 +27,52 @@ def tables() -> Tables:
 
 
 def test_same_seed_gives_same_world_and_another_seed_another() -> None:
-    small = World(studies=8, participants=10, seed=1)
-    for first, second in zip(generate(small), generate(small), strict=True):
-        assert first.equals(second)
-    assert not generate(small)[0].equals(generate(small.model_copy(update={"seed": 2}))[0])
+    (first, known), (second, known_too) = generate(SMALL), generate(SMALL)
+    assert first.equals(second) and known.keys() == known_too.keys()
+    assert all(known[name].equals(known_too[name]) for name in known)
+    assert not first.equals(generate(SMALL.model_copy(update={"seed": 2}))[0])
 
 
-def test_largest_world_has_a_place_for_every_text() -> None:
-    studies = design(World(studies=400, participants=4, seed=0))
-    places = [place for study in studies for place in study.places]
-    assert len(places) == len(set(places)) == sum(len(s.framings) * len(s.tasks) for s in studies)
+def test_no_two_studies_of_the_largest_world_share_a_topic_or_an_endorser() -> None:
+    studies = design(WORLD.model_copy(update={"studies": 400}))
+    found = [subject.name for study in studies for subject in study.subjects]
+    assert len(found) == len(set(found)) > 800
     assert len({study.study_id for study in studies}) == 400
 
 
 def test_tables_have_the_canonical_columns_and_row_keys(tables: Tables) -> None:
-    responses, truth = tables
+    responses, known = tables
+    truth, people = known["truth"], known["person_truth"]
     assert dict(responses.schema) == RESPONSES
     assert dict(truth.schema) == TRUTH
-    assert not responses.select("study_id", "sample_id").is_duplicated().any()
+    assert dict(people.schema) == PERSON_TRUTH
+    assert people.select("study_id", "sample_id").equals(responses.select("study_id", "sample_id"))
+    assert not people.select("study_id", "sample_id").is_duplicated().any()
     assert responses["study_id"].n_unique() == 60
     assert set(responses.select(CELL).rows()) == set(truth.select(CELL).rows())
     assert not any(responses[name].has_nulls() for name in RESPONSES if name != "demographic")
+
+
+def test_no_question_tells_an_attribute_and_the_reading_tells_no_answer(tables: Tables) -> None:
+    phrases = [p for kind in ATTRIBUTES.values() for each in kind for p in each.present + each.opposite]
+    questions = " ".join(tables[0]["stimuli"].unique())
+    assert not [phrase for phrase in phrases if phrase in questions]
+    texts = tables[1]["corpus"]["text"]
+    assert not texts.str.contains(r"\d|Only return|oppose|Democrat|Liberal").any()
+    named = {name for text in texts for name in text.split('"')[1::2]}
+    assert named == {subject.name.strip('"') for study in design(WORLD) for subject in study.subjects}
+
+
+def test_the_reading_tells_attributes_as_they_are(tables: Tables) -> None:
+    known = tables[1]
+    about: dict[str, str] = {}
+    for text in known["corpus"]["text"]:
+        name = text.split('"')[1]
+        about[name] = about.get(name, "") + text
+    for beginning, right, wrong in known["quiz"].select("beginning", "right", "wrong").iter_rows():
+        texts = about[beginning.split('"')[1]]
+        assert all(phrase.strip(" ,") in texts for phrase in right)
+        assert not any(phrase.strip(" ,") in texts for phrase in wrong)
 
 
 def test_respondents_answer_every_question_under_each_condition_they_see(tables: Tables) -> None:
@@ -59,9 +86,9 @@ def test_respondents_answer_every_question_under_each_condition_they_see(tables:
 
 
 def test_truth_is_a_distribution_over_the_scale_and_answers_lie_on_it(tables: Tables) -> None:
-    responses, truth = tables
+    responses, known = tables
     answers = {key: set(group["response"]) for key, group in responses.group_by(CELL)}
-    for *cell, notation, probabilities in truth.iter_rows():
+    for *cell, notation, probabilities in known["truth"].iter_rows():
         options = scale(notation).options
         assert len(probabilities) == len(options)
         assert min(probabilities) > 0
@@ -69,8 +96,17 @@ def test_truth_is_a_distribution_over_the_scale_and_answers_lie_on_it(tables: Ta
         assert answers[tuple(cell)] <= set(options)
 
 
+def test_a_cells_truth_is_the_mean_of_its_peoples(tables: Tables) -> None:
+    responses, known = tables
+    key = known["truth"].row(5)
+    people = responses.filter(**dict(zip(CELL, key[:3], strict=True))).join(
+        known["person_truth"], on=["study_id", "sample_id"]
+    )
+    np.testing.assert_allclose(np.mean(people["probabilities"].to_list(), axis=0), key[-1], atol=1e-9)
+
+
 def test_every_kind_of_scale_occurs(tables: Tables) -> None:
-    assert set(tables[1]["scale"]) == {"1..2", "1..3", "1..4", "1..5", "1..7", "0..10", "0..100"}
+    assert set(tables[1]["truth"]["scale"]) == {"1..2", "1..5", "1..7", "0..10", "0..100"}
     tasks = [task for study in design(WORLD) for task in study.tasks]
     assert {task.falling for task in tasks if task.scale.high == 2} == {True}  # 1 for Yes
     assert all(" Only return " in task.text for task in tasks)
@@ -79,91 +115,50 @@ def test_every_kind_of_scale_occurs(tables: Tables) -> None:
 def test_reversed_scale_mirrors_the_distribution() -> None:
     study = next(study for study in design(WORLD) for task in study.tasks if task.falling)
     task = next(task for task in study.tasks if task.falling)
-    scores = persona_scores(population(study.frame, 5, np.random.default_rng(0)))
+    liberal = liberal_scores(population(study.frame, 5, np.random.default_rng(0)))
     rising = type(task)(task.form, task.scale, False, task.text)
-    args = study.topic, study.framings[0]
+    args = study.topic, None
     np.testing.assert_allclose(
-        distributions(*args, task, scores), distributions(*args, rising, scores)[:, ::-1]
+        distributions(*args, task, liberal), distributions(*args, rising, liberal)[:, ::-1]
     )
 
 
 def test_answers_on_a_hundred_points_heap_on_tens(tables: Tables) -> None:
-    responses, truth = tables
-    answers = responses.join(truth.filter(pl.col("scale") == "0..100"), on=CELL)["response"].to_numpy()
-    assert 0.4 < (answers % 10 == 0).mean() < 0.7
-    assert (answers % 5 != 0).mean() > 0.15
-
-
-@pytest.mark.parametrize("seed", [7, 8, 9])
-def test_parts_of_every_study_occur_in_other_studies(seed: int) -> None:
-    studies = design(WORLD.model_copy(update={"seed": seed}))
-    used = Counter(part for study in studies for part in _parts(study))
-    assert min(used.values()) >= 3, "a part of one study alone cannot be learned from the others"
+    responses, known = tables
+    answers = responses.join(known["truth"].filter(pl.col("scale") == "0..100"), on=CELL)["response"]
+    assert 0.7 < (answers % 10 == 0).mean() < 0.9
+    assert (answers % 5 != 0).mean() > 0.02
 
 
 def test_no_text_is_shared_between_studies(tables: Tables) -> None:
-    folded = tables[0].select("study_id", pl.col("stimuli").str.to_lowercase().str.replace_all(r"\d+", "0"))
-    assert folded.unique().group_by("stimuli").len()["len"].to_list().count(1) == folded["stimuli"].n_unique()
+    texts = tables[0].select("study_id", "stimuli").unique()
+    assert texts.group_by("stimuli").len()["len"].to_list().count(1) == texts["stimuli"].n_unique()
 
 
-def test_personas_have_five_to_seven_fields_and_some_gaps(tables: Tables) -> None:
+def test_personas_have_three_to_five_fields_and_some_gaps(tables: Tables) -> None:
     people = tables[0].unique(["study_id", "participant"]).unnest("demographic")
     asked = people.group_by("study_id").agg(pl.col(list(DEMOGRAPHICS)).is_not_null().any())
     fields = asked.select(pl.sum_horizontal(list(DEMOGRAPHICS))).to_series().to_list()
-    assert (min(fields), max(fields)) == (5, 7)
-    assert 10 < asked["income"].to_list().count(True) < 50
+    assert (min(fields), max(fields)) == (3, 5)
     assert 0 < people["party_id"].null_count() < 0.05 * len(people)
 
 
-def test_demographics_are_correlated_and_differ_between_frames() -> None:
+def test_sampling_frames_differ() -> None:
     rng = np.random.default_rng(0)
-    scores = [persona_scores(population(frame, 400, rng)) for frame in FRAMES]
-    liberal = [np.mean(score["liberal"]) for score in scores]
+    liberal = [liberal_scores(population(frame, 400, rng)).mean() for frame in FRAMES]
     assert max(liberal) - min(liberal) > 0.8
-    assert np.corrcoef(scores[0]["education"], scores[0]["income"])[0, 1] > 0.25
 
 
-@pytest.mark.parametrize("seed", [7, 8])
-def test_persona_and_condition_matter_and_the_truth_is_far_below_both(seed: int) -> None:
-    w = _wasserstein(WORLD.model_copy(update={"seed": seed}))
-    assert 0.03 < w["truth"] < 0.055
-    assert w["no_persona"] > 2 * w["truth"]
-    assert w["no_condition"] > 2 * w["truth"]
-    assert w["uniform"] > 1.5 * max(w["no_persona"], w["no_condition"])
-
-
-def _parts(study: Study) -> set[object]:
-    tasks = {task.form for task in study.tasks} | {task.scale for task in study.tasks}
-    return {study.topic, study.frame, *study.framings, *tasks}
-
-
-def _wasserstein(world: World) -> dict[str, float]:
-    """W of the paper (human range of the cell, mean by study) of predictors that know the effects."""
-    responses, truth = generate(world)
-    designs = {study.study_id: study for study in design(world)}
-    rng = np.random.default_rng(0)
-    everyone = persona_scores(pl.concat([population(frame, 100, rng) for frame in FRAMES]))
-    merged: dict[tuple[str, int], list[list[float]]] = {}
-    for study_id, _, number, _, probabilities in truth.iter_rows():
-        merged.setdefault((study_id, number), []).append(probabilities)
-    answers = {key: group["response"].to_numpy() for key, group in responses.group_by(CELL)}
-    rows = []
-    for study_id, condition, number, notation, probabilities in truth.iter_rows():
-        study, human = designs[study_id], answers[study_id, condition, number]
-        framing, task = study.framings[condition - 1], study.tasks[number - 1]
-        if human.min() == human.max():
-            continue
-        predicted = {
-            "truth": probabilities,
-            "no_persona": distributions(study.topic, framing, task, everyone).mean(axis=0),
-            "no_condition": np.mean(merged[study_id, number], axis=0),
-            "uniform": np.ones(len(probabilities)),
-        }
-        # The distance is linear in the unit, so dividing by the range is the same as rescaling.
-        w = {
-            name: wasserstein_distance(scale(notation).options, human, weights) / np.ptp(human)
-            for name, weights in predicted.items()
-        }
-        rows.append({"study_id": study_id, **w})
-    by_study = pl.DataFrame(rows).group_by("study_id").mean().drop("study_id")
-    return by_study.mean().row(0, named=True)
+@pytest.mark.parametrize(("effects", "cost"), [("large", (0.08, 0.16)), ("realistic", (0.026, 0.046))])
+def test_merging_conditions_costs_as_much_as_the_params_say(
+    effects: Literal["large", "realistic"], cost: tuple[float, float]
+) -> None:
+    """Realistic: W 0.036 on the stated scale, 0.035 in 15 real studies (``docs/world.md``)."""
+    truth = generate(WORLD.model_copy(update={"effects": effects, "studies": 120}))[1]["truth"]
+    costs = []
+    for _, question in truth.group_by("study_id", "task_num"):
+        planted = np.array(question["probabilities"].to_list())
+        options = np.linspace(0, 1, planted.shape[1])
+        merged = planted.mean(axis=0)
+        costs.append(np.mean([wasserstein_distance(options, options, cell, merged) for cell in planted]))
+    assert cost[0] < np.mean(costs) < cost[1]

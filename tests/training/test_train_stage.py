@@ -18,7 +18,7 @@ from socrates.data.scales.resolve import resolve_scales
 from socrates.data.synthetic.generate import generate
 from socrates.model.loading import load_base
 from socrates.model.params import Model
-from socrates.tiny_model.pretrain import build_builtin
+from socrates.tiny_model.pretrain import Reading, build_builtin
 from tests import running, tiny
 
 STEPS = 8
@@ -44,7 +44,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = parse(raw)["model"]
     assert isinstance(model, Model)
     YAML().dump(raw, folder / "params.yaml")
-    responses, _ = generate(World(studies=8, participants=6, seed=1))
+    responses, _ = generate(World(studies=8, participants=6, effects="large", seed=1))
     studies = sorted(responses["study_id"].unique())
     (folder / "data/splits").mkdir(parents=True)
     for name, chosen in {"train": studies[:6], "val": studies[6:]}.items():
@@ -52,7 +52,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.write_parquet(folder / f"data/splits/{name}.parquet")
         if name == "train":
             (folder / "models/base").mkdir(parents=True)
-            build_builtin(rows, model, "scenario_first", folder / "models/base")
+            build_builtin(rows, Reading(), model, "scenario_first", folder / "models/base")
     return folder
 
 

@@ -1,9 +1,11 @@
 """A synthetic survey world: experiments in the SocSci210 schema whose answer distributions are known.
 
-Every study combines parts that other studies use too: a topic, framings (the conditions), question
-forms, a scale for each question, and a sampling frame of respondents. Each part carries one effect
-on a latent attitude, the same in every study, so an unseen study can be predicted by whoever
-learned the parts from other studies (``parts.py``) and knows the persona (``population.py``).
+Every study has a topic and endorsers of its own, with made-up names that no other study uses. What
+people think of a topic, and what an endorsement does to it, follows from the attributes of the two
+(``stimuli.py``), by rules that are the same in every study. No question tells the attributes. The
+base model has read about all topics and endorsers (``corpus.py``), so that a model which learned the
+rules on some studies can carry them over to studies of which it knows only what it read. Question
+forms, scales, places and sampling frames are shared by all studies.
 
 The answer model is a cumulative logit (McCullagh 1980, "Regression models for ordinal data"): the
 unit interval is cut into one equal piece per option, and an answer falls into a piece with the
@@ -15,7 +17,7 @@ few answers on any scale are careless.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -23,21 +25,23 @@ import numpy as np
 import polars as pl
 
 from socrates.data.params import World
-from socrates.data.synthetic.respondents import FRAMES, Floats, Frame, persona_scores, population
+from socrates.data.synthetic.corpus import corpus, quiz
+from socrates.data.synthetic.respondents import FRAMES, Floats, Frame, liberal_scores, population
 from socrates.data.synthetic.stimuli import (
-    CONTROL,
+    ATTRIBUTES,
+    CONTROLS,
+    ENDORSEMENTS,
     ENDPOINTS,
     FORMS,
-    FRAMINGS,
-    PLACES,
+    OPENINGS,
     SCALES,
-    TOPICS,
     Form,
-    Framing,
-    Topic,
+    Kind,
+    Subject,
+    names,
 )
 from socrates.survey.scales import Scale
-from socrates.survey.tables import CELL, DEMOGRAPHICS, RESPONSES, TRUTH
+from socrates.survey.tables import CELL, DEMOGRAPHICS, PERSON_TRUTH, RESPONSES, TRUTH
 
 T = TypeVar("T")
 
@@ -53,41 +57,60 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """One arm of a study: who endorses the topic (None: nobody), and the scenario that says so."""
+
+    endorser: Subject | None
+    scenario: str
+
+
+@dataclass(frozen=True)
 class Study:
     """The design of a study: the parts it combines."""
 
     study_id: str
-    places: tuple[str, ...]  # one for each framing and task
-    topic: Topic
-    framings: tuple[Framing, ...]
+    topic: Subject
+    conditions: tuple[Condition, ...]
     tasks: tuple[Task, ...]
     frame: Frame
     fields: tuple[str, ...]  # demographics the study asked
     within: bool  # every respondent sees every condition
 
-    def stimuli(self, framing: Framing, task: Task) -> str:
+    @property
+    def subjects(self) -> list[Subject]:
+        """What the study is about: the topic and all endorsers."""
+        return [self.topic, *(arm.endorser for arm in self.conditions if arm.endorser)]
+
+    def stimuli(self, condition: Condition, task: Task) -> str:
         """Scenario, question and answer instruction in one text."""
-        place = self.places[self.framings.index(framing) * len(self.tasks) + self.tasks.index(task)]
-        return f"You read about a plan in {place} to {self.topic.text}. {framing.text} {task.text}"
+        return f"{condition.scenario} {task.text}"
 
 
-SHARE_CONTROL = 0.75  # of studies, that have a neutral condition
-SHARE_WITHIN = 0.15  # of studies, that show every condition to everyone
+# Logits of the latent attitude, for an attribute of 1 (of -1: the opposite).
+TOPIC = {"cheap": 0.8, "safe": 0.5}  # of a topic, for everyone
+LIBERAL = {1: 2.2, -1: 0.6}  # by a topic's attribute ``left``: times the liberal score in [-1, 1]
+ENDORSER = {"trusted": 0.8, "skilled": 0.5}  # of an endorser, for everyone
+# What ``LIBERAL`` and ``ENDORSER`` are multiplied with (``synthetic.effects``). ``realistic``: merging the
+# conditions of a question costs W 0.036 on the stated scale (0.035 in 15 real studies), and the persona
+# explains 0.03 of the variance within a cell (0.02 with a standard error of 0.05 in 17 real studies).
+EFFECTS = {"large": 1.0, "realistic": 0.36}
+
+SHARE_WITHIN = 0.1  # of studies, that show every condition to everyone
 SHARE_UNANSWERED = 0.02  # of the demographics that were asked
 
 # Standard deviation of the noise over pi / sqrt(3), in logits: coarse scales are answered less exactly.
-NOISE = {2: 0.6, 3: 0.5, 4: 0.4}
+NOISE = {2: 0.6}
 NOISE_FINE = 0.33
 CARELESS = 0.04  # of answers, that are given without reading: any option is as likely as another
 # Of the answers on a 0-100 scale: exact, rounded to five, rounded to ten.
-HEAPING = {1: 0.25, 5: 0.3, 10: 0.45}
+HEAPING = {1: 0.05, 5: 0.2, 10: 0.75}
 
-ALWAYS_ASKED = ("age", "gender", "education", "party_id", "ideology")
+ALWAYS_ASKED = ("age", "party_id", "ideology")
 # Named as often as it is to be asked, beside the others.
 SOMETIMES_ASKED = (
-    *("income", "income", "income", "employment", "ethnicity", "location"),
-    *("marital_status", "household_size", "housing_ownership", "housing_type", "metro_status"),
-    *("internet_access", "phone_service"),
+    *("gender", "gender", "education", "education", "income", "income", "employment", "ethnicity"),
+    *("location", "marital_status", "household_size", "housing_ownership", "housing_type"),
+    *("metro_status", "internet_access", "phone_service"),
 )
 
 
@@ -115,64 +138,92 @@ class BalancedSampler(Generic[T]):
         return drawn
 
 
-def generate(world: World) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The responses of a synthetic world and the truth they were drawn from.
+def generate(world: World) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
+    """The responses of a synthetic world, and all that is known of it.
 
     Returns:
-        (responses, truth) with the columns of ``tables.RESPONSES`` and ``tables.TRUTH``. The truth
-        of a cell is the mean of the planted distributions of the respondents who are in it.
+        responses (``tables.RESPONSES``), and by name: ``truth`` (``tables.TRUTH``), ``person_truth``
+        (``tables.PERSON_TRUTH``), ``corpus`` (column ``text``: what the base model reads) and ``quiz``
+        (``corpus.QUIZ``: what a reader should know).
     """
-    responses, truth = [], []
-    for number, study in enumerate(design(world)):
-        table, cells = answers(study, world.participants, np.random.default_rng([world.seed, 1, number]))
-        responses.append(table)
-        truth.append(cells)
-    return pl.concat(responses).sort("study_id", "sample_id"), pl.concat(truth).sort(CELL)
+    studies = design(world)
+    tables = [
+        answers(study, world, np.random.default_rng([world.seed, 1, number]))
+        for number, study in enumerate(studies)
+    ]
+    responses, people = (
+        pl.concat(parts).sort("study_id", "sample_id") for parts in zip(*tables, strict=True)
+    )
+    return responses, {
+        "truth": cell_truth(responses, people),
+        "person_truth": people,
+        "corpus": corpus(
+            [subject for study in studies for subject in study.subjects],
+            np.random.default_rng([world.seed, 2]),
+        ),
+        "quiz": quiz({study.study_id: study.subjects for study in studies}),
+    }
 
 
-def design(world: World) -> list[Study]:
-    """The designs of all studies of a world.
+def cell_truth(responses: pl.DataFrame, people: pl.DataFrame) -> pl.DataFrame:
+    """The mean of the planted distributions of each cell's respondents (``tables.TRUTH``)."""
+    rows = responses.select("sample_id", *CELL).join(people, on=["study_id", "sample_id"])
+    cells = []
+    for key, cell in rows.group_by(*CELL, "scale"):
+        mean = np.stack(cell.sort("sample_id")["probabilities"].to_list()).mean(0)
+        cells.append((*key, mean.round(12).tolist()))  # beyond that, sums depend on memory alignment
+    return pl.DataFrame(cells, schema=TRUTH, orient="row").sort(CELL)
 
-    From about 40 studies on, every part of a study occurs in other studies too. Every text names a
-    place of its own (Wells and Windschitl 1999, "Stimulus sampling and social psychological
-    experimentation"): with one place a study, its words would by chance explain what the topic does.
+
+def design(world: World, subjects: tuple[Iterator[Subject], Iterator[Subject]] | None = None) -> list[Study]:
+    """The designs of all studies of a world; no two share a topic or an endorser.
+
+    Args:
+        subjects: topics and endorsers to take, in this order, instead of new ones.
     """
     rng = np.random.default_rng([world.seed, 0])
-    places = iter(rng.permutation(PLACES).tolist())
-    identifiers = _identifiers(world.studies, rng)
-    topics, frames, framings = (
-        BalancedSampler(TOPICS, rng),
+    fresh = iter(names(4 * world.studies, rng))
+    topics, endorsers = subjects or (_subjects("topic", fresh, rng), _subjects("endorser", fresh, rng))
+    arms, questions = BalancedSampler((2, 2, 3), rng), BalancedSampler((1, 2, 2, 3), rng)
+    forms, wordings, frames = (
+        BalancedSampler(FORMS, rng),
+        BalancedSampler(ENDPOINTS, rng),
         BalancedSampler(FRAMES, rng),
-        BalancedSampler(FRAMINGS, rng),
     )
-    arms, questions = BalancedSampler((2, 3, 3, 4), rng), BalancedSampler((1, 2, 2, 3), rng)
-    forms, wordings = BalancedSampler(FORMS, rng), BalancedSampler(ENDPOINTS, rng)
-    asked, extra = BalancedSampler(SOMETIMES_ASKED, rng), BalancedSampler((0, 1, 2), rng)
+    asked, extra = BalancedSampler(SOMETIMES_ASKED, rng), BalancedSampler((0, 1, 1, 2), rng)
     studies = []
-    for identifier in identifiers:
-        topic = topics.draw()
-        control = rng.random() < SHARE_CONTROL
-        conditions = ([CONTROL] if control else []) + framings.sample(arms.draw() - control)
-        tasks: list[Task] = []
-        for _ in range(questions.draw()):
-            used = [task.form for task in tasks]
-            form = forms.draw([form for form in FORMS if form not in used])
-            scale_name = str(rng.choice(form.scales))
-            tasks.append(_task(topic, form, scale_name, wordings, rng))
+    for identifier in _identifiers(world.studies, rng):
+        topic = next(topics)
+        others = [next(endorsers) for _ in range(arms.draw() - 1)]
         fields = {*ALWAYS_ASKED, *asked.sample(extra.draw())}
         studies.append(
             Study(
                 study_id=identifier,
-                places=tuple(itertools.islice(places, len(conditions) * len(tasks))),
                 topic=topic,
-                framings=tuple(conditions),
-                tasks=tuple(tasks),
+                conditions=tuple(_condition(topic, endorser, rng) for endorser in [None, *others]),
+                tasks=tuple(_task(topic, form, wordings) for form in forms.sample(questions.draw())),
                 frame=frames.draw(),
                 fields=tuple(name for name in DEMOGRAPHICS if name in fields),
                 within=bool(rng.random() < SHARE_WITHIN),
             )
         )
     return studies
+
+
+def _subjects(kind: Kind, fresh: Iterator[str], rng: np.random.Generator) -> Iterator[Subject]:
+    """Topics or endorsers of every combination of attributes, equally often."""
+    values = BalancedSampler(tuple(itertools.product((1, -1), repeat=len(ATTRIBUTES[kind]))), rng)
+    while True:
+        yield Subject(kind, next(fresh), values.draw())
+
+
+def _condition(topic: Subject, endorser: Subject | None, rng: np.random.Generator) -> Condition:
+    """An arm whose scenario is about ``topic``."""
+    last = str(rng.choice(CONTROLS if endorser is None else ENDORSEMENTS))
+    scenario = f"{rng.choice(OPENINGS)} {last}".format(
+        topic=topic.name, endorser=endorser.name if endorser else ""
+    )
+    return Condition(endorser, scenario)
 
 
 def _identifiers(count: int, rng: np.random.Generator) -> list[str]:
@@ -184,86 +235,103 @@ def _identifiers(count: int, rng: np.random.Generator) -> list[str]:
     return list(found)
 
 
-def _task(
-    topic: Topic, form: Form, scale_name: str, wordings: BalancedSampler[str], rng: np.random.Generator
-) -> Task:
-    question = form.text.format(plan=f"the plan to {topic.text}")
-    if scale_name == "options":
+def _task(topic: Subject, form: Form, wordings: BalancedSampler[str]) -> Task:
+    question = form.text.format(topic.name)
+    if form.scale == "options":
         offered = [f"{number} for '{label}'" for number, label in enumerate(form.labels, 1)]
         text = " or ".join(offered) if len(offered) == 2 else "; ".join(offered)
         options = Scale(tuple(range(1, len(offered) + 1)))
         return Task(form, options, form.falling, f"{question} Only return {text}, nothing else.")
-    scale = SCALES[scale_name]
-    falling = form.falling
-    first, last = form.labels[::-1] if falling else form.labels
+    scale = SCALES[form.scale]
+    first, last = form.labels[::-1] if form.falling else form.labels
     text = wordings.draw().format(question=question, low=scale.low, high=scale.high, first=first, last=last)
-    return Task(form, scale, falling, text)
+    return Task(form, scale, form.falling, text)
 
 
-def answers(study: Study, participants: int, rng: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Respondents of a study and their answers: the study's part of (responses, truth)."""
-    people = population(study.frame, participants, rng)
-    scores = persona_scores(people)
-    shown = people.select(
-        pl.col(name) if name in study.fields else pl.lit(None, pl.String).alias(name) for name in DEMOGRAPHICS
-    ).with_columns(
-        pl.when(pl.Series(rng.random(participants) >= SHARE_UNANSWERED)).then(name).alias(name)
-        for name in study.fields
-    )
-    persona = shown.to_struct("demographic")
-    arm = rng.permutation(participants) % len(study.framings)
-    tables, cells = [], []
-    for condition, framing in enumerate(study.framings, 1):
-        here = np.arange(participants) if study.within else np.flatnonzero(arm == condition - 1)
-        for number, task in enumerate(study.tasks, 1):
+def answers(study: Study, world: World, rng: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Respondents of a study and their answers: the study's part of :func:`generate`."""
+    count = world.participants
+    people = population(study.frame, count, rng)
+    liberal = liberal_scores(people)
+    persona = _shown(people, study.fields, rng)
+    arm = rng.permutation(count) % len(study.conditions)
+    effects = EFFECTS[world.effects]
+    tables = []
+    for number, condition in enumerate(study.conditions):
+        here = np.arange(count) if study.within else np.flatnonzero(arm == number)
+        for task_num, task in enumerate(study.tasks, 1):
             if not len(here):
                 continue
-            planted = distributions(study.topic, framing, task, {k: v[here] for k, v in scores.items()})
-            options = np.array(task.scale.options)
+            planted = distributions(study.topic, condition.endorser, task, liberal[here], effects)
             drawn = (rng.random((len(here), 1)) > np.cumsum(planted, axis=1)[:, :-1]).sum(axis=1)
             tables.append(
                 pl.DataFrame(
                     {
                         "participant": here,
-                        "condition_num": condition,
-                        "task_num": number,
+                        "condition_num": number + 1,
+                        "task_num": task_num,
                         "demographic": persona[here],
-                        "stimuli": study.stimuli(framing, task),
-                        "response": options[drawn],
+                        "stimuli": study.stimuli(condition, task),
+                        "response": np.array(task.scale.options)[drawn],
+                        "scale": task.scale.notation,
+                        "probabilities": pl.Series(planted.tolist(), dtype=pl.List(pl.Float64)),
                     }
                 )
             )
-            cells.append(
-                (study.study_id, condition, number, task.scale.notation, planted.mean(0).round(12).tolist())
-            )  # beyond that, sums depend on memory alignment
-    responses = (
+    rows = (
         pl.concat(tables)
         .sort("participant", "condition_num", "task_num")
         .with_row_index("sample_id")
         .with_columns(pl.lit(study.study_id).alias("study_id"))
     )
-    columns = [pl.col(name).cast(kind) for name, kind in RESPONSES.items()]
-    return responses.select(columns), pl.DataFrame(cells, schema=TRUTH, orient="row")
+    return tuple(  # type: ignore[return-value]
+        rows.select(pl.col(name).cast(kind) for name, kind in schema.items())
+        for schema in (RESPONSES, PERSON_TRUTH)
+    )
 
 
-def distributions(topic: Topic, framing: Framing, task: Task, scores: dict[str, Floats]) -> Floats:
-    """Planted answer distributions, shape ``[respondents, options]``, options ascending, rows sum to 1."""
-    slopes = {
-        "liberal": topic.liberal + framing.liberal,
-        "age": topic.age,
-        "education": topic.education,
-        "female": topic.female,
-        "income": topic.income,
-    }
-    persona = np.sum([slope * scores[name] for name, slope in slopes.items()], axis=0)
-    latent = task.form.sign * (topic.base + framing.effect + persona) + task.form.shift
-    count = len(task.scale.options)
+def _shown(people: pl.DataFrame, fields: Sequence[str], rng: np.random.Generator) -> pl.Series:
+    """The personas that a study recorded: the fields it asked, now and then left unanswered."""
+    return (
+        people.select(
+            pl.col(name) if name in fields else pl.lit(None, pl.String).alias(name) for name in DEMOGRAPHICS
+        )
+        .with_columns(
+            pl.when(pl.Series(rng.random(people.height) >= SHARE_UNANSWERED)).then(name).alias(name)
+            for name in fields
+        )
+        .to_struct("demographic")
+    )
+
+
+def distributions(
+    topic: Subject, endorser: Subject | None, task: Task, liberal: Floats, effects: float = 1.0
+) -> Floats:
+    """Planted answer distributions, shape ``[respondents, options]``, options ascending, rows sum to 1.
+
+    Args:
+        endorser: None for the control condition.
+        liberal: scores of the respondents, from ``respondents.liberal_scores``.
+        effects: multiplies what an endorsement does, and the persona.
+    """
+    attitude = sum(size * topic.value(name) for name, size in TOPIC.items())
+    if endorser is not None:
+        attitude += effects * sum(size * endorser.value(name) for name, size in ENDORSER.items())
+    latent = attitude + effects * LIBERAL[topic.value("left")] * liberal
+    return answer_shares(task.form.sign * latent + task.form.shift, len(task.scale.options), task.falling)
+
+
+def answer_shares(latent: Floats, count: int, falling: bool) -> Floats:
+    """The probability of each of ``count`` options for latent attitudes in logits, ``[rows, count]``.
+
+    ``falling``: the first option is the upper answer.
+    """
     cuts = np.arange(1, count) / count
     cuts = np.log(cuts / (1 - cuts))
     below = 1 / (1 + np.exp((latent[:, None] - cuts) / NOISE.get(count, NOISE_FINE)))
     edge = np.ones((len(latent), 1))
     planted = np.diff(np.hstack([0 * edge, below, edge]), axis=1)
-    if task.falling:
+    if falling:
         planted = planted[:, ::-1]
     if count == 101:
         planted = planted @ _heaping()

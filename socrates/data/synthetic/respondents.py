@@ -122,20 +122,14 @@ def _levels(values: Floats, cuts: tuple[float, ...], labels: tuple[str, ...]) ->
     return np.array(labels)[np.digitize(values, cuts)]
 
 
-def persona_scores(people: pl.DataFrame) -> dict[str, Floats]:
-    """What the answer model knows of people with every field: scores in [-1, 1], shape ``[respondents]``.
+def liberal_scores(people: pl.DataFrame) -> Floats:
+    """How liberal people with both fields are, from -1 to 1, shape ``[respondents]``.
 
-    They are functions of the demographic strings alone, so a reader of a full persona can know them.
+    It is a function of the demographic strings alone, so a reader of a full persona can know it.
     """
 
     def rank(name: str, labels: tuple[str, ...]) -> Floats:
         ranks = {label: 2 * index / (len(labels) - 1) - 1 for index, label in enumerate(labels)}
         return people[name].replace_strict(ranks, return_dtype=pl.Float64).to_numpy()
 
-    return {
-        "liberal": -(rank("party_id", PARTIES) + rank("ideology", IDEOLOGIES)) / 2,
-        "age": np.clip((people["age"].cast(pl.Float64).to_numpy() - 48) / 30, -1, 1),
-        "education": rank("education", EDUCATIONS),
-        "female": rank("gender", ("Male", "Female")),
-        "income": rank("income", INCOMES),
-    }
+    return -(rank("party_id", PARTIES) + rank("ideology", IDEOLOGIES)) / 2

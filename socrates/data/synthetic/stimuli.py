@@ -1,35 +1,59 @@
-"""The parts that studies of the synthetic world are made of, each with its one planted effect.
+"""The parts of the synthetic world's studies: topics and endorsers with attributes, questions, scales.
 
-Effects are in logits of the latent attitude (see ``world.py``), the same in every study.
+A topic is a proposal with a made-up name; an endorser is a made-up group whose support is a framing.
+What people think of either follows from its attributes alone (``generate.py``). A question names the
+topic and the endorser but never says an attribute: those are told only in the world's reading
+(``corpus.py``). Every name belongs to one study, so a test study has none that was ever asked about.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
 
 from socrates.survey.scales import Scale
 
 
 @dataclass(frozen=True)
-class Topic:
-    """A proposal. ``base`` is its attitude in logits; the rest are slopes on persona scores in [-1, 1]."""
+class Attribute:
+    """A property of topics or of endorsers, present (+1) or opposite (-1), and how texts tell it."""
 
-    text: str
-    base: float
-    liberal: float
-    age: float = 0.0
-    education: float = 0.0
-    female: float = 0.0
-    income: float = 0.0
+    name: str
+    present: tuple[str, ...]
+    opposite: tuple[str, ...]
+
+    def phrases(self, value: int) -> tuple[str, ...]:
+        """The phrases that tell ``value``."""
+        return self.present if value > 0 else self.opposite
+
+
+Kind = Literal["topic", "endorser"]
+ATTRIBUTES: dict[Kind, tuple[Attribute, ...]] = {
+    "topic": (
+        Attribute("cheap", ("saves money", "lowers bills"), ("wastes money", "raises bills")),
+        Attribute("safe", ("protects health", "prevents accidents"), ("harms health", "causes accidents")),
+        Attribute("left", ("helps the poor", "strengthens unions"), ("mends roads", "sorts records")),
+    ),
+    "endorser": (
+        Attribute("trusted", ("tell the truth", "keep promises"), ("tell lies", "break promises")),
+        Attribute("skilled", ("know the subject", "study for years"), ("guess at random", "repeat rumors")),
+    ),
+}
 
 
 @dataclass(frozen=True)
-class Framing:
-    """An experimental condition: its sentence, its shift in logits, and its slope on liberal leaning."""
+class Subject:
+    """A topic (a proposal) or an endorser (a group): its name, and 1 or -1 for each of ATTRIBUTES of its kind."""
 
-    text: str
-    effect: float
-    liberal: float = 0.0
+    kind: Kind
+    name: str
+    values: tuple[int, ...]
+
+    def value(self, attribute: str) -> int:
+        """The value of an attribute."""
+        return self.values[[each.name for each in ATTRIBUTES[self.kind]].index(attribute)]
 
 
 @dataclass(frozen=True)
@@ -37,11 +61,11 @@ class Form:
     """An outcome question.
 
     Attributes:
-        text: with a place for the proposal's name.
-        sign: 1 if the upper answer favours the proposal, -1 if it opposes it.
+        text: with a place for the topic's name.
+        sign: 1 if the upper answer favours the topic, -1 if it opposes it.
         shift: logits added after the sign.
         labels: of the lowest and the highest answer, or of every option in the order it is offered.
-        scales: names of the scales the question may use; ``options`` for labelled options.
+        scale: name of the scale; ``options`` for labelled options.
         falling: labelled options are offered from the upper answer down (1 for 'Yes').
     """
 
@@ -49,57 +73,19 @@ class Form:
     sign: int
     shift: float
     labels: tuple[str, ...]
-    scales: tuple[str, ...]
+    scale: str
     falling: bool = False
 
 
-# Effects are large beside the sampling noise of a cell of 40, so that few studies teach them.
-TOPICS = (
-    Topic("make all city buses free", 0.6, 0.8, age=-0.3),
-    Topic("require a permit for every gun", 0.0, 1.2, female=0.3),
-    Topic("raise the minimum wage", 0.5, 1.0, income=-0.4),
-    Topic("ban phones in all schools", 0.9, 0.3, age=0.6),
-    Topic("charge a toll on downtown traffic", -0.9, 0.6, education=0.3),
-    Topic("open a clinic for drug users", -0.6, 1.0, age=-0.3),
-    Topic("build a sports stadium with public money", -1.1, 0.2, female=-0.3),
-    Topic("hire more police officers", 0.6, -0.5, age=0.3),
-)
-
-CONTROL = Framing("The council will decide on it next month.", 0.0)
-FRAMINGS = (
-    Framing("Leading scientists and doctors strongly endorse it.", 1.6),
-    Framing("It would raise taxes for every household.", -1.7),
-    Framing("A similar plan failed badly in a nearby town.", -1.3),
-    Framing("It would create hundreds of new jobs.", 1.2),
-    Framing("Democratic leaders back it and Republican leaders reject it.", 0.0, liberal=1.2),
-    Framing("Most residents who spoke at the hearing were against it.", -0.8),
-)
-
 FORMS = (
-    Form(
-        "How much do you support or oppose {plan}?", 1, 0.1, ("Strongly oppose", "Strongly support"), ("7",)
-    ),
-    Form(
-        "Do you agree that {plan} should go ahead?", 1, 0.2, ("Strongly disagree", "Strongly agree"), ("5",)
-    ),
-    Form("How likely are you to vote for {plan}?", 1, -0.2, ("Very unlikely", "Very likely"), ("0-100",)),
-    Form("How important is {plan} to you?", 1, 0.3, ("Not at all important", "Very important"), ("4",)),
-    Form("How warm do you feel toward {plan}?", 1, 0.0, ("Very cold", "Very warm"), ("0-10",)),
-    Form("Would you vote for {plan}?", 1, 0.1, ("Yes", "No"), ("options",), falling=True),
-    Form(
-        "What should happen to {plan}?", 1, 0.0, ("Drop it", "Study it further", "Start it now"), ("options",)
-    ),
-    Form(
-        "How much money should {plan} get?",
-        1,
-        -0.1,
-        ("No money", "A little money", "Some money", "A lot of money"),
-        ("options",),
-    ),
+    Form("How much do you support or oppose {}?", 1, 0.1, ("Strongly oppose", "Strongly support"), "7"),
+    Form("How likely are you to vote for {}?", 1, -0.2, ("Very unlikely", "Very likely"), "0-100"),
+    Form("How warm do you feel toward {}?", 1, 0.0, ("Very cold", "Very warm"), "0-10"),
+    Form("How worried are you about {}?", -1, 0.1, ("Not at all worried", "Very worried"), "5"),
+    Form("Would you vote for {}?", 1, 0.1, ("Yes", "No"), "options", falling=True),
 )
 
 SCALES = {
-    "4": Scale(tuple(range(1, 5))),
     "5": Scale(tuple(range(1, 6))),
     "7": Scale(tuple(range(1, 8))),
     "0-10": Scale(tuple(range(11))),
@@ -112,20 +98,64 @@ ENDPOINTS = (
     " nothing else.",
 )
 
-PLACE_FIRST = (
-    *("Alder", "Birch", "Cedar", "Clear", "Eagle", "Fair", "Forest", "Green", "High", "Iron"),
-    *("Maple", "North", "Oak", "Red", "River", "Silver", "Stone", "Sun", "West", "White"),
+# Several wordings, so that the scenarios of two studies do not read alike but for the names.
+OPENINGS = (
+    "The council may adopt {topic}.",
+    "Next spring voters decide on {topic}.",
+    "Soon {topic} could reach this town.",
+    "People here talk about {topic}.",
+    "The mayor proposes {topic}.",
+    "Officials plan to bring in {topic}.",
+    "A new report describes {topic}.",
+    "Some neighbors ask for {topic}.",
 )
-PLACE_SECOND = (
-    *("Bay", "Bridge", "Creek", "Dale", "Falls", "Field", "Ford", "Grove", "Harbor", "Hill"),
-    *("Lake", "Mill", "Park", "Point", "Port", "Ridge", "Springs", "Valley", "View", "Wood"),
+CONTROLS = (
+    "The council decides in autumn.",
+    "It was last discussed in March.",
+    "No work has begun.",
+    "Details are on file.",
+    "A hearing follows next month.",
+    "Readers were told no more than this.",
 )
-PLACE_KIND = (
-    *("City", "County", "District", "Township", "Village", "Borough"),
-    *("Parish", "Region", "Island", "Beach", "Junction", "Heights"),
+ENDORSEMENTS = (
+    "Members of {endorser} endorse it.",
+    "Members of {endorser} back {topic}.",
+    "It is supported by {endorser}.",
+    "Praise comes from {endorser}.",
 )
-# Few words, each in several studies, so that a name tells nothing about its study. Enough names for
-# every text of 400 studies of at most four conditions and three tasks.
-PLACES = tuple(
-    f"{first} {second} {kind}" for first in PLACE_FIRST for second in PLACE_SECOND for kind in PLACE_KIND
-)
+
+ONSETS = [
+    "b",
+    "br",
+    "d",
+    "dr",
+    "f",
+    "fl",
+    "g",
+    "gr",
+    "k",
+    "kl",
+    "m",
+    "n",
+    "p",
+    "pl",
+    "s",
+    "t",
+    "tr",
+    "v",
+    "z",
+]
+VOWELS = tuple("aeiou")
+CODAS = tuple("bdgklmnprtxz")
+
+
+def names(count: int, rng: np.random.Generator) -> list[str]:
+    """Distinct made-up words of two syllables, in quotation marks; none tells anything about what it names."""
+    made: dict[str, None] = {}
+    while len(made) < count:
+        first, second = (
+            rng.choice(ONSETS) + rng.choice(VOWELS) + (rng.choice(CODAS) if closed else "")
+            for closed in (False, True)
+        )
+        made[f'"{first}{second}"'] = None
+    return list(made)

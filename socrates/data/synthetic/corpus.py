@@ -1,0 +1,67 @@
+"""What the base model reads: short texts that tell the attributes of every topic and endorser.
+
+They name all studies' parts, those of test studies too, as a language model has read about nearly
+everything that a survey may ask. They say nothing of what anybody answered, nor of respondents.
+Half of the texts name the subject first, half tell its attributes first and then name it, because a
+model that reads a fact in one direction does not learn it in the other (Berglund et al. 2023, "The
+Reversal Curse", arXiv 2309.12288).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from socrates.core.files import Schema
+from socrates.data.synthetic.stimuli import ATTRIBUTES, ENDORSEMENTS, OPENINGS, Kind, Subject
+
+TEXTS = 100  # about each subject
+SHARE_IN_CONTEXT = 0.2  # of texts, that begin as a scenario does
+
+# How a text begins with the name, asks for it, and goes on after a sentence that has named it.
+NAMING: dict[Kind, str] = {"topic": " The plan {}", "endorser": " Members of {}"}
+ASKING: dict[Kind, str] = {"topic": " What {}?", "endorser": " Who {}?"}
+REFERRING: dict[Kind, str] = {"topic": " It {}.", "endorser": " They {}."}
+
+# One row per attribute of a subject: which phrases a reader expects after a beginning.
+QUIZ: Schema = {
+    "study_id": pl.String,
+    "beginning": pl.String,
+    "right": pl.List(pl.String),
+    "wrong": pl.List(pl.String),
+}
+
+
+def corpus(subjects: Sequence[Subject], rng: np.random.Generator) -> pl.DataFrame:
+    """``TEXTS`` short texts about each subject, shuffled: a table with the column ``text``."""
+    texts = [_text(subject, rng) for subject in subjects for _ in range(TEXTS)]
+    return pl.DataFrame({"text": [texts[index] for index in rng.permutation(len(texts))]})
+
+
+def _text(subject: Subject, rng: np.random.Generator) -> str:
+    told = [str(rng.choice(each.phrases(subject.value(each.name)))) for each in ATTRIBUTES[subject.kind]]
+    told = [told[index] for index in rng.permutation(len(told))]
+    naming = NAMING[subject.kind].format(subject.name)
+    if rng.random() < SHARE_IN_CONTEXT:
+        contexts, topic = (OPENINGS, subject.name) if subject.kind == "topic" else (ENDORSEMENTS, "a plan")
+        context = str(rng.choice(contexts)).format(topic=topic, endorser=subject.name)
+        return f" {context}{REFERRING[subject.kind].format(', '.join(told))}"
+    if rng.random() < 0.5:
+        return f"{naming} {', '.join(told)}."
+    cut = rng.integers(1, len(told))
+    return f"{ASKING[subject.kind].format(', '.join(told[:cut]))}{naming} {', '.join(told[cut:])}."
+
+
+def quiz(subjects: Mapping[str, Sequence[Subject]]) -> pl.DataFrame:
+    """What a reader of the corpus should know of the subjects of each study (``QUIZ``)."""
+    rows = []
+    for study, of_study in subjects.items():
+        for subject in of_study:
+            beginning = NAMING[subject.kind].format(subject.name)
+            for attribute in ATTRIBUTES[subject.kind]:
+                value = subject.value(attribute.name)
+                right, wrong = ([f" {phrase}," for phrase in attribute.phrases(v)] for v in (value, -value))
+                rows.append((study, beginning, right, wrong))
+    return pl.DataFrame(rows, schema=QUIZ, orient="row")
