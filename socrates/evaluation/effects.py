@@ -6,6 +6,7 @@ task, on the stated scale. Level errors cancel: only the difference that the tre
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,8 @@ from socrates.evaluation.intervals import (
 )
 
 SMALLEST_MOVE = 1e-6  # largest effect, as a share of the scale, of a predictor that does not move
-CREDIBLE = 1.959964  # |z| from which a human difference counts as credible
+CREDIBLE, SURE = 1.959964, 3.0  # |z| from which a human difference counts as credible, and as sure
+MOST = 10_000.0  # respondents that a prediction is said to be worth at most
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Effects:
         condition: [M] its condition, numbered within the whole survey.
         human, predicted: [M] centred mean answers, shares of the stated scale.
         error: [M] standard error of the human mean.
+        respondents: [M] answers behind the human mean.
     """
 
     cell: Ints
@@ -48,6 +51,7 @@ class Effects:
     human: Floats
     predicted: Floats
     error: Floats
+    respondents: Ints
 
     @property
     def moves(self) -> bool:
@@ -82,6 +86,7 @@ def condition_effects(survey: Survey, pmf: Floats, min_cell_size: int) -> Effect
         _centred(distance.mean(human, positions), group),
         _centred(distance.mean(pmf[cell], positions), group),
         np.sqrt(variance),
+        n,
     )
 
 
@@ -90,57 +95,120 @@ def _centred(values: Floats, group: Ints) -> Floats:
     return values - (np.bincount(group, values) / np.bincount(group))[group] if len(values) else values
 
 
-KEYS = ("r", "slope", "residual_sd", "sign_accuracy", "size_ratio")
+KEYS = ("r", "reliability", "r_disattenuated", "slope", "residual_sd", "skill", "respondents", "captured_gain",
+        "sign_accuracy", "sign_accuracy_sure", "size_ratio")  # fmt: skip
 
 
 def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
     """How the predicted condition effects agree with those of people, as functions of sums over studies.
 
-    ``r`` is Pearson's correlation. ``slope`` is of human on predicted effects, through the origin (both are
-    centred): 1 is right, below 1 the prediction exaggerates, above 1 it understates. ``residual_sd`` is
-    what is left of a human effect beside slope x prediction, a standard deviation as a share of the
-    scale; each task's centring and the slope take a degree of freedom. ``sign_accuracy`` is the share of
-    the credibly different pairs of conditions (|z| >= 1.96 in people) that the prediction puts in the
-    right order, a tie counting one half. ``size_ratio`` is the root mean square of predicted effects
-    over that of people.
+    With x predicted and y human effects, both centred, and people's sampling noise in y^2 known (N):
 
-    A predictor that gives every condition the same mean has nothing to correlate: it gets no figures,
-    not whatever rounding noise would fit.
+    - ``r``: Pearson's correlation; ``reliability``: 1 - N / sum y^2, the correlation of two samples of these sizes
+      (split halves stepped up after Spearman and Brown); ``r_disattenuated``: r / sqrt(reliability).
+    - ``slope``: human on predicted effects, through the origin: below 1 the prediction exaggerates.
+    - ``residual_sd``: what is left of y beside slope x; each task's centring and the slope take a degree of freedom.
+    - ``skill``: 1 - (sum (y - x)^2 - N) / (sum y^2 - N): 0 is predicting no effect, 1 is right.
+    - ``respondents``: people of an arm whose sampling error is as large as the error of slope x, see ``worth``.
+    - ``captured_gain``: y of the condition predicted highest minus that of the lowest, over the largest difference.
+    - ``sign_accuracy``, ``sign_accuracy_sure``: the share of the pairs of conditions that differ in people with
+      |z| >= 1.96 or 3 which the prediction puts in the right order, a tie counting one half.
+    - ``size_ratio``: root mean square of predicted over human effects.
+
+    A predictor that gives every condition the same mean has nothing to correlate: it gets a skill and a gain of 0,
+    and not whatever rounding noise would fit.
     """
     x, y = effects.predicted, effects.human
-    if not effects.moves or not np.abs(y).max() > SMALLEST_MOVE:
+    if not len(x) or not np.abs(y).max() > SMALLEST_MOVE:
         return {}
+    x = x if effects.moves else np.zeros_like(x)  # rounding noise has an order, too
     studies = int(effects.study.max()) + 1
     compared = np.bincount(effects.study, minlength=studies) > 0
     tasks = np.bincount(effects.study[np.unique(effects.group, return_index=True)[1]], minlength=studies)
-    sums = np.column_stack([moments(x, y, effects.study, studies), tasks])[compared]
+    free = (
+        1 - 1 / np.bincount(effects.group)[effects.group]
+    )  # of centring: a question of k conditions has k - 1
+    noise = effects.error**2 * free
+    known = sums_by(effects.study, studies, noise, noise * effects.respondents)
+    sums = np.column_stack([moments(x, y, effects.study, studies), tasks, known])[compared]
     statistics = {
+        "skill": StudyStatistic(_skill, sums),
+        "captured_gain": StudyStatistic(share, _gain(effects, x)),
+    }
+    if not effects.moves:
+        return statistics
+    for key, threshold in (("sign_accuracy", CREDIBLE), ("sign_accuracy_sure", SURE)):
+        left, right = credible_pairs(effects, threshold)
+        if len(left):
+            agree = (np.sign(x[left] - x[right]) * np.sign(y[left] - y[right]) + 1) / 2
+            both = sums_by(effects.study[left], studies, agree, np.ones(len(left)))
+            statistics[key] = StudyStatistic(share, both[both[:, 1] > 0], angle, angle_back)
+    return statistics | {
         "r": StudyStatistic(lambda t: correlation(t[..., :6]), sums, fisher, np.tanh),
+        "reliability": StudyStatistic(lambda t: 1 - share(t[..., [7, 5]]), sums),
+        "r_disattenuated": StudyStatistic(
+            lambda t: correlation(t[..., :6]) / np.sqrt(np.maximum(1 - share(t[..., [7, 5]]), 1e-3)), sums
+        ),
         "slope": StudyStatistic(lambda t: share(t[..., [3, 4]]), sums),
         "residual_sd": StudyStatistic(_residual_sd, sums, np.log, np.exp),
         "size_ratio": StudyStatistic(lambda t: np.sqrt(share(t[..., [4, 5]])), sums, np.log, np.exp),
+        "respondents": worth(sums, lambda t: t[..., 8], lambda t: _left(t) - t[..., 7]),
     }
-    left, right = credible_pairs(effects)
-    if len(left):
-        agree = (np.sign(x[left] - x[right]) * np.sign(y[left] - y[right]) + 1) / 2
-        both = sums_by(effects.study[left], studies, agree, np.ones(len(left)))
-        statistics["sign_accuracy"] = StudyStatistic(share, both[both[:, 1] > 0], angle, angle_back)
-    return statistics
+
+
+def worth(
+    sums: Floats, spread: Callable[[Floats], Floats], error: Callable[[Floats], Floats]
+) -> StudyStatistic:
+    """How many people's sample errs as much as a prediction: variance of an answer over squared error.
+
+    ``MOST`` where the error cannot be told from none; the interval is that of the inverse.
+
+    Args:
+        spread, error: both from [..., M] sums to [...].
+    """
+
+    def people(total: Floats) -> Floats:
+        top, bottom = spread(total), error(total)
+        return np.divide(top, bottom, out=np.full(np.shape(top), MOST), where=bottom > top / MOST)
+
+    return StudyStatistic(people, sums, lambda n: -1 / n, lambda inverse: -1 / np.minimum(inverse, -1 / MOST))
+
+
+def _left(sums: Floats) -> Floats:
+    """Squares of human effects beside slope x predicted ones."""
+    _, _, _, xy, xx, yy, *_ = np.moveaxis(sums, -1, 0)
+    return yy - xy * np.nan_to_num(share(np.stack([xy, xx], axis=-1)))
+
+
+def _skill(sums: Floats) -> Floats:
+    _, _, _, xy, xx, yy, _, noise, _ = np.moveaxis(sums, -1, 0)
+    return share(np.stack([2 * xy - xx, yy - noise], axis=-1))
+
+
+def _gain(effects: Effects, x: Floats) -> Floats:
+    """[S, 2] by study: what choosing by x wins in people, and what choosing by people themselves does."""
+    rows = []
+    for group in np.unique(effects.group):
+        of = effects.group == group
+        px, py = x[of], effects.human[of]
+        won = py[px == px.max()].mean() - py[px == px.min()].mean()
+        rows.append((effects.study[of][0], won, py.max() - py.min()))
+    study, won, most = np.array(rows).T
+    sums = sums_by(study.astype(np.int64), int(study.max()) + 1, won, most)
+    return sums[sums[:, 1] > 0]
 
 
 def _residual_sd(sums: Floats) -> Floats:
-    cells, _, _, xy, xx, yy, tasks = np.moveaxis(sums, -1, 0)
-    left = yy - xy * np.nan_to_num(share(np.stack([xy, xx], axis=-1)))
-    freedom = cells - tasks - 1
+    left, freedom = _left(sums), sums[..., 0] - sums[..., 6] - 1
     variance = np.divide(left, freedom, out=np.full(np.shape(left), np.nan), where=freedom > 0)
     return np.sqrt(np.maximum(variance, 1e-18))  # a perfect fit: its logarithm stays finite
 
 
-def credible_pairs(effects: Effects) -> tuple[Ints, Ints]:
-    """Indices of the pairs of conditions of one study and task that differ credibly in people."""
+def credible_pairs(effects: Effects, threshold: float = CREDIBLE) -> tuple[Ints, Ints]:
+    """Indices of the pairs of conditions of one study and task whose human means differ by that many errors."""
     left, right = np.nonzero(np.triu(effects.group[:, None] == effects.group, 1))
     gap = np.abs(effects.human[left] - effects.human[right])
-    credible = gap > CREDIBLE * np.hypot(effects.error[left], effects.error[right])
+    credible = gap > threshold * np.hypot(effects.error[left], effects.error[right])
     return left[credible], right[credible]
 
 

@@ -209,6 +209,28 @@ _ENTRIES = {
     "effects.size_ratio": Metric(
         "effect size ratio", "1", 0, None, None,
         "root mean square of predicted over human effects", 1.0),
+    "effects.sign_accuracy_sure": Metric(
+        "effect sign accuracy, |z| >= 3", "share", 0, 1, _HIGHER,
+        "pairs of conditions that surely differ, put in the right order"),
+    "effects.reliability": Metric(
+        "reliability of human effects", "1", None, 1, None,
+        "correlation of the human effects of two samples of these sizes; its root is the ceiling of the correlation",
+        1.0),
+    "effects.r_disattenuated": Metric(
+        "effect correlation, people's noise removed", "1", None, None, _HIGHER,
+        "correlation over the root of the reliability"),
+    "effects.skill": Metric(
+        "skill over no effect", "share", None, None, _HIGHER,
+        "1 - squared error / squared effect, people's noise removed from both: 0 is predicting no effect"),
+    "effects.captured_gain": Metric(
+        "captured gain", "share", -1, 1, _HIGHER,
+        "human effect of the condition chosen by prediction, over that of the condition that people show best"),
+    "effects.respondents": Metric(
+        "worth of an effect", "respondents of an arm", None, None, _HIGHER,
+        "people of each arm whose sampling error is as large as the model's, after the slope"),
+    "cell_respondents": Metric(
+        "worth of a cell", "respondents", None, None, _HIGHER,
+        "people whose sample is as close to the cell's population as the prediction is, in Cramer distance"),
     "effects.p": Metric(
         "effect p-value", "probability", 0, 1, _LOWER,
         "permutation of conditions within studies, one-sided"),

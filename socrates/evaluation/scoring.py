@@ -12,7 +12,7 @@ import numpy as np
 
 from socrates.evaluation import distance, individual
 from socrates.evaluation.cells import Floats, Ints, Predictor, Survey
-from socrates.evaluation.effects import Effects, condition_effects, effect_statistics
+from socrates.evaluation.effects import Effects, condition_effects, effect_statistics, worth
 from socrates.evaluation.groups import GroupMetrics, gap_statistics, group_metrics
 from socrates.evaluation.intervals import (
     StudyStatistic,
@@ -111,10 +111,23 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
         "pearson": StudyStatistic(correlation, moments(x, y, survey.study_of_answer, s), fisher, np.tanh),
         "rmse": replace(study_mean(squared), statistic=root_share),
         "calibration_error": StudyStatistic(individual.calibration_error, bins.reshape(s, -1)),
+        "cell_respondents": _cell_worth(survey, by_cell),
         **{f"effects.{key}": figure for key, figure in effect_statistics(effects).items()},
         **{f"groups.{key}": gap for key, gap in gap_statistics(groups).items()},
     }
     return Scores(predictor.name, by_cell, studies, statistics, pmf, drawn, bins.sum(axis=0), effects, groups)
+
+
+def _cell_worth(survey: Survey, by_cell: Mapping[str, Floats]) -> StudyStatistic:
+    """The sample of people that is as close: E of the Cramer distance of n people is sum F (1 - F) gap / n."""
+    cumulative = np.cumsum(survey.human, axis=1)[:, :-1]
+    n = survey.respondents[:, None]
+    variance = cumulative * (1 - cumulative) * n / np.maximum(n - 1, 1)
+    spread = np.sum(variance * distance.gaps(survey.human, survey.grid, "stated"), axis=1)
+    spread = np.where(np.isnan(by_cell["cramer"]), np.nan, spread)
+    means = _study_means(survey, {"spread": spread, "error": by_cell["cramer"]})
+    sums = np.column_stack([means["spread"], means["error"]])
+    return worth(sums[~np.isnan(sums).any(axis=1)], lambda t: t[..., 0], lambda t: t[..., 1])
 
 
 def people_against_people(survey: Survey, params: Evaluate) -> Scores:

@@ -20,7 +20,8 @@ from socrates.survey.tables import CELL
 
 HEADLINE = ("wasserstein", "drawn.wasserstein", "stated.wasserstein", "drawn.accuracy", "effects.r")
 EFFECT_COUNTS = ("conditions", "questions", "credible_pairs")
-EFFECTS = ("r", "slope", "residual_sd", "sign_accuracy", "size_ratio", "p")
+EFFECTS = ("r", "r_disattenuated", "slope", "residual_sd", "skill", "respondents", "captured_gain",
+           "sign_accuracy", "sign_accuracy_sure", "size_ratio", "p")  # fmt: skip
 GAPS = tuple(f"{model}.{key}" for key in ("accuracy_gap", "wasserstein_gap") for model in ("base", "adapter"))
 STUDIES_PER_FIGURE = 40  # so that a figure fits on a printed page
 SHORT = {"train_marginal": "training-study average", "pooled": "pooled people (oracle)"}

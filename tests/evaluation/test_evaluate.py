@@ -14,7 +14,7 @@ from benchmarks.prediction_world import world
 from socrates.core.errors import DataError
 from socrates.core.files import json_text, write_json, write_table
 from socrates.core.params import flat
-from socrates.evaluation import effects, groups, individual, references
+from socrates.evaluation import effects, groups, individual, intervals, references
 from socrates.evaluation.cells import Predictor, Survey
 from socrates.evaluation.evaluate import Evaluation, evaluate
 from socrates.evaluation.headline import KEYS
@@ -22,6 +22,7 @@ from socrates.evaluation.metrics import ANSWER_METRICS, METRICS, cell_scores, me
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import check_same, read_predictions
 from socrates.evaluation.predictors import PREDICTORS
+from socrates.evaluation.resampling import estimates
 from socrates.evaluation.scoring import PARTS, people_against_people, score
 from socrates.evaluation.summary import counts
 from socrates.reporting.sections import HEADLINE
@@ -288,7 +289,8 @@ def test_row_order_and_a_second_run_change_no_byte(
 
 
 def test_a_predictor_that_does_not_move_reports_no_effects(result: Evaluation) -> None:
-    assert set(result.metrics["uniform"]["effects"].values()) == {None}
+    known = {key: value for key, value in result.metrics["uniform"]["effects"].items() if value is not None}
+    assert set(known.values()) == {0.0} and {"skill", "captured_gain"} <= set(known)
     assert result.metrics["adapter"]["effects"]["r"] > 0
 
 
@@ -315,12 +317,59 @@ def test_effect_residual_by_hand() -> None:
     # residuals (1/4 + 1/4 + 1) quarters^2 over 3 cells - 1 task - 1 slope.
     cell = np.arange(3)
     found = effects.Effects(
-        cell, cell * 0, cell * 0, cell, np.array([-1, 0, 1]) / 4, np.array([-1, 1, 0]) / 4, np.ones(3)
+        cell,
+        cell * 0,
+        cell * 0,
+        cell,
+        np.array([-1, 0, 1]) / 4,
+        np.array([-1, 1, 0]) / 4,
+        np.ones(3),
+        cell + 9,
     )
     outcome = {key: figure.value for key, figure in effects.effect_statistics(found).items()}
     assert outcome["slope"] == pytest.approx(0.5)
     assert outcome["residual_sd"] == pytest.approx(np.sqrt(1.5) / 4)
     assert "sign_accuracy" not in outcome  # no pair differs credibly
+
+
+def sampled_effects(n: int, error: float, rng: np.random.Generator, studies: int = 400) -> effects.Effects:
+    """Effects of studies with two questions of three conditions; ``error`` sd of the predictions' own error."""
+    group, true = np.repeat(np.arange(2 * studies), 3), rng.normal(0, 0.1, 6 * studies)
+    human = true + rng.normal(0, 0.3 / np.sqrt(n), len(true))
+    centred = [effects._centred(v, group) for v in (human, true + rng.normal(0, error, len(true)))]
+    cell = np.arange(len(true))
+    se = np.full(len(true), 0.3 / np.sqrt(n))
+    return effects.Effects(cell, group, group // 2, cell, *centred, se, np.full(len(true), n))
+
+
+def test_what_a_prediction_is_worth_is_what_as_many_people_are() -> None:
+    rng = np.random.default_rng(4)
+    found = effects.effect_statistics(sampled_effects(30, 0.3 / np.sqrt(20), rng))  # the error of 20 people
+    value = {key: figure.value for key, figure in found.items()}
+    slope = 0.1**2 / (0.1**2 + 0.3**2 / 20)  # noise in the prediction: regression to the mean
+    left = (1 - slope) ** 2 * 0.1**2 + slope**2 * 0.3**2 / 20
+    assert value["respondents"] == pytest.approx(0.3**2 / left, rel=0.1)
+    assert value["slope"] == pytest.approx(slope, rel=0.05)
+    assert value["skill"] == pytest.approx(1 - (0.3**2 / 20) / 0.1**2, abs=0.05)
+    assert value["reliability"] == pytest.approx(0.1**2 / (0.1**2 + 0.3**2 / 30), abs=0.03)
+    assert value["r_disattenuated"] == pytest.approx(np.sqrt(slope), abs=0.03)
+    interval = intervals.confidence_interval(found["respondents"], 0, rng)
+    assert interval.low < 0.3**2 / left < interval.high
+    truth = effects.effect_statistics(sampled_effects(30, 0, rng))
+    assert truth["skill"].value == pytest.approx(1, abs=0.01) and truth["respondents"].value > 1000
+    assert truth["sign_accuracy_sure"].value > 0.99 and 0.7 < truth["captured_gain"].value < 0.9
+
+
+def test_a_cell_of_n_drawn_people_is_worth_n_people() -> None:
+    rng, p = np.random.default_rng(1), np.array([0.1, 0.2, 0.4, 0.2, 0.1])
+    cells = {
+        (f"s{i}", c, 0): ("1..5", (rng.choice(5, 40, p=p) + 1).tolist(), [rng.multinomial(15, p) / 15] * 40)
+        for i in range(300)
+        for c in (0, 1)
+    }
+    survey, model = read_predictions(table(cells), PATH, "base")
+    worth = estimates(survey, score(survey, model, PARAMS), {}, PARAMS)["cell_respondents"]
+    assert worth.value == pytest.approx(15, rel=0.1) and worth.low < 15 < worth.high
 
 
 def test_permutation_p_is_uniform_without_an_effect() -> None:
@@ -329,7 +378,7 @@ def test_permutation_p_is_uniform_without_an_effect() -> None:
     values = []
     for _ in range(100):
         x, y = rng.normal(size=(2, 80))
-        found = effects.Effects(group, group, group, np.arange(80), y, x, np.ones(80))
+        found = effects.Effects(group, group, group, np.arange(80), y, x, np.ones(80), group)
         values.append(effects.permutation_p(found, 99, rng))
     assert 0.35 < np.mean(values) < 0.65
     assert np.mean(np.array(values) <= 0.1) < 0.2
