@@ -11,7 +11,7 @@ Command: python -m stages.evaluate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -23,6 +23,7 @@ from socrates.evaluation.evaluate import evaluate
 from socrates.evaluation.headline import headline
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictors import predicted
+from socrates.prediction.params import Predict
 from socrates.survey import tables
 
 PREDICTIONS = Path("data/predictions")
@@ -35,6 +36,9 @@ def main() -> None:
     """Run the stage in the current folder."""
     params = load(Evaluate)
     paths = {name: PREDICTIONS / name / "predictions.parquet" for name in predicted(PREDICTIONS)}
+    for name in old_baselines(paths, load(Predict).baselines):
+        print(f"evaluate: {PREDICTIONS / name} is left out: predict.baselines does not name it any more")
+        del paths[name]
     predictions = {name: files.read_table(path, tables.PREDICTIONS) for name, path in paths.items()}
     excluded = {name: read_excluded(path.with_name("manifest.json")) for name, path in paths.items()}
     columns = ("study_id", "scale", "response")
@@ -56,13 +60,27 @@ def main() -> None:
     print(result.summary)
 
 
-def best_baseline(paths: Mapping[str, Path]) -> str | None:
-    """The predictor with the least validation score among those whose manifest has one; None where none has."""
+def validation_scores(paths: Mapping[str, Path]) -> dict[str, float]:
+    """baseline -> its score on the validation studies, which no other predictor's manifest has."""
     manifests = {
         name: files.read_json(path.with_name("manifest.json"), "run predict") for name, path in paths.items()
     }
-    scores = {name: found["validation_rps"] for name, found in manifests.items() if "validation_rps" in found}
-    return min(scores, key=lambda name: (scores[name], name), default=None)
+    return {name: told["validation_rps"] for name, told in manifests.items() if "validation_rps" in told}
+
+
+def old_baselines(paths: Mapping[str, Path], wanted: Sequence[str]) -> list[str]:
+    """Baselines of an earlier ``predict.baselines``: their folders stay, and may be of another test split."""
+    return [name for name in validation_scores(paths) if name not in wanted]
+
+
+def best_baseline(paths: Mapping[str, Path]) -> str | None:
+    """The baseline of the primary comparison: the least validation score; None where there is none.
+
+    Where other answers of the studies are in training, whoever copies them is the opponent.
+    """
+    scores = validation_scores(paths)
+    copies = {name: score for name, score in scores.items() if name.startswith("other_")}
+    return min(copies or scores, key=lambda name: (scores[name], name), default=None)
 
 
 def read_excluded(path: Path) -> dict[str, int]:

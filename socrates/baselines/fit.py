@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
+from socrates.baselines.copying import COPIES, fit_copy
 from socrates.core.errors import DataError
 from socrates.survey.scales import Scale, nearest, scale
 from socrates.survey.tables import DEMOGRAPHICS
@@ -58,10 +59,14 @@ def fit_baseline(name: str, train: pl.DataFrame, validation: pl.DataFrame, seed:
     Raises:
         DataError: there is no such baseline, or no training row.
     """
-    if name not in BASELINES:
-        raise DataError(f"predictor {name}: expected base, adapter or one of {', '.join(BASELINES)}")
+    if name not in {*BASELINES, *COPIES}:
+        raise DataError(
+            f"predictor {name}: expected base, adapter or one of {', '.join([*BASELINES, *COPIES])}"
+        )
     if not train.height:
         raise DataError(f"predictor {name}: no training row has a scale")
+    if name in COPIES:
+        return Fitted(fit_copy(name, train), {})
     return BASELINES[name](train, validation if validation.height else train, seed)
 
 

@@ -27,7 +27,7 @@ BLOCK = 512  # texts compared with all others at a time
 NAME, NUMBER = "@", "#"
 
 NEAR_DUPLICATES = {
-    "part": pl.String,  # of PARTS
+    "part": pl.String,  # of PARTS, or "text": the whole
     "similarity": pl.Float64,
     "test_study": pl.String,
     "train_study": pl.String,
@@ -139,13 +139,29 @@ def near_duplicates(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=NEAR_DUPLICATES), *tables])
 
 
+def repeated_texts(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
+    """Test texts that stand word for word in training rows of the same study, as ``NEAR_DUPLICATES``."""
+    key = ["study_id", "stimuli"]
+    same = test.select(key).unique().join(train.select(key).unique(), on=key).sort(key)
+    study, text = pl.col("study_id"), pl.col("stimuli")
+    return same.select(
+        part=pl.lit("text"),
+        similarity=pl.lit(1.0),
+        test_study=study,
+        train_study=study,
+        test_text=text,
+        train_text=text,
+    )
+
+
 def flag_near_duplicates(stimuli: Sequence[str], duplicates: pl.DataFrame) -> list[bool]:
-    """Whether the scenario of each text, or the question of a text without scenario, stands in ``duplicates``."""
-    seen = {part: set(duplicates.filter(part=part)["test_text"]) for part in PARTS[:2]}
+    """Whether each text, its scenario, or the question of a text without scenario, stands in ``duplicates``."""
+    seen = {part: set(duplicates.filter(part=part)["test_text"]) for part in ("text", *PARTS[:2])}
     known: dict[str, bool] = {}
     for text in set(stimuli):
         scenario, question, _ = text_parts(text)
-        known[text] = scenario in seen["scenario"] if scenario else question in seen["question"]
+        part = scenario in seen["scenario"] if scenario else question in seen["question"]
+        known[text] = part or text in seen["text"]
     return [known[text] for text in stimuli]
 
 

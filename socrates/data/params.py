@@ -41,6 +41,19 @@ class Sample(Section):
 
 
 class Split(Section):
+    by: Literal["studies", "conditions", "tasks", "participants"]
     method: Literal["seeded", "official"]
+    folds: Annotated[int, Field(ge=3)] | None  # of a cross-validation over studies; null: none
+    fold: Annotated[int, Field(ge=0)]  # the fold that is tested on
     test_max_per_cell: Annotated[int, Field(ge=2)] | None  # people of a test cell; null: all
     seed: int
+
+    @model_validator(mode="after")
+    def _fits(self) -> Split:
+        if self.by == "participants" and self.method == "official":
+            raise ValueError("the dataset has no mapping of participants; use method: seeded")
+        if self.folds is not None and (self.by, self.method) != ("studies", "seeded"):
+            raise ValueError("folds are of studies: they need by: studies and method: seeded")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} of {self.folds}: folds count from 0 to {self.folds - 1}")
+        return self

@@ -212,7 +212,7 @@ def _derived(params: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str,
         excluded = counts.get("answers_excluded", {}).get("adapter", {})
         derived["answers_accounted_for"] = counts["answers"] + sum(excluded.values())
     studies = [study for split in splits.values() for study in split.get("study_ids", [])]
-    if studies:
+    if studies and params["split"].get("by", "studies") == "studies":
         derived["studies_in_two_splits"] = len(studies) - len(set(studies))
         derived["seen_studies"] = sum(splits[name]["studies"] for name in ("train", "val") if name in splits)
     return derived

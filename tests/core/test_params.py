@@ -289,7 +289,9 @@ def test_demo_names_every_key_that_another_preset_sets() -> None:
         assert {key for key, _ in flat(layers(name, ROOT / FOLDER)[-1])} <= set(demo), name
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "smoke"])
+@pytest.mark.parametrize(
+    "name", ["demo", *(name for name in PRESETS if len(layers(name, ROOT / FOLDER)) > 1)]
+)
 def test_what_was_applied_before_leaves_no_trace(name: str, path: Path) -> None:
     apply(name, path, ROOT / FOLDER)
     alone = path.read_text(encoding="utf-8")
@@ -358,7 +360,7 @@ def test_a_preset_that_does_not_fit_is_one_line_and_writes_nothing(
 
 @pytest.mark.parametrize("name", ["nosuch", "", "../presets/demo", "demo.yaml"])
 def test_an_unknown_preset_lists_the_known_ones(name: str, path: Path) -> None:
-    with pytest.raises(ParamsError, match="there are demo, full"):
+    with pytest.raises(ParamsError, match="there are conditions, demo, full"):
         apply(name, path, ROOT / FOLDER)
 
 

@@ -274,3 +274,37 @@ def test_a_full_disk_while_writing_the_manifest_is_one_line(
         download.main, capsys
     )
     assert not list(Path("data").iterdir())
+
+
+@pytest.mark.parametrize("by", ["conditions", "tasks", "participants"])
+def test_conditions_questions_and_people_can_be_held_out(here: Path, by: str) -> None:
+    """Eight people of each study answer two questions under one of four conditions; one condition repeats a text."""
+    rows = [
+        row(
+            f"s{study:04d}", 10 * person + task, participant=person, condition_num=person % 4, task_num=task,
+            stimuli=f"Text {min(person % 4, 2)} of {study}. Question {task}? Only return an integer from 1 to 5.",
+        )
+        for study in range(12) for person in range(8) for task in range(2)
+    ]  # fmt: skip
+    local(here, table(rows), split={"by": by})
+    for stage in (download, sample, split):
+        stage.main()
+    unit = {"conditions": "condition_num", "tasks": "task_num", "participants": "participant"}[by]
+    parts = {name: pl.read_parquet(f"data/splits/{name}.parquet") for name in ("train", "val", "test")}
+    assert sum(part.height for part in parts.values()) == len(rows)
+    units = [set(part.select("study_id", unit).iter_rows()) for part in parts.values()]
+    assert not (units[0] & units[1] or units[0] & units[2] or units[1] & units[2])
+    told = json.loads(Path("data/splits/manifest.json").read_text())["overlap"]
+    people = {
+        "conditions": 0,
+        "tasks": parts["test"].select("study_id", "participant").n_unique(),
+        "participants": 0,
+    }
+    assert told["people_in_training"] == people[by]
+    flagged = parts["test"].filter("near_duplicate")
+    if by == "conditions":  # conditions 2 and 3 have the same text, so that one of them in test was seen
+        same = parts["train"].select("study_id", "stimuli").unique()
+        assert flagged.height == parts["test"].join(same, on=same.columns, how="semi").height > 0
+        assert told["near_duplicate_cells"] == flagged.select(CELL).n_unique()
+    else:
+        assert not flagged.height

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from socrates.core.errors import DataError
-from socrates.data.splits import check_disjoint, official_split, seeded_split
+from socrates.data.splits import (
+    check_assignment,
+    folded_split,
+    official_split,
+    official_units,
+    seeded_split,
+    seeded_units,
+)
 
 NAMES = [f"s{n:04d}" for n in range(210)]
 
@@ -69,9 +77,12 @@ def test_a_mapping_that_cannot_split_is_an_error(mapping: dict[str, list[str]], 
         official_split(NAMES[:6], mapping, 42)
 
 
-def test_a_study_in_two_splits_fails() -> None:
-    with pytest.raises(DataError, match="s0000 is in both train and val"):
-        check_disjoint({"train": ["s0000"], "val": ["s0000"], "test": ["s0001"]})
+def test_a_unit_in_two_splits_fails() -> None:
+    assigned = pl.DataFrame({"study_id": ["s0000", "s0000", "s0001"], "split": ["train", "val", "test"]})
+    with pytest.raises(DataError, match="study_id s0000 is in two splits"):
+        check_assignment(assigned)
+    with pytest.raises(DataError, match="nothing is left for val"):
+        check_assignment(assigned[[0, 2]])
 
 
 @given(sizes=st.lists(st.integers(1, 6), min_size=3, max_size=20), seed=st.integers())
@@ -81,3 +92,75 @@ def test_groups_stay_together_and_no_split_is_empty(sizes: list[int], seed: int)
     assert all(split.values())
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         assert not {groups[study] for study in split[one]} & {groups[study] for study in split[other]}
+
+
+@pytest.mark.parametrize("folds", [3, 5, 12])
+def test_every_study_is_tested_in_exactly_one_fold(folds: int) -> None:
+    groups = {
+        name: i // 2 if i < 6 else i for i, name in enumerate(NAMES[:15])
+    }  # three pairs that share a text
+    splits = [folded_split(groups, 42, folds, fold) for fold in range(folds)]
+    assert sorted(study for split in splits for study in split["test"]) == NAMES[:15]
+    for split in splits:
+        assert sorted(split["train"] + split["val"] + split["test"]) == NAMES[:15] and split["val"]
+        pairs = [{groups[study] for study in split[name]} for name in ("train", "val", "test")]
+        assert not (pairs[0] & pairs[1] or pairs[0] & pairs[2] or pairs[1] & pairs[2])
+    with pytest.raises(DataError, match="folds is 13"):
+        folded_split(groups, 42, 13, 0)
+
+
+def conditions(studies: int, most: int) -> pl.DataFrame:
+    """1 to ``most`` conditions a study, in turn."""
+    rows = [(name, n) for i, name in enumerate(NAMES[:studies]) for n in range(1, 2 + i % most)]
+    return pl.DataFrame(rows, schema={"study_id": pl.String, "condition_num": pl.Int64}, orient="row")
+
+
+@given(seed=st.integers(0, 2**32))
+def test_a_quarter_of_each_study_s_conditions_are_held_out(seed: int) -> None:
+    units = conditions(40, 8)
+    split = seeded_units(units.sample(fraction=1, shuffle=True, seed=seed), seed)
+    assert split.sort(units.columns).equals(seeded_units(units, seed).sort(units.columns))
+    held = split.group_by("study_id").agg(pl.len(), (pl.col("split") != "train").sum().alias("held"))
+    assert all(h == (0 if n == 1 else max(1, int(pl.Series([n / 4]).round(0)[0]))) for _, n, h in held.rows())
+    counts = dict(split["split"].value_counts().iter_rows())
+    assert counts["val"] == round((counts["val"] + counts["test"]) / 3)
+
+
+def test_the_official_conditions_are_tested_and_what_the_mapping_lacks_is_trained_on() -> None:
+    """The form of the dataset's own files: 129 studies, a quarter of the conditions held out."""
+    units = conditions(210, 4)
+    mapping = {
+        name: {"train": [str(n) for n in numbers[1:]], "eval": numbers[:1]}
+        for (name,), rows in units.group_by("study_id", maintain_order=True)
+        if len(numbers := rows["condition_num"].to_list()) > 1 and name < "s0172"
+    }
+    assert len(mapping) == 129
+    split = official_units(units, mapping, 42, "condition_mapping.json")
+    assert split.height == units.height
+    tested = split.filter(split="test")
+    assert tested.height == 129 and tested["condition_num"].unique().to_list() == [1]
+    assert split.filter(pl.col("study_id") >= "s0172")["split"].unique().to_list() == ["train"]
+    assert set(split.filter(split="val")["study_id"]) <= set(mapping)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"s0001": {"train": [1], "eval": [1, 2]}}, "study s0001: 1 is in both"),
+        ({"s0001": {"train": [1]}}, 'study "s0001": expected'),
+        ({"s0001": {"train": ["one"], "eval": [2]}}, 'study "s0001": expected'),
+        ({"seen": ["s0001"]}, 'study "seen": expected'),
+        ([], "expected"),
+        ({"other": {"train": [1], "eval": [2]}}, "0 of the data's condition_num values are to be tested"),
+    ],
+)
+def test_a_mapping_of_units_that_cannot_split_is_an_error(mapping: object, message: str) -> None:
+    with pytest.raises(
+        DataError, match=rf"condition_mapping.json: .*{message}|condition_mapping.json: {message}"
+    ):
+        official_units(conditions(8, 4), mapping, 42, "condition_mapping.json")
+
+
+def test_nothing_to_hold_out_is_an_error() -> None:
+    with pytest.raises(DataError, match="0 could be held out"):
+        seeded_units(conditions(8, 1), 42)

@@ -1,0 +1,36 @@
+"""Baselines that copy a study's other answers: they copy what they say, and nothing else."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from socrates.baselines.fit import fit_baseline
+
+KEY = {"study_id": "s", "condition_num": 1, "task_num": 1, "scale": "1..3"}
+
+
+def rows(*changed: dict) -> pl.DataFrame:
+    return pl.DataFrame([{**KEY, "response": 1, **each} for each in changed])
+
+
+@pytest.mark.parametrize(
+    ("name", "common", "other"),
+    [
+        ("other_conditions", {"condition_num": 2}, {"task_num": 2}),
+        ("other_tasks", {"task_num": 2}, {"condition_num": 2}),
+        ("other_participants", {}, {"condition_num": 2}),
+    ],
+)
+def test_the_answers_in_common_are_copied(name: str, common: dict, other: dict) -> None:
+    train = rows(*[{**common, "response": 3}] * 99, *[{**other, "response": 1}] * 50)
+    predicted = fit_baseline(name, train, train).predict(rows({}))[0]
+    average = np.array([50, 0, 99]) / 149
+    np.testing.assert_allclose(predicted, (np.array([0, 0, 99]) + average) / 100)
+
+
+def test_a_row_with_nothing_in_common_gets_the_average_of_its_scale_length_or_uniform() -> None:
+    train = rows(*[{"response": 2}] * 3, {"response": 3})
+    predict = fit_baseline("other_tasks", train, train).predict
+    elsewhere = predict(rows({"study_id": "t"}, {"study_id": "t", "scale": "0,1", "response": 0}))
+    np.testing.assert_allclose(elsewhere[0], [0, 0.75, 0.25])
+    np.testing.assert_allclose(elsewhere[1], [0.5, 0.5])
