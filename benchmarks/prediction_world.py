@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, TRUTH
+from socrates.survey.tables import DEMOGRAPHICS, PERSON_TRUTH, PREDICTIONS
 
 SCALES = ("1..2", "1..4", "1..5", "1..7", "0..10", "0..100", "0..1000/100")
 WEIGHTS = (0.1, 0.15, 0.25, 0.3, 0.1, 0.05, 0.05)
@@ -35,7 +35,7 @@ def world(
         errors: model -> standard deviation of its error in a cell's mean, as a share of the scale.
 
     Returns:
-        model -> table of ``tables.PREDICTIONS``; table of ``tables.TRUTH``.
+        model -> table of ``tables.PREDICTIONS``; table of ``tables.PERSON_TRUTH``.
     """
     rng = np.random.default_rng(seed)
     rows: dict[str, list[pl.DataFrame]] = {model: [] for model in errors}
@@ -59,7 +59,6 @@ def world(
                 n = len(members)
                 pmf = discretised_normal(level + effect + shift[members], np.full(n, spread), len(options))
                 chosen = (rng.random((n, 1)) > np.cumsum(pmf, axis=1)[:, :-1]).sum(axis=1)
-                truth.append((name, condition, task, notation, pmf.mean(axis=0).tolist()))
                 base = {
                     "study_id": [name] * n,
                     "sample_id": np.arange(sample, sample + n),
@@ -72,14 +71,17 @@ def world(
                     "scale_rule": ["range"] * n,
                     "allowed_mass": np.ones(n, dtype=np.float32),
                 }
+                truth.append(
+                    pl.DataFrame({key: base[key] for key in ("study_id", "sample_id", "scale")}).with_columns(
+                        pl.Series("probabilities", pmf.tolist(), PERSON_TRUTH["probabilities"])
+                    )
+                )
                 sample += n
                 for model, error in errors.items():
                     moved = level + effect * 0.5 + bias[model] + rng.normal(0, error / 2) + shift[members]
                     predicted = discretised_normal(moved, np.full(n, spread), len(options)).astype(np.float32)
                     rows[model].append(predictions_table(base, predicted))
-    return {model: pl.concat(parts) for model, parts in rows.items()}, pl.DataFrame(
-        truth, TRUTH, orient="row"
-    )
+    return {model: pl.concat(parts) for model, parts in rows.items()}, pl.concat(truth)
 
 
 def demographics(groups: dict[str, np.ndarray]) -> pl.Series:

@@ -2,7 +2,8 @@
 
 Reads:   params ``evaluate``; each folder NAME of data/predictions/: predictions.parquet (a file, or a folder
          of such files) and manifest.json;
-         data/splits/train.parquet (for the training-study average); data/raw/truth.parquet if there is one
+         data/splits/train.parquet (for the training-study average); data/splits/test.parquet (the cells whose
+         text resembles one of training); data/raw/person_truth.parquet if there is one
 Writes:  metrics/evaluate.json       every figure with its interval, one scalar per key
          metrics/headline.json       the few of them that DVC's tables show
          metrics/tables/*.csv        by cell, study, condition effect, group; distributions of a few cells
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import polars as pl
 from threadpoolctl import threadpool_limits
 
 from socrates.core import errors, files
@@ -28,7 +30,8 @@ from socrates.survey import tables
 
 PREDICTIONS = Path("data/predictions")
 TRAIN = Path("data/splits/train.parquet")
-TRUTH = Path("data/raw/truth.parquet")
+TEST = Path("data/splits/test.parquet")
+TRUTH = Path("data/raw/person_truth.parquet")
 METRICS = Path("metrics")
 
 
@@ -43,13 +46,16 @@ def main() -> None:
     excluded = {name: read_excluded(path.with_name("manifest.json")) for name, path in paths.items()}
     columns = ("study_id", "scale", "response")
     train = files.read_table(TRAIN, {name: tables.SCALED_RESPONSES[name] for name in columns})
-    truth = files.read_table(TRUTH, tables.TRUTH) if TRUTH.exists() else None
+    cell = {name: tables.RESPONSES[name] for name in tables.CELL}
+    test = files.read_table(TEST, {**cell, "near_duplicate": pl.Boolean}, pl.col("near_duplicate"))
+    flagged = test.select(tables.CELL).unique()
+    truth = files.read_table(TRUTH, tables.PERSON_TRUTH) if TRUTH.exists() else None
 
     # One BLAS thread: the products are many and small, so that waiting threads cost more than they
     # give (74 s against 20 s on two busy cores), and the last bits do not depend on the machine's cores.
     with threadpool_limits(1, "blas"):
         result = evaluate(
-            predictions, paths, train.drop_nulls(), truth, excluded, params, best_baseline(paths)
+            predictions, paths, train.drop_nulls(), truth, excluded, params, best_baseline(paths), flagged
         )
 
     with files.atomic_folder(METRICS / "tables") as folder:

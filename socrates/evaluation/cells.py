@@ -22,6 +22,8 @@ from socrates.survey.scales import nearest
 from socrates.survey.scales import scale as parse_scale
 from socrates.survey.tables import CELL
 
+KEY = ["study_id", "sample_id"]  # of an answer
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 

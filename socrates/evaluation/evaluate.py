@@ -12,6 +12,7 @@ import polars as pl
 from socrates.evaluation import distance, summary
 from socrates.evaluation.cells import Floats, Predictor, Survey
 from socrates.evaluation.groups import gap_table, group_table
+from socrates.evaluation.headline import headline
 from socrates.evaluation.intervals import generator
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import check_same, read_predictions
@@ -19,8 +20,8 @@ from socrates.evaluation.predictors import PRIMARY, comparisons, ordered
 from socrates.evaluation.references import reference_predictors, train_marginals
 from socrates.evaluation.resampling import differences, estimates
 from socrates.evaluation.respondents import respondent_errors
-from socrates.evaluation.scoring import Scores, people_against_people, score
-from socrates.evaluation.seed_convention import seed_table
+from socrates.evaluation.scoring import Scores, perfect_prediction, score
+from socrates.survey.tables import CELL
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def evaluate(
     excluded: Mapping[str, Mapping[str, int]],
     params: Evaluate,
     best_baseline: str | None = None,
+    flagged: pl.DataFrame | None = None,
 ) -> Evaluation:
     """Score every predictor and baseline against the people of the test studies.
 
@@ -47,9 +49,11 @@ def evaluate(
         predictions: by predictor (``adapter``, ``base`` and any other), columns of ``tables.PREDICTIONS``.
         paths: where each was read, named in errors.
         train: study_id, response and scale of the training rows.
-        truth: columns of ``tables.TRUTH``; None where the data are real.
+        truth: columns of ``tables.PERSON_TRUTH``; None where the data are real.
         excluded: per predictor, rows that were not predicted, by reason.
         best_baseline: the baseline of the primary comparison, chosen on the validation studies.
+        flagged: columns of CELL, the cells whose text resembles one of training; every headline figure is also
+            given without them.
 
     Raises:
         DataError: predictions that cannot be scored (see :func:`predictions.read_predictions`), or
@@ -59,7 +63,7 @@ def evaluate(
     marginals = train_marginals(train, longest=survey.grid.shape[1])
     predictors = [*read, *reference_predictors(survey, marginals, truth)]
     scores = {p.name: score(survey, p, params) for p in predictors}
-    scores["empirical_best"] = people_against_people(survey, params)
+    scores["empirical_best"] = perfect_prediction(survey, params)
     errors = errors_from_respondents(survey, predictors, params)
 
     metrics = {
@@ -74,6 +78,12 @@ def evaluate(
         metrics[PRIMARY] = summary.to_nested_dict(change, signed=True)
         metrics["primary"] = {"baseline": best_baseline}
     metrics["counts"] = summary.counts(survey, params, excluded, marginals)
+    near = survey.cells.join(flagged, on=CELL, how="semi").height if flagged is not None else 0
+    metrics["counts"]["cells_near_duplicate"] = near
+    if flagged is not None and 0 < near < len(survey.cells):
+        rest = {name: table.join(flagged, on=CELL, how="anti") for name, table in predictions.items()}
+        others = evaluate(rest, paths, train, truth, excluded, params, best_baseline)
+        metrics["without_near_duplicates"] = headline(others.metrics)
     return Evaluation(metrics, tables(survey, list(scores.values()), errors, params), _line(metrics))
 
 
@@ -114,17 +124,16 @@ def tables(
         list(parts) for parts in zip(*(part.groups for part in scores if part.groups), strict=True)
     ]
     groups = [part for parts in by_attribute for part in parts]
-    drawn = {part.name: part.drawn.shares for part in scores if part.drawn is not None}
     return {
         "cells": summary.cell_table(survey, params.min_cell_size),
         "cell_scores": summary.score_table(survey, scores),
         "studies": summary.study_table(survey, scores, errors),
         "distributions": summary.distribution_table(survey, scores, shown),
         "reliability": summary.reliability_table(scores),
+        "pit": summary.pit_table(scores),
         "effects": summary.effects_table(survey, scores),
         "groups": group_table(groups),
-        "group_gaps": gap_table(groups, params.bootstrap, params.seed),
-        "seed_convention": seed_table(survey, drawn),
+        "group_gaps": gap_table(groups),
     }
 
 

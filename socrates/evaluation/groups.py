@@ -1,27 +1,29 @@
 """Does the prediction serve all kinds of people equally well?
 
-For each demographic attribute, accuracy and W are computed within each group, and the gap is the
-difference between the best and the worst served group. It is the demographic parity difference
-(Agarwal et al. 2018: the largest difference between groups in a rate) with the rate of a favourable
-decision replaced by how well a group is predicted, which is how the paper uses the term.
+For each demographic attribute, a group's accuracy is held against the mean of the cells that it answered, so that a
+group that sits in hard studies is not badly served by that alone. The gap is the best served group minus the worst:
+the demographic parity difference (Agarwal et al. 2018: the largest difference between groups in a rate) with the
+rate replaced by how well a group is predicted, which is how the paper uses the term. A gap is above zero by chance
+alone; the yardstick is the gap where respondents who answered the same questions exchange their places.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from socrates.evaluation import distance
-from socrates.evaluation.cells import Floats, Ints, Predictor, Survey
-from socrates.evaluation.intervals import StudyStatistic, confidence_interval, generator, share, sums_by
+from socrates.evaluation.cells import Floats, Ints, Survey
+from socrates.evaluation.intervals import generator, share, sums_by
+from socrates.evaluation.params import Evaluate
+from socrates.evaluation.predictors import MODELS
 from socrates.survey.tables import DEMOGRAPHICS
 
 AGES = ((30, "18-29"), (45, "30-44"), (60, "45-59"), (200, "60 and over"))
-GAPS = ("accuracy_gap", "wasserstein_gap")
+SHUFFLED = 20_000_000  # respondents times permutations, at most: fewer permutations of half a million answers
 
 
 @dataclass(frozen=True)
@@ -32,21 +34,20 @@ class GroupMetrics:
         predictor, attribute: their names.
         groups: G names.
         respondents: [G].
-        accuracy: [S, G, 2] by study: summed accuracy, and answers.
-        wasserstein: [S, G, 2] by study: summed stated W, and cells.
+        sums: [G, 3] answers, summed accuracy and summed CRPS.
+        gap: of accuracy, best minus worst group, each against the mean of its cells.
+        chance: the median gap of the permutations; None for a predictor that is not one of the models.
+        p: share of permutations with at least this gap, both counted.
     """
 
     predictor: str
     attribute: str
     groups: list[str]
     respondents: Ints
-    accuracy: Floats
-    wasserstein: Floats
-
-    def gap(self, key: str) -> StudyStatistic:
-        """``accuracy_gap``: best minus worst accuracy; ``wasserstein_gap``: worst minus best W."""
-        sums = {"accuracy_gap": self.accuracy, "wasserstein_gap": self.wasserstein}[key]
-        return StudyStatistic(_widest, sums.reshape(len(sums), -1))
+    sums: Floats
+    gap: float
+    chance: float | None
+    p: float | None
 
 
 def group_codes(survey: Survey, min_group_size: int) -> dict[str, tuple[list[str], Ints]]:
@@ -79,112 +80,88 @@ def brackets(ages: pl.Series) -> pl.Series:
 
 
 def group_metrics(
-    survey: Survey,
-    predictor: Predictor,
-    accuracy: NDArray[np.floating],
-    min_group_size: int,
-    min_cell_size: int,
+    survey: Survey, name: str, scores: Mapping[str, NDArray[np.floating]], params: Evaluate
 ) -> list[GroupMetrics]:
-    """Accuracy and W on the stated scale by group, for every attribute.
-
-    Accuracy is the mean over the group's answers. W compares the group's predicted and human
-    distributions within each cell that has at least ``min_cell_size`` of its answers, and is the
-    mean over those cells.
+    """Accuracy and CRPS by group, for every attribute, and the gap in accuracy beside what chance gives.
 
     Args:
-        accuracy: [N] of each answer.
+        name: of the predictor.
+        scores: ``accuracy`` and ``crps`` [N] of each answer.
     """
-    respondent = pl.struct("study_id", "participant").rank("dense").alias("id")
-    people = survey.rows.select(respondent)["id"].to_numpy()
+    known = group_codes(survey, params.min_group_size)
+    if not known:
+        return []
+    table = survey.rows.select(pl.struct("study_id", "participant").rank("dense").alias("person") - 1)
+    person = table["person"].to_numpy().astype(np.int64)
+    people, first = np.unique(person, return_index=True)
+    cell = survey.cell_of_answer
+    residual = scores["accuracy"] - (np.bincount(cell, scores["accuracy"]) / survey.respondents)[cell]
+    served = sums_by(person, len(people), residual, np.ones(len(person)))
+    shuffles = list(_shuffles(table.with_columns(cell=cell), params)) if name in MODELS else []
     metrics = []
-    for attribute, (names, index) in group_codes(survey, min_group_size).items():
+    for attribute, (names, index) in known.items():
         member = index >= 0
-        s, g = len(survey.studies), len(names)
-        position = survey.study_of_answer[member] * g + index[member]
-        close = sums_by(position, s * g, accuracy[member], np.ones(len(position))).reshape(s, g, 2)
-        respondents = np.array([len(np.unique(people[index == i])) for i in range(g)])
-        w = _wasserstein_by_group(survey, predictor, index, g, min_cell_size)
-        metrics.append(GroupMetrics(predictor.name, attribute, names, respondents, close, w))
+        columns = (np.ones(len(index)), scores["accuracy"], scores["crps"])
+        sums = sums_by(index[member], len(names), *(column[member] for column in columns))
+        own = index[first]
+        gap = _gap(own, served, len(names))
+        chance = [_gap(own[order], served, len(names)) for order in shuffles]
+        extreme = sum(other >= gap - 1e-12 for other in chance)
+        metrics.append(
+            GroupMetrics(
+                name,
+                attribute,
+                names,
+                np.bincount(own[own >= 0], minlength=len(names)),
+                sums,
+                gap,
+                float(np.median(chance)) if chance else None,
+                (extreme + 1) / (len(chance) + 1) if chance else None,
+            )
+        )
     return metrics
 
 
-def gap_statistics(metrics: Sequence[GroupMetrics]) -> dict[str, StudyStatistic]:
-    """The gaps of one predictor over its attributes: their means, and the largest (``_max``)."""
-    statistics = {}
-    for key in GAPS if metrics else ():
-        gaps = [part.gap(key) for part in metrics]
-        sums = np.hstack([gap.sums for gap in gaps])
-        ends = np.cumsum([gap.sums.shape[1] for gap in gaps])[:-1]
-        for ending, summary in (("", _mean), ("_max", np.fmax.reduce)):
-            statistics[key + ending] = StudyStatistic(_over_attributes(summary, ends), sums)
-    return statistics
+def _shuffles(rows: pl.DataFrame, params: Evaluate) -> list[Ints]:
+    """Permutations [P] of the respondents among those who answered the same cells.
+
+    Args:
+        rows: person and cell of each answer.
+    """
+    answered = rows.group_by("person").agg(pl.col("cell").sort().cast(pl.String).str.join(" ")).sort("person")
+    alike = answered["cell"].rank("dense").to_numpy()
+    rng = generator(params.seed, "groups")
+    sorted_by = np.argsort(alike, kind="stable")
+    orders = []
+    for _ in range(min(params.permutations, SHUFFLED // len(alike))):
+        order = np.empty(len(alike), np.int64)
+        order[sorted_by] = np.lexsort((rng.random(len(alike)), alike))
+        orders.append(order)
+    return orders
+
+
+def _gap(index: Ints, served: Floats, groups: int) -> float:
+    """Largest minus smallest mean of the groups, from each respondent's group [P] and sum and count [P, 2]."""
+    member = index >= 0
+    means = share(sums_by(index[member], groups, *served[member].T))
+    return float(np.nanmax(means) - np.nanmin(means))
 
 
 def group_table(metrics: Sequence[GroupMetrics]) -> pl.DataFrame:
-    """One row per attribute, predictor and group: respondents, answers, accuracy, W on the stated scale."""
+    """One row per attribute, predictor and group: respondents, answers, accuracy, CRPS."""
     columns = {"predictor": pl.String, "attribute": pl.String, "group": pl.String, "respondents": pl.Int64,
-               "answers": pl.Int64, "accuracy": pl.Float64, "stated.wasserstein": pl.Float64}  # fmt: skip
+               "answers": pl.Int64, "accuracy": pl.Float64, "crps": pl.Float64}  # fmt: skip
     rows = [
-        (part.predictor, part.attribute, name, int(people), int(a[1]), float(a[0] / a[1]), float(d))
+        (part.predictor, part.attribute, name, int(people), int(n), float(right / n), float(score / n))
         for part in metrics
-        for name, people, a, d in zip(
-            part.groups,
-            part.respondents,
-            part.accuracy.sum(axis=0),
-            share(part.wasserstein.sum(axis=0)),
-            strict=True,
-        )
+        for name, people, (n, right, score) in zip(part.groups, part.respondents, part.sums, strict=True)
     ]
-    return pl.DataFrame(rows, columns, orient="row").fill_nan(None)
-
-
-def gap_table(metrics: Sequence[GroupMetrics], draws: int, seed: int) -> pl.DataFrame:
-    """One row per attribute and predictor: each gap with its interval, which stays above zero."""
-    rows = []
-    for part in metrics:
-        row: list[object] = [part.predictor, part.attribute]
-        for key in GAPS:
-            gap = confidence_interval(part.gap(key), draws, generator(seed, "groups", part.attribute, key))
-            row += [gap.value, None if gap.low is None else max(gap.low, 0.0), gap.high]
-        rows.append(row)
-    ends = (f"{key}{end}" for key in GAPS for end in ("", "_low", "_high"))
-    columns = {"predictor": pl.String, "attribute": pl.String} | dict.fromkeys(ends, pl.Float64)
     return pl.DataFrame(rows, columns, orient="row")
 
 
-def _widest(sums: Floats) -> Floats:
-    """[...] largest minus smallest share of [..., 2 G] sums and counts; fmax and fmin pass over NaN."""
-    shares = share(sums.reshape(*sums.shape[:-1], -1, 2))
-    return np.fmax.reduce(shares, axis=-1) - np.fmin.reduce(shares, axis=-1)
-
-
-def _mean(gaps: Floats) -> Floats:
-    return distance.ratio(np.nansum(gaps, axis=0), (~np.isnan(gaps)).sum(axis=0).astype(np.float64))
-
-
-def _over_attributes(summary: Callable[[Floats], Floats], ends: Ints) -> Callable[[Floats], Floats]:
-    """``summary`` over the attributes (first axis) of their gaps, whose sums lie side by side."""
-    return lambda t: summary(np.stack([_widest(sums) for sums in np.split(t, ends, axis=-1)]))
-
-
-def _wasserstein_by_group(
-    survey: Survey, predictor: Predictor, index: Ints, groups: int, min_cell_size: int
-) -> Floats:
-    """[S, groups, 2] summed stated W over the cells with enough answers of the group, and those cells."""
-    gap = distance.gaps(survey.human, survey.grid, "stated")
-    totals = np.zeros((len(survey.studies), groups, 2))
-    for cell, blocks in enumerate(survey.blocks_by_cell()):
-        human, predicted = np.zeros((2, groups, survey.grid.shape[1]))
-        for block, p in ((survey.blocks[i], predictor.blocks[i]) for i in blocks):
-            members = (index[block.rows] == np.arange(groups)[:, None]).astype(np.float32)
-            chosen = np.eye(len(block.options), dtype=np.float32)[block.answers]
-            human[:, block.columns] += members @ chosen
-            shared = len(p) == 1
-            predicted[:, block.columns] += members.sum(axis=1, keepdims=True) * p if shared else members @ p
-        size = human.sum(axis=1)
-        used = size >= min_cell_size
-        w = distance.wasserstein(
-            predicted[used] / size[used, None], human[used] / size[used, None], gap[cell]
-        )
-        totals[survey.study[cell], used] += np.stack([w, np.ones(len(w))], axis=-1)
-    return totals
+def gap_table(metrics: Sequence[GroupMetrics]) -> pl.DataFrame:
+    """One row per attribute and predictor: the gap in accuracy, the one that chance gives, and its p."""
+    rows = [(part.predictor, part.attribute, part.gap, part.chance, part.p) for part in metrics]
+    columns = ["predictor", "attribute", "accuracy_gap", "chance", "p"]
+    floats = dict.fromkeys(columns[2:], pl.Float64)
+    return pl.DataFrame(rows, columns, schema_overrides=floats, orient="row")

@@ -39,11 +39,15 @@ PARTS = {
         ("words_demographics", "words", "demographics", "nearest", "train_marginal"), ("wasserstein",)
     ),
     "empirical_best": ("wasserstein",),
-    "planted": ("wasserstein",),
+    "planted": ("wasserstein", "cramer", "crps", "log_likelihood", "persona.log_shuffled", "drawn.accuracy"),
     "adapter_minus_best_baseline": (*W, "wasserstein_p"),
     "adapter_minus_base": (*W, "wasserstein_p"),
     "adapter_minus_uniform": (*W, "wasserstein_p"),
-    "counts": ("studies", "studies_scored", "cells_scored", "answers"),
+    "counts": ("studies", "studies_scored", "cells_scored", "cells_near_duplicate", "answers"),
+    "without_near_duplicates": (
+        *(f"{name}.{key}" for name in ("adapter", "base", "adapter_minus_best_baseline") for key in W),
+        "counts.cells_scored",
+    ),
 }
 KEYS = tuple(f"{part}.{key}" for part, keys in PARTS.items() for key in keys)
 

@@ -42,6 +42,11 @@ def truth(p: Reals, answers: Ints, positions: Reals) -> Reals:
     return positions[answers]
 
 
+def below(p: Reals, answers: Ints, positions: Reals) -> Reals:
+    """Probability of the options below the human answer."""
+    return _at(np.cumsum(p, axis=1) - p, answers)
+
+
 def mean(p: Reals, answers: Ints, positions: Reals) -> Reals:
     """Predicted mean position."""
     return _rows(p @ positions, answers)
@@ -157,6 +162,29 @@ def calibration_error(sums: Floats) -> Floats:
     """
     count, confidence, correct = np.moveaxis(sums.reshape(*sums.shape[:-1], BINS, 3), -1, 0)
     return np.abs(confidence - correct).sum(axis=-1) / count.sum(axis=-1)
+
+
+def pit(below: Reals, exact: Reals, study: Ints, studies: int) -> Floats:
+    """[S, BINS] answers by their probability integral transform, in ten equal bins from 0 to 1.
+
+    The transform of an answer with probability q above options of probability F is uniform on [F, F + q]
+    (randomised for discrete answers, Brockwell 2007); each answer is spread evenly over that stretch, which is the
+    mean over the randomisation (Czado, Gneiting and Held 2009). Answers that follow the predictions fill all bins
+    alike; full outer bins are predictions that are too narrow, full upper bins ones that are too low.
+
+    Args:
+        below, exact: [N], of the functions of :func:`below` and :func:`exact_match`.
+        study: [N] index of each answer's study.
+    """
+    edges = np.linspace(0, 1, BINS + 1)[1:-1]
+    reached = np.clip((edges - below[:, None]) / np.maximum(exact, 1e-9)[:, None], 0, 1)
+    shares = np.diff(reached, axis=1, prepend=0, append=1)
+    return sums_by(study, studies, *shares.T)
+
+
+def pit_deviation(sums: Floats) -> Floats:
+    """The share of answers that would have to move for :func:`pit` to be flat: half the sum of |share - 1/10|."""
+    return np.abs(sums / sums.sum(axis=-1, keepdims=True) - 1 / BINS).sum(axis=-1) / 2
 
 
 def apply_temperature_top_p(p: Reals, temperature: float, top_p: float) -> Reals:

@@ -65,7 +65,6 @@ VARIANTS = {
     ),
     "_q1": ("{label}, first quartile", "its first quartile"),
     "_q3": ("{label}, third quartile", "its third quartile"),
-    "_max": ("largest {label}", "the same for the attribute where it is largest"),
 }
 
 
@@ -115,9 +114,6 @@ _ENTRIES = {
     "drawn.exact_match": Metric(
         "exact match, drawn as the paper", "share", 0, 1, _HIGHER,
         "share of drawn answers equal to the respondent's"),
-    "split_half.wasserstein": Metric(
-        "W, split halves", _HUMAN, 0, None, _LOWER,
-        "W between two random halves of the people, divided by sqrt 2: two samples of the cell's own size"),
     "cramer": Metric(
         "Cramer distance, corrected", _STATED, None, None, _LOWER,
         "squared distance of cumulative distributions less people's sampling noise: the truth scores 0",
@@ -193,6 +189,9 @@ _ENTRIES = {
     "calibration_error": Metric(
         "expected calibration error", "share", 0, 1, _LOWER,
         "|confidence - share correct| of the likeliest option, ten bins"),
+    "pit_deviation": Metric(
+        "PIT deviation", "share", 0, 0.9, _LOWER,
+        "share of answers out of place in the histogram of the probability integral transform, ten bins"),
     "format_validity": Metric(
         "format validity", "share", 0, 1, _HIGHER, "probability the model put on allowed answers"),
     "effects.r": Metric(
@@ -236,12 +235,11 @@ _ENTRIES = {
         "permutation of conditions within studies, one-sided"),
     "groups.accuracy_gap": Metric(
         "accuracy gap", "share", 0, 1, _LOWER,
-        "accuracy of the best served demographic group minus that of the worst, mean over attributes",
-        variants=("_max",)),
-    "groups.wasserstein_gap": Metric(
-        "W gap", _STATED, 0, 1, _LOWER,
-        "stated W of the worst served group minus that of the best, mean over attributes",
-        variants=("_max",)),
+        "accuracy of the best served demographic group minus that of the worst, each against the mean of its "
+        "cells; mean over attributes"),
+    "groups.accuracy_gap_chance": Metric(
+        "accuracy gap by chance", "share", 0, 1, None,
+        "the same where respondents of the same cells exchange places: median of the permutations"),
 }  # fmt: skip
 
 

@@ -9,11 +9,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from socrates.core.errors import DataError
-from socrates.evaluation.cells import Predictor, Survey, make_survey
+from socrates.evaluation.cells import KEY, Predictor, Survey, make_survey
 from socrates.survey.scales import scale as parse_scale
 from socrates.survey.tables import CELL
 
-KEY = ["study_id", "sample_id"]
 NEEDED = (*KEY, "condition_num", "task_num", "participant", "response", "scale", "probabilities")
 SUM_TOLERANCE = 1e-3  # float32 probabilities over up to about 1,000 options
 

@@ -16,8 +16,8 @@ PREDICTORS = {
     "nearest": "most similar training questions",
     "train_marginal": "training-study average for the scale length",
     "pooled": "people, conditions merged (oracle)",
-    "empirical_best": "people against people (sampling noise)",
-    "planted": "the planted truth",
+    "empirical_best": "a perfect predictor at these cell sizes",
+    "planted": "the planted truth, by respondent",
 }
 PRIMARY = "adapter_minus_best_baseline"  # the comparison that decides, fixed before any test study is scored
 

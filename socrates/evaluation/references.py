@@ -6,16 +6,15 @@ import numpy as np
 import polars as pl
 
 from socrates.core.errors import DataError
-from socrates.evaluation.cells import Floats, Predictor, Survey, constant_predictor
+from socrates.evaluation.cells import KEY, Floats, Predictor, Survey, constant_predictor
 from socrates.survey.scales import nearest
 from socrates.survey.scales import scale as parse_scale
-from socrates.survey.tables import CELL
 
 
 def reference_predictors(
     survey: Survey, marginals: dict[int, Floats], truth: pl.DataFrame | None
 ) -> list[Predictor]:
-    """Every predictor that needs no file of its own."""
+    """Every predictor that needs no file of its own; ``truth`` is None where the data are real."""
     made = [uniform(survey), train_marginal(survey, marginals), pooled(survey)]
     return made if truth is None else [*made, planted(survey, truth)]
 
@@ -86,60 +85,40 @@ def pooled(survey: Survey) -> Predictor:
 
 
 def planted(survey: Survey, truth: pl.DataFrame) -> Predictor:
-    """The distribution that a synthetic world drew each cell's answers from: the best possible.
+    """The distribution that a synthetic world drew each respondent's answer from: nothing can be better.
 
     Args:
-        truth: columns of ``tables.TRUTH``.
+        truth: columns of ``tables.PERSON_TRUTH``, one row an answer of the world.
 
     Raises:
-        DataError: a cell has no truth, or its truth has an option that its scale has not.
+        DataError: an answer has no truth, or one on another scale.
     """
-    known = {tuple(row[:3]): row[3:] for row in truth.select(*CELL, "scale", "probabilities").iter_rows()}
-    pmf = np.zeros_like(survey.human)
-    for cell, key in enumerate(survey.cells.select(CELL).iter_rows()):
-        name = f"truth of study {key[0]}, condition {key[1]}, task {key[2]}"
-        if key not in known:
-            raise DataError(f"{name} is missing; run download again")
-        notation, probabilities = known[key]
-        options = np.array(parse_scale(notation).options, dtype=np.float64)
-        grid = survey.grid[cell, : survey.options[cell]]
-        columns = np.searchsorted(grid, options).clip(0, len(grid) - 1)
-        if len(options) != len(probabilities) or (grid[columns] != options).any():
-            raise DataError(
-                f"{name}: its scale {notation} is not that of the predictions, {survey.cells['scale'][cell]}"
-            )
-        pmf[cell, columns] = probabilities
-    return constant_predictor("planted", survey, pmf)
+    known = truth.select(*KEY, "probabilities", known="scale")
+    rows = survey.rows.select(*KEY, "scale").join(known, on=KEY, how="left", maintain_order="left")
+    wrong = rows.filter(pl.col("known").ne_missing(pl.col("scale")))
+    if wrong.height:
+        study, sample, notation, _, other = wrong.row(0)
+        raise DataError(
+            f"person truth of study {study}, sample_id {sample}: its scale is {other}, that of the predictions "
+            f"{notation}; run download again"
+        )
+    blocks = []
+    for block in survey.blocks:
+        values = rows["probabilities"][block.rows].explode().to_numpy()
+        blocks.append(values.reshape(-1, len(block.options)))
+    return Predictor("planted", blocks)
 
 
-def human_resamples(survey: Survey, draws: int, rng: np.random.Generator) -> list[Floats]:
-    """``draws`` arrays [C, K]: each cell's people, drawn again with replacement at the same number.
+def perfect_samples(survey: Survey, draws: int, rng: np.random.Generator) -> tuple[Floats, list[Floats]]:
+    """A stand-in for the truth of each cell [C, K], and ``draws`` samples of the cell's own size from it [C, K].
 
-    The distance of a resample to its cell is what a sample of this size differs from the truth it
-    came from: the least W that any predictor can expect (the paper's empirical best).
+    The truth's own score at these cell sizes is what no predictor can expect to beat. The stand-in is the cell's
+    people and one more answer, spread evenly over the options (Perks 1947): a sample can then miss an option that
+    the truth has, as people's own do. The larger the cell, the less that answer weighs.
     """
-    return [_share(rng.multinomial(survey.respondents, survey.human)) for _ in range(draws)]
-
-
-def split_halves(survey: Survey, draws: int, rng: np.random.Generator) -> list[tuple[Floats, Floats]]:
-    """``draws`` pairs of [C, K]: the people of each cell dealt at random into two halves.
-
-    A half of n/2 people against the other differs sqrt(2) times as much as two samples of n do,
-    which callers divide by. Cells of one person give NaN.
-    """
-    counts = np.rint(survey.human * survey.respondents[:, None]).astype(np.int64)
-    pairs = []
-    with np.errstate(invalid="ignore"):
-        for _ in range(draws):
-            half = np.stack(
-                [
-                    rng.multivariate_hypergeometric(c, n // 2, method="marginals")
-                    for c, n in zip(counts, survey.respondents, strict=True)
-                ]
-            )
-            pairs.append((_share(half), _share(counts - half)))
-    return pairs
-
-
-def _share(counts: np.ndarray) -> Floats:
-    return counts / counts.sum(axis=1, keepdims=True)
+    real = np.arange(survey.human.shape[1]) < survey.options[:, None]
+    counts = survey.human * survey.respondents[:, None] + real / survey.options[:, None]
+    truth = counts / counts.sum(axis=1, keepdims=True)
+    return truth, [
+        rng.multinomial(survey.respondents, truth) / survey.respondents[:, None] for _ in range(draws)
+    ]

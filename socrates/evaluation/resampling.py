@@ -51,6 +51,10 @@ def estimates(
         figures["effects.p"] = Estimate(effects.permutation_p(scores.effects, params.permutations, rng))
         for key in effects.KEYS:
             figures.setdefault(f"effects.{key}", Estimate())
+    if scores.groups:
+        figures["groups.accuracy_gap"] = Estimate(float(np.mean([part.gap for part in scores.groups])))
+        chance = [part.chance for part in scores.groups if part.chance is not None]
+        figures["groups.accuracy_gap_chance"] = Estimate(float(np.mean(chance)) if chance else None)
     return figures
 
 

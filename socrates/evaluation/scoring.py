@@ -13,7 +13,7 @@ import numpy as np
 from socrates.evaluation import distance, individual
 from socrates.evaluation.cells import Floats, Ints, Predictor, Survey
 from socrates.evaluation.effects import Effects, condition_effects, effect_statistics, worth
-from socrates.evaluation.groups import GroupMetrics, gap_statistics, group_metrics
+from socrates.evaluation.groups import GroupMetrics, group_metrics
 from socrates.evaluation.intervals import (
     StudyStatistic,
     angle,
@@ -29,12 +29,14 @@ from socrates.evaluation.intervals import (
 )
 from socrates.evaluation.metrics import ANSWER_METRICS, CELL_METRICS, METRICS, cell_scores
 from socrates.evaluation.params import Evaluate
-from socrates.evaluation.references import human_resamples, split_halves, uniform
+from socrates.evaluation.references import perfect_samples, uniform
 
 SHARES = {"cells_w_zero": 1e-9, "cells_w_below_0_1": 0.1, "cells_w_below_0_3": 0.3}
+SMALLEST_RATIO = 0.05  # of predicted over human effects, for a slope to be given
 # Values of each answer that are no metric themselves; figures are made of them.
 PARTS = {
     "truth": individual.truth,
+    "below": individual.below,
     "mean": individual.mean,
     "confidence": individual.confidence,
     "correct": individual.correct,
@@ -46,13 +48,11 @@ class Drawn:
     """One drawn answer per respondent, as the paper's models gave.
 
     Attributes:
-        shares: [C, K] of the first repetition.
-        wasserstein: [C] mean W over the repetitions.
+            wasserstein: [C] mean W over the repetitions.
         sd: standard deviation of W over the repetitions, a mean over studies each time.
         studies: metric -> [S] expected score of a drawn answer.
     """
 
-    shares: Floats
     wasserstein: Floats
     sd: float | None
     studies: dict[str, Floats]
@@ -70,6 +70,7 @@ class Scores:
         pmf: [C, K] its cell distributions.
         drawn: what one drawn answer per respondent scores.
         reliability: [BINS, 3] as :func:`individual.reliability`, over all studies.
+        pit: [BINS] answers in each bin of :func:`individual.pit`, over all studies.
         effects: effects of conditions.
         groups: how well it serves the groups of each attribute.
     """
@@ -81,6 +82,7 @@ class Scores:
     pmf: Floats | None = None
     drawn: Drawn | None = None
     reliability: Floats | None = None
+    pit: Floats | None = None
     effects: Effects | None = None
     groups: list[GroupMetrics] = field(default_factory=list)
 
@@ -100,10 +102,9 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
         studies["format_validity"] = survey.mean_by_study(predictor.allowed_mass)
     s = len(survey.studies)
     bins = individual.reliability(answers["confidence"], answers["correct"], survey.study_of_answer, s)
+    pit = individual.pit(answers["below"], answers["exact_match"], survey.study_of_answer, s)
     effects = condition_effects(survey, pmf, params.min_cell_size)
-    groups = group_metrics(
-        survey, predictor, answers["accuracy"], params.min_group_size, params.min_cell_size
-    )
+    groups = group_metrics(survey, predictor.name, answers, params)
     x, y = answers["mean"].astype(np.float64), answers["truth"].astype(np.float64)
     squared = survey.mean_by_study((answers["mean"] - answers["truth"]) ** 2)
     statistics = {
@@ -112,10 +113,21 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
         "rmse": replace(study_mean(squared), statistic=root_share),
         "calibration_error": StudyStatistic(individual.calibration_error, bins.reshape(s, -1)),
         "cell_respondents": _cell_worth(survey, by_cell),
-        **{f"effects.{key}": figure for key, figure in effect_statistics(effects).items()},
-        **{f"groups.{key}": gap for key, gap in gap_statistics(groups).items()},
+        "pit_deviation": StudyStatistic(individual.pit_deviation, pit),
+        **{f"effects.{key}": figure for key, figure in _fitted(effect_statistics(effects)).items()},
     }
-    return Scores(predictor.name, by_cell, studies, statistics, pmf, drawn, bins.sum(axis=0), effects, groups)
+    return Scores(
+        predictor.name,
+        by_cell,
+        studies,
+        statistics,
+        pmf,
+        drawn,
+        bins.sum(axis=0),
+        pit.sum(axis=0),
+        effects,
+        groups,
+    )
 
 
 def _cell_worth(survey: Survey, by_cell: Mapping[str, Floats]) -> StudyStatistic:
@@ -130,19 +142,28 @@ def _cell_worth(survey: Survey, by_cell: Mapping[str, Floats]) -> StudyStatistic
     return worth(sums[~np.isnan(sums).any(axis=1)], lambda t: t[..., 0], lambda t: t[..., 1])
 
 
-def people_against_people(survey: Survey, params: Evaluate) -> Scores:
-    """The noise ceiling: bootstrap resamples of each cell's people, and split halves for comparison."""
+def _fitted(statistics: dict[str, StudyStatistic]) -> dict[str, StudyStatistic]:
+    """Without the slope where the predictor hardly moves: a ratio over about nothing says nothing."""
+    hardly = "size_ratio" in statistics and statistics["size_ratio"].value < SMALLEST_RATIO
+    return {key: figure for key, figure in statistics.items() if not (hardly and key == "slope")}
+
+
+def perfect_prediction(survey: Survey, params: Evaluate) -> Scores:
+    """What the truth itself would score at these cell sizes, whose people are but a sample of it."""
     rng = generator(params.seed, "empirical_best")
-    resamples = [cell_scores(pmf, survey, params) for pmf in human_resamples(survey, params.draws, rng)]
-    by_cell = {key: np.mean([part[key] for part in resamples], axis=0) for key in CELL_METRICS}
-    # people's own: what the spread of a prediction is held against (a resample's is smaller)
+    truth, samples = perfect_samples(survey, params.draws, rng)
+    scored = [cell_scores(truth, replace(survey, human=human), params) for human in samples]
+    by_cell = {key: _mean_of_known([part[key] for part in scored]) for key in CELL_METRICS}
+    # people's own: what the spread of a prediction is held against
     by_cell["sigma"] = cell_scores(survey.human, survey, params)["sigma"]
-    gap = distance.gaps(survey.human, survey.grid, "paper", params.constant_cells)
-    halves = [distance.wasserstein(a, b, gap) for a, b in split_halves(survey, params.draws, rng)]
-    small = survey.respondents < max(params.min_cell_size, 2)
-    by_cell["split_half.wasserstein"] = np.where(small, np.nan, np.mean(halves, axis=0) / np.sqrt(2))
     studies = _study_means(survey, by_cell)
     return Scores("empirical_best", by_cell, studies, _cell_statistics(survey, by_cell, studies, params))
+
+
+def _mean_of_known(values: list[Floats]) -> Floats:
+    """[C] mean over repetitions, of those in which the cell has a value."""
+    known = np.sum([~np.isnan(part) for part in values], axis=0)
+    return distance.ratio(np.nansum(values, axis=0), known.astype(np.float64))
 
 
 def _study_means(survey: Survey, by_cell: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -163,7 +184,7 @@ def _drawn(survey: Survey, predictor: Predictor, params: Evaluate) -> Drawn:
     keys = ("accuracy", "exact_match")
     expected = individual.answer_scores(survey, tempered, {key: ANSWER_METRICS[key] for key in keys})
     studies = {f"drawn.{key}": survey.mean_by_study(expected[key]) for key in keys}
-    return Drawn(draws[0], np.mean(list(per_draw.values()), axis=0), sd, studies)
+    return Drawn(np.mean(list(per_draw.values()), axis=0), sd, studies)
 
 
 def _cell_statistics(

@@ -202,6 +202,13 @@ def reliability_table(scores: Iterable[Scores]) -> pl.DataFrame:
     return pl.DataFrame(rows, columns, orient="row")
 
 
+def pit_table(scores: Iterable[Scores]) -> pl.DataFrame:
+    """Share of answers in each of ten bins of the probability integral transform, a column for each predictor."""
+    known = {part.name: part.pit / part.pit.sum() for part in scores if part.pit is not None}
+    middle = (np.arange(individual.BINS) + 0.5) / individual.BINS
+    return pl.DataFrame({"middle": middle, **known})
+
+
 def effects_table(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
     """One row per compared cell: the effect of its condition in people and in each predictor."""
     known = {part.name: part.effects for part in scores if part.effects is not None}

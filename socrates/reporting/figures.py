@@ -205,19 +205,21 @@ def reliability(table: pl.DataFrame, predictors: Sequence[str]) -> Canvas:
 
 
 @to_svg
-def curve(table: pl.DataFrame, columns: Mapping[str, str], ylabel: str) -> Canvas:
-    """Columns of the training curves over optimiser steps.
-
-    Args:
-        table: columns step and those of ``columns``, which maps them to labels.
-    """
+def curve(
+    table: pl.DataFrame,
+    columns: Mapping[str, str],
+    ylabel: str,
+    x: str = "step",
+    xlabel: str = "optimiser step",
+) -> Canvas:
+    """Columns of a table over its column ``x``; ``columns`` maps them to labels."""
     canvas, axes = _axes(2.4)
     for (column, label), colour in zip(columns.items(), ("#0072b2", "#d55e00", "#009e73"), strict=False):
-        known = table.select("step", column).drop_nulls()
-        x, y = known["step"].to_numpy(), known[column].to_numpy()
-        style = "s-" if column.startswith("validation") else "-"
-        axes.plot(x, y, style, color=colour, label=label, markersize=4, linewidth=1.2)
-    axes.set_xlabel("optimiser step")
+        known = table.select(x, column).drop_nulls()
+        style = "s-" if column.startswith("validation") or x != "step" else "-"
+        values = (known[name].to_numpy() for name in (x, column))
+        axes.plot(*values, style, color=colour, label=label, markersize=4, linewidth=1.2)
+    axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.legend()
     return canvas

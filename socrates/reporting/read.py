@@ -26,9 +26,9 @@ TABLES = (
     "distributions",
     "effects",
     "reliability",
+    "pit",
     "groups",
     "group_gaps",
-    "seed_convention",
 )
 MACHINE = ("device", "cores", "threads", "processes", "python")  # of a run log's ``machine`` line
 # What the rows of a table do not tell: a study's name may look like a number, and a table may have no row.

@@ -22,9 +22,9 @@ HEADLINE = ("wasserstein", "drawn.wasserstein", "stated.wasserstein", "drawn.acc
 EFFECT_COUNTS = ("conditions", "questions", "credible_pairs")
 EFFECTS = ("r", "r_disattenuated", "slope", "residual_sd", "skill", "respondents", "captured_gain",
            "sign_accuracy", "sign_accuracy_sure", "size_ratio", "p")  # fmt: skip
-GAPS = tuple(f"{model}.{key}" for key in ("accuracy_gap", "wasserstein_gap") for model in ("base", "adapter"))
+GAP_COLUMNS = ("attribute", "predictor", "accuracy_gap", "chance", "p")
 STUDIES_PER_FIGURE = 40  # so that a figure fits on a printed page
-SHORT = {"train_marginal": "training-study average", "pooled": "pooled people (oracle)"}
+SHORT = figures.SHORT | {"train_marginal": "training-study average", "pooled": "pooled people (oracle)"}
 PAPER_MODELS = {
     "qwen_14b_dpo": "Qwen 14B, DPO",
     "llama_8b": "Llama 8B, base",
@@ -103,11 +103,11 @@ def content(report: Report) -> dict[str, Any]:
             figures.reliability(report.tables["reliability"], list(report.predictions)),
             "share of right answers against confidence, of each model",
         ),
+        "pit": _pit_figure(report),
         **groups(report),
         "curves": curves(report.curves, CURVES),
         "left_out": left_out(report),
         "rules": rules(report),
-        "seed": dict(report.tables["seed_convention"].select("predictor", "seed_wasserstein").iter_rows()),
         "metrics": every_metric(report, present),
         "params": {name: dict(flat(part)) for name, part in report.params.items() if isinstance(part, dict)},
         "provenance": provenance(report),
@@ -305,18 +305,21 @@ def effects(report: Report) -> dict[str, Any]:
     }
 
 
+def _pit_figure(report: Report) -> Figure:
+    """Where people's answers lie in the predictions; flat is right."""
+    table = report.tables["pit"]
+    columns = {name: SHORT.get(name, label(name)) for name in (*MODELS, "planted") if name in table.columns}
+    svg = figures.curve(table, columns, "share of answers", "middle", "place in the predicted distribution")
+    return Figure(svg, "histogram of the probability integral transform, ten bins; 0.1 in each is right")
+
+
 def groups(report: Report) -> dict[str, Any]:
-    """The gap between the groups of each attribute, and the accuracy in each group, of both models."""
-    gaps = report.tables["group_gaps"].filter(pl.col("predictor").is_in(MODELS))
+    """The gap between the groups of each attribute beside what chance gives, and the accuracy in each group."""
     rows: dict[str, dict[str, Any]] = {}
-    for row in gaps.iter_rows(named=True):
-        name = row["attribute"].replace("_", " ")
-        known = rows.setdefault(name, {"attribute": name} | dict.fromkeys(GAPS, Estimate()))
-        for key in ("accuracy_gap", "wasserstein_gap"):
-            known[f"{row['predictor']}.{key}"] = Estimate(row[key], row[f"{key}_low"], row[f"{key}_high"])
+    for attribute, predictor, *values in report.tables["group_gaps"].select(GAP_COLUMNS).iter_rows():
+        rows.setdefault(attribute.replace("_", " "), {})[predictor] = values
     return {
-        "gaps": list(rows.values()),
-        "gap_keys": GAPS,
+        "gaps": [(name, [row.get(model, [None] * 3) for model in MODELS]) for name, row in rows.items()],
         "group_figures": _group_figures(report.tables["groups"].filter(pl.col("predictor").is_in(MODELS))),
     }
 

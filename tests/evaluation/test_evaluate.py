@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,16 @@ from socrates.core.params import flat
 from socrates.evaluation import effects, groups, individual, intervals, references
 from socrates.evaluation.cells import Predictor, Survey
 from socrates.evaluation.evaluate import Evaluation, evaluate
-from socrates.evaluation.headline import KEYS
+from socrates.evaluation.headline import KEYS, headline
 from socrates.evaluation.metrics import ANSWER_METRICS, METRICS, cell_scores, metric
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import check_same, read_predictions
 from socrates.evaluation.predictors import PREDICTORS
 from socrates.evaluation.resampling import estimates
-from socrates.evaluation.scoring import PARTS, people_against_people, score
+from socrates.evaluation.scoring import PARTS, perfect_prediction, score
 from socrates.evaluation.summary import counts
 from socrates.reporting.sections import HEADLINE
-from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS
+from socrates.survey.tables import CELL, DEMOGRAPHICS, PREDICTIONS
 from stages import evaluate as stage
 
 PARAMS = Evaluate(
@@ -152,7 +153,7 @@ def test_people_are_the_spread_that_predictions_are_held_against() -> None:
     survey, _ = read_predictions(small(), PATH, "base")
     # places 0 and 1; 1, 1 and 1/2; 0 and 1: standard deviations 1/2, sqrt(2)/6 and 1/2
     expected = [(0.5 + np.sqrt(2) / 6) / 2, 0.5]
-    np.testing.assert_allclose(people_against_people(survey, PARAMS).studies["sigma"], expected)
+    np.testing.assert_allclose(perfect_prediction(survey, PARAMS).studies["sigma"], expected)
 
 
 def test_effects_are_counted() -> None:
@@ -262,6 +263,8 @@ def test_every_figure_has_an_interval_but_those_that_are_spreads_or_p_values(res
     without = (
         "drawn.wasserstein_sd",
         "effects.p",
+        "groups.accuracy_gap",
+        "groups.accuracy_gap_chance",
         "wasserstein_respondents_se",
         "stated.wasserstein_respondents_se",
     )
@@ -270,7 +273,7 @@ def test_every_figure_has_an_interval_but_those_that_are_spreads_or_p_values(res
     assert {*HEADLINE, "groups.accuracy_gap", "effects.residual_sd"} <= figures
     assert {key for key in figures if f"{key}_low" not in found} == set(without)
     change = leaves(result.metrics["adapter_minus_base"])
-    assert {"wasserstein", "accuracy", "effects.r", "groups.accuracy_gap"} <= set(change)
+    assert {"wasserstein", "accuracy", "effects.r"} <= set(change)
     ends = ("_low", "_high", "_p", "_sign")
     assert all(f"{key}{end}" in change for key in change if not key.endswith(ends) for end in ends)
 
@@ -384,10 +387,42 @@ def test_permutation_p_is_uniform_without_an_effect() -> None:
     assert np.mean(np.array(values) <= 0.1) < 0.2
 
 
-def test_planted_truth_must_cover_the_cells(planted: tuple[dict[str, pl.DataFrame], pl.DataFrame]) -> None:
+def test_planted_truth_must_cover_the_answers(
+    planted: tuple[dict[str, pl.DataFrame], pl.DataFrame],
+) -> None:
     predictions, truth = planted
-    with pytest.raises(DataError, match="truth of study s0000, condition 0, task 0 is missing"):
+    with pytest.raises(DataError, match="person truth of study s0000, sample_id 0: its scale is None"):
         run(predictions, truth.filter(pl.col("study_id") != "s0000"))
+
+
+def test_the_truth_is_best_in_every_score(result: Evaluation) -> None:
+    found = {name: leaves(part) for name, part in result.metrics.items() if name in PREDICTORS}
+    best = found.pop("planted")
+    for name in ("empirical_best", "pooled"):  # they have seen the answers
+        del found[name]
+    scores = ("wasserstein", "stated.wasserstein", "cramer", "tvd", "crps", "log_likelihood", "brier", "rmse")
+    for key in (*scores, "accuracy", "drawn.accuracy", "drawn.wasserstein", "effects.r"):
+        sign = 1 if METRICS[key].higher_is_better else -1
+        assert all(sign * best[key] > sign * (part[key] or -sign) for part in found.values()), key
+    assert best["pit_deviation"] < 0.05 and abs(best["entropy_ratio"] - 1) < 0.1
+    assert best["cramer_low"] < 0 < best["cramer_high"]
+    assert best["persona.log_shuffled"] > 0  # a gain is no score: who exaggerates personas can gain more
+
+
+def test_every_headline_figure_is_given_without_near_duplicates(
+    planted: tuple[dict[str, pl.DataFrame], pl.DataFrame], result: Evaluation
+) -> None:
+    predictions, truth = planted
+    flagged = predictions["base"].filter(study_id="s0001").select(CELL).unique()
+    train = predictions["base"].select("study_id", "scale", "response")
+    paths = {name: Path(name) for name in predictions}
+    nothing = {name: {} for name in predictions}
+    found = evaluate(predictions, paths, train, truth, nothing, PARAMS, "base", flagged).metrics
+    rest = {name: table.filter(pl.col("study_id") != "s0001") for name, table in predictions.items()}
+    alone = evaluate(rest, paths, train, truth, nothing, PARAMS, "base").metrics
+    assert found["counts"]["cells_near_duplicate"] == flagged.height
+    assert found["without_near_duplicates"] == headline(alone)
+    assert found["adapter"] == result.metrics["adapter"]
 
 
 def test_train_marginal_knows_the_length_and_counts_what_it_does_not_know() -> None:
@@ -408,15 +443,38 @@ def test_pooled_merges_conditions() -> None:
     np.testing.assert_allclose(references.pooled(survey).cells(survey)[0, :3], [0.2, 0.2, 0.6])
 
 
-def test_empirical_best_falls_with_the_root_of_the_sample() -> None:
+def test_what_a_perfect_predictor_scores_is_known_without_the_truth(
+    planted: tuple[dict[str, pl.DataFrame], pl.DataFrame],
+) -> None:
+    survey, _ = read_predictions(planted[0]["base"], PATH, "base")
+    truth = references.planted(survey, planted[1]).cells(survey)
+    rng = np.random.default_rng(0)
+    people = [rng.multinomial(survey.respondents, truth) / survey.respondents[:, None] for _ in range(40)]
+    estimate = perfect_prediction(survey, PARAMS.model_copy(update={"draws": 40})).cells
+    for key in ("wasserstein", "stated.wasserstein", "entropy_ratio"):
+        real = [cell_scores(truth, replace(survey, human=human), PARAMS)[key] for human in people]
+        assert np.nanmean(estimate[key]) == pytest.approx(np.nanmean(real), rel=0.1), key
+
+
+def test_the_floor_falls_with_the_root_of_the_sample() -> None:
     floors = []
     for n in (100, 400):
         survey, _, _ = one_scale(n=n)
-        found = people_against_people(survey, PARAMS.model_copy(update={"draws": 200}))
+        found = perfect_prediction(survey, PARAMS.model_copy(update={"draws": 200}))
         floors.append(found.studies["wasserstein"][0])
-        halves = found.studies["split_half.wasserstein"][0]
-        assert halves / floors[-1] == pytest.approx(np.sqrt(2), rel=0.15)
     assert floors[0] / floors[1] == pytest.approx(2, rel=0.15)
+
+
+def test_the_probability_integral_transform_by_hand() -> None:
+    # answer 3 of p = (0.25, 0.25, 0.5): evenly over [0.5, 1], so over the upper five bins
+    below, exact = np.array([0.5]), np.array([0.5])
+    bins = individual.pit(below, exact, np.array([0]), 1)
+    np.testing.assert_allclose(bins, [[0] * 5 + [0.2] * 5])
+    assert individual.pit_deviation(bins[0]) == pytest.approx(0.5)
+    certain = individual.pit(
+        np.array([0.0]), np.array([0.0]), np.array([0]), 1
+    )  # held impossible: at one end
+    assert certain.sum() == 1 and certain.max() == 1
 
 
 @pytest.mark.parametrize(
@@ -501,21 +559,30 @@ def test_groups_find_the_badly_served() -> None:
         pl.Series("demographic", people, PREDICTIONS["demographic"])
     )
     survey, model = read_predictions(rows, PATH, "base")
-    accuracy = all_answers(survey, model)["accuracy"]
-    parts = groups.group_metrics(survey, model, accuracy, 10, 5)
+    scores = all_answers(survey, model)
+    parts = groups.group_metrics(survey, "base", scores, PARAMS)
     served = groups.group_table(parts)
-    women = served.filter((pl.col("attribute") == "gender") & (pl.col("group") == "Female")).row(
-        0, named=True
-    )
-    assert (women["respondents"], women["accuracy"], women["stated.wasserstein"]) == (20, 1, 0)
-    gap = {row["attribute"]: row for row in groups.gap_table(parts, 0, 1).iter_rows(named=True)}
+    women = served.filter(attribute="gender", group="Female").row(0, named=True)
+    assert (women["respondents"], women["accuracy"], women["crps"]) == (20, 1, 0)
+    gap = {row["attribute"]: row for row in groups.gap_table(parts).iter_rows(named=True)}
     assert gap["gender"]["accuracy_gap"] == pytest.approx(1)
-    assert gap["age"]["accuracy_gap"] == pytest.approx(0)
-    overall = {key: f.value for key, f in groups.gap_statistics(parts).items()}
-    assert overall["accuracy_gap"] == pytest.approx(0.5)
-    assert overall["accuracy_gap_max"] == pytest.approx(1)
+    assert gap["gender"]["chance"] < 0.4 and gap["gender"]["p"] == pytest.approx(1 / 201)
+    assert gap["age"]["accuracy_gap"] == pytest.approx(0) and gap["age"]["p"] > 0.5
     assert set(served["group"]) == {"Female", "Male", "18-29", "60 and over"}
-    assert groups.group_metrics(survey, model, accuracy, 30, 5) == []
+    nobody = PARAMS.model_copy(update={"min_group_size": 30})
+    assert groups.group_metrics(survey, "base", scores, nobody) == []
+
+
+def test_a_group_that_sits_in_a_hard_study_is_not_badly_served_by_that() -> None:
+    people = [NOBODY | {"gender": "Female" if i < 10 or i >= 38 else "Male"} for i in range(40)]
+    cells = {
+        ("a", 0, 0): ("1..3", [3] * 20, [[0, 0, 1]] * 20),
+        ("b", 0, 0): ("1..3", [3] * 20, [[1, 0, 0]] * 20),
+    }
+    rows = table(cells).with_columns(pl.Series("demographic", people, PREDICTIONS["demographic"]))
+    survey, model = read_predictions(rows, PATH, "base")
+    (part,) = groups.group_metrics(survey, "base", all_answers(survey, model), PARAMS)
+    assert part.gap == pytest.approx(0) and part.p == 1
 
 
 def test_the_papers_figures_use_the_same_keys() -> None:
@@ -542,8 +609,10 @@ def test_the_stage_writes_its_files_and_prints_one_line(
         folder = tmp_path / "data" / "predictions" / name
         write_table(folder / "predictions.parquet", rows)
         write_json(folder / "manifest.json", {"rows": len(rows), "excluded": {"too_long": 3}})
-    write_table(tmp_path / "data" / "raw" / "truth.parquet", truth)
+    write_table(tmp_path / "data" / "raw" / "person_truth.parquet", truth)
     write_table(tmp_path / "data" / "splits" / "train.parquet", predictions["base"])
+    test = predictions["base"].with_columns(near_duplicate=pl.col("study_id") == "s0003")
+    write_table(tmp_path / "data" / "splits" / "test.parquet", test)
     stage.main()
     printed = capsys.readouterr().out
     assert printed.startswith("evaluate: W adapter 0.")
@@ -555,13 +624,13 @@ def test_the_stage_writes_its_files_and_prints_one_line(
         < metrics["adapter"]["wasserstein"]
         < metrics["adapter"]["wasserstein_high"]
     )
-    headline = json.loads(Path("metrics/headline.json").read_text())
+    shown = json.loads(Path("metrics/headline.json").read_text())
     everything = dict(flat(metrics))
-    assert headline == {key: everything[key] for key in KEYS if key in everything}
-    assert "adapter.cramer" in headline
+    assert shown == {key: everything[key] for key in KEYS if key in everything}
+    assert {"adapter.cramer", "without_near_duplicates.adapter.wasserstein"} <= set(shown)
     assert {path.stem for path in Path("metrics/tables").iterdir()} == {
         "cells", "cell_scores", "studies", "distributions", "reliability", "effects", "groups", "group_gaps",
-        "seed_convention",
+        "pit",
     }  # fmt: skip
 
     before = Path("metrics/evaluate.json").read_bytes()

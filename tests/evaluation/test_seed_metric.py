@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
-from socrates.evaluation.seed_convention import seed_distance
 from tests.shared import SHARED
 
 PUBLISHED = SHARED / "data" / "socsci210" / "published_predictions_100.json"
+
+
+def seed_distance(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Predictions and answers each on [0, 1] by their own range, as the seed project compared them."""
+    ends = [(side.min(), side.max()) for side in (predicted, truth)]
+    sides = [
+        (side - low) / (high - low) if high > low else np.zeros_like(side)
+        for side, (low, high) in zip((predicted, truth), ends, strict=True)
+    ]
+    return float(wasserstein_distance(*sides))
 
 
 def by_group(groups: list, distance: Callable[..., float], *sides: np.ndarray) -> dict:

@@ -226,7 +226,6 @@ def test_headline_stands_beside_baselines_intervals_and_paper(html: str, report:
 def test_simulated_answers_are_never_offered_as_people(html: str, report: Report) -> None:
     for text in (Page(html).words, render_markdown(report)):
         assert "Simulated answers are no substitute for people." in text
-        assert "never a headline" in " ".join(text.split())
 
 
 def test_rejects_are_counted_with_their_reason(html: str, report: Report) -> None:
