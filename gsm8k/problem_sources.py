@@ -16,6 +16,7 @@ from gsm8k.params import Problems
 from gsm8k.problems import SPLITS, Records
 from gsm8k.word_problems import make_records
 from socrates.core.errors import SourceError
+from socrates.core.hub import hub_errors
 
 
 def read_records(params: Problems) -> dict[str, Records]:
@@ -47,22 +48,19 @@ def _from_jsonl(path: Path) -> Records:
 def _record(line: str) -> Mapping[str, Any] | None:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
 
 def _from_hub(params: Problems, split: str) -> Records:
     """A split of a dataset on the Hugging Face hub, at a pinned commit."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     name = f"{params.config}/{split}-00000-of-00001.parquet"
-    try:
+    with hub_errors(f"{params.repo}@{params.revision[:8]}/{name}", "problems.repo and problems.revision"):
+        from huggingface_hub import hf_hub_download
+
         path = hf_hub_download(params.repo, name, repo_type="dataset", revision=params.revision)
+    try:
         return pl.read_parquet(path, columns=["question", "answer"]).to_dicts()
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, pl.exceptions.PolarsError) as error:
-        raise SourceError(
-            f"{params.repo}@{params.revision[:8]}/{name}: cannot be fetched ({' '.join(str(error).split())[:200]}); "
-            "check the network, problems.repo and problems.revision"
-        ) from None
+    except pl.exceptions.PolarsError as error:
+        raise SourceError(f"{path}: cannot be used ({' '.join(str(error).split())[:200]})") from None

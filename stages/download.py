@@ -24,11 +24,12 @@ from socrates.core.files import atomic_folder, write_json, write_table
 from socrates.data.params import Data
 from socrates.data.scales.resolve import conforms
 from socrates.data.sources import Source
-from socrates.data.sources.clean import Cleaned, clean
+from socrates.data.sources.clean import ADVICE, Cleaned, clean
 from socrates.data.sources.hub import open_hub
 from socrates.data.sources.local import open_local
 from socrates.data.studies import counts
 from socrates.data.synthetic.generate import generate
+from socrates.survey.personas import persona_fields
 
 OUT = Path("data/raw")
 
@@ -65,6 +66,9 @@ def main() -> None:
             },
         )
     print(f"download: {_summary(cleaned)} -> {OUT}")
+    people = cleaned.responses["demographic"].struct.unnest()
+    known = {name: count for name in people.columns if (count := people[name].count())}
+    print(f"download: {persona_fields(known, cleaned.unknown_demographics, people.height)}")
 
 
 def _shown(tables: Iterator[tuple[str, pl.DataFrame]]) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -79,10 +83,11 @@ def _check_rejected(cleaned: Cleaned, limit: float) -> None:
         raise DataError("the source holds no rows: nothing to use")
     if cleaned.rejects.height > limit * cleaned.rows or not cleaned.responses.height:
         first = cleaned.rejects.row(0, named=True)
+        advice = "".join(f"{ADVICE[reason]}; " for reason in cleaned.rejected if reason in ADVICE)
         raise DataError(
             f"{_summary(cleaned)}: more than data.max_rejected {limit} of the rows cannot be used; "
             f"first: {first['file']} row {first['row']} ({first['reason']}, answer {first['answer']!r}); "
-            "mend the source or raise the limit"
+            f"{advice}mend the source or raise the limit"
         )
 
 

@@ -31,8 +31,8 @@ from socrates.app.parse import QUESTIONS, Question, parse_demographics, parse_qu
 from socrates.app.training_support import TrainingSupport
 from socrates.core.errors import DataError
 from socrates.core.files import atomic_path, write_table
-from socrates.data.sources.local import LABELS
 from socrates.runs.fingerprint import hash_sources, run_directory_lock
+from socrates.survey.personas import LABELS
 
 READERS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
     ".csv": lambda file: pl.read_csv(file, infer_schema=False),  # all text: "007" and "1-7" are not numbers

@@ -118,7 +118,8 @@ def calibrate(effects: pl.DataFrame) -> Calibration:
     studies = table["study_id"].unique().sort().to_list()
     if len(studies) < FEWEST_STUDIES:
         raise DataError(
-            f"{len(studies)} held-out studies have effects to compare; {FEWEST_STUDIES} or more are needed"
+            f"{len(studies)} held-out studies have effects to compare; {FEWEST_STUDIES} or more are needed: "
+            f"train again with split.test_studies={FEWEST_STUDIES} or more (docs/own-data.md)"
         )
     sums = _sums(table)
     if not sums[:, 1].sum() > 1e-9:

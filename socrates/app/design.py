@@ -35,7 +35,7 @@ from pydantic import (
 from socrates.app.parse import Question, parse_question
 from socrates.core.errors import DataError
 from socrates.core.params import problems, read_yaml
-from socrates.data.sources.local import LABELS
+from socrates.survey.personas import LABELS
 from socrates.survey.tables import DEMOGRAPHICS
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]

@@ -11,6 +11,7 @@ from typing import Any
 
 from socrates.core.errors import ModelError, SourceError
 from socrates.core.files import read_json, sha256
+from socrates.core.hub import hub_errors
 from socrates.core.params import PATH, load, pinned
 from socrates.model.params import Prompt
 from socrates.runs.fingerprint import scratch
@@ -144,21 +145,15 @@ def from_hub(name: str) -> Path:
     Raises:
         SourceError: the revision is not a commit, or the hub cannot be read.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     repo, revision = name.split("@", 1)
     try:
         pinned(revision)
     except ValueError as error:
         raise SourceError(f"adapter {name}: the revision {error}") from None
-    try:
+    with hub_errors(f"adapter {name}", "the name, or give a folder"):
+        from huggingface_hub import snapshot_download
+
         return Path(snapshot_download(repo, revision=revision, allow_patterns=["*.safetensors", "*.json"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise SourceError(
-            f"adapter {name}: could not be fetched ({type(error).__name__}); check the network and the name, "
-            "or give a folder"
-        ) from None
 
 
 def _training_record(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from socrates.core.errors import DataError
 from socrates.core.files import Schema
 from socrates.data.scales.grammar import ParsedScale
 from socrates.data.scales.instructions import CUE, READ, parse_instruction
-from socrates.data.sources.local import LABELS, parse_persona
+from socrates.survey.personas import LABELS, UNLABELLED, is_missing, parse_persona
 from socrates.survey.scales import Scale, scale, thin_scale
 from socrates.survey.tables import DEMOGRAPHICS
 
@@ -77,16 +77,17 @@ def parse_demographics(given: str | Mapping[str, str | None]) -> Persona:
     fields, unknown = _from_text(given) if isinstance(given, str) else _from_mapping(given)
     fields = {field: WHOLE.sub(r"\1", value) for field, value in fields.items()}
     known = [f"{label}: {fields[field]}" for field, label in DEMOGRAPHICS.items() if field in fields]
-    others = [f"{label}: {value}" for label, value in unknown.items()]
+    others = [f"{label}: {value}" for label, value in unknown.items() if label != UNLABELLED]
     return Persona("; ".join([*known, *others]) or "unknown", fields, unknown)
 
 
 def _from_text(given: str) -> tuple[dict[str, str], dict[str, str]]:
     """Known and unknown fields of ``Age: 30; Gender: Female``."""
     text = COMMA_BEFORE_LABEL.sub("; ", checked_text(given, "demographics").strip().rstrip(";"))
+    text = "" if text.lower() == "unknown" else text
     parts = [part.strip() for part in re.split(r";\s*|\n+", text)]
     fields, unknown = parse_persona("; ".join(part[:1].upper() + part[1:] for part in parts))
-    if text and not fields and not unknown and text.lower() != "unknown":
+    if not fields and set(unknown) == {UNLABELLED}:
         raise DataError(
             f"demographics {quoted(text)}: no field was understood; write them as 'Age: 30; Gender: Female'"
         )
@@ -100,7 +101,7 @@ def _from_mapping(given: Mapping[str, str | None]) -> tuple[dict[str, str], dict
     fields: dict[str, str] = {}
     unknown: dict[str, str] = {}
     for label, value in given.items():
-        if value is None or not (text := str(value).strip()):
+        if value is None or is_missing(text := str(value).strip()):
             continue
         field = LABELS.get(label.lower())
         if field in fields:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from socrates.app.parse import Persona, parse_demographics
 from socrates.core.errors import DataError
 from socrates.core.files import Schema, read_table
-from socrates.data.sources.local import LABELS
 from socrates.evaluation.groups import brackets
+from socrates.survey.personas import LABELS
 from socrates.survey.tables import DEMOGRAPHICS
 
 Floats = NDArray[np.float64]

@@ -85,7 +85,7 @@ def read_json(
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise error_class(f"{path}: not found; {hint}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise error_class(f"{path}: not JSON ({error}); {hint}") from None
     if not isinstance(value, dict):
         raise error_class(f"{path}: expected an object; {hint}")

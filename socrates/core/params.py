@@ -84,9 +84,13 @@ class TableSource(Section):
     max_rejected: Annotated[float, Field(ge=0, le=1)]  # share of rows that may be unusable
 
     @model_validator(mode="after")
-    def _local_has_a_path(self) -> Self:
+    def _path_is_of_a_local_source(self) -> Self:
         if self.source == "local" and not self.path:
             raise ValueError(f"source 'local' needs a path ({self.LOCAL})")
+        if self.source != "local" and self.path:
+            raise ValueError(
+                f"path {self.path!r} is read with source 'local' only, and source is {self.source!r}"
+            )
         return self
 
 
@@ -123,7 +127,9 @@ def read_yaml(
         raw = (reader or YAML(typ="safe")).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise error_class(f"{path}: not found; {hint}") from None
-    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date such as 2026-02-30
+    except UnicodeDecodeError as error:
+        raise error_class(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-02-30
         raise error_class(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(raw, dict):
         raise error_class(f"{path}: expected {keys}")

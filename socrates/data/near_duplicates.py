@@ -35,7 +35,7 @@ NEAR_DUPLICATES = {
     "train_text": pl.String,
 }
 
-_SENTENCE = re.compile(r"(?<=[.?!])[\"'”’)]*\s+|\n+")
+_SENTENCE = re.compile(r"(?<!\b[A-Z]\.)(?<=[.?!])[\"'”’)]*\s+|\n+")
 _CUE = re.compile(
     r"\b(?:only|please|just)\s+(?:only\s+)?(?:return|respond|reply|answer|enter|give|choose|select|pick|type|write)\b"
     r"|\b(?:return|respond with|answer with|enter)\b[^.?!]{0,40}\b(?:integer|number)\b",

@@ -45,6 +45,7 @@ class Split(Section):
     method: Literal["seeded", "official"]
     folds: Annotated[int, Field(ge=3)] | None  # of a cross-validation over studies; null: none
     fold: Annotated[int, Field(ge=0)]  # the fold that is tested on
+    test_studies: Annotated[int, Field(ge=1)] | None  # by studies, seeded: to test on; null: 20 of 210
     test_max_per_cell: Annotated[int, Field(ge=2)] | None  # people of a test cell; null: all
     seed: int
 
@@ -56,4 +57,10 @@ class Split(Section):
             raise ValueError("folds are of studies: they need by: studies and method: seeded")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold {self.fold} of {self.folds}: folds count from 0 to {self.folds - 1}")
+        if self.test_studies is not None and (self.by, self.method, self.folds) != (
+            "studies",
+            "seeded",
+            None,
+        ):
+            raise ValueError("test_studies needs by: studies, method: seeded and no folds")
         return self

@@ -49,7 +49,7 @@ def assign(split: Split, units: pl.DataFrame, groups: Mapping[str, int], mapping
         elif split.folds:
             divided = folded_split(groups, split.seed, split.folds, split.fold)
         else:
-            divided = seeded_split(groups, split.seed)
+            divided = seeded_split(groups, split.seed, split.test_studies)
         rows = [(study, name) for name in SPLITS for study in divided[name]]
         return pl.DataFrame(rows, schema={"study_id": pl.String, "split": pl.String}, orient="row")
     if split.method == "official":
@@ -57,7 +57,7 @@ def assign(split: Split, units: pl.DataFrame, groups: Mapping[str, int], mapping
     return seeded_units(units, split.seed)
 
 
-def seeded_split(groups: Mapping[str, int], seed: int) -> Studies:
+def seeded_split(groups: Mapping[str, int], seed: int, test_studies: int | None = None) -> Studies:
     """170 / 20 / 20 of 210 studies, the same proportions of other counts, at least one study each.
 
     Groups of studies stay together, in the order of a keyed hash of the names of their studies: the split does not
@@ -66,21 +66,32 @@ def seeded_split(groups: Mapping[str, int], seed: int) -> Studies:
 
     Args:
         groups: study -> its group, such as from :func:`near_duplicates.linked_studies`.
+        test_studies: to test on, instead of 20 of 210.
 
     Raises:
-        DataError: fewer than three groups.
+        DataError: fewer than three groups, or too few for ``test_studies``.
     """
     ordered = _shuffled_groups(groups, seed, 3)
     held_out = max(1, round(len(groups) * 20 / 210))
-    small = [group for group in ordered if len(group) <= 2 * held_out]
+    wanted = test_studies or held_out
+    small = [group for group in ordered if len(group) <= 2 * max(wanted, held_out)]
     candidates = small if len(small) > 1 else sorted(ordered, key=len)[:2]
-    test = [candidates.pop(0)]
-    while sum(map(len, test)) < held_out and len(candidates) > 1 and len(test) < len(ordered) - 2:
-        test.append(candidates.pop(0))
-    val = [candidates.pop(0)]
-    while sum(map(len, val)) < held_out and candidates and len(test) + len(val) < len(ordered) - 1:
-        val.append(candidates.pop(0))
+    test = _take(candidates, wanted, min(len(candidates) - 1, len(ordered) - 2))
+    if test_studies and sum(map(len, test)) < test_studies:
+        raise DataError(
+            f"split.test_studies {test_studies}: of {len(groups)} studies in {len(ordered)} groups that share no "
+            f"scenario text, {sum(map(len, test))} can be tested on beside training and validation; ask for fewer"
+        )
+    val = _take(candidates, held_out, min(len(candidates), len(ordered) - 1 - len(test)))
     return _studies(ordered, val, test)
+
+
+def _take(groups: list[list[str]], wanted: int, most: int) -> list[list[str]]:
+    """Remove groups from the front until they hold ``wanted`` studies: at least one group, at most ``most``."""
+    taken = [groups.pop(0)]
+    while sum(map(len, taken)) < wanted and len(taken) < most:
+        taken.append(groups.pop(0))
+    return taken
 
 
 def folded_split(groups: Mapping[str, int], seed: int, folds: int, fold: int) -> Studies:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from socrates.core.errors import ModelError
 from socrates.core.files import json_text, read_json, sha256
+from socrates.core.hub import hub_errors
 from socrates.model.internals import disable_avx512_repack
 from socrates.model.params import Model
 
@@ -31,16 +32,10 @@ def pin_hub(params: Model, folder: Path) -> str:
         ModelError: the hub cannot be reached and the cache lacks the revision, or the revision has
             no safetensors.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    with hub_errors(f"{params.name}@{params.revision}", "model.name and model.revision", ModelError):
+        from huggingface_hub import snapshot_download
 
-    try:
         cache = Path(snapshot_download(params.name, revision=params.revision, allow_patterns=HUB_FILES))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(
-            f"{params.name}@{params.revision}: could not be fetched ({type(error).__name__}); "
-            "check the network and the name, or fill the hub cache and set HF_HUB_OFFLINE=1"
-        ) from None
     hashes = file_hashes(cache)
     if not any(name.endswith(".safetensors") for name in hashes):
         raise ModelError(f"{params.name}@{params.revision}: holds no safetensors weights")

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from httpx2 import HTTPError
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from socrates.core.errors import DataError, SourceError
+from socrates.core.hub import hub_errors
 
 ADAPTER, METRICS = Path("models/adapter"), Path("metrics")
 KINDS = (".safetensors", ".json", ".txt", ".model", ".jinja")  # of an adapter's folder; nothing pickled
@@ -28,16 +27,11 @@ def files_to_publish(project: Path, card: Path) -> dict[str, Path]:
     Raises:
         DataError: there is no adapter or no card.
     """
-    files: dict[str, Path] = {}
-    for path in sorted((project / ADAPTER).glob("*")):
-        if path.is_file() and path.suffix in KINDS:
-            files[path.name] = path
-    for path in sorted(card.rglob("*")):
-        if path.is_file():
-            files[path.relative_to(card).as_posix()] = path
+    adapter, metrics = project / ADAPTER, project / METRICS
+    files = {path.name: path for path in adapter.glob("*") if path.is_file() and path.suffix in KINDS}
+    files |= {path.relative_to(card).as_posix(): path for path in card.rglob("*") if path.is_file()}
     for pattern in ("evaluate.json", "train.csv", "tables/*.csv"):
-        for path in sorted((project / METRICS).glob(pattern)):
-            files[path.relative_to(project).as_posix()] = path
+        files |= {path.relative_to(project).as_posix(): path for path in metrics.glob(pattern)}
     for name, where in (("adapter_model.safetensors", ADAPTER), ("README.md", card)):
         if name not in files:
             raise DataError(f"{where}: has no {name}; run dvc repro")
@@ -52,7 +46,7 @@ def upload(repo: str, files: dict[str, Path], public: bool, message: str) -> str
             should be private.
     """
     api = HfApi()
-    try:
+    with hub_errors(repo, "--repo"):
         api.create_repo(repo, private=not public, exist_ok=True, repo_type="model")
         if not public and api.model_info(repo).private is False:
             raise SourceError(
@@ -60,21 +54,3 @@ def upload(repo: str, files: dict[str, Path], public: bool, message: str) -> str
             )
         operations = [CommitOperationAdd(path, str(file)) for path, file in files.items()]
         return str(api.create_commit(repo, operations, commit_message=message).commit_url)
-    except HFValidationError as error:
-        raise SourceError(f"--repo: {' '.join(str(error).split())}") from None
-    except (HfHubHTTPError, HTTPError, OSError, RuntimeError) as error:
-        raise _refused(repo, error) from None
-
-
-def _refused(repo: str, error: BaseException) -> SourceError:
-    """One line about what the hub's client raised; its own words could hold the headers it sent."""
-    if isinstance(error, RuntimeError) and error.__cause__ is not None:  # an upload in one of its threads
-        error = error.__cause__
-    if isinstance(error, HfHubHTTPError):
-        return SourceError(
-            f"{repo}: the hub refused ({type(error).__name__}, {error.response.status_code}); check the name, "
-            "and that `hf auth login` was done with a token that may write"
-        )
-    return SourceError(
-        f"{repo}: the hub cannot be reached ({type(error).__name__}); check the network and HF_ENDPOINT"
-    )

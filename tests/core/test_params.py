@@ -223,7 +223,8 @@ def test_a_problem_in_another_section_stops_a_stage_too(path: Path) -> None:
         (b"train: [", "not valid YAML"),
         (b"train: {a: 1, a: 2}", "not valid YAML"),
         (b"train: 2026-02-30", "not valid YAML"),  # a date that no calendar has
-        ("# Größe\ntrain: {}".encode("latin-1"), "not valid YAML"),
+        ("# Größe\ntrain: {}".encode("latin-1"), "save it as UTF-8"),
+        (b"train: " + b"[" * 50_000, "not valid YAML"),
         (b"- train", "expected sections"),
         (b"", "expected sections"),
         (b"train: 3", "train: "),

@@ -135,6 +135,26 @@ def test_too_many_rejects_fail_and_leave_the_folder_as_it_was(
     assert {path: path.read_bytes() for path in Path("data/raw").iterdir()} == before
 
 
+def test_fields_of_the_persona_that_are_not_known_are_told_and_stop_the_run_where_nothing_else_is_given(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields = pl.col("demographic").struct
+    local(
+        here, survey(3).with_columns(demographic=pl.struct(Sex=fields.field("gender"), sect=pl.lit("none")))
+    )
+    download.main()
+    assert "download: persona from gender; not understood: sect (18 rows)" in capsys.readouterr().out
+    local(here, survey(3).with_columns(demographic=pl.struct(sect=pl.lit("none"))))
+    assert "unreadable_persona 18): more than data.max_rejected" in fails(download.main, capsys)
+
+
+def test_a_path_that_the_source_does_not_read_is_refused(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params_in(here, data={"source": "synthetic", "path": "input/answers.jsonl"})
+    assert "read with source 'local' only" in fails(download.main, capsys)
+
+
 def test_an_empty_source_fails(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     local(here, survey(1).head(0))
     assert "no rows" in fails(download.main, capsys)

@@ -11,7 +11,7 @@ import pytest
 
 from socrates.core.errors import DataError, SourceError
 from socrates.data.sources.clean import clean
-from socrates.data.sources.local import open_local, parse_persona, question, read_alpaca
+from socrates.data.sources.local import open_local, question, read_alpaca
 from tests.shared import SHARED
 from tests.survey_rows import survey
 
@@ -104,30 +104,6 @@ def test_the_question_is_what_was_asked(scenario: str, expected: str) -> None:
     assert question(scenario) == expected
 
 
-@pytest.mark.parametrize(
-    ("persona", "fields", "unknown"),
-    [
-        ("Age: 30; Political affiliation: Lean left", {"age": "30", "party_id": "Lean left"}, {}),
-        ("Employment: Works; part time; Age: 30", {"employment": "Works; part time", "age": "30"}, {}),
-        ("Location: Area: north; Age: 30", {"location": "Area: north", "age": "30"}, {}),
-        (
-            "Age: 30; Shoe size: 44; wide; Gender: Male",
-            {"age": "30", "gender": "Male"},
-            {"Shoe size": "44; wide"},
-        ),
-        ("Income: 40-49K; Age: ", {"income": "40-49K"}, {}),
-        (
-            "Education: Other; at 10: 30 school; Age: 9",
-            {"education": "Other; at 10: 30 school", "age": "9"},
-            {},
-        ),
-        ("", {}, {}),
-    ],
-)
-def test_personas_are_parsed(persona: str, fields: dict[str, str], unknown: dict[str, str]) -> None:
-    assert parse_persona(persona) == (fields, unknown)
-
-
 def test_unknown_labels_are_counted(tmp_path: Path) -> None:
     odd = "Demographics: Age: 3; Shoe size: 44\n\nScenario: How long? Only return 1 or 2."
     cleaned = clean(open_local(jsonl(tmp_path, line(input=odd), line(input=odd), line())).tables, anything)
@@ -156,8 +132,15 @@ def test_scenario_text_may_hold_the_word_itself(tmp_path: Path) -> None:
         ({"study_id": None}, "missing_study"),
         ({"study_id": "  "}, "missing_study"),
         ({"condition_num": None}, "missing_condition"),
-        ({"condition_num": "control"}, "missing_condition"),
+        ({"condition_num": "control"}, "condition_not_integer"),
         ({"input": "Demographics: Age: 3"}, "empty_scenario"),
+        ({"output": "Response: NA"}, "missing_answer"),
+        ({"output": "."}, "missing_answer"),
+        (
+            {"input": "Demographics: Shoe size: 44\n\nScenario: Is it? Only return 1 or 2."},
+            "unreadable_persona",
+        ),
+        ({"input": "Demographics: " + "\n" * 60_000}, "empty_scenario"),
     ],
 )
 def test_an_unusable_line_is_kept_with_its_reason_and_number(
@@ -174,8 +157,12 @@ def test_an_unusable_line_is_kept_with_its_reason_and_number(
     ("broken", "message"),
     [
         (line()[:-9], "line 2 is not a JSON object"),
-        ("[1, 2]", "line 2 is not a JSON object"),
+        ("[1, 2]", "line 2 is a JSON array"),
         ("7", "line 2 is not a JSON object"),
+        ("[" * 100_000, "line 2 is a JSON array"),
+        ('{"input": ' * 100_000, "line 2 is not a JSON object"),
+        (line(input="\ud800"), "line 2 holds half a character"),
+        (line(input="a" * 2_000_000), "line 2 has 2,000,"),
         (
             json.dumps({"input": 'with "output": "in it"', "study_id": "s", "condition_num": 0}),
             "line 2 has no 'output'",

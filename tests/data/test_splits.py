@@ -37,6 +37,12 @@ def test_the_proportions_are_those_of_170_20_20(studies: int, expected: tuple[in
     assert sizes(seeded_split(alone(NAMES[:studies]), 42)) == expected
 
 
+def test_more_studies_are_tested_on_where_asked_for() -> None:
+    assert sizes(seeded_split(alone(NAMES[:6]), 42, 3)) == (2, 1, 3)
+    with pytest.raises(DataError, match=r"split\.test_studies 5: of 6 studies .* 4 can be tested on"):
+        seeded_split(alone(NAMES[:6]), 42, 5)
+
+
 @given(order=st.permutations(NAMES[:30]), seed=st.integers())
 def test_every_study_is_in_one_split_whatever_order_they_come_in(order: list[str], seed: int) -> None:
     split = seeded_split(alone(order), seed)

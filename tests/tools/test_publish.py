@@ -112,7 +112,7 @@ def test_a_hub_that_refuses_is_one_line_without_the_token(
     place: str, status: int, hub: ModelHub, run: Path
 ) -> None:
     hub.refuse[place] = status
-    assert_one_line(call().exception, f"{REPO}: the hub refused")
+    assert_one_line(call().exception, "the hub refused")
     assert hub.repositories.get(REPO, {"files": {}})["files"] == {}
 
 

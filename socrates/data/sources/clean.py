@@ -10,19 +10,27 @@ import polars as pl
 
 from socrates.core.errors import DataError
 from socrates.data.studies import sort_rows
+from socrates.survey.personas import LABELS, MISSING, MISSING_FIELD
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 
 # Why a row cannot be used, in the order the checks are made: a row has the first that holds.
-# First the columns that must not be null; ``answer`` is the response as it is given.
+# First the columns that must not be null; ``answer`` and ``condition`` are as they are given.
 NEEDED = {
     "missing_study": "study_id",
     "missing_sample_id": "sample_id",
     "missing_participant": "participant",
-    "missing_condition": "condition_num",
+    "missing_condition": "condition",
+    "condition_not_integer": "condition_num",
     "empty_scenario": "stimuli",
     "missing_task": "task_num",
     "missing_answer": "answer",
     "answer_not_integer": "response",
+    "unreadable_persona": "persona",  # demographics are given, and none of them is known
+}
+ADVICE = {
+    "condition_not_integer": "condition_num is a number: code the conditions 0, 1, 2 ...",
+    "answer_not_integer": "an answer is a whole number: code words as 1, 2, 3 ...",
+    "unreadable_persona": f"demographic fields are {', '.join(DEMOGRAPHICS)}",
 }
 REASONS = (
     *NEEDED,
@@ -81,7 +89,6 @@ def clean(
     if not typed:
         raise DataError("the source holds no files: nothing to read")
     rows = pl.concat(typed, rechunk=False)
-    del typed
     rows = _set_aside(rows, "conflicting_key", _contradicting)
     rows = _set_aside(
         rows, "repeated_row", lambda usable: ~usable.select(pl.struct(*KEY).is_first_distinct()).to_series()
@@ -99,20 +106,22 @@ def _typed(name: str, table: pl.DataFrame, unknown: Counter[str]) -> pl.DataFram
     missing = [column for column in RESPONSES if column not in table.columns]
     if missing:
         raise DataError(f"{name}: column {', '.join(missing)} missing; found {', '.join(table.columns)}")
-    demographic = _demographic(name, table["demographic"], unknown)
+    demographic, unread = _demographic(name, table["demographic"], unknown)
+    if "unknown_labels" in table.columns:
+        unknown.update(table["unknown_labels"].explode(empty_as_null=False, keep_nulls=False).to_list())
+        unread |= table["unknown_labels"].list.len() > 0
+    nobody = demographic.struct.unnest().select(pl.all_horizontal(pl.all().is_null())).to_series()
     table = table.with_columns(
         *(_whole(name, table[column]) for column, kind in RESPONSES.items() if kind == pl.Int64),
         demographic,
         _text(name, table["study_id"]).str.strip_chars(),
         _text(name, table["stimuli"]),
-        answer=_text(name, table["response"]).str.strip_chars(),
+        condition=_text(name, table["condition_num"]),
+        answer=_present(_text(name, table["response"]).str.strip_chars(), MISSING),
         file=pl.lit(name),
-        row=pl.int_range(1, pl.len() + 1, dtype=pl.UInt32),
+        row=(pl.col("line") if "line" in table.columns else pl.int_range(1, pl.len() + 1)).cast(pl.UInt32),
+        persona=pl.when(~(unread & nobody)).then(True),
     )
-    if "line" in table.columns:
-        table = table.with_columns(row=pl.col("line").cast(pl.UInt32))
-    if "unknown_labels" in table.columns:
-        unknown.update(table["unknown_labels"].explode(empty_as_null=False, keep_nulls=False).to_list())
     reason = pl.coalesce(
         pl.when(pl.col(name).is_null()).then(pl.lit(reason)) for reason, name in NEEDED.items()
     )
@@ -138,22 +147,34 @@ def _text(name: str, column: pl.Series) -> pl.Series:
     return text.set(~text.str.contains(r"\S").fill_null(True), None)
 
 
-def _demographic(name: str, column: pl.Series, unknown: Counter[str]) -> pl.Series:
-    """The demographic struct with exactly the known fields, as text."""
+def _present(text: pl.Series, missing: str) -> pl.Series:
+    """``text`` with null for what says that there is nothing, such as NA."""
+    return text.set(text.str.contains(missing).fill_null(False), None)
+
+
+def _demographic(name: str, column: pl.Series, unknown: Counter[str]) -> tuple[pl.Series, pl.Series]:
+    """The demographic struct with exactly the known fields, as text; and whether a row gives a field not known."""
     if column.dtype == pl.Null:
-        return column.cast(RESPONSES["demographic"])
+        return column.cast(RESPONSES["demographic"]), column.is_not_null()
     if not isinstance(column.dtype, pl.Struct):
         raise DataError(
             f"{name}: column demographic is {column.dtype}, not a struct of {', '.join(DEMOGRAPHICS)}"
         )
-    given = column.struct.unnest()
-    for field in sorted(set(given.columns) - set(DEMOGRAPHICS)):
-        unknown[field] += given.height - given[field].null_count()
-    known = {field: given[field] for field in DEMOGRAPHICS if field in given.columns}
-    empty = pl.Series([None] * given.height, dtype=pl.String)
-    return pl.DataFrame(
-        {field: _text(name, known[field]) if field in known else empty for field in DEMOGRAPHICS}
-    ).to_struct("demographic")
+    known: dict[str, pl.Series] = {}
+    unread = pl.Series([False] * len(column), dtype=pl.Boolean)
+    for given in sorted(
+        column.struct.unnest(), key=lambda given: (given.name not in DEMOGRAPHICS, given.name)
+    ):
+        text = _present(_text(name, given), MISSING_FIELD)
+        field = LABELS.get(given.name.lower())
+        if field is None or field in known:
+            unknown[given.name] += len(text) - text.null_count()
+            unread |= text.is_not_null()
+        else:
+            known[field] = text
+    empty = pl.Series([None] * len(column), dtype=pl.String)
+    table = pl.DataFrame({field: known.get(field, empty) for field in DEMOGRAPHICS})
+    return table.to_struct("demographic"), unread
 
 
 def _set_aside(rows: pl.DataFrame, reason: str, failed: Callable[[pl.DataFrame], pl.Series]) -> pl.DataFrame:

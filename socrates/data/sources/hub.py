@@ -7,13 +7,13 @@ it broke. ``HF_HUB_OFFLINE=1`` reads the cache alone and ``HF_ENDPOINT`` names a
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import re
 from pathlib import Path
 
 from socrates.core.errors import SourceError
 from socrates.core.files import sha256
+from socrates.core.hub import hub_errors
 from socrates.data.sources import Source
 from socrates.data.sources.local import parquet_source
 
@@ -40,7 +40,12 @@ def open_hub(repo: str, revision: str) -> Source:
         SourceError: the hub cannot be reached and the cache is incomplete, the repository or commit
             does not exist, a shard is missing, or a file's bytes are not those the hub announced.
     """
-    folder = _download(repo, revision)
+    with hub_errors(f"{repo}@{revision}", "data.repo and data.revision"):
+        from huggingface_hub import snapshot_download  # reads HF_HOME and others when it is imported
+
+        folder = Path(
+            snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=PATTERNS)
+        )
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.*"))}
     shards = {name: path for name, path in files.items() if SHARD.fullmatch(name)}
     where = f"{repo}@{revision}"
@@ -64,40 +69,6 @@ def open_hub(repo: str, revision: str) -> Source:
             )
     source.about.update(repo=repo, revision=revision)
     return source
-
-
-def _download(repo: str, revision: str) -> Path:
-    """The snapshot's folder in the hub cache, complete as far as the hub's file list can tell."""
-    # Imported here because it reads HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE when it is imported.
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        HTTPError,
-        LocalEntryNotFoundError,
-        XetDownloadError,
-    )
-
-    where = f"{repo}@{revision} at {constants.ENDPOINT}"
-    try:
-        return Path(snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=PATTERNS))
-    except LocalEntryNotFoundError as error:
-        if constants.HF_HUB_OFFLINE:
-            problem = (
-                f"HF_HUB_OFFLINE is set and {constants.HF_HUB_CACHE} does not hold all of it; unset it once"
-            )
-        else:
-            problem = f"cannot be reached ({error}); check the network and run again, what arrived is kept"
-    except HFValidationError as error:
-        problem = f"not a repository name (data.repo): {error}"
-    except HfHubHTTPError as error:
-        problem = f"refused ({error}); check data.repo and data.revision"
-    except (HTTPError, XetDownloadError, OSError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            problem = f"no space left in {constants.HF_HUB_CACHE}; free some or point HF_HOME at another disk"
-        else:
-            problem = f"download stopped ({error}); run again, the files that arrived are kept"
-    raise SourceError(f"{where}: {problem}")
 
 
 def _check_announced(where: str, name: str, path: Path) -> None:

@@ -13,33 +13,26 @@ alphabetical order; see :func:`question`.
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from pathlib import Path
 
 import polars as pl
 
 from socrates.core.errors import DataError, SourceError
-from socrates.core.files import sha256
+from socrates.core.files import Schema, sha256
+from socrates.data.near_duplicates import text_parts
 from socrates.data.sources import Source
-from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
+from socrates.survey.personas import parse_persona
+from socrates.survey.tables import RESPONSES
 
 MAPPINGS = ("participant_mapping.json", "condition_mapping.json", "task_mapping.json")
 ALPACA = ("input", "output", "study_id", "condition_num")
-
-# A persona's label, as printed or as the dataset's field name, in lower case -> field.
-LABELS = {
-    spelling.lower(): field
-    for field, label in DEMOGRAPHICS.items()
-    for spelling in (label, field, field.replace("_", " "))
-}
-LABELLED = re.compile(r"(?P<label>[A-Z][A-Za-z_/ -]{0,30}): ?(?P<value>.*)", re.DOTALL)
-INPUT = r"(?s)^\s*(?:Demographics:(?P<persona>.*?)\n\s*)?Scenario:\s*(?P<stimuli>.*)$"
-OUTPUT = r"(?si)^\s*(?:Response:)?\s*(.*?)\s*$"
+LONGEST_LINE = 1_000_000  # characters; far beyond any survey question
+SCENARIO = re.compile(r"(?:\A|\n)[^\S\n]*Scenario:\s*")
+ANSWER = re.compile(r"\s*response:", re.IGNORECASE)
 ASKED = re.compile(r"\basked[^:.?!\n]{0,30}:")
-INSTRUCTION = re.compile(
-    r"\b(?:(?:please\s+)?only\s+(?:return|answer|respond)|(?:please\s+)?return\s+only)\b", re.I
-)
-SENTENCE_END = re.compile(r"(?<!\b[A-Z])[.?!][\"'”’)]*\s+")
 
 
 def open_local(path: Path) -> Source:
@@ -52,38 +45,33 @@ def open_local(path: Path) -> Source:
         DataError: while reading: a damaged file, a missing column, a line that is not JSON.
     """
     if path.is_dir():
-        files = sorted(path.rglob("*.parquet"), key=lambda file: file.relative_to(path).as_posix())
+        files = {file.relative_to(path).as_posix(): file for file in path.rglob("*.parquet")}
         if not files:
             raise SourceError(f"{path}: no .parquet file in this folder (data.path)")
-        return parquet_source(
-            {file.relative_to(path).as_posix(): file for file in files}, [path, path.parent]
-        )
+        return parquet_source(files, [path, path.parent])
     if not path.is_file():
         raise SourceError(f"{path}: not found (data.path)")
     if path.suffix == ".parquet":
         return parquet_source({path.name: path}, [path.parent, path.parent.parent])
     if path.suffix in (".jsonl", ".ndjson"):
-        return Source(
-            tables=((name, read_alpaca(file)) for name, file in [(path.name, path)]),
-            about={"files": {path.name: sha256(path)}},
-        )
+        tables = ((file.name, read_alpaca(file)) for file in [path])
+        return Source(tables, about={"files": {path.name: sha256(path)}})
     raise SourceError(f"{path}: expected .parquet, .jsonl or a folder of .parquet files (data.path)")
 
 
 def parquet_source(files: dict[str, Path], beside: list[Path]) -> Source:
     """The source of parquet ``files`` (name -> path), with the mappings found in ``beside``/metadata."""
+    files = dict(sorted(files.items()))
+    places = {name: [folder / "metadata" / name for folder in beside] for name in MAPPINGS}
     mappings = {
-        name: folder / "metadata" / name
-        for name in MAPPINGS
-        for folder in reversed(beside)
-        if (folder / "metadata" / name).is_file()
+        name: next(path for path in paths if path.is_file())
+        for name, paths in sorted(places.items())
+        if any(path.is_file() for path in paths)
     }
+    hashed = files | {f"metadata/{name}": path for name, path in mappings.items()}
     return Source(
-        tables=((name, read_parquet(path)) for name, path in sorted(files.items())),
-        about={
-            "files": {name: sha256(path) for name, path in sorted(files.items())}
-            | {f"metadata/{name}": sha256(path) for name, path in sorted(mappings.items())}
-        },
+        tables=((name, read_parquet(path)) for name, path in files.items()),
+        about={"files": {name: sha256(path) for name, path in hashed.items()}},
         mappings=mappings,
     )
 
@@ -112,86 +100,85 @@ def read_alpaca(path: Path) -> pl.DataFrame:
         DataError: the file is not UTF-8, a line is not a JSON object or lacks a key; the line is named.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    lines = pl.DataFrame({"json": text.split("\n")}).with_row_index("line", 1)
-    lines = lines.filter(pl.col("json").str.contains(r"\S"))
-    is_object = pl.col("json").str.json_path_match("$").str.starts_with("{").fill_null(False)
-    _refuse_lines(path, lines.filter(~is_object), "is not a JSON object; mend or remove it")
-    for key in ALPACA:
-        _refuse_lines(path, lines.filter(~pl.col("json").str.contains(rf'"{key}"\s*:')), f"has no {key!r}")
-    rows = lines.select(
-        "line",
-        *(pl.col("json").str.json_path_match(f"$.{key}").alias(key) for key in ("study_id", "condition_num")),
-        pl.col("json").str.json_path_match("$.input").str.extract_groups(INPUT).alias("input"),
-        response=pl.col("json").str.json_path_match("$.output").str.extract(OUTPUT),
-        sample_id=pl.int_range(pl.len()).over(pl.col("json").str.json_path_match("$.study_id")),
-    ).unnest("input")
-    personas = rows.select("persona").unique()
-    parsed = [parse_persona(text or "") for text in personas["persona"]]
-    personas = personas.with_columns(
-        demographic=pl.Series([known for known, _ in parsed], dtype=RESPONSES["demographic"]),
-        unknown_labels=pl.Series([list(unknown) for _, unknown in parsed], dtype=pl.List(pl.String)),
+    persona_of = functools.cache(parse_persona)
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            text, output, study, condition = _entry(line, f"{path}: line {number}")
+            persona, stimuli = _persona_and_stimuli(text or "")
+            known, unknown = persona_of(persona)
+            answer = None if output is None else ANSWER.sub("", output, count=1).strip()
+            rows.append((study, condition, stimuli, answer, known, list(unknown), number))
+    types: Schema = {
+        **dict.fromkeys(("study_id", "condition_num", "stimuli", "response"), pl.String),
+        "demographic": RESPONSES["demographic"],
+        "unknown_labels": pl.List(pl.String),
+        "line": pl.Int64,
+    }
+    table = pl.DataFrame(rows, schema=types, orient="row")
+    return number_tasks(
+        table.with_columns(
+            sample_id=(numbers := pl.int_range(pl.len()).over("study_id")), participant=numbers
+        )
     )
-    rows = rows.join(personas, on="persona", how="left", nulls_equal=True, maintain_order="left")
-    return number_tasks(rows.with_columns(participant="sample_id"))
 
 
-def _refuse_lines(path: Path, lines: pl.DataFrame, problem: str) -> None:
-    if lines.height:
-        raise DataError(f"{path}: line {lines['line'][0]} {problem}")
+def _entry(line: str, where: str) -> list[str | None]:
+    """The values of ``ALPACA`` in a line of JSON, as text. Raises :class:`DataError` beginning with ``where``."""
+    if len(line) > LONGEST_LINE:
+        raise DataError(f"{where} has {len(line):,} characters; at most {LONGEST_LINE:,} are read")
+    if line.lstrip().startswith("["):
+        raise DataError(
+            f"{where} is a JSON array, not a JSON object; write one object a line, without brackets"
+        )
+    try:
+        entry = json.loads(line)
+        values = [entry[key] for key in ALPACA]
+        texts = [None if value is None else str(value) for value in values]
+        "".join(filter(None, texts)).encode()
+    except KeyError as error:
+        raise DataError(f"{where} has no {error}") from None
+    except UnicodeEncodeError:
+        raise DataError(f"{where} holds half a character (a lone \\ud800 or the like); remove it") from None
+    except (ValueError, TypeError, RecursionError):
+        raise DataError(f"{where} is not a JSON object; mend or remove it") from None
+    return texts
 
 
-def parse_persona(text: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The demographic fields of ``Age: 76; Gender: Male``, and the labels that are not known with their values.
-
-    Values may hold "; " and ": " themselves. A part that does not begin like a label (a capital,
-    then at most 30 letters, before a colon) belongs to the value before it. A label counts once: a
-    second ``Age:`` belongs to the value before it as well.
-    """
-    fields: dict[str, str] = {}
-    unknown: dict[str, str] = {}
-    current: tuple[dict[str, str], str] | None = None  # what a continuation belongs to
-    for part in text.strip().split("; "):
-        match = LABELLED.fullmatch(part.strip())
-        field = LABELS.get(match["label"].lower()) if match else None
-        if match and (field or match["label"]) not in (fields if field else unknown):
-            current = (fields, field) if field else (unknown, match["label"])
-            current[0][current[1]] = match["value"].strip()
-        elif current:
-            current[0][current[1]] += f"; {part.strip()}"
-    return {field: value for field, value in fields.items() if value}, unknown
+def _persona_and_stimuli(text: str) -> tuple[str, str | None]:
+    """What stands after ``Demographics:`` and after ``Scenario:``; None for a text that is not so built."""
+    mark = SCENARIO.search(text)
+    persona = (text[: mark.start()] if mark else text).strip()
+    if mark is None or (persona and not persona.startswith("Demographics:")):
+        return "", None
+    return persona.removeprefix("Demographics:"), text[mark.end() :]
 
 
 def question(scenario: str) -> str:
     """The outcome question in a scenario's text, with its answer instruction: what task_num stands for.
 
-    It is what follows the last "asked:"; where nobody is said to ask, the last sentence before the
-    answer instruction ("Only return ...") and that instruction; failing both, the last sentence.
-    White space is folded, so that a line break makes no new question. A question whose own wording
+    It is what follows the last "asked:"; where nobody is said to ask, the last sentence that asks and the answer
+    instruction. White space is folded, so that a line break makes no new question. A question whose own wording
     varies between conditions therefore counts as several: the text alone cannot tell.
     """
     text = " ".join(scenario.split())
     asked = list(ASKED.finditer(text))
     if asked and text[asked[-1].end() :].strip():
         return text[asked[-1].end() :].strip()
-    instructions = list(INSTRUCTION.finditer(text))
-    before = text[: instructions[-1].start()] if instructions else text
-    ends = [match.end() for match in SENTENCE_END.finditer(before.rstrip())]
-    return text[ends[-1] if ends else 0 :].strip(" \"'“”‘’")
+    _, asking, instruction = text_parts(text)
+    return f"{asking} {instruction}".strip(" \"'“”‘’")
 
 
 def number_tasks(rows: pl.DataFrame) -> pl.DataFrame:
     """``rows`` with ``task_num``: the rank from 0 of the row's question among those of its study."""
-    texts = rows.select("study_id", "stimuli").unique().drop_nulls("stimuli")
-    tasks = texts.with_columns(
-        question=pl.Series([question(text) for text in texts["stimuli"]], dtype=pl.String)
-    ).with_columns(task_num=pl.col("question").rank("dense").over("study_id").cast(pl.Int64) - 1)
-    return rows.join(
-        tasks.select("study_id", "stimuli", "task_num"),
-        on=["study_id", "stimuli"],
-        how="left",
-        nulls_equal=True,
-        maintain_order="left",
+    keys = ["study_id", "stimuli"]
+    texts = rows.select(keys).unique().drop_nulls("stimuli")
+    asked = pl.Series("question", [question(text) for text in texts["stimuli"]], dtype=pl.String)
+    tasks = texts.with_columns(asked).with_columns(
+        task_num=pl.col("question").rank("dense").over("study_id").cast(pl.Int64) - 1
     )
+    tasks = tasks.drop("question")
+    return rows.join(tasks, on=keys, how="left", nulls_equal=True, maintain_order="left")
