@@ -1,4 +1,4 @@
-"""What a run found: ``audit``, ``compare``, ``paper-baseline`` and ``readme``."""
+"""What a run found: ``audit``, ``compare``, ``import-predictions``, ``paper-baseline`` and ``readme``."""
 
 from __future__ import annotations
 
@@ -85,6 +85,24 @@ def compare(
         print_json({"a": a, "b": b, "predictor": predictor, "metrics": table.to_dicts()})
     else:
         typer.echo(comparing.markdown(table, a, b))
+
+
+@app.command(epilog=example("socrates import-predictions gpt.csv --name gpt"), rich_help_panel=PANEL)
+def import_predictions(
+    file: Annotated[
+        Path, typer.Argument(help="A .csv or .parquet table; docs/experiments.md has its columns.")
+    ],
+    name: Annotated[str, typer.Option(help="What the predictor is called in metrics and report.")],
+    as_json: Json = False,
+) -> None:
+    """Put another model's predictions of the test rows beside ours: checked, then compared by dvc repro."""
+    from socrates.prediction.external import import_table
+
+    folder, rows = import_table(file, name)
+    if as_json:
+        print_json({"folder": str(folder), "rows": rows})
+    else:
+        typer.echo(f"{rows:,} rows -> {folder}; now: dvc repro evaluate report")
 
 
 @app.command(epilog=example("socrates paper-baseline"), rich_help_panel=PANEL)
