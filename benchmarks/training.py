@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from datasets import Dataset
 from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, PreTrainedModel, PrinterCallback, TrainerCallback, logging
 from trl import SFTConfig, SFTTrainer
 
 from benchmarks.quantised import twin
 from benchmarks.timing import clock
-from benchmarks.workload import Profile, tokenizer
+from benchmarks.workload import Profile, plain_rows, tokenizer
 from socrates.core.params import load
 from socrates.model.encoding import Encoded
-from socrates.training.collator import Rows, plain_dataset
+from socrates.training.collator import Rows
 from socrates.training.config import lora_config, train_in_float32
 from socrates.training.params import Lora, Train
 from socrates.training.schedule import make_schedule
@@ -100,15 +101,15 @@ def make(
     lora = load(Lora)
     if way == OURS:
         order = make_schedule(np.arange(len(data)), data.scenario_of_row, len(data), profile.group, 1)
-        train = load(Train).model_copy(update={"share_scenario": True})
+        train = load(Train).model_copy(update={"global_batch": micro})
         return build_trainer(model, tokenizer(), Rows(data, order, order[:micro]), micro, train, lora, args)
-    rows = plain_dataset(data, np.arange(len(data)))
+    rows = Dataset.from_list(plain_rows(data, np.arange(len(data))))
     made = SFTTrainer(
         model, args, train_dataset=rows, processing_class=tokenizer(), peft_config=lora_config(lora)
     )
     made.remove_callback(PrinterCallback)
     if not gpu:  # TRL keeps a QLoRA adapter in bfloat16; ours does not where nothing computes in it
-        train_in_float32(model)
+        train_in_float32(model, None)
     if way == PACKED_FLASH:
         model.set_attn_implementation("benchmark_varlen")
     return made
@@ -159,7 +160,7 @@ def check_equal(
     first = range(count)
     results = {}
     for name, trainer in made.items():
-        items = [{"rows": list(first)}] if name == OURS else list(plain_dataset(data, np.array(first)))
+        items = [{"rows": list(first)}] if name == OURS else plain_rows(data, np.array(first))
         results[name] = loss_and_gradient(trainer, items)
     loss, gradient = results[OURS]
     worst_loss, worst_cosine = 0.0, 1.0

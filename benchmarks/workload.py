@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from socrates.model.encoding import Encoded
 from socrates.model.jagged import JaggedArray
+from socrates.model.prefix_sharing import IGNORED
 from socrates.model.tokenisation import end_token, token_ids
 from socrates.survey.scales import scale
 from socrates.tiny_model.build import train_tokenizer
@@ -69,6 +70,12 @@ def cpu_model() -> Qwen2ForCausalLM:
     """The small model in float32, the same at every call."""
     torch.manual_seed(0)
     return Qwen2ForCausalLM(config()).float().eval()
+
+
+def plain_rows(data: Encoded, order: np.ndarray) -> list[dict[str, list[int]]]:
+    """Ids and labels of each row in full, loss on the answer alone, for TRL's own collator."""
+    parts = [([*data.prefix_ids(row), *data.suffix_ids(row)], data.answer_ids(row).tolist()) for row in order]
+    return [{"input_ids": a + b, "labels": [IGNORED] * len(a) + b} for a, b in parts]
 
 
 def rows(profile: Profile, scenarios: int, respondents: int, notation: str, seed: int = 0) -> Encoded:

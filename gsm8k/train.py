@@ -24,7 +24,7 @@ from gsm8k.grpo.trainer import (
 from gsm8k.params import Rewards
 from gsm8k.problems import PROBLEMS, messages, prompt_text, within_limit
 from socrates.core.files import read_table
-from socrates.model.loading import load_base, load_tokenizer
+from socrates.model.loading import load_base, load_tokenizer, require_gpu
 from socrates.model.tokenisation import token_ids
 from socrates.runs.fingerprint import run_config
 from socrates.runs.launch import Process
@@ -48,6 +48,7 @@ def train_grpo(
         DataError: no prompt is within the limit.
     """
     check(params.model, grpo)
+    require_gpu(paths.base)
     tokenizer = load_tokenizer(paths.base)
     table = read_table(data_file, PROBLEMS)
     problems, too_long = problems_within(table, tokenizer, grpo.max_prompt_length)

@@ -22,6 +22,7 @@ import warnings
 SETTINGS = {
     "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep: with more threads than cores spinning is ruinous
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",  # passes of many shapes leave less between blocks
     "TQDM_DELAY": "1",  # seconds: no bar for what is done before
     "TQDM_MININTERVAL": "1",
 }

@@ -22,7 +22,7 @@ class Grpo(Section):
     temperature: Annotated[float, Field(gt=0)]  # of the completions
     normalise: bool  # divide what a completion earned above its group's mean by the group's deviation
     lora: bool  # an adapter by the lora section; false: all weights
-    bf16: bool
+    gradient_checkpointing: bool  # compute each layer's activations twice instead of keeping them
     learning_rate: Annotated[float, Field(gt=0)]
     schedule: Literal["cosine", "linear", "constant"]
     warmup_ratio: Share

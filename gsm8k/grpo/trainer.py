@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
@@ -20,7 +19,7 @@ from gsm8k.grpo.params import Grpo
 from socrates.core.errors import TrainingError
 from socrates.model.params import Model
 from socrates.runs.params import Run
-from socrates.training.config import common_arguments, deepspeed_config, lora_config, train_in_float32
+from socrates.training.config import AdapterCheckpoints, common_arguments, lora_config, train_in_float32
 from socrates.training.params import Deepspeed, Lora
 from socrates.training.schedule import BatchPlan, plan_batches
 
@@ -107,12 +106,9 @@ def grpo_config(grpo: Grpo, run: Run, model: Model, deepspeed: Deepspeed, plan: 
     Every optimiser step learns from one batch of completions, or ``grpo.updates`` steps do in a row. TRL keeps the
     completions in use nowhere, so a checkpoint comes only after their last use.
     """
-    gpu = torch.cuda.is_available()
-    common = common_arguments(run)
+    common = common_arguments(run, deepspeed, plan.checkpointed)
     return GRPOConfig(
         **common | {"save_steps": -(-run.save_steps // grpo.updates) * grpo.updates},
-        deepspeed=deepspeed_config(deepspeed) if deepspeed.zero_stage else None,
-        bf16=gpu and grpo.bf16,
         per_device_train_batch_size=plan.micro_batch_size,
         gradient_accumulation_steps=plan.grad_accum_steps,
         steps_per_generation=plan.grad_accum_steps,
@@ -133,13 +129,16 @@ def grpo_config(grpo: Grpo, run: Run, model: Model, deepspeed: Deepspeed, plan: 
         adam_beta2=grpo.adam_beta2,
         weight_decay=grpo.weight_decay,
         max_grad_norm=grpo.max_grad_norm,
-        activation_checkpointing=False,
         eval_strategy="no",
         seed=grpo.seed,
         data_seed=grpo.seed,
         # The reference model of the divergence is loaded by TRL itself, at the revision that is trained.
         model_init_kwargs={"revision": model.revision} if model.revision and grpo.kl else None,
     )
+
+
+class AdapterGRPOTrainer(AdapterCheckpoints, GRPOTrainer):
+    """TRL's trainer."""
 
 
 def build_trainer(
@@ -158,7 +157,7 @@ def build_trainer(
         rewards: by name, of a completion and its prompt's answer.
     """
     tokenizer.padding_side = "left"
-    trainer = GRPOTrainer(
+    trainer = AdapterGRPOTrainer(
         model=model,
         args=args,
         reward_funcs=[reward_function(name, score) for name, score in rewards.items()],
@@ -167,6 +166,5 @@ def build_trainer(
         peft_config=lora_config(lora) if grpo.lora else None,
     )
     trainer.remove_callback(PrinterCallback)
-    if not (torch.cuda.is_available() and grpo.lora):
-        train_in_float32(model)  # a step of 5e-6 is below what bfloat16 weights can hold
+    train_in_float32(model, args.deepspeed)
     return trainer

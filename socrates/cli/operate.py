@@ -83,19 +83,22 @@ def estimate(
     basis = assumptions(work, sections, gpus)
     if as_json:
         machines = [asdict(row) | {"bytes": row.bytes} for row in rows]
-        print_json({"steps": work.steps, "tokens": work.tokens, "machines": machines, "assumed": basis})
+        print_json(
+            {"steps": work.plan.max_steps, "tokens": work.tokens, "machines": machines, "assumed": basis}
+        )
         return
     typer.echo(
-        f"estimate: {work.steps:,} steps, {work.rows:,} rows, {work.tokens / 1e6:,.1f} million tokens computed, "
-        f"{work.micro} rows and {work.pass_tokens:,.0f} tokens a pass\n"
+        f"estimate: {work.plan.max_steps:,} steps, {work.rows:,} rows, {work.tokens / 1e6:,.1f} million tokens\n"
     )
-    typer.echo(f"{'machine':<16}{'GiB per GPU':>12}{'of':>7}{'hours':>18}{'US dollars':>18}")
+    typer.echo(
+        f"{'machine':<16}{'GiB per GPU':>12}{'of':>7}{'rows a pass':>13}{'hours':>18}{'US dollars':>18}"
+    )
     for row in rows:
         name = f"{row.gpus} x {row.machine}" if row.gpus else row.machine
         size, room = (f"{row.bytes / GIB:.1f}", f"{row.room / GIB:.0f}") if row.room else ("-", "-")
         cells = f"  no: {row.infeasible_reason}"
         if row.hours and row.usd:
-            cells = f"{span(row.hours):>18}{span(row.usd):>18}"
+            cells = f"{row.plan.micro_batch_size:>13}{span(row.hours):>18}{span(row.usd):>18}"
         typer.echo(f"{name:<16}{size:>12}{room:>7}{cells}")
     typer.echo("\nAll of it is estimated. Assumed:\n" + "\n".join(f"- {line}" for line in basis))
 

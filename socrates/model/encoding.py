@@ -72,13 +72,6 @@ class Encoded:
         prefix_index = [index.setdefault(int(self.scenario_of_row[row]), len(index)) for row in rows]
         return [self.scenarios[scenario] for scenario in index], prefix_index
 
-    def prompts(self, rows: NDArray[np.int64]) -> JaggedArray:
-        """The whole prompts of some rows, one after another."""
-        scenarios = self.scenarios.take(self.scenario_of_row[rows])
-        personas = self.personas.take(self.persona_of_row[rows])
-        scenario_first = self.layout == "scenario_first"
-        return concatenate_elementwise([scenarios, personas] if scenario_first else [personas, scenarios])
-
     def prefix_lengths(self) -> NDArray[np.int64]:
         """Tokens of each row's :meth:`prefix_ids`, ``[rows]``."""
         lengths = self.scenarios.lengths[self.scenario_of_row]

@@ -6,6 +6,7 @@ files, because 28 GB belong in the hub's cache and not in DVC's.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # these take seconds to import: only where they are used
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+CPU_VARIABLE = "SOCRATES_CPU"
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
@@ -111,9 +113,29 @@ def with_adapter(model: PreTrainedModel, adapter: Path, base: Path) -> PeftModel
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(model, str(adapter))
+        # In the type that the base computes in, and training had; PEFT would compute the adapter in float32.
+        return PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{adapter}: not an adapter of the model in {base} ({str(error)[:200]})") from None
+
+
+def require_gpu(folder: Path) -> None:
+    """Raises :class:`ModelError` where a hub model would be computed on a CPU and nobody has asked for that."""
+    name, options = model_source(folder)
+    if torch.cuda.is_available() or not options or os.environ.get(CPU_VARIABLE):
+        return
+    why = cuda_problem() or "torch finds no GPU"
+    raise ModelError(f"{name}: {why}; socrates doctor says more ({CPU_VARIABLE}=1 computes it on the CPU)")
+
+
+def cuda_problem() -> str | None:
+    """Why torch cannot use the GPUs that the machine has; None where it can or there are none."""
+    count = 0 if torch.cuda.is_available() else torch.cuda.device_count()
+    return (
+        f"torch is built for CUDA {torch.version.cuda}, which the driver of {count} GPUs cannot run"
+        if count
+        else None
+    )
 
 
 def device() -> torch.device:

@@ -193,6 +193,8 @@ def _keep_positions(_: torch.nn.Module, __: Any, inputs: dict[str, Any], output:
 
 def use_prefix_sharing(model: PreTrainedModel) -> None:
     """Make ``model`` read the batches of :func:`pack` from now on."""
+    # cuDNN builds a plan for each new shape, tens of milliseconds of the host's time, and nearly every pass has one.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, attention)

@@ -15,7 +15,7 @@ import polars as pl
 
 from socrates.core.files import atomic_folder, read_json, read_table, write_json, write_table
 from socrates.model.encoding import Encoded, encode
-from socrates.model.loading import load_model, load_tokenizer
+from socrates.model.loading import load_model, load_tokenizer, require_gpu
 from socrates.model.params import Model, Prompt
 from socrates.prediction.distributions import (
     ScoringBatch,
@@ -113,6 +113,7 @@ def predict_split(test: Path, inputs: PredictionInputs, out: Path, process: Proc
     Raises:
         TrainingError: another process predicts the same, or the scratch cannot be written.
     """
+    require_gpu(inputs.base)
     init_process_group(process)
     table = read_table(test, SCALED_RESPONSES)
     with shared_folder(test, inputs, process) as folder:

@@ -42,7 +42,8 @@ def wanted_processes() -> int:
 
     text = os.environ.get(PROCESSES, "")
     if not text:
-        return torch.cuda.device_count() or 1
+        # With a driver that is too old there are devices to count, and none that can be used.
+        return torch.cuda.device_count() if torch.cuda.is_available() else 1
     if not text.isdigit() or int(text) < 1:
         raise TrainingError(f"{PROCESSES}={text}: expected a positive number of processes")
     return int(text)

@@ -15,18 +15,22 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
 from socrates.core.errors import SocratesError
 from socrates.core.files import read_json
+from socrates.model.loading import cuda_problem
 from socrates.runs.backup import error_code, open_store
 from socrates.runs.fingerprint import SCRATCH_VARIABLE, scratch
-from socrates.tools.estimate import GIB, memory, model_dims, workload
+from socrates.tools.estimate import A100, GIB, best_plan, memory, model_dims, workload
 from socrates.training.schedule import plan_batches
 
 CHECKPOINT_BYTES = 18  # of a trainable weight: itself, a float32 copy, Adam's two moments, and some to spare
+PROCESS_BYTES = 6 * GIB  # assumed: of a training process on the host, libraries and what it loads at a time
 OUTPUT_BYTES = 2 * GIB  # assumed: data, predictions and metrics of a run
 
 
@@ -59,6 +63,10 @@ def examine(
     yield check("device", device, folder, sections, devices, processes)
     if devices:
         yield check("compiler", compiler)
+        yield check("kernels", kernels, devices)
+    yield check("host memory", host_memory, sections, processes, psutil.virtual_memory().available)
+    if processes > 1:
+        yield check("shared memory", shared_memory, processes, shutil.disk_usage)
     yield check("scratch", scratch_writable, scratch())
     yield check("disk", disk, sections, shutil.disk_usage)
     model, data = sections["model"], sections["data"]
@@ -154,21 +162,32 @@ def check_global_batch(sections: Mapping[str, Any], processes: int) -> str:
 def device(folder: Path, sections: Mapping[str, Any], devices: Sequence[Any], processes: int) -> str:
     """Whether the GPUs are able, and large enough for the estimate."""
     model = sections["model"]
+    driver = "update the driver, or install a torch for the CUDA that it runs"
     if not devices and model.builtin:
+        if problem := cuda_problem():
+            raise ProblemError(f"{problem}: the CPU computes", driver, "warn")
         return f"CPU, {os.cpu_count()} cores; enough for the built-in model"
     text, do = "", ""
     if not devices:
         text, do = f"no GPU for {model.name}", "use a machine with one (socrates estimate)"
+        text, do = (problem, driver) if (problem := cuda_problem()) else (text, do)
     elif processes > len(devices):
         text, do = f"{processes} processes, {len(devices)} GPUs", "one process per GPU: SOCRATES_PROCESSES"
     elif old := [gpu.name for gpu in devices if gpu.major < 8]:
         text, do = f"{old[0]} has no bfloat16", "use an A100, H100, L4 or newer"
     if text:
         raise ProblemError(text, do)
-    work = workload(folder, sections, processes)
-    need = sum(memory(model_dims(model), work, sections, processes).values())
-    room = min(gpu.total_memory for gpu in devices)
-    text = f"{len(devices)} x {devices[0].name}, {room / GIB:.1f} GiB; {need / GIB:.1f} GiB estimated"
+    work, dims = workload(folder, sections, processes), model_dims(model)
+    room = min(gpu.free_memory for gpu in devices)
+    plan = best_plan(dims, work, sections, processes, replace(A100, memory=0.9 * room / GIB))
+    need = sum(memory(dims, plan, sections, processes).values())
+    total = min(gpu.total_memory for gpu in devices)
+    text = f"{len(devices)} x {devices[0].name}, {total / GIB:.1f} GiB, {room / GIB:.1f} free; "
+    text += f"{need / GIB:.1f} GiB estimated"
+    if room < 0.9 * total:
+        raise ProblemError(
+            text, "another program holds GPU memory (nvidia-smi): end it", "warn" if need < room else "fail"
+        )
     if need > room:
         raise ProblemError(text, "lower train.micro_batch or prompt.max_length, or use deepspeed.offload")
     if need > 0.9 * room:
@@ -186,6 +205,68 @@ def compiler() -> str:
         python = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
         raise ProblemError(", ".join(missing), f"apt-get install gcc {python}, or as your system has them")
     return f"{program}, {header}"
+
+
+def kernels(devices: Sequence[Any], probes: Sequence[Callable[[str], None]] | None = None) -> str:
+    """Whether every GPU runs what training needs: a product with 4-bit weights, and a kernel of Triton's.
+
+    Args:
+        probes: in place of :func:`four_bit_product` and :func:`compiled_sum`; each is given a device's name.
+    """
+    probes = [four_bit_product, compiled_sum] if probes is None else probes
+    for index, gpu in enumerate(devices):
+        for probe in probes:
+            try:
+                probe(f"cuda:{index}")
+            except Exception as error:  # of bitsandbytes, Triton or the driver
+                text = (
+                    f"GPU {index} ({gpu.name}), {probe.__name__}: {type(error).__name__}: {str(error)[:150]}"
+                )
+                do = "make env; the driver, bitsandbytes and torch must fit (nvidia-smi, python -m bitsandbytes)"
+                raise ProblemError(" ".join(text.split()), do) from None
+    return f"{len(devices)} GPUs multiply 4-bit weights and run compiled kernels"
+
+
+def four_bit_product(device: str) -> None:
+    """Multiply with an NF4 matrix of ones. Raises an error where the result is another."""
+    import torch
+    from bitsandbytes.nn import Linear4bit
+
+    layer = Linear4bit(64, 64, bias=False, compute_dtype=torch.float32, quant_type="nf4")
+    torch.nn.init.ones_(layer.weight)
+    found = layer.to(device)(torch.ones(1, 64, device=device))
+    torch.testing.assert_close(found.cpu(), torch.full((1, 64), 64.0))
+
+
+def compiled_sum(device: str) -> None:
+    """Add with a kernel that is compiled for it: Triton's on a GPU. Raises an error where the result is another."""
+    import torch
+
+    found = torch.compile(lambda x: x + 1)(torch.ones(64, device=device))
+    torch.testing.assert_close(found.cpu(), torch.full((64,), 2.0))
+
+
+def host_memory(sections: Mapping[str, Any], processes: int, available: int) -> str:
+    """Whether the machine's own memory holds the processes, and a model that is merged."""
+    dims = model_dims(sections["model"])
+    need, merge = processes * PROCESS_BYTES, 4 * (dims.linear + dims.embeddings)
+    text = f"{available / GIB:.0f} GiB available; {processes} processes take about {need / GIB:.0f}"
+    if available < need:
+        raise ProblemError(text, "use a machine with more, or fewer processes (SOCRATES_PROCESSES)")
+    if available < merge:
+        raise ProblemError(
+            text, f"socrates merge will need {merge / GIB:.0f} GiB: merge on a larger machine", "warn"
+        )
+    return text
+
+
+def shared_memory(processes: int, usage: Callable[[Path], Any]) -> str:
+    """Whether processes can exchange data: a container's 64 MB of /dev/shm are too few for NCCL."""
+    total = usage(Path("/dev/shm")).total
+    text = f"/dev/shm: {total / GIB:.2f} GiB for {processes} processes"
+    if total < GIB:
+        raise ProblemError(text, "start the container with --shm-size=2g or --ipc=host", "warn")
+    return text
 
 
 def scratch_writable(folder: Path) -> str:
@@ -220,6 +301,11 @@ def disk(sections: Mapping[str, Any], usage: Callable[[Path], Any]) -> str:
     )
     if any(free[path] < need for path, need in needs.items()):
         raise ProblemError(text, f"free some, or set {SCRATCH_VARIABLE} and HF_HOME to a larger disk")
+    merged = 2 * (dims.linear + dims.embeddings)
+    if usage(_existing(Path())).free - needs.get(_existing(Path()), 0) < merged:
+        raise ProblemError(
+            text, f"socrates merge will write {merged / GIB:.0f} GiB more: free some by then", "warn"
+        )
     return text
 
 
@@ -231,12 +317,17 @@ def _existing(folder: Path) -> Path:
 def hub(kind: str, name: str, revision: str) -> str:
     """Whether the hub gives a revision, or the cache of an earlier download holds it."""
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError
 
     what = f"{name} at {revision[:12]}"
     if cached(kind, name, revision):
         return f"{what}: in the cache on this machine"
     try:
         HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=20)
+        HfApi().auth_check(name, repo_type=kind)
+    except GatedRepoError:
+        do = "accept its terms on its page, and log in with hf auth login or HF_TOKEN"
+        raise ProblemError(f"{what}: its files are for those who have accepted its terms", do) from None
     except Exception as error:  # its client and its transport raise unrelated classes
         text = f"{what}: {type(error).__name__}"
         raise ProblemError(text, "check network and name, or fill the cache") from None
@@ -258,8 +349,22 @@ def cached(kind: str, name: str, revision: str) -> bool:
     return all((folder / shard).exists() for shard in shards)
 
 
-def gpus() -> list[Any]:
-    """The GPUs of this machine, as torch describes them."""
+@dataclass(frozen=True)
+class Device:
+    """A GPU: its name, the first digit of its compute capability, and bytes of memory."""
+
+    name: str
+    major: int
+    total_memory: int
+    free_memory: int
+
+
+def gpus() -> list[Device]:
+    """The GPUs of this machine that torch can use."""
     import torch
 
-    return [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    found = []
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        properties, (free, total) = torch.cuda.get_device_properties(index), torch.cuda.mem_get_info(index)
+        found.append(Device(properties.name, properties.major, total, free))
+    return found

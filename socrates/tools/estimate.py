@@ -1,10 +1,11 @@
 """What a training needs and costs on named machines: memory per GPU, hours, dollars. All of it estimated.
 
-Time. A frozen base of N matrix weights costs 2 N floating point operations a token forward, 2 N backward
-(the gradient of the activations; frozen weights have none), and 2 N again where gradient checkpointing
-computes the forward pass a second time; the adapter's own and attention's are left out. A GPU does them at
-its peak rate times a *utilisation* that one published run implies (:data:`UTILISATION`). Sharing a scenario
-lowers the tokens, not the cost of a token.
+Time. A pass over T tokens with a frozen base of N matrix weights takes ``a N + T f N / r`` seconds. ``r`` is the rate
+at which the GPU multiplies, ``f`` the floating point operations a weight and token: 2 forward, 2 backward (frozen
+weights have no gradient), 2 more where gradient checkpointing computes the forward pass again; the adapter's own and
+attention's are left out. ``a`` is what does not grow with the tokens: unpacking NF4 weights, and the host that starts
+the kernels. Both are fitted to a published table (:data:`PUBLISHED`); for other cards the rate follows the peak, and
+``a`` the memory's bandwidth.
 
 Memory of one GPU: weights, the adapter with its gradients and Adam's state, what a forward pass keeps,
 logits, and the CUDA context, sharded as the ZeRO stage says (Rajbhandari et al. 2020, arXiv 1910.02054).
@@ -12,8 +13,9 @@ logits, and the CUDA context, sharded as the ZeRO stage says (Rajbhandari et al.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,43 +31,57 @@ from socrates.training.params import Lora, Train
 from socrates.training.schedule import BatchPlan, make_schedule, plan_batches
 
 GIB = 2**30
-# The published 1 % run: 91 steps of 256 rows on one A100 in 2 to 3 hours. At 190 tokens a row, padded to 272
-# (micro batches of 4), and 6 x 14.0e9 operations a token, that is 16 to 24 % of 312 TFLOP/s.
-UTILISATION = (0.237, 0.158)  # fastest, slowest
+# Seconds of 8 passes of one row of so many tokens: Qwen-14B on one A100-SXM4-80G with gradient checkpointing, Q-LoRA
+# (int4) and LoRA (bfloat16). github.com/QwenLM/Qwen, README, "Profiling of Memory and Speed".
+PUBLISHED = {
+    "nf4": {256: 5.3, 512: 6.3, 1024: 8.2, 2048: 11.8, 4096: 20.1, 8192: 38.3},
+    "none": {256: 1.6, 512: 2.4, 1024: 4.4, 2048: 8.4, 4096: 17.0, 8192: 36.0},
+}
+PUBLISHED_WEIGHTS = 13.2e9  # in the matrices of Qwen-14B, output layer included
+# The fit: seconds a weight that a pass takes whatever its tokens, and the share of an A100's peak.
+FIXED = {"nf4": 0.53 / PUBLISHED_WEIGHTS, "none": 0.06 / PUBLISHED_WEIGHTS}
+UTILISATION = 0.48
+TODAY = (0.5, 1.1)  # of FIXED, at best and at worst: kernels that unpack weights are up to twice as fast now
+# Of a layer, on the host, at best and at worst: no pass is faster than what starts its kernels. 40 layers took at most
+# 0.2 s in the table above.
+HOST_SECONDS = (0.003, 0.005)
 SEVERAL_GPUS = 0.9  # assumed: of N times one GPU's speed
 START_SECONDS_PER_GB = 10.0  # assumed: reading and quantising the weights, per 10^9 bytes
 OVERHEAD = 1.5 * GIB  # assumed: CUDA context, workspaces, DeepSpeed's buffers
 FRAGMENTED = 1.1  # assumed: of the other memory, lost between blocks
-ANSWER_TOKENS = 4  # at most: three digits and the end; only they have logits where a scenario is shared
+ANSWER_TOKENS = 4  # at most: three digits and the end; only they have logits
 LOGIT_BYTES = 10  # a logit in bfloat16, in float32, and its gradient in float32
 CPU_RATE = 2e10  # operations per second of one core in float32; assumed
 
 # SocSci210 as published, and the lengths of its 2,780 rows in 20 studies that the seed project passed on,
-# counted with Qwen2.5's tokenizer.
+# counted with Qwen2.5's tokenizer: means and standard deviations.
 ROWS, TRAINING_SHARE = 2_901_390, 170 / 210
-ROW_TOKENS, LONGEST_ROW = 190.0, 377
-SCENARIO_TOKENS, OWN_TOKENS = 147.0, 44.0
-PADDING = {1: 1.0, 2: 1.21, 4: 1.43, 8: 1.63, 16: 1.79}  # tokens with padding over without, by micro batch
+SCENARIO_TOKENS, SCENARIO_SPREAD = 147.0, 68.0
+OWN_TOKENS, OWN_SPREAD = 44.0, 10.0
 PASSES = 4000  # forward passes that are counted; the rest is taken to be like them
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A kind of GPU: GiB that a program can use, peak 10^12 operations per second in bfloat16, assumed price."""
+    """A kind of GPU: usable GiB, peak 10^12 operations per second in bfloat16, GB/s of its memory, assumed price."""
 
     name: str
     memory: float
     peak: float
+    bandwidth: float
     usd_per_hour: float
+    reached: tuple[float, float]  # of UTILISATION, at best and at worst
     bfloat16: bool = True
 
 
-GPUS = (  # memory and peak of NVIDIA's data sheets (dense); prices of the order that rental offers had
-    Gpu("A100-40", 39.4, 312.0, 1.3),
-    Gpu("A100-80", 79.1, 312.0, 1.8),
-    Gpu("H100", 79.1, 989.0, 3.0),
-    Gpu("L4", 22.0, 121.0, 0.8),
-    Gpu("T4", 14.6, 65.0, 0.35, bfloat16=False),
+A100 = Gpu("A100-80", 79.1, 312.0, 2039.0, 1.8, (1.05, 0.9))
+GPUS = (  # memory, peak and bandwidth of NVIDIA's data sheets (dense); prices of the order that rental offers had
+    Gpu("A100-40", 39.4, 312.0, 1555.0, 1.3, (1.05, 0.9)),
+    A100,
+    # Assumed: larger and smaller cards reach less of their peak. An H100 is then 1.8 to 2.5 A100s, not 3.2.
+    Gpu("H100", 79.1, 989.0, 3350.0, 3.0, (0.8, 0.55)),
+    Gpu("L4", 22.0, 121.0, 300.0, 0.8, (0.9, 0.5)),
+    Gpu("T4", 14.6, 65.0, 320.0, 0.35, (0.9, 0.5), bfloat16=False),
 )
 
 
@@ -150,25 +166,48 @@ class Workload:
     """What one run computes, over all processes.
 
     Attributes:
+        plan: as a CPU would train; on a GPU what params leave null is chosen for it.
         rows: answers trained on, repeated ones counted again.
-        pass_tokens: mean tokens of a forward pass, padding included.
-        longest_pass: tokens of the longest of the passes counted, or assumed.
+        count: of a number of rows in a pass, the mean tokens of a pass, and those of the longest.
         evaluated_rows: with a forward pass and no backward pass, over the whole run.
         basis: where the counts come from, in words.
     """
 
-    steps: int
+    plan: BatchPlan
     rows: int
-    micro: int
-    pass_tokens: float
-    longest_pass: int
+    count: Callable[[int], tuple[float, int]]
     evaluated_rows: int
     basis: tuple[str, ...]
+
+    @property
+    def micro(self) -> int:
+        """Rows of a pass."""
+        return self.plan.micro_batch_size
+
+    @property
+    def pass_tokens(self) -> float:
+        """Mean of a pass."""
+        return self.count(self.micro)[0]
+
+    @property
+    def longest_pass(self) -> int:
+        """Tokens of the longest of the passes counted, or assumed."""
+        return self.count(self.micro)[1]
 
     @property
     def tokens(self) -> float:
         """Tokens with a forward and a backward pass."""
         return self.pass_tokens * (self.rows // self.micro)
+
+    def plans(self, train: Train) -> Iterator[Workload]:
+        """The work cut in every way that the params leave open."""
+        share = self.plan.micro_batch_size * self.plan.grad_accum_steps
+        sizes = (
+            [n for n in range(1, share + 1) if share % n == 0] if train.micro_batch is None else [self.micro]
+        )
+        for every in (0, 2, 1) if train.gradient_checkpointing is None else (self.plan.checkpointed,):
+            for size in sizes:
+                yield replace(self, plan=BatchPlan(self.plan.max_steps, size, share // size, every))
 
 
 def workload(folder: Path, sections: Mapping[str, Any], processes: int) -> Workload:
@@ -186,6 +225,7 @@ def counted_workload(folder: Path, sections: Mapping[str, Any], processes: int) 
 
     from socrates.model.encoding import encode
     from socrates.model.loading import load_tokenizer
+    from socrates.training.collator import Rows, by_pass, pass_tokens
 
     train, prompt = sections["train"], sections["prompt"]
     tables = [read_table(folder / f"data/splits/{name}.parquet", RESPONSES) for name in ("train", "val")]
@@ -194,92 +234,116 @@ def counted_workload(folder: Path, sections: Mapping[str, Any], processes: int) 
     fits = lengths <= prompt.max_length
     rows = np.flatnonzero(fits[: len(tables[0])])
     plan = plan_batches(train, len(rows), processes)
-    micro = plan.micro_batch_size
-    count = min(plan.max_steps * train.global_batch, PASSES * micro)
-    group = train.group_size if train.share_scenario else 1
-    order = make_schedule(rows, data.scenario_of_row, count, group, train.seed)
-    tokens = []
-    for start in range(0, len(order) - micro + 1, micro):
-        chosen = order[start : start + micro]
-        if train.share_scenario:
-            scenarios = data.scenario_of_row[chosen]
-            own = lengths[chosen] - data.scenarios.lengths[scenarios]
-            tokens.append(int(own.sum() + data.scenarios.lengths[np.unique(scenarios)].sum()))
-        else:
-            tokens.append(int(lengths[chosen].max()) * micro)
+
+    @functools.cache
+    def count(micro: int) -> tuple[float, int]:
+        steps = min(plan.max_steps, -(-PASSES * micro // train.global_batch))
+        drawn = steps * train.global_batch
+        order = make_schedule(rows, data.scenario_of_row, drawn, train.group_size, train.seed)
+        tokens = pass_tokens(data, by_pass(Rows(data, order, order), train.global_batch, micro), micro)
+        return float(tokens.mean()), int(tokens.max())
+
     basis = (
         f"tokens counted on data/splits/ with the model's tokenizer: {len(rows):,} rows, "
-        f"{lengths[rows].mean():.0f} tokens each, {len(tokens):,} passes looked at"
+        f"{lengths[rows].mean():.0f} tokens each, at most {PASSES:,} passes looked at"
     )
-    validation_rows = int(fits[len(tables[0]) :].sum())
-    return _workload(train, plan, float(np.mean(tokens)), max(tokens), validation_rows, basis)
+    return _workload(train, plan, count, int(fits[len(tables[0]) :].sum()), basis)
 
 
 def assumed_workload(sections: Mapping[str, Any], processes: int, *basis: str) -> Workload:
     """The work of SocSci210 by its published counts."""
-    sample, train = sections["sample"], sections["train"]
+    sample, train, shared = (
+        sections["sample"],
+        sections["train"],
+        sections["prompt"].layout == "scenario_first",
+    )
     rows = round(ROWS * sample.fraction * TRAINING_SHARE)
-    plan = plan_batches(train, rows, processes)
-    micro = plan.micro_batch_size
-    if train.share_scenario:
-        group = min(train.group_size, micro)
-        tokens = micro * (OWN_TOKENS + SCENARIO_TOKENS / group)
-        longest = round(2 * tokens)
-        lengths = (
-            f"{SCENARIO_TOKENS:g} tokens of a scenario, shared by {group} respondents, and {OWN_TOKENS:g} of "
-            "each (means of 2,780 real rows); the longest pass twice the mean"
-        )
-    else:
-        padding = float(np.interp(micro, list(PADDING), list(PADDING.values())))
-        tokens, longest = micro * ROW_TOKENS * padding, micro * LONGEST_ROW
-        lengths = (
-            f"{ROW_TOKENS:g} tokens a row, the longest {LONGEST_ROW}, {padding:.2f} times that with the "
-            f"padding of {micro} rows (2,780 real rows)"
-        )
+
+    def count(micro: int) -> tuple[float, int]:
+        scenarios = -(-micro // train.group_size) if shared else micro
+        tokens = micro * OWN_TOKENS + scenarios * SCENARIO_TOKENS
+        spread = (micro * OWN_SPREAD**2 + scenarios * SCENARIO_SPREAD**2) ** 0.5
+        return tokens, round(tokens + 4 * spread)
+
+    group = f"computed once for {train.group_size} respondents" if shared else "computed for each respondent"
+    lengths = (
+        f"{SCENARIO_TOKENS:g} tokens of a scenario, {group}, and {OWN_TOKENS:g} of each (means of 2,780 real rows); "
+        "the longest pass four standard deviations above the mean"
+    )
     counts = (
         f"{rows:,} training rows: {ROWS:,} published rows x {sample.fraction:g} x 170 of 210 studies, as if "
         "studies were equally large"
     )
-    return _workload(train, plan, tokens, longest, train.eval_rows, *basis, counts, lengths)
+    plan = plan_batches(train, rows, processes)
+    return _workload(train, plan, count, train.eval_rows, *basis, counts, lengths)
 
 
 def _workload(
-    train: Train, plan: BatchPlan, tokens: float, longest: int, validation_rows: int, *basis: str
+    train: Train,
+    plan: BatchPlan,
+    count: Callable[[int], tuple[float, int]],
+    validation_rows: int,
+    *basis: str,
 ) -> Workload:
-    steps, micro = plan.max_steps, plan.micro_batch_size
-    evaluated = (steps // train.eval_steps + 1) * min(train.eval_rows, validation_rows)
-    return Workload(steps, steps * train.global_batch, micro, tokens, longest, evaluated, basis)
+    evaluated = (plan.max_steps // train.eval_steps + 1) * min(train.eval_rows, validation_rows)
+    return Workload(plan, plan.max_steps * train.global_batch, count, evaluated, basis)
+
+
+def layer_bytes(dims: ModelDims, dropout: bool, keys: float) -> float:
+    """What the backward pass needs of one layer, a token, in bfloat16.
+
+    Args:
+        dropout: LoRA's: each of the seven matrices then keeps a masked copy of its input and a mask of one byte,
+            instead of an input that some share.
+        keys: written out for attention, a token of the pass.
+    """
+    hidden, wide = dims.hidden, dims.intermediate
+    masked = 3 * (6 * hidden + wide) - 2 * (3 * hidden + wide) if dropout else 0
+    return 2 * (9 * hidden + 4 * wide) + masked + 4 * hidden * keys
 
 
 def memory(dims: ModelDims, work: Workload, sections: Mapping[str, Any], gpus: int) -> dict[str, float]:
     """Bytes per GPU by what they hold, in bfloat16 compute, at the longest pass."""
-    model, lora, train, deepspeed = (sections[name] for name in ("model", "lora", "train", "deepspeed"))
+    model, lora, deepspeed = (sections[name] for name in ("model", "lora", "deepspeed"))
     shards = {stage: gpus if deepspeed.zero_stage >= stage else 1 for stage in (1, 2, 3)}
     per_weight = 2.0
     if model.quantization == "nf4":
         per_weight = 0.5 + (1 / 64 + 4 / 64 / 256 if model.double_quantization else 4 / 64)
-    trainable, tokens = dims.lora(lora), work.longest_pass
+    trainable, tokens, every = dims.lora(lora), work.longest_pass, work.plan.checkpointed
     weights = (dims.linear * per_weight + 2 * dims.embeddings) / shards[3]
-    of_layer = 2 * tokens * (8 * dims.hidden + 4 * dims.intermediate)
-    inputs = 2 * tokens * dims.hidden * dims.layers
-    scored = work.micro * ANSWER_TOKENS if train.share_scenario else tokens
+    # Keys and values are written out for each respondent: those of the scenario once more for each.
+    keys = work.micro * (SCENARIO_TOKENS + OWN_TOKENS) / work.pass_tokens
+    of_layer = tokens * layer_bytes(dims, lora.dropout > 0, keys)
+    inputs = 2 * tokens * dims.hidden
+    kept = dims.layers - (dims.layers // every if every else 0)
     held = {
         "weights": 0.0 if deepspeed.offload and deepspeed.zero_stage == 3 else weights,
         "one layer, de-quantised": 2.0 * dims.hidden * dims.intermediate,
         "adapter and its gradients": 2 * trainable / shards[3] + 4 * trainable / shards[2],
         "optimiser": 0.0 if deepspeed.offload else 12 * trainable / shards[1],  # float32 copy, Adam's moments
-        "activations": float(inputs + of_layer if train.gradient_checkpointing else dims.layers * of_layer),
-        "logits": float(LOGIT_BYTES * scored * dims.vocab),
+        "activations": float((dims.layers - kept) * inputs + (kept + (every > 0)) * of_layer),
+        "logits": float(LOGIT_BYTES * work.micro * ANSWER_TOKENS * dims.vocab),
     }
     lost = (FRAGMENTED - 1) * sum(held.values())
     return {**held, "between blocks": lost, "context and buffers": OVERHEAD}
 
 
-def operations(dims: ModelDims, work: Workload, train: Train) -> float:
-    """Floating point operations of the run; of the output layer as if no scenario were shared."""
-    evaluated_tokens = work.pass_tokens * work.evaluated_rows / work.micro
-    per_token = 6 if train.gradient_checkpointing else 4
-    return (dims.linear + dims.head) * (per_token * work.tokens + 2 * evaluated_tokens)
+def pass_seconds(
+    dims: ModelDims, tokens: float, operations: float, quantization: str, gpu: Gpu, best: bool
+) -> float:
+    """Of a pass over ``tokens`` with so many operations a weight and token, at best or at worst."""
+    weights, end = dims.linear + dims.head, 0 if best else 1
+    fixed = FIXED[quantization] * weights * A100.bandwidth / gpu.bandwidth * TODAY[end]
+    computed = operations * weights * tokens / (gpu.peak * 1e12 * UTILISATION * gpu.reached[end])
+    return max(fixed + computed, HOST_SECONDS[end] * dims.layers)
+
+
+def seconds(dims: ModelDims, work: Workload, quantization: str, gpu: Gpu, best: bool) -> float:
+    """Of the run's passes on one GPU, forward and backward, and of its evaluations."""
+    operations = 4 + (2 / work.plan.checkpointed if work.plan.checkpointed else 0)
+    trained = pass_seconds(dims, work.pass_tokens, operations, quantization, gpu, best)
+    evaluated = pass_seconds(dims, 8 * work.pass_tokens, 2, quantization, gpu, best)
+    return trained * (work.rows / work.micro) + evaluated * work.evaluated_rows / (8 * work.micro)
 
 
 @dataclass(frozen=True)
@@ -289,6 +353,7 @@ class TrainingEstimate:
     Attributes:
         memory: bytes per GPU by what they hold.
         room: bytes that a GPU has.
+        plan: how its passes are cut.
         hours, usd: the least and the most, of all GPUs together; None where the run is infeasible.
         infeasible_reason: why it cannot run there; None where it can.
     """
@@ -297,6 +362,7 @@ class TrainingEstimate:
     gpus: int
     memory: dict[str, float]
     room: float | None
+    plan: BatchPlan
     hours: tuple[float, float] | None = None
     usd: tuple[float, float] | None = None
     infeasible_reason: str | None = None
@@ -311,12 +377,14 @@ def estimates(
     dims: ModelDims, work: Workload, sections: Mapping[str, Any], gpus: int = 1
 ) -> list[TrainingEstimate]:
     """The run on each kind of GPU, ``gpus`` of it, and on this machine's CPU."""
-    todo, price = operations(dims, work, sections["train"]), sections["run"].usd_per_hour
-    held = memory(dims, work, sections, gpus)
+    price, quantization = sections["run"].usd_per_hour, sections["model"].quantization
     start = 2 * (dims.linear + dims.embeddings) / 1e9 * START_SECONDS_PER_GB
     rows = []
     for gpu in GPUS:
-        row = TrainingEstimate(gpu.name, gpus, held, gpu.memory * GIB)
+        plan = best_plan(dims, work, sections, gpus, gpu)
+        row = TrainingEstimate(
+            gpu.name, gpus, memory(dims, plan, sections, gpus), gpu.memory * GIB, plan.plan
+        )
         reason = None if gpu.bfloat16 else "has no bfloat16, in which GPUs train here"
         if gpu.bfloat16 and row.bytes > gpu.memory * GIB:
             do = "lower train.micro_batch or prompt.max_length, or deepspeed.offload"
@@ -324,33 +392,50 @@ def estimates(
         if reason:
             rows.append(replace(row, infeasible_reason=reason))
             continue
-        rate = gpu.peak * 1e12 * gpus * (SEVERAL_GPUS if gpus > 1 else 1.0)
-        least, most = ((todo / (rate * share) + start) / 3600 for share in UTILISATION)
+        together = gpus * (SEVERAL_GPUS if gpus > 1 else 1.0)
+        taken = (seconds(dims, plan, quantization, gpu, best) / together + start for best in (True, False))
+        least, most = (all_of_it / 3600 for all_of_it in taken)
         usd = price or gpu.usd_per_hour * gpus
         rows.append(replace(row, hours=(least, most), usd=(least * usd, most * usd)))
-    cores = os.cpu_count() or 1
+    cores, weights = os.cpu_count() or 1, dims.linear + dims.head
+    todo = weights * (4 * work.tokens + 2 * work.pass_tokens * work.evaluated_rows / work.micro)
     hours = todo / (CPU_RATE * cores) / 3600
-    return [*rows, TrainingEstimate(f"CPU, {cores} cores", 0, {}, None, (hours,) * 2, (hours * price,) * 2)]
+    cpu = TrainingEstimate(f"CPU, {cores} cores", 0, {}, None, work.plan)
+    return [*rows, replace(cpu, hours=(hours,) * 2, usd=(hours * price,) * 2)]
+
+
+def best_plan(dims: ModelDims, work: Workload, sections: Mapping[str, Any], gpus: int, gpu: Gpu) -> Workload:
+    """The fastest way of cutting the work that fits into a GPU; the smallest where none does."""
+    needs = [
+        (sum(memory(dims, plan, sections, gpus).values()), plan) for plan in work.plans(sections["train"])
+    ]
+    fitting = [plan for need, plan in needs if need <= gpu.memory * GIB]
+    if not fitting:
+        return min(needs, key=lambda each: each[0])[1]
+    return min(fitting, key=lambda plan: seconds(dims, plan, sections["model"].quantization, gpu, best=False))
 
 
 def assumptions(work: Workload, sections: Mapping[str, Any], gpus: int) -> list[str]:
     """Everything the estimate rests on, one line each."""
-    price, fastest, slowest = sections["run"].usd_per_hour, *UTILISATION
+    price = sections["run"].usd_per_hour
     prices = ", ".join(f"{gpu.name} ${gpu.usd_per_hour:g}" for gpu in GPUS)
     given = f"${price:g} per hour for all machines (run.usd_per_hour)"
     assumed = f"assumed prices per GPU and hour: {prices} (say yours with run.usd_per_hour)"
-    checkpointing = sections["train"].gradient_checkpointing
     return [
         *work.basis,
-        f"{6 if checkpointing else 4} operations per weight and token (2 forward, 2 backward"
-        f"{', 2 again for gradient checkpointing' if checkpointing else ''}), 2 in evaluations; attention and the "
-        "adapter's own are left out",
-        f"GPUs reach {slowest:.0%} to {fastest:.0%} of their peak, as the one published run implies (91 steps in "
-        "2 to 3 h on one A100); so that run is no test of this estimate",
+        "4 operations per weight and token (2 forward, 2 backward), 2 again where checkpointing recomputes, 2 in "
+        "evaluations; attention and the adapter's own are left out",
+        f"an A100-80 reaches {UTILISATION:.0%} of its peak, and a pass takes {FIXED['nf4'] * 1e12:.0f} s per 10^12 NF4 "
+        "weights besides: fitted to a published table of Qwen-14B (github.com/QwenLM/Qwen, README); other cards by "
+        f"peak and bandwidth; {TODAY[0]:g} (newer kernels, bitsandbytes 1747) to {TODAY[1]:g} times that time, and of "
+        "that rate "
+        + ", ".join(f"{gpu.name} {gpu.reached[1]:g} to {gpu.reached[0]:g}" for gpu in GPUS if gpu.bfloat16),
+        f"no pass is faster than the {HOST_SECONDS[0]:g} to {HOST_SECONDS[1]:g} s a layer in which the host starts it",
+        "rows of a pass and checkpointing, where null: the fastest that fits, by this estimate",
         f"{gpus} GPUs are {gpus * SEVERAL_GPUS:g} times as fast as one" if gpus > 1 else "one GPU",
         given if price else assumed,
         f"{START_SECONDS_PER_GB:g} s to start per 10^9 bytes of weights; download, predict and evaluate not included",
-        f"memory at the longest pass ({work.longest_pass:,} tokens), {FRAGMENTED - 1:.0%} lost between blocks, "
+        f"memory at the longest pass, {FRAGMENTED - 1:.0%} lost between blocks, "
         f"{OVERHEAD / GIB:g} GiB for context and buffers",
         f"CPU: {CPU_RATE:.0e} operations per second and core",
     ]

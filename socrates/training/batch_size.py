@@ -1,17 +1,19 @@
-"""The largest micro batch that a GPU holds, found by trying: ``train.micro_batch: null``.
+"""Rows of a pass and gradient checkpointing, where params leave them null: found by trying on the GPU.
 
-The rows tried are the longest there are, forward and backward, while the room that the optimiser and
-DeepSpeed will take is held. The result changes how a step is cut into passes, never the global batch.
+Tried are passes of the run's own schedule, forward and backward, while the room that the optimiser will take is
+held: the pass with the most tokens for memory, a middling one for speed. The result changes how a step is cut into
+passes, never the global batch.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import find_executable_batch_size, send_to_device
+from accelerate.utils import send_to_device
 from accelerate.utils.memory import clear_device_cache
 from numpy.typing import NDArray
 from peft import get_peft_model
@@ -20,66 +22,101 @@ from socrates.core.errors import TrainingError
 from socrates.model.encoding import Encoded
 from socrates.model.loading import device, load_base
 from socrates.model.prefix_sharing import use_prefix_sharing
-from socrates.training.collator import Rows, SharedCollator
+from socrates.training.collator import Rows, SharedCollator, by_pass, pass_tokens
 from socrates.training.config import TrainParams, lora_config
 from socrates.training.params import Train
+from socrates.training.schedule import BatchPlan
 
-STATE_BYTES = 14  # of a trainable weight: a float32 copy, Adam's two moments, a gradient being reduced
-BUFFERS = 2 * 2**30  # bytes; DeepSpeed's buckets
+STATE_BYTES = (
+    18  # of a trainable weight: a float32 copy, Adam's two moments, a float32 gradient and its bfloat16 sum
+)
+BUFFERS = 2**30  # bytes; DeepSpeed's buckets
+CHECKPOINTED = {0: "no checkpointing", 2: "every second layer", 1: "every layer"}
 
 
-def find_micro_batch_size(base: Path, params: TrainParams, train: Train, rows: Rows, share: int) -> int:
-    """The largest divisor of ``share`` that every process's GPU can train on at once.
+def find_plan(
+    base: Path, params: TrainParams, train: Train, rows: Rows, plan: BatchPlan
+) -> tuple[BatchPlan, str]:
+    """The plan with the rows of a pass and the checkpointing that train fastest, and what was tried in words.
 
-    The model is loaded for the trial and let go. The process group must be initialised if there is one.
-
-    Args:
-        share: rows of one process in an optimiser step.
+    The model is loaded for the trial and let go. All processes of the group choose the same.
 
     Raises:
         TrainingError: not even one row fits.
     """
-    size = torch.tensor([_largest(base, params, train, rows, share)], device=device())
+    share = plan.micro_batch_size * plan.grad_accum_steps
+    sizes = (
+        [n for n in range(share, 0, -1) if share % n == 0]
+        if train.micro_batch is None
+        else [plan.micro_batch_size]
+    )
+    ways = list(CHECKPOINTED) if train.gradient_checkpointing is None else [plan.checkpointed]
+    model, tried = _trainable(base, params), {}
+    for every in ways:
+        _checkpoint(model, every)
+        size = int(_agreed(-_largest(model, rows, train.global_batch, sizes))) * -1
+        if size:
+            tried[every, size] = size / _agreed(_seconds(model, rows, train.global_batch, size))
+    del model
     clear_device_cache(garbage_collection=True)
-    if torch.distributed.is_initialized():
-        torch.distributed.all_reduce(size, torch.distributed.ReduceOp.MIN)
-    return int(size.item())
-
-
-def _largest(base: Path, params: TrainParams, train: Train, rows: Rows, share: int) -> int:
-    model = _trainable(base, params, train)
-    longest = np.unique(rows.train)
-    longest = longest[np.argsort(-rows.data.lengths()[longest], kind="stable")]
-    divisors = [size for size in range(1, share + 1) if share % size == 0]
-
-    def next_smaller() -> int:
-        divisors.pop()
-        return divisors[-1] if divisors else 0
-
-    @find_executable_batch_size(starting_batch_size=share, reduce_batch_size_fn=next_smaller)
-    def attempt(size: int) -> int:
-        forward_backward(model, rows.data, longest[:size], train.share_scenario)
-        return size
-
-    try:
-        return attempt()
-    except RuntimeError as error:
-        if "No executable batch size" not in str(error):
-            raise
+    if not tried:
         raise TrainingError(
             "train.micro_batch: not even one row fits into the GPU's memory; lower prompt.max_length or "
             "lora.r, or set train.gradient_checkpointing: true"
-        ) from None
+        )
+    every, size = max(tried, key=lambda way: tried[way])
+    said = [f"{CHECKPOINTED[e]}, {n} rows: {speed:.3g} rows/s" for (e, n), speed in tried.items()]
+    chosen = f"passes of {size} rows, {CHECKPOINTED[every]} (tried: {'; '.join(said)})"
+    return BatchPlan(plan.max_steps, size, share // size, every), chosen
 
 
-def _trainable(base: Path, params: TrainParams, train: Train) -> Any:
+def _agreed(value: float) -> float:
+    """The largest of all processes."""
+    tensor = torch.tensor(float(value), dtype=torch.float64, device=device())
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)
+    return float(tensor)
+
+
+def _largest(model: Any, rows: Rows, global_batch: int, sizes: list[int]) -> int:
+    """The first of the sizes whose longest pass fits; 0 where none does."""
+    for size in sizes:
+        order = by_pass(rows, global_batch, size)
+        longest = int(np.argmax(pass_tokens(rows.data, order, size)))
+        if _fits(model, rows.data, order[longest * size :][:size]):
+            return size
+        clear_device_cache(garbage_collection=True)
+    return 0
+
+
+def _fits(model: Any, data: Encoded, rows: NDArray[np.int64]) -> bool:
+    try:
+        forward_backward(model, data, rows)
+    except torch.OutOfMemoryError:
+        return False
+    return True
+
+
+def _seconds(model: Any, rows: Rows, global_batch: int, size: int) -> float:
+    """Of a pass of middling length, the faster of two."""
+    order = by_pass(rows, global_batch, size)
+    tokens = pass_tokens(rows.data, order, size)
+    middle = int(np.argsort(tokens)[len(tokens) // 2])
+    taken = []
+    for _ in range(2):
+        started = time.perf_counter()
+        forward_backward(model, rows.data, order[middle * size :][:size])
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+def _trainable(base: Path, params: TrainParams) -> Any:
     """The base model with a new adapter, and the optimiser's memory held for as long as the model lives."""
     model: Any = load_base(base, params.model)
-    if train.share_scenario:
-        use_prefix_sharing(model)
-    if train.gradient_checkpointing:
-        model.activation_checkpointing_enable()
-        model.enable_input_require_grads()
+    use_prefix_sharing(model)
+    model.enable_input_require_grads()
     # In the compute type, in which training holds the adapter too: float32 passes would take more memory.
     model = get_peft_model(model, lora_config(params.lora), autocast_adapter_dtype=False).train()
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
@@ -88,14 +125,17 @@ def _trainable(base: Path, params: TrainParams, train: Train) -> Any:
     return model
 
 
-def forward_backward(model: Any, data: Encoded, rows: NDArray[np.int64], shared: bool) -> None:
+def _checkpoint(model: Any, every: int) -> None:
+    """Compute the activations of every so many layers twice from now on; 0: of none."""
+    base = model.get_base_model()
+    base.activation_checkpointing_disable()
+    if every:
+        base.activation_checkpointing_enable(every_n_layers=every)
+
+
+def forward_backward(model: Any, data: Encoded, rows: NDArray[np.int64]) -> None:
     """Forward and backward of some rows, as training does them; the gradients are thrown away."""
-    if shared:
-        inputs = SharedCollator(data)([{"rows": rows.tolist()}])
-    else:
-        length = int(data.lengths()[rows].max())
-        ids = torch.ones((len(rows), length), dtype=torch.int64)
-        inputs = {"input_ids": ids, "attention_mask": ids, "labels": ids}
+    inputs = SharedCollator(data)([{"rows": rows.tolist()}])
     try:
         model(**send_to_device(inputs, device())).loss.backward()
     finally:

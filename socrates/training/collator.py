@@ -1,4 +1,4 @@
-"""Rows as the batches a trainer reads: packed batches that share prefixes, or padded rows the way TRL does it."""
+"""Rows as the batches a trainer reads: packed batches that share prefixes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from datasets.table import InMemoryTable
 from numpy.typing import NDArray
 
 from socrates.model.encoding import Encoded
-from socrates.model.jagged import JaggedArray, concatenate_elementwise
-from socrates.model.prefix_sharing import IGNORED, pack, suffix_offsets
+from socrates.model.prefix_sharing import pack, suffix_offsets
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,47 @@ class Rows:
 def shared_dataset(order: NDArray[np.int64], micro: int) -> Dataset:
     """One item per forward pass: the row numbers it computes, ``micro`` of them (the last may have fewer)."""
     offsets = np.append(np.arange(0, len(order), micro), len(order))
-    return _dataset({"rows": JaggedArray(order, offsets)})
+    column = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(order))
+    return Dataset(InMemoryTable(pa.table({"rows": column})))
+
+
+def pass_tokens(data: Encoded, order: NDArray[np.int64], micro: int) -> NDArray[np.int64]:
+    """Packed tokens of each whole pass of ``micro`` rows, ``[passes]``."""
+    rows = order[: len(order) // micro * micro].reshape(-1, micro)
+    scenario = np.sort(data.scenario_of_row[rows], axis=1)
+    prefix = data.scenarios.lengths[scenario] * (data.layout == "scenario_first")
+    own = data.lengths() - data.prefix_lengths()
+    return own[rows].sum(axis=1) + (prefix * (np.diff(scenario, axis=1, prepend=-1) != 0)).sum(axis=1)
+
+
+def by_pass(rows: Rows, global_batch: int, micro: int) -> NDArray[np.int64]:
+    """The training rows, those of each optimiser step so ordered that few scenarios lie in two of its passes.
+
+    A step of one pass keeps its order.
+    """
+    if micro == global_batch or rows.data.layout == "persona_first":
+        return rows.train
+    scenario = rows.data.scenario_of_row[rows.train].reshape(-1, global_batch)
+    return rows.train[
+        np.concatenate([i * global_batch + _fill(step, micro) for i, step in enumerate(scenario)])
+    ]
+
+
+def _fill(scenario: NDArray[np.int64], micro: int) -> NDArray[np.int64]:
+    """An order of rows by whose scenario passes of ``micro`` rows end where scenarios do: first fit, largest first."""
+    by_scenario = np.argsort(scenario, kind="stable")
+    groups = np.split(by_scenario, np.flatnonzero(np.diff(scenario[by_scenario])) + 1)
+    passes: list[list[NDArray[np.int64]]] = [[] for _ in range(-(-len(scenario) // micro))]
+    room = [micro] * len(passes)
+    left = sorted(groups, key=len)
+    while left:
+        group = left.pop()
+        i = next((i for i, free in enumerate(room) if free >= len(group)), int(np.argmax(room)))
+        if len(group) > room[i]:  # it fits nowhere: as much as the emptiest pass takes
+            left.append(group[room[i] :])
+        passes[i].append(group[: room[i]])
+        room[i] -= len(passes[i][-1])
+    return np.concatenate([group for parts in passes for group in parts])
 
 
 @dataclass(frozen=True)
@@ -61,26 +100,3 @@ class SharedCollator:
         inputs = pack(prefixes, suffixes, prefix_index, logits_to_keep=np.concatenate(spans))
         labels = torch.from_numpy(np.concatenate(answers).astype(np.int64))[None]
         return inputs | {"labels": labels, "shift_labels": labels}
-
-
-def plain_dataset(data: Encoded, order: NDArray[np.int64]) -> Dataset:
-    """One item per row, tokens and labels in full, for TRL's own collator.
-
-    Keeps ids and labels of the whole run in memory; only used without prefix sharing.
-    """
-    prompts, answers = data.prompts(order), data.answers.take(data.answer_of_row[order])
-    ignored = JaggedArray(np.full_like(prompts.values, IGNORED), prompts.offsets)
-    return _dataset(
-        {
-            "input_ids": concatenate_elementwise([prompts, answers]),
-            "labels": concatenate_elementwise([ignored, answers]),
-        }
-    )
-
-
-def _dataset(columns: dict[str, JaggedArray]) -> Dataset:
-    arrays = {
-        name: pa.LargeListArray.from_arrays(pa.array(column.offsets), pa.array(column.values))
-        for name, column in columns.items()
-    }
-    return Dataset(InMemoryTable(pa.table(arrays)))

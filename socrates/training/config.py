@@ -11,9 +11,10 @@ from typing import Any
 
 import polars as pl
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from safetensors import safe_open
 from transformers import PreTrainedModel
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from socrates.core.files import atomic_folder, json_text, read_json, sha256, write_table
 from socrates.core.params import Section
@@ -63,11 +64,21 @@ class TrainParams:
         return {"model": self.model, "lora": self.lora, **own, "deepspeed": self.deepspeed}
 
 
-def deepspeed_config(params: Deepspeed) -> dict[str, Any]:
-    """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments."""
+def deepspeed_config(params: Deepspeed) -> dict[str, Any] | None:
+    """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments.
+
+    None at stage 0: DeepSpeed would begin with an optimiser step of zero gradients and add gradients in bfloat16.
+    """
+    if not params.zero_stage:
+        return None
     if not torch.cuda.is_available():
         disable_deepspeed_kernels()
-    zero: dict[str, Any] = {"stage": params.zero_stage}
+    zero: dict[str, Any] = {
+        "stage": params.zero_stage,
+        # Elements: an adapter has 70 to 280 million, and the buffers of DeepSpeed's 5e8 would take 1 GB each.
+        "reduce_bucket_size": 50_000_000,
+        "allgather_bucket_size": 50_000_000,
+    }
     if params.zero_stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True  # else only shards are saved
     if params.offload:
@@ -77,8 +88,7 @@ def deepspeed_config(params: Deepspeed) -> dict[str, Any]:
     half = compute_dtype() == torch.bfloat16
     return {
         "zero_optimization": zero,
-        # Sums of many passes lose digits in bfloat16. Stage 0 refuses another type.
-        **({"data_types": {"grad_accum_dtype": "fp32"}} if half and params.zero_stage else {}),
+        **({"data_types": {"grad_accum_dtype": "fp32"}} if half else {}),  # sums of many passes lose digits
         "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": half},
         "gradient_clipping": "auto",
@@ -89,9 +99,19 @@ def deepspeed_config(params: Deepspeed) -> dict[str, Any]:
     }
 
 
-def common_arguments(run: Run) -> dict[str, Any]:
-    """Arguments of any of transformers' trainers that :class:`socrates.runs.callbacks.RunCallback` relies on."""
+def common_arguments(run: Run, deepspeed: Deepspeed | None = None, checkpointed: int = 0) -> dict[str, Any]:
+    """Arguments of any of transformers' trainers; :class:`socrates.runs.callbacks.RunCallback` relies on some.
+
+    All of them compute in :func:`socrates.model.loading.compute_dtype`: there is nothing to choose.
+
+    Args:
+        checkpointed: every so many layers one computes its activations twice; 0: none.
+    """
     return {
+        "deepspeed": deepspeed_config(deepspeed) if deepspeed else None,
+        "bf16": compute_dtype() == torch.bfloat16,
+        "activation_checkpointing": checkpointed > 0,
+        "activation_checkpointing_kwargs": {"every_n_layers": checkpointed} if checkpointed > 1 else None,
         "output_dir": ".scratch",  # TrainingSession.prepare sets the run's folder
         "use_cpu": not torch.cuda.is_available(),
         "ddp_timeout": int(DDP_TIMEOUT.total_seconds()),  # the main process may be waiting for the backup
@@ -119,8 +139,31 @@ def lora_config(lora: Lora) -> LoraConfig:
     )
 
 
-def train_in_float32(model: PreTrainedModel) -> None:
-    """Undo TRL's cast of QLoRA adapters to bfloat16; without bfloat16 compute that only loses digits."""
+class AdapterCheckpoints:
+    """A mixin for a Trainer whose checkpoints hold the adapter: no copy of the frozen weights, no question to the hub.
+
+    Trainer copies the whole state under DeepSpeed to keep a hundredth of it, and PEFT asks the hub for the base
+    model's vocabulary. At ZeRO stage 3, where every process holds a part of each weight, Trainer's own way is left.
+    """
+
+    def save_model(self: Any, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write adapter and tokenizer, from the main process."""
+        model = self.accelerator.unwrap_model(self.model)
+        if not isinstance(model, PeftModel) or is_deepspeed_zero3_enabled():
+            super().save_model(output_dir, _internal_call)  # type: ignore[misc]
+        elif self.args.should_save:
+            folder = output_dir or self.args.output_dir
+            model.save_pretrained(folder, save_embedding_layers=False)
+            self.processing_class.save_pretrained(folder)
+
+
+def train_in_float32(model: PreTrainedModel, deepspeed: object) -> None:
+    """Hold what is trained in float32, unless DeepSpeed keeps a float32 copy of bfloat16 weights itself.
+
+    TRL casts adapters of quantised models to bfloat16, in which a step of Adam is often too small to be seen.
+    """
+    if deepspeed and compute_dtype() == torch.bfloat16:
+        return
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

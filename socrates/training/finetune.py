@@ -14,13 +14,13 @@ from transformers import set_seed
 from trl import SFTConfig
 
 from socrates.core.errors import TrainingError
-from socrates.model.loading import load_base, load_tokenizer
+from socrates.model.loading import load_base, load_tokenizer, require_gpu
 from socrates.model.params import Prompt
 from socrates.runs.fingerprint import run_config
 from socrates.runs.launch import Process
 from socrates.runs.session import TrainingSession, training_session
 from socrates.runs.token_cache import tokenised
-from socrates.training.batch_size import find_micro_batch_size
+from socrates.training.batch_size import find_plan
 from socrates.training.collator import Rows
 from socrates.training.config import TrainParams, TrainPaths, save_outputs, training_curves
 from socrates.training.params import Train
@@ -55,11 +55,7 @@ def fine_tune(
     Raises:
         TrainingError: the params cannot be run, or a guard stopped the run.
     """
-    if train.share_scenario and prompt.layout != "scenario_first":
-        raise TrainingError(
-            "train.share_scenario: needs prompt.layout scenario_first (with the persona first no text is "
-            "shared); set train.share_scenario: false"
-        )
+    require_gpu(paths.base)
     usable = load_rows(data_files, paths.base, prompt)
     plan = plan_batches(train, len(usable.train), process.world_size)
     rows = scheduled(usable, train, plan)
@@ -107,10 +103,9 @@ def load_rows(data_files: tuple[Path, Path], base: Path, prompt: Prompt) -> Rows
 
 def scheduled(rows: Rows, train: Train, plan: BatchPlan) -> Rows:
     """The rows of every step in their order, and the validation rows of the loss during training."""
-    group = train.group_size if train.share_scenario else 1
 
     def schedule(part: np.ndarray, count: int) -> np.ndarray:
-        return make_schedule(part, rows.data.scenario_of_row, count, group, train.seed)
+        return make_schedule(part, rows.data.scenario_of_row, count, train.group_size, train.seed)
 
     return replace(
         rows,
@@ -133,13 +128,14 @@ def train_adapter(
     Raises:
         TrainingError: a micro batch does not fit into memory, or a guard stopped the run.
     """
-    if train.micro_batch is None and torch.cuda.is_available():
-        share = plan.micro_batch_size * plan.grad_accum_steps
-        fits = find_micro_batch_size(base, params, train, rows, share)
-        plan = BatchPlan(plan.max_steps, fits, share // fits)
+    if None in (train.micro_batch, train.gradient_checkpointing) and torch.cuda.is_available():
+        plan, tried = find_plan(base, params, train, rows, plan)
         args = sft_config(train, params.run, params.deepspeed, plan)
+        session.log("trial", passes=tried)
+        if session.callback.main:
+            print(f"train: {tried}", flush=True)
     session.prepare(args)
-    session.log("plan", micro_batch=plan.micro_batch_size, accumulation=plan.grad_accum_steps)
+    session.log("plan", **vars(plan))
     set_seed(train.seed)
     model, tokenizer = load_base(base, params.model), load_tokenizer(base)
     trainer = build_trainer(model, tokenizer, rows, plan.micro_batch_size, train, params.lora, args)

@@ -13,7 +13,7 @@ from socrates.core.params import Section
 
 
 class Deepspeed(Section):
-    zero_stage: Literal[0, 1, 2, 3]
+    zero_stage: Literal[0, 1, 2, 3]  # 0: no DeepSpeed, plain data parallel
     offload: bool  # optimiser state (and, at stage 3, weights) in CPU memory
 
 
@@ -34,16 +34,15 @@ Positive = Annotated[int, Field(ge=1)]
 
 class Train(Section):
     global_batch: Positive  # rows per optimiser step, whatever the number of processes
-    micro_batch: Positive | None  # rows per forward pass of one process; null: as many as the GPU holds
-    share_scenario: bool  # compute each scenario once for its group of respondents
-    group_size: Positive  # respondents of one scenario that share a pass
+    micro_batch: Positive | None  # rows per forward pass of one process; null: found by trying on the GPU
+    group_size: Positive  # respondents of one scenario that come together, so that a pass computes it once
     learning_rate: Annotated[float, Field(gt=0)]
     epochs: Annotated[float, Field(gt=0)]
     max_steps: Positive | None  # optimiser steps; null: as many as the epochs give
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Annotated[float, Field(gt=0)]
-    gradient_checkpointing: bool
+    gradient_checkpointing: bool | None  # null: found by trying on the GPU, none on a CPU
     eval_steps: Positive
     eval_rows: Positive  # validation rows used for the loss during training
     seed: int

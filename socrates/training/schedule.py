@@ -26,6 +26,8 @@ class Batching(Protocol):
     def epochs(self) -> float: ...
     @property
     def max_steps(self) -> int | None: ...
+    @property
+    def gradient_checkpointing(self) -> bool | None: ...
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,20 @@ class BatchPlan:
         max_steps: optimiser steps.
         micro_batch_size: rows of one forward pass of one process.
         grad_accum_steps: forward passes of one process per optimiser step.
+        checkpointed: every so many layers one computes its activations twice (gradient checkpointing); 0: none.
     """
 
     max_steps: int
     micro_batch_size: int
     grad_accum_steps: int
+    checkpointed: int = 0
 
 
 def plan_batches(train: Batching, rows: int, processes: int) -> BatchPlan:
     """Cut the section's ``global_batch`` for a number of processes; the batch itself never changes.
 
     The micro batch is the largest that divides a process's share and is at most ``micro_batch``, or where that is
-    null ``CPU_MICRO_BATCH``; on a GPU :mod:`socrates.training.batch_size` then finds a larger one.
+    null ``CPU_MICRO_BATCH``; on a GPU :mod:`socrates.training.batch_size` then finds what is fastest.
 
     Raises:
         TrainingError: the processes cannot share the global batch evenly, or there are no rows.
@@ -68,7 +72,7 @@ def plan_batches(train: Batching, rows: int, processes: int) -> BatchPlan:
     limit = train.micro_batch or CPU_MICRO_BATCH
     micro = max(n for n in range(1, min(limit, share) + 1) if share % n == 0)
     steps = train.max_steps or -(-round(rows * train.epochs) // train.global_batch)
-    return BatchPlan(max(steps, 1), micro, share // micro)
+    return BatchPlan(max(steps, 1), micro, share // micro, int(train.gradient_checkpointing or 0))
 
 
 def make_schedule(

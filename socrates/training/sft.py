@@ -6,32 +6,30 @@ and the end token, nothing else.
 
 from __future__ import annotations
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
-from socrates.model.loading import compute_dtype
 from socrates.model.prefix_sharing import use_prefix_sharing
 from socrates.runs.params import Run
-from socrates.training.collator import Rows, SharedCollator, plain_dataset, shared_dataset
-from socrates.training.config import common_arguments, deepspeed_config, lora_config, train_in_float32
+from socrates.training.collator import Rows, SharedCollator, by_pass, shared_dataset
+from socrates.training.config import AdapterCheckpoints, common_arguments, lora_config, train_in_float32
 from socrates.training.params import Deepspeed, Lora, Train
 from socrates.training.schedule import BatchPlan
 
+EVALUATED = 8  # times the rows of a training pass are in a pass of evaluation, which keeps no activations
+
+
+class AdapterTrainer(AdapterCheckpoints, SFTTrainer):
+    """TRL's trainer."""
+
 
 def sft_config(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> SFTConfig:
-    """The trainer's arguments; making them initialises the process group.
-
-    With shared scenarios an item of the dataset is a whole micro batch.
-    """
-    items = 1 if train.share_scenario else plan.micro_batch_size
+    """The trainer's arguments; making them initialises the process group."""
     return SFTConfig(
-        **common_arguments(run),
-        deepspeed=deepspeed_config(deepspeed),
-        bf16=torch.cuda.is_available(),
+        **common_arguments(run, deepspeed, plan.checkpointed),
         train_sampling_strategy="sequential",  # the rows come in the order of the schedule
-        per_device_train_batch_size=items,
-        per_device_eval_batch_size=items,
+        per_device_train_batch_size=1,  # an item of the dataset is a whole pass
+        per_device_eval_batch_size=1,
         gradient_accumulation_steps=plan.grad_accum_steps,
         max_steps=plan.max_steps,
         learning_rate=train.learning_rate,
@@ -39,7 +37,6 @@ def sft_config(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) ->
         warmup_steps=train.warmup_ratio,  # below 1 it is read as a ratio
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
-        activation_checkpointing=train.gradient_checkpointing,
         eval_strategy="steps",
         eval_steps=train.eval_steps,
         eval_on_start=True,  # the base model's loss, to compare with; TrainingSession turns it off in a resume
@@ -62,21 +59,17 @@ def build_trainer(
     args: SFTConfig,
 ) -> SFTTrainer:
     """A trainer of a new adapter on a quantised base model, on rows in their order."""
-    if train.share_scenario:
-        use_prefix_sharing(model)
-        datasets = [shared_dataset(part, micro_batch_size) for part in (rows.train, rows.validation)]
-    else:
-        datasets = [plain_dataset(rows.data, part) for part in (rows.train, rows.validation)]
-    trainer = SFTTrainer(
+    use_prefix_sharing(model)
+    evaluated = min(EVALUATED * micro_batch_size, -(-len(rows.validation) // args.world_size))
+    trainer = AdapterTrainer(
         model=model,
         args=args,
-        train_dataset=datasets[0],
-        eval_dataset=datasets[1],
-        data_collator=SharedCollator(rows.data) if train.share_scenario else None,
+        train_dataset=shared_dataset(by_pass(rows, train.global_batch, micro_batch_size), micro_batch_size),
+        eval_dataset=shared_dataset(rows.validation, evaluated),
+        data_collator=SharedCollator(rows.data),
         processing_class=tokenizer,
         peft_config=lora_config(lora),
     )
     trainer.remove_callback(PrinterCallback)
-    if compute_dtype() == torch.float32:
-        train_in_float32(model)
+    train_in_float32(model, args.deepspeed)
     return trainer

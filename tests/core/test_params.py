@@ -106,8 +106,6 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(key: str, value: Any
         ("train.max_steps", True),
         ("train.learning_rate", "1e-5"),
         ("train.learning_rate", None),
-        ("train.share_scenario", 1),
-        ("train.share_scenario", "yes"),
         ("lora.target_modules", "q_proj"),
         ("lora.target_modules", [1]),
         ("model.name", 14),

@@ -9,22 +9,27 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
+import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import GatedRepoError
 from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
+from socrates.core.errors import ModelError
+from socrates.model import loading
+from socrates.runs import launch
 from socrates.tools import doctor
-from socrates.tools.doctor import Check
+from socrates.tools.doctor import Check, Device
 from socrates.tools.estimate import GIB
 from socrates.tools.preset import preview
 from tests import tiny
 from tests.hub_server import Hub, serve
 
 
-def gpu(name: str, gib: int, major: int) -> SimpleNamespace:
-    """As torch describes a GPU."""
-    return SimpleNamespace(name=name, total_memory=gib * GIB, major=major)
+def gpu(name: str, gib: int, major: int, free: int | None = None) -> Device:
+    return Device(name, major, gib * GIB, (gib if free is None else free) * GIB)
 
 
 A100 = gpu("NVIDIA A100-SXM4-80GB", 79, 8)
@@ -125,6 +130,78 @@ def test_a_gpu_is_held_against_the_estimate(tmp_path: Path) -> None:
     assert run(doctor.device, tmp_path, sections(), [], 1).status == "ok"
 
 
+def test_memory_that_another_program_holds_is_seen(tmp_path: Path) -> None:
+    one = sections("one-percent")
+    assert run(doctor.device, tmp_path, one, [gpu("A100", 79, 8, free=60)], 1).status == "warn"
+    held = run(doctor.device, tmp_path, one, [A100, gpu("A100", 79, 8, free=4)], 2)
+    assert held.status == "fail" and "4.0 free" in held.text and "nvidia-smi" in held.do
+
+
+def test_a_driver_that_is_too_old_is_named_and_no_gpu_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch behaves then: the cards can be counted, and none can be used."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.delenv("SOCRATES_PROCESSES", raising=False)
+    assert doctor.gpus() == [] and launch.wanted_processes() == 1
+    found = run(doctor.device, tmp_path, sections("full"), [], 1)
+    assert (
+        found.status == "fail"
+        and found.text == "torch is built for CUDA 13.0, which the driver of 4 GPUs cannot run"
+    )
+    assert "update the driver" in found.do
+    assert (
+        run(doctor.device, tmp_path, sections(), [], 1).status == "warn"
+    )  # the built-in model's CPU will do
+    (tmp_path / "manifest.json").write_text('{"kind": "hub", "name": "lab/large", "revision": "c"}')
+    with pytest.raises(ModelError, match=r"lab/large: torch is built for CUDA 13.0, .* SOCRATES_CPU=1"):
+        loading.require_gpu(tmp_path)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ModelError, match="lab/large: torch finds no GPU"):
+        loading.require_gpu(tmp_path)
+    monkeypatch.setenv("SOCRATES_CPU", "1")
+    loading.require_gpu(tmp_path)
+
+
+def test_every_gpu_must_run_the_kernels_of_training() -> None:
+    doctor.four_bit_product("cpu")
+    asked = []
+
+    def probe(device: str) -> None:
+        asked.append(device)
+        if device == "cuda:1":
+            raise RuntimeError("no kernel image is available\nfor execution")
+
+    assert run(doctor.kernels, [A100], [probe]).status == "ok"
+    broken = run(doctor.kernels, [A100, A100], [probe])
+    assert broken.status == "fail" and asked == ["cuda:0", "cuda:0", "cuda:1"]
+    assert broken.text.endswith("probe: RuntimeError: no kernel image is available for execution")
+
+
+def test_the_host_must_hold_the_processes_and_what_they_share() -> None:
+    full, gib = sections("full"), GIB
+    statuses = [run(doctor.host_memory, full, 4, room * gib).status for room in (16, 40, 100)]
+    assert statuses == ["fail", "warn", "ok"]
+    assert "merge will need 55 GiB" in run(doctor.host_memory, full, 4, 40 * gib).do
+    for total, status in ((64 * 2**20, "warn"), (2 * gib, "ok")):
+        assert (
+            run(doctor.shared_memory, 4, lambda _, total=total: SimpleNamespace(total=total)).status == status
+        )
+
+
+def test_files_behind_a_gate_fail_before_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise GatedRepoError("403", response=httpx.Response(403, request=httpx.Request("GET", "http://hub")))
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", lambda *_, **__: None)
+    monkeypatch.setattr("huggingface_hub.HfApi.auth_check", refused)
+    found = run(doctor.hub, "model", "lab/large", "a" * 40)
+    assert found.status == "fail" and "accepted its terms" in found.text and "HF_TOKEN" in found.do
+
+
 def test_processes_that_cannot_share_the_batch_fail() -> None:
     assert run(doctor.check_global_batch, sections(), 2).status == "ok"
     found = run(doctor.check_global_batch, sections(), 3)
@@ -134,6 +211,7 @@ def test_processes_that_cannot_share_the_batch_fail() -> None:
 def test_disk_counts_checkpoints_and_weights_that_are_still_to_come(tmp_path: Path) -> None:
     full = sections("full")
     assert run(doctor.disk, full, free(10)).status == "fail"
+    assert "merge will write 28 GiB more" in run(doctor.disk, full, free(45)).do
     assert run(doctor.disk, full, free(100)).status == "ok"
     assert run(doctor.disk, sections(), free(10)).status == "ok"
 
@@ -170,6 +248,7 @@ def test_a_gpu_needs_a_compiler_for_its_kernels(tmp_path: Path, monkeypatch: pyt
 
 def test_the_hub_or_its_cache_must_have_the_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.HfApi.auth_check", lambda *_, **__: None)
     revision = "a" * 40
     with serve(Hub("lab/answers", revision, {})) as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)

@@ -1,4 +1,4 @@
-"""The micro batch that is found by trying, with a memory of our own in place of a GPU's."""
+"""Rows of a pass and checkpointing, found by trying, with a memory of our own in place of a GPU's."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from socrates.core.errors import TrainingError
 from socrates.core.files import read_table
 from socrates.core.params import load
 from socrates.model import loading
-from socrates.model.encoding import Encoded, encode
+from socrates.model.encoding import encode
 from socrates.model.loading import load_tokenizer
 from socrates.model.params import Model
 from socrates.runs.params import Run
 from socrates.survey.tables import RESPONSES
 from socrates.training import batch_size
-from socrates.training.collator import Rows
+from socrates.training.collator import Rows, by_pass, pass_tokens
 from socrates.training.config import TrainParams
 from socrates.training.params import Deepspeed, Lora, Train
+from socrates.training.schedule import BatchPlan, plan_batches
 from tests.small_models import write_models
 
 
@@ -32,17 +33,37 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def found(project: Path, share: int, **train: Any) -> int:
-    """The micro batch found for all training rows, each of them twice in the schedule."""
+def found(project: Path, share: int, **train: Any) -> tuple[BatchPlan, str]:
+    """The plan found for steps of ``share`` rows, where nothing is said of passes and checkpointing."""
     table = read_table(project / "data/splits/train.parquet", RESPONSES)
     data = encode(table, load_tokenizer(project / "models/base"), "scenario_first")
-    order = np.tile(np.arange(len(data)), 2)
+    order = np.resize(np.arange(len(data)), 2 * share)
     sections = [load(section, project / "params.yaml") for section in (Model, Lora, Deepspeed, Run)]
-    section = load(Train, project / "params.yaml").model_copy(update=train)
-    rows = Rows(data, order, order)
-    return batch_size.find_micro_batch_size(
-        project / "models/base", TrainParams(*sections), section, rows, share
-    )
+    changes = {"global_batch": share, "micro_batch": None, "gradient_checkpointing": None, **train}
+    section = load(Train, project / "params.yaml").model_copy(update=changes)
+    plan = plan_batches(section, len(order), 1)
+    base = project / "models/base"
+    return batch_size.find_plan(base, TrainParams(*sections), section, Rows(data, order, order), plan)
+
+
+class Card:
+    """A memory that holds so many rows a pass, by checkpointing, and computes them in so many seconds."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, room: dict[int, int], seconds: dict[int, float]
+    ) -> None:
+        self.room, self.seconds, self.every, self.now = room, seconds, 0, 0.0
+        self.tried: list[np.ndarray] = []
+        monkeypatch.setattr(batch_size, "_trainable", lambda *_: None)
+        monkeypatch.setattr(batch_size, "_checkpoint", lambda _, every: setattr(self, "every", every))
+        monkeypatch.setattr(batch_size, "forward_backward", self.attempt)
+        monkeypatch.setattr(batch_size.time, "perf_counter", lambda: self.now)
+
+    def attempt(self, model: Any, data: Any, rows: np.ndarray) -> None:
+        if len(rows) > self.room[self.every]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        self.tried.append(rows)
+        self.now += self.seconds[self.every] * len(rows)
 
 
 @pytest.mark.parametrize(
@@ -51,65 +72,76 @@ def found(project: Path, share: int, **train: Any) -> int:
 def test_the_largest_divisor_that_fits_is_found(
     share: int, room: int, size: int, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    holds(room, monkeypatch)
-    assert found(project, share) == size
+    Card(monkeypatch, dict.fromkeys((0, 1, 2), room), dict.fromkeys((0, 1, 2), 1.0))
+    plan, _ = found(project, share)
+    assert (plan.micro_batch_size, plan.grad_accum_steps) == (size, share // size)
 
 
-def holds(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the memory hold ``room`` rows."""
+@pytest.mark.parametrize(
+    ("room", "seconds", "chosen"),
+    [
+        ({0: 8, 2: 16, 1: 64}, {0: 4.0, 2: 5.0, 1: 6.0}, (8, 0)),  # what keeps most computes least
+        ({0: 8, 2: 16, 1: 64}, {0: 9.0, 2: 7.0, 1: 8.0}, (16, 2)),  # but small passes may be slower
+        ({0: 0, 2: 0, 1: 4}, {0: 1.0, 2: 1.0, 1: 9.0}, (4, 1)),  # and what does not fit is no choice
+    ],
+)
+def test_passes_and_checkpointing_are_chosen_together_by_speed_and_it_is_said(
+    room: dict[int, int],
+    seconds: dict[int, float],
+    chosen: tuple[int, int],
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Card(monkeypatch, room, seconds)
+    plan, said = found(project, 64)
+    assert (plan.micro_batch_size, plan.checkpointed) == chosen
+    assert said.startswith(f"passes of {chosen[0]} rows, {batch_size.CHECKPOINTED[chosen[1]]} (tried: ")
+    assert said.count("rows/s") == sum(fits > 0 for fits in room.values())
 
-    def attempt(model: Any, data: Encoded, rows: np.ndarray, shared: bool) -> None:
-        if len(rows) > room:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setattr(batch_size, "forward_backward", attempt)
-    monkeypatch.setattr(batch_size, "_trainable", lambda *_: None)
+def test_what_params_say_is_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Card(monkeypatch, {0: 8, 1: 64}, {0: 4.0, 1: 6.0})
+    assert found(project, 64, gradient_checkpointing=True)[0].checkpointed == 1
+    card.room = {0: 64, 2: 64, 1: 64}
+    card.seconds = {0: 1.0, 2: 2.0, 1: 3.0}
+    assert found(project, 64, micro_batch=4)[0] == BatchPlan(1500, 4, 16, 0)
+
+
+def test_memory_is_tried_with_the_longest_pass_of_the_schedule(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = Card(monkeypatch, {0: 8}, {0: 1.0})
+    found(project, 64, gradient_checkpointing=False)
+    table = read_table(project / "data/splits/train.parquet", RESPONSES)
+    data = encode(table, load_tokenizer(project / "models/base"), "scenario_first")
+    order = np.resize(np.arange(len(data)), 2 * 64)
+    order = by_pass(Rows(data, order, order), 64, 8)
+    (longest,) = pass_tokens(data, card.tried[0], 8)
+    assert longest == pass_tokens(data, order, 8).max()
 
 
 def test_a_row_that_does_not_fit_says_what_to_lower(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    holds(0, monkeypatch)
+    Card(monkeypatch, dict.fromkeys((0, 1, 2), 0), {})
     with pytest.raises(TrainingError, match="not even one row fits"):
         found(project, 8)
 
 
-def test_another_error_is_not_taken_for_a_full_memory(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
-        raise RuntimeError("something else")
-
-    monkeypatch.setattr(batch_size, "forward_backward", broken)
-    with pytest.raises(RuntimeError, match="something else"):
-        found(project, 8)
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_the_longest_rows_are_tried_forward_and_backward(
-    shared: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_trial_computes_what_training_computes(
+    dtype: torch.dtype, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried: list[tuple[np.ndarray, np.ndarray]] = []
+    """Forward and backward of every kind, with no gradient left, and the adapter in the type of training."""
     forward_backward = batch_size.forward_backward
+    seen: set[tuple[torch.dtype, bool]] = set()
 
-    def full_at_three(model: Any, data: Encoded, rows: np.ndarray, shared: bool) -> None:
-        if len(rows) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-        forward_backward(model, data, rows, shared)
+    def noted(model: Any, *args: Any) -> None:
+        forward_backward(model, *args)
         assert all(weight.grad is None for weight in model.parameters())
-        tried.append((rows, data.lengths()))
-
-    monkeypatch.setattr(batch_size, "forward_backward", full_at_three)
-    assert found(project, 8, share_scenario=shared) == 2
-    ((rows, lengths),) = tried
-    assert len(set(rows)) == 2 and lengths[rows].tolist() == sorted(lengths, reverse=True)[:2]
-
-
-def test_the_adapter_is_tried_in_the_type_it_is_trained_in(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    types: set[torch.dtype] = set()
-
-    def noted(model: Any, *_: Any) -> None:
-        types.update(weight.dtype for weight in model.parameters() if weight.requires_grad)
+        types = {weight.dtype for weight in model.parameters() if weight.requires_grad}
+        seen.update((one, model.is_activation_checkpointing) for one in types)
 
     monkeypatch.setattr(batch_size, "forward_backward", noted)
-    monkeypatch.setattr(loading, "compute_dtype", lambda: torch.bfloat16)  # as on a GPU
-    found(project, 8)
-    assert types == {torch.bfloat16}
+    monkeypatch.setattr(loading, "compute_dtype", lambda: dtype)
+    plan, said = found(project, 4)
+    assert seen == {(dtype, False), (dtype, True)} and plan.micro_batch_size == 4
+    assert said.count("rows/s") == 3

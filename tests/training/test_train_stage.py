@@ -2,15 +2,20 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from peft import PeftModel
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from ruamel.yaml import YAML
+from safetensors import safe_open
 
 from socrates.core.params import parse, read_yaml
 from socrates.data.params import World
@@ -19,7 +24,9 @@ from socrates.data.synthetic.generate import generate
 from socrates.model.loading import load_base
 from socrates.model.params import Model
 from socrates.tiny_model.pretrain import Reading, build_builtin
-from tests import running, tiny
+from socrates.training.config import AdapterCheckpoints
+from tests import forked, running, tiny
+from tests.forked import in_process
 
 STEPS = 8
 
@@ -124,8 +131,8 @@ def test_killed_anywhere_it_ends_bit_for_bit_the_same(
 
 @pytest.fixture(scope="session")
 def without_dropout(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose numbers other ways of computing it must give: no dropout, groups of one."""
-    folder = no_dropout(copy(ready, tmp_path_factory.mktemp("plain") / "run", group_size=1))
+    """A run whose numbers other ways of computing it must give: no dropout."""
+    folder = changed(copy(ready, tmp_path_factory.mktemp("plain") / "run"), lora={"dropout": 0.0})
     assert run(folder).returncode == 0
     return folder
 
@@ -134,31 +141,103 @@ def losses(folder: Path) -> np.ndarray:
     return pl.read_csv(folder / "metrics/train.csv")["loss"].drop_nulls().to_numpy()
 
 
-def test_the_plain_path_trains_the_same_adapter(ready: Path, without_dropout: Path, tmp_path: Path) -> None:
-    # Groups of one: the plain path shuffles rows, and both must see the same ones.
-    plain = no_dropout(copy(ready, tmp_path / "plain", share_scenario=False, group_size=1))
-    result = run(plain)
-    assert result.returncode == 0, result.stderr
-    np.testing.assert_allclose(losses(plain), losses(without_dropout), rtol=1e-4)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train": {"micro_batch": 8}},
+        {"train": {"micro_batch": 2, "gradient_checkpointing": True}},
+        {"deepspeed": {"zero_stage": 0}},
+        {"deepspeed": {"zero_stage": 1}},
+    ],
+    ids=str,
+)
+def test_other_ways_of_computing_train_the_same_adapter(
+    changes: dict[str, dict[str, Any]], ready: Path, without_dropout: Path, tmp_path: Path
+) -> None:
+    folder = changed(copy(ready, tmp_path / "run"), lora={"dropout": 0.0}, **changes)
+    assert in_process(forked.stage, "stages.train", folder) == 0
+    np.testing.assert_allclose(losses(folder), losses(without_dropout), rtol=1e-5)
 
 
-def no_dropout(folder: Path) -> Path:
+def changed(folder: Path, **sections: dict[str, Any]) -> Path:
     raw = read_yaml(folder / "params.yaml")
-    raw["lora"]["dropout"] = 0.0
+    for name, values in sections.items():
+        raw[name] |= values
     YAML().dump(raw, folder / "params.yaml")
     return folder
 
 
-def test_sharing_with_the_persona_first_is_refused_in_one_line(ready: Path, tmp_path: Path) -> None:
+AS_ON_A_GPU = {"train": {"gradient_checkpointing": True}, "lora": {"dropout": 0.05}}
+
+
+@pytest.fixture(scope="session")
+def gpu_like(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with the types of a GPU: NF4 in bfloat16, checkpointed, ZeRO-1, the persona first."""
+    folder = copy(ready, tmp_path_factory.mktemp("bfloat16") / "run")
+    changed(folder, **AS_ON_A_GPU, deepspeed={"zero_stage": 1}, prompt={"layout": "persona_first"})
+    assert in_process(forked.stage, "stages.train", folder, bfloat16=True) == 0
+    return folder
+
+
+def test_with_the_types_of_a_gpu_a_killed_run_ends_bit_for_bit_the_same(
+    gpu_like: Path, ready: Path, tmp_path: Path
+) -> None:
     folder = copy(ready, tmp_path / "run")
-    raw = read_yaml(folder / "params.yaml")
-    raw["prompt"]["layout"] = "persona_first"
-    YAML().dump(raw, folder / "params.yaml")
-    result = run(folder)
-    assert result.returncode == 1
-    assert [line for line in result.stderr.splitlines() if "share_scenario" in line][-1].startswith("error:")
-    assert "Traceback" not in result.stderr
-    assert not (folder / "models/adapter").exists()
+    shutil.copy(gpu_like / "params.yaml", folder)
+    killed = in_process(forked.stage, "stages.train", folder, "5:training", bfloat16=True)
+    assert killed == -signal.SIGKILL
+    assert in_process(forked.stage, "stages.train", folder, bfloat16=True) == 0
+    assert adapter(folder) == adapter(gpu_like)
+    # DeepSpeed holds what it trains in float32, and the adapter is saved as it was computed with.
+    with safe_open(folder / "models/adapter/adapter_model.safetensors", "pt") as weights:
+        assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.bfloat16}  # noqa: SIM118
+
+
+def test_with_the_types_of_a_gpu_both_models_predict_and_merging_keeps_the_answers(gpu_like: Path) -> None:
+    shutil.copy((gpu_like / "data/splits/val.parquet").resolve(), gpu_like / "data/splits/test.parquet")
+    changed(gpu_like, predict={"tokens_per_batch": 2048})
+    for name in ("base", "adapter"):
+        assert in_process(forked.stage, "stages.predict", gpu_like, None, name, bfloat16=True) == 0
+    tables = [
+        pl.read_parquet(gpu_like / f"data/predictions/{name}/predictions.parquet")
+        for name in ("base", "adapter")
+    ]
+    assert all(np.isfinite(np.concatenate(table["probabilities"].to_list())).all() for table in tables)
+    assert in_process(merged, gpu_like) == 0
+
+
+def merged(folder: Path) -> None:
+    """Merge base and adapter with the types of a GPU; for a process of its own."""
+    from socrates.tools.merge import merge
+
+    forked.compute_in_bfloat16()
+    merge(folder, folder / "merged", tolerance=0.02)
+
+
+def test_a_checkpoint_copies_no_frozen_weight_and_asks_no_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = get_peft_model(tiny.model(), LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    model.peft_config["default"].base_model_name_or_path = "nobody/knows"
+    monkeypatch.setattr(
+        "peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *_, **__: pytest.fail("asked")
+    )
+    trainer: Any = type("Saving", (AdapterCheckpoints,), {})()
+    trainer.accelerator = SimpleNamespace(unwrap_model=lambda model: model)
+    trainer.model, trainer.processing_class = model, tiny.tokenizer()
+    trainer.args = SimpleNamespace(should_save=True, output_dir=str(tmp_path))
+    copied = 0
+    clone = torch.Tensor.clone
+
+    def counted(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        nonlocal copied
+        copied += tensor.nbytes
+        return clone(tensor, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "clone", counted)
+    trainer.save_model(str(tmp_path))
+    adapter = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    assert copied <= adapter < (tmp_path / "adapter_model.safetensors").stat().st_size < 2 * adapter
 
 
 OUT_OF_MEMORY = """

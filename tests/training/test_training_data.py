@@ -1,14 +1,17 @@
 """What a training step sees: the plan of rows, and a loss on the answer and its end token alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from benchmarks.workload import plain_rows
 from socrates.core.errors import TrainingError
 from socrates.core.params import load
 from socrates.model.encoding import encode
 from socrates.model.prefix_sharing import IGNORED
 from socrates.model.tokenisation import end_token
-from socrates.training.collator import SharedCollator, plain_dataset
+from socrates.training.collator import Rows, SharedCollator, by_pass, pass_tokens
 from socrates.training.params import Train
 from socrates.training.schedule import make_schedule, plan_batches
 from tests import tiny
@@ -21,7 +24,7 @@ def test_loss_covers_the_answer_and_its_end_token_only(layout):
     table = tiny.rows()
     for tokenizer in tiny.tokenizers():
         data = encode(table, tokenizer, layout)
-        for row, item in enumerate(plain_dataset(data, np.arange(len(data)))):
+        for row, item in enumerate(plain_rows(data, np.arange(len(data)))):
             supervised = [label for label in item["labels"] if label != IGNORED]
             assert supervised[-1] == end_token(tokenizer)
             assert tokenizer.decode(supervised[:-1]) == str(table["response"][row])
@@ -79,3 +82,24 @@ def test_an_epoch_sees_every_row_once_and_groups_lie_together():
     assert len(set(scenario[order[:16]])) > 1  # and a batch mixes scenarios
     np.testing.assert_array_equal(order, make_schedule(rows, scenario, 160, 8, seed=1))
     assert (order != make_schedule(rows, scenario, 160, 8, seed=2)).any()
+
+
+@pytest.mark.parametrize(("group", "cut"), [(16, 0), (5, 6), (1, 24)])
+def test_passes_end_where_scenarios_do_and_steps_keep_their_rows(group, cut):
+    data = encode(tiny.rows(200), tiny.tokenizer(), "scenario_first")
+    rng = np.random.default_rng(2)
+    data = replace(data, scenario_of_row=rng.integers(0, 3, len(data)))
+    order = make_schedule(np.arange(len(data)), data.scenario_of_row, 256, group, seed=1)
+    rows = Rows(data, order, order)
+    assert by_pass(rows, 32, 32).tolist() == order.tolist()  # a step of one pass is left as it is
+    arranged = by_pass(rows, 64, 16)
+    steps = [np.sort(each.reshape(-1, 64), axis=1) for each in (order, arranged)]
+    np.testing.assert_array_equal(*steps)
+    before, after = (
+        sum(len(set(data.scenario_of_row[part])) for part in each.reshape(-1, 16))
+        for each in (order, arranged)
+    )
+    assert after <= before - cut
+    collate = SharedCollator(data)
+    sizes = [collate([{"rows": part.tolist()}])["input_ids"].numel() for part in arranged.reshape(-1, 16)]
+    assert pass_tokens(data, arranged, 16).tolist() == sizes
