@@ -57,7 +57,6 @@ readme: env  ## the figures of README.md, from metrics/ and the estimates, after
 
 bench: env  ## the CPU benchmarks of docs/performance.md, a few minutes each
 	python -m benchmarks.training_speed
-	python -m benchmarks.training_speed --memory
 	python -m benchmarks.prediction_speed
 
 bench-gpu: env  ## the benchmarks of one GPU: one table, under nine minutes, fetches nothing

@@ -53,7 +53,7 @@ def find_plan(
     ways = list(CHECKPOINTED) if train.gradient_checkpointing is None else [plan.checkpointed]
     model, tried = _trainable(base, params), {}
     for every in ways:
-        _checkpoint(model, every)
+        checkpoint(model, every)
         size = int(_agreed(-_largest(model, rows, train.global_batch, sizes))) * -1
         if size:
             tried[every, size] = size / _agreed(_seconds(model, rows, train.global_batch, size))
@@ -125,7 +125,7 @@ def _trainable(base: Path, params: TrainParams) -> Any:
     return model
 
 
-def _checkpoint(model: Any, every: int) -> None:
+def checkpoint(model: Any, every: int) -> None:
     """Compute the activations of every so many layers twice from now on; 0: of none."""
     base = model.get_base_model()
     base.activation_checkpointing_disable()

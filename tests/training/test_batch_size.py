@@ -55,7 +55,7 @@ class Card:
         self.room, self.seconds, self.every, self.now = room, seconds, 0, 0.0
         self.tried: list[np.ndarray] = []
         monkeypatch.setattr(batch_size, "_trainable", lambda *_: None)
-        monkeypatch.setattr(batch_size, "_checkpoint", lambda _, every: setattr(self, "every", every))
+        monkeypatch.setattr(batch_size, "checkpoint", lambda _, every: setattr(self, "every", every))
         monkeypatch.setattr(batch_size, "forward_backward", self.attempt)
         monkeypatch.setattr(batch_size.time, "perf_counter", lambda: self.now)
 
