@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from socrates.core.errors import TERMINATED
 from socrates.core.params import read_yaml
 from tests import running, tiny
-from tests.training.test_train_stage import copy, losses, no_dropout, ready, run, without_dropout  # noqa: F401  (fixtures)
+from tests.training.test_train_stage import changed, copy, losses, ready, run, without_dropout  # noqa: F401  (fixtures)
 
 
 def armed(folder: Path, place: str | None) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def test_two_processes_given_notice_resume_to_the_adapter_of_one(
     without_dropout: Path,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    folder = no_dropout(copy(ready, tmp_path / "two", group_size=1))
+    folder = changed(copy(ready, tmp_path / "two"), lora={"dropout": 0.0})
     noticed = armed(folder, "2:notice")
     assert noticed.returncode == TERMINATED, noticed.stderr
     lines = [json.loads(line) for line in (folder / "runs/train.jsonl").read_text().splitlines()]
@@ -70,7 +70,7 @@ def test_two_processes_killed_at_random_end_with_the_adapter_of_one(
     without_dropout: Path,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    folder = no_dropout(copy(ready, tmp_path / "two", group_size=1))
+    folder = changed(copy(ready, tmp_path / "two"), lora={"dropout": 0.0})
     raw = read_yaml(folder / "params.yaml")
     raw["deepspeed"] |= deepspeed
     YAML().dump(raw, folder / "params.yaml")
