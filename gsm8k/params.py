@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, TypeVar
 from pydantic import Field, model_validator
 
 from socrates.core import params
-from socrates.core.params import Section, TableSource
+from socrates.core.params import Section, Seed, TableSource
 
 PATH = Path("gsm8k/params.yaml")
 S = TypeVar("S", bound=Section)
@@ -27,7 +27,7 @@ class Synthetic(Section):
     min_steps: Annotated[int, Field(ge=1, le=3)]  # of arithmetic
     max_steps: Annotated[int, Field(ge=1, le=3)]
     max_number: Annotated[int, Field(ge=5, le=999)]  # no number in a problem or its solution is larger
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _steps(self) -> Synthetic:
@@ -64,7 +64,7 @@ class Solve(Section):
     pass_at: list[Positive]  # the k of pass@k
     bootstrap: Positive  # resamples of the problems behind each interval
     transcripts: Annotated[int, Field(ge=0)]  # shown in the report
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Solve:

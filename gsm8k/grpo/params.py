@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from socrates.core.params import Section
+from socrates.core.params import Section, Seed
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -34,7 +34,7 @@ class Grpo(Section):
     clip: Annotated[float, Field(gt=0)]  # of the probability ratio (epsilon)
     epochs: Annotated[float, Field(gt=0)]
     max_steps: Positive | None  # optimiser steps; null: as many as the epochs give
-    seed: int
+    seed: Seed
 
     @property
     def prompts_per_step(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 
 from socrates.core.errors import DataError, SocratesError
 
@@ -27,14 +29,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The data reach the disk before the name does (fsync, then rename), so a crash or a full disk
     leaves either the old file or none, never half a file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    handle, name = tempfile.mkstemp(dir=_swept(path), prefix=_partial(path, os.getpid()), suffix=".partial")
     os.close(handle)
     partial = Path(name)
     try:
         yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(partial)
         partial.chmod(0o644)  # mkstemp makes it private; an output is not
         partial.replace(path)
     except OSError as error:
@@ -45,12 +45,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; it replaces ``path`` if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
+    """Yield a temporary folder beside ``path``; its files reach the disk, then it replaces ``path``."""
+    partial = Path(tempfile.mkdtemp(dir=_swept(path), prefix=_partial(path, os.getpid()), suffix=".partial"))
     partial.chmod(0o755)
     try:
         yield partial
+        for inner in [*partial.rglob("*"), partial]:
+            flush(inner)
         if path.exists():
             shutil.rmtree(path)
         partial.replace(path)
@@ -59,6 +60,29 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, text) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(path: Path, process: int | str) -> str:
+    return f".{path.name}.{process}-"
+
+
+def _swept(path: Path) -> Path:
+    """The folder of ``path``, made, and without what processes that are gone left half written there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(glob.escape(_partial(path, "")[:-1]) + "*.partial"):
+        process = left.name.removeprefix(_partial(path, "")[:-1]).partition("-")[0]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    return path.parent
+
+
+def flush(path: Path) -> None:
+    """Wait until a file or folder has reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

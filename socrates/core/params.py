@@ -64,6 +64,7 @@ def pinned(revision: str) -> str:
 
 
 Commit = Annotated[str, AfterValidator(pinned)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every library takes
 
 
 class Section(BaseModel):
@@ -95,6 +96,8 @@ class TableSource(Section):
 
 
 S = TypeVar("S", bound=Section)
+GIVEN = reprlib.Repr()  # of a value in a message
+GIVEN.maxlevel = 2  # lists of lists of lists can hold more than the memory
 
 
 def load(section: type[S], path: Path = PATH, sections: dict[str, str] = SECTIONS) -> S:
@@ -181,7 +184,7 @@ def _problem(item: Any, model: type[BaseModel], prefix: tuple[str, ...]) -> str:
     if item["type"] == "missing":
         return f"{key}: is missing"
     message = item["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(item["input"], Mapping) else f" (got {reprlib.repr(item['input'])})"
+    given = "" if isinstance(item["input"], Mapping) else f" (got {GIVEN.repr(item['input'])})"
     quotes = ": put quotes around it" if item["type"] == "string_type" and given else ""
     return (f"{key}: " if key else "") + message[0].lower() + message[1:] + given + quotes
 

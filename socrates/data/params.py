@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from socrates.core.params import Section, TableSource
+from socrates.core.params import Section, Seed, TableSource
 
 
 class World(Section):
@@ -18,7 +18,7 @@ class World(Section):
     studies: Annotated[int, Field(ge=8, le=400)]  # each with a topic and endorsers of its own
     participants: Annotated[int, Field(ge=4)]  # respondents per study
     effects: Literal["large", "realistic"]  # of the conditions; realistic: as small as in real studies
-    seed: int
+    seed: Seed
 
 
 class Data(TableSource):
@@ -31,7 +31,7 @@ class Sample(Section):
     fraction: Annotated[float, Field(gt=0, le=1)]
     by: Literal["rows", "participants", "cell"]
     max_per_cell: Annotated[int, Field(ge=1)] | None  # respondents; only with by: cell
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _cell(self) -> Sample:
@@ -47,7 +47,7 @@ class Split(Section):
     fold: Annotated[int, Field(ge=0)]  # the fold that is tested on
     test_studies: Annotated[int, Field(ge=1)] | None  # by studies, seeded: to test on; null: 20 of 210
     test_max_per_cell: Annotated[int, Field(ge=2)] | None  # people of a test cell; null: all
-    seed: int
+    seed: Seed
 
     @model_validator(mode="after")
     def _fits(self) -> Split:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from socrates.core.params import Commit, Section
+from socrates.core.params import Commit, Section, Seed
 
 BUILTIN = "builtin/tiny-qwen2"
 
@@ -25,7 +25,7 @@ class Tiny(Section):
     pretrain_steps: Annotated[int, Field(ge=1)]
     pretrain_batch: Annotated[int, Field(ge=1)]  # rows per step
     pretrain_learning_rate: Annotated[float, Field(gt=0)]
-    seed: int
+    seed: Seed
 
 
 class Model(Section):

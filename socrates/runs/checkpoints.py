@@ -8,7 +8,6 @@ a manifest, which is ignored and deleted by the next start. A file damaged later
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, field_validator
 
 from socrates.core.errors import TrainingError
-from socrates.core.files import sha256, write_json
+from socrates.core.files import flush, sha256, write_json
 
 MANIFEST = "manifest.json"
 NAME = re.compile(r"checkpoint-(\d+)")
@@ -90,7 +89,7 @@ def hash_files(folder: Path) -> dict[str, File]:
     """Every file but the manifest by relative POSIX path, flushed to the disk."""
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST):
-        _flush(path)
+        flush(path)
         files[path.relative_to(folder).as_posix()] = File(bytes=path.stat().st_size, sha256=sha256(path))
     return files
 
@@ -98,16 +97,16 @@ def hash_files(folder: Path) -> dict[str, File]:
 def complete(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of files that :func:`hash_files` has flushed."""
     for inner in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
-        _flush(inner)
+        flush(inner)
     write_json(folder / MANIFEST, manifest.model_dump())
-    _flush(folder)
+    flush(folder)
 
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of ``folder``. Raises :class:`TrainingError` where there is none that can be read."""
     try:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise TrainingError(f"{folder}: has no {MANIFEST}, so it was never finished") from None
     except ValueError:
         raise TrainingError(f"{folder / MANIFEST}: damaged") from None
@@ -191,7 +190,10 @@ def clean_incomplete(root: Path, after: int | None = None) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Delete a checkpoint, its manifest first, so that a kill halfway leaves an incomplete one."""
+    """Delete a checkpoint, its manifest first, so that a kill halfway leaves an incomplete one; or what has its name."""
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink()
+        return
     (folder / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(folder)
 
@@ -200,12 +202,3 @@ def _folders(root: Path) -> list[Path]:
     """Folders named as checkpoints, oldest first."""
     steps = {step_of(path): path for path in (root.iterdir() if root.is_dir() else ())}
     return [steps[step] for step in sorted(step for step in steps if step is not None)]
-
-
-def _flush(path: Path) -> None:
-    """Wait until the file or folder has reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,7 +16,9 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Backup(Section):
-    url: str | None  # any fsspec URL (s3://bucket/folder, /mnt/backup); null: no backup
+    url: (
+        Annotated[str, Field(min_length=1)] | None
+    )  # any fsspec URL (s3://bucket/folder, /mnt/backup); null: no backup
     endpoint_url: str | None  # for S3-compatible stores
     finish_minutes: Annotated[float, Field(ge=0)]  # waited for the last uploads when training has ended
     stop_seconds: Annotated[float, Field(ge=0)]  # from SIGTERM to the exit; a spot notice is 120 s

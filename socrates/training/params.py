@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from socrates.core.params import Section
+from socrates.core.params import Section, Seed
 
 
 class Deepspeed(Section):
@@ -37,7 +37,7 @@ class Train(Section):
     micro_batch: Positive | None  # rows per forward pass of one process; null: found by trying on the GPU
     group_size: Positive  # respondents of one scenario that come together, so that a pass computes it once
     learning_rate: Annotated[float, Field(gt=0)]
-    epochs: Annotated[float, Field(gt=0)]
+    epochs: Annotated[float, Field(gt=0, le=10_000)]
     max_steps: Positive | None  # optimiser steps; null: as many as the epochs give
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
@@ -45,4 +45,4 @@ class Train(Section):
     gradient_checkpointing: bool | None  # null: found by trying on the GPU, none on a CPU
     eval_steps: Positive
     eval_rows: Positive  # validation rows used for the loss during training
-    seed: int
+    seed: Seed

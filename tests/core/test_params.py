@@ -144,6 +144,12 @@ def test_a_mistyped_value_is_refused_not_converted(key: str, value: Any) -> None
         ("evaluate.temperature", 0.0),
         ("predict.max_options", 1),
         ("run.backup.stop_seconds", -1.0),
+        ("run.backup.url", ""),
+        ("train.seed", -1),
+        ("evaluate.seed", 2**32),
+        ("data.synthetic.seed", -1),
+        ("model.tiny.seed", -1),
+        ("train.epochs", 1e12),
     ],
 )
 def test_a_value_outside_its_range_is_refused(key: str, value: Any) -> None:
@@ -214,6 +220,11 @@ def test_a_problem_in_another_section_stops_a_stage_too(path: Path) -> None:
         params.load(Train, path)
 
 
+# Nine levels of nine aliases each: a kilobyte that is a gigabyte when it is written out.
+LEVELS = ["a: &l0 [x]", *(f"b{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 10))]
+BOMB = "\n".join([*LEVELS, "data: {path: *l9}"]).encode()
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -226,6 +237,8 @@ def test_a_problem_in_another_section_stops_a_stage_too(path: Path) -> None:
         (b"- train", "expected sections"),
         (b"", "expected sections"),
         (b"train: 3", "train: "),
+        (b"[" * 50_000, "not valid YAML"),
+        (BOMB, "data.path: input should be a valid string (got ["),
     ],
 )
 def test_a_file_that_is_not_a_mapping_of_sections_is_one_line(
