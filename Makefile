@@ -27,10 +27,10 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 	@touch $@
 
 repro: env  ## run the pipeline: survey responses in, a scored adapter out
-	@dvc repro
+	@exec python -m stages
 
 gsm8k: env  ## run the second pipeline: word problems in, a model that was rewarded for solving them out
-	@dvc repro gsm8k/dvc.yaml
+	@exec python -m stages gsm8k/dvc.yaml
 
 watch: env  ## a live view of a running training, from another shell
 	@socrates watch

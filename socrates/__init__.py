@@ -21,6 +21,7 @@ import warnings
 
 SETTINGS = {
     "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep: with more threads than cores spinning is ruinous
+    "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",  # a checkpoint from a store runs no code, whatever library opens it
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",  # passes of many shapes leave less between blocks
     "TQDM_DELAY": "1",  # seconds: no bar for what is done before

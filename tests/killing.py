@@ -6,13 +6,17 @@ under a launcher: ``python tests/killing.py 7:hashed stages.train``.
 
 from __future__ import annotations
 
+import itertools
 import os
 import runpy
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 # Where a run can die, in the order in which one step passes them.
 MOMENTS = (
@@ -26,7 +30,10 @@ MOMENTS = (
 
 
 def arm(place: str) -> None:
-    """Make this process kill itself at ``<step>:<moment>``."""
+    """Make this process kill itself at ``<step>:<moment>``.
+
+    At ``<step>:notice`` the first process that the test started gets ``SOCRATES_TEST_SIGNAL`` instead.
+    """
     from transformers import TrainerState
 
     from socrates.runs import checkpoints
@@ -52,7 +59,22 @@ def arm(place: str) -> None:
         complete = checkpoints.list_checkpoints(root)
         return checkpoints.step_of(complete[-1]) if complete else None
 
-    if moment == "training":
+    if moment == "notice":
+
+        def notify(callback: Any, args: Any, state: Any, *_: Any) -> None:
+            if state.global_step != step:
+                return
+            inside = itertools.takewhile(
+                lambda process: process.pid != int(os.environ["SOCRATES_TEST_STARTER"]),
+                psutil.Process().parents(),
+            )
+            list(inside)[-1].send_signal(int(os.environ["SOCRATES_TEST_SIGNAL"]))
+            deadline = time.monotonic() + 60
+            while not callback.termination.requested and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+        before(RunCallback, "on_step_end", notify)
+    elif moment == "training":
         before(RunCallback, "on_step_end", lambda callback, args, state, *_: state.global_step)
     elif moment == "writing":
         before(TrainerState, "save_to_json", lambda state, *_: state.global_step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from socrates.core.errors import INTERRUPTED, TERMINATED
 from tests import tiny
 from tests.training.test_train_stage import ready  # noqa: F401  (a fixture)
 
@@ -53,7 +55,7 @@ def starts(project: Path) -> Path:
 def call(project: Path, starts: Path) -> Call:
     """Runs a command in the project; with ``kill`` the stage dies there, and with ``:all`` all of its session."""
 
-    def run(command: str, kill: str = "") -> subprocess.CompletedProcess[str]:
+    def run(command: str, kill: str = "", number: int = 0) -> subprocess.CompletedProcess[str]:
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -62,6 +64,8 @@ def call(project: Path, starts: Path) -> Call:
             "SOCRATES_PROCESSES": "1",
             "SOCRATES_TEST_CODE": str(tiny.ROOT),
             "SOCRATES_TEST_KILL": kill,
+            "SOCRATES_TEST_SIGNAL": str(int(number)),
+            "SOCRATES_TEST_STARTER": str(os.getpid()),
             "SOCRATES_TEST_STARTS": str(starts),
             "DVC_NO_ANALYTICS": "1",
             "DVC_SITE_CACHE_DIR": str(project.parent / "site"),
@@ -145,3 +149,37 @@ def test_a_training_killed_in_a_copy_goes_on_in_the_next_one(
     assert ended.returncode == 0, ended.stderr
     assert f"resuming from {project}/.scratch/train/" in ended.stdout
     assert not list(project.glob("tmp*"))
+
+
+@pytest.mark.parametrize(
+    ("command", "number", "status"),
+    [
+        ("dvc repro", signal.SIGTERM, -signal.SIGTERM),  # DVC dies at once, its stage takes that for a notice
+        ("python -m stages", signal.SIGINT, INTERRUPTED),
+        (
+            "unshare --pid --fork --mount-proc python -m stages",
+            signal.SIGTERM,
+            TERMINATED,
+        ),  # as in a container
+    ],
+)
+def test_a_notice_to_the_first_process_reaches_the_training(
+    command: str,
+    number: int,
+    status: int,
+    project: Path,
+    call: Call,
+    ready: Path,  # noqa: F811
+) -> None:
+    if command.startswith("unshare") and call("unshare --pid --fork --mount-proc true").returncode:
+        pytest.skip("no PID namespace can be made here")
+    shutil.copytree(ready, project, dirs_exist_ok=True)
+    (project / "metrics").mkdir()
+    commit(project, call, TRAINING)
+    ended = call(command, "5:notice", number)
+    told = ended.stdout + ended.stderr
+    assert ended.returncode == status, told
+    assert (
+        "the same command goes on: the newest checkpoint is checkpoint-5" in told and "Traceback" not in told
+    )
+    assert list(project.glob(".scratch/train/*/checkpoint-5/manifest.json"))

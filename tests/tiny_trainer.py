@@ -74,14 +74,14 @@ class Rows(torch.utils.data.Dataset):
 
 
 class OnStep(TrainerCallback):
-    """Calls ``act`` when a step has been logged."""
+    """Calls ``act`` at an event of a step, when it has been logged if no other is named."""
 
-    def __init__(self, act: Any, step: int | None = None) -> None:
-        self.act, self.step = act, step
+    def __init__(self, act: Any, step: int | None = None, event: str = "on_log") -> None:
+        def at_event(args: Any, state: Any, control: Any, **_: Any) -> None:
+            if step in (None, state.global_step):
+                act()
 
-    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.step in (None, state.global_step):
-            self.act()
+        setattr(self, event, at_event)
 
 
 def run_params(**changes: Any) -> Run:
@@ -94,7 +94,7 @@ def run_params(**changes: Any) -> Run:
     }
     values = {
         "save_steps": SAVE_STEPS,
-        "log_steps": 1000,
+        "log_steps": changes.pop("log_steps", 1000),
         "keep_checkpoints": 2,
         "usd_per_hour": 0.0,
         "stall_minutes": None,
@@ -182,15 +182,26 @@ def train(
     (out / "resumed_from").write_text(str(resumed_from))
 
 
-def train_until_notice(folder: Path, hang: str = "", stop_seconds: float = 90.0) -> None:
-    """A training that gets SIGTERM at step 5 while ``hang`` ("store" or "save") never ends; exits as a stage does."""
+def train_until_notice(
+    folder: Path,
+    hang: str = "",
+    stop_seconds: float = 90.0,
+    number: int = signal.SIGTERM,
+    event: str = "on_log",
+    step: int = 6,
+) -> None:
+    """A training that gets a signal at an event of a step while ``hang`` ("store" or "save") never ends."""
 
     def notice() -> None:
         if hang == "save":
             checkpoints.write_manifest = lambda *_, **__: time.sleep(3600)  # type: ignore[assignment]
-        os.kill(os.getpid(), signal.SIGTERM)
+        if number == signal.SIGHUP:  # who read the output is gone too
+            reading, writing = os.pipe()
+            os.close(reading)
+            os.dup2(writing, 2)
+        os.kill(os.getpid(), number)
 
     if hang == "store":
         Store.put = lambda *_: time.sleep(3600)  # type: ignore[method-assign]
-    run = {"backup_url": str(folder / "nas") if hang else None, "stop_seconds": stop_seconds}
-    train(folder, run=run, on_step=OnStep(notice, step=5))
+    run = {"backup_url": str(folder / "nas") if hang else None, "stop_seconds": stop_seconds, "log_steps": 1}
+    train(folder, run=run, on_step=OnStep(notice, step, event))

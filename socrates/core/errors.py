@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-TERMINATED = 75  # exit status after SIGTERM: EX_TEMPFAIL, "try again later"; starting again resumes
+TERMINATED = 75  # exit status after SIGTERM or SIGHUP: EX_TEMPFAIL, "try again later"; starting again resumes
+INTERRUPTED = 130  # after Ctrl+C; starting again resumes
 
 
 class SocratesError(Exception):

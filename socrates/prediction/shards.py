@@ -7,7 +7,9 @@ folder (on a disk that all processes see). What lies there is not computed again
 
 from __future__ import annotations
 
+import logging
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from socrates.runs.launch import Process
 
 SHARD_ROWS = 2048  # at most about so many rows are lost to a kill, for each process
 SHARDS = 64  # at least so many are wanted, to be shared out evenly
+
+log = logging.getLogger(__name__)
 
 LoadModel = Callable[[], PreTrainedModel | PeftModel]
 
@@ -51,7 +55,7 @@ def compute_shards(
 ) -> None:
     """Compute this process's shards that are not in ``folder`` yet, and show how long the rest will take."""
     mine = range(process.rank, len(shards), process.world_size)
-    left = [number for number in mine if not shard_path(folder, number).exists()]
+    left = [number for number in mine if not whole(folder, number)]
     rows = {number: sum(len(batch.rows) for batch in shards[number]) for number in mine}
     label = name if process.world_size == 1 else f"{name}, process {process.rank + 1} of {process.world_size}"
     with tqdm(
@@ -68,6 +72,18 @@ def compute_shards(
                 parts.append(plan.score(model(), batch))
                 bar.update(len(batch.rows))
             write_shard(folder, number, parts)
+
+
+def whole(folder: Path, number: int) -> bool:
+    """Whether a shard is there and can be read; a damaged one is computed again."""
+    try:
+        read_shard(folder, number)
+    except FileNotFoundError:
+        return False
+    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
+        log.warning("%s: damaged (%s); computed again", shard_path(folder, number), error)
+        return False
+    return True
 
 
 def shard_path(folder: Path, number: int) -> Path:

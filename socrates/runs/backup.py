@@ -28,6 +28,7 @@ from socrates.runs import checkpoints
 from socrates.runs.checkpoints import MANIFEST, Manifest
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds before a retry, doubled each time
+ANSWER = 30.0  # seconds in which a store must answer at the start
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,10 @@ def open_store(url: str, stage: str, fingerprint: str, endpoint_url: str | None 
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, url = "file", str(Path(url).expanduser().resolve())
-    if separator and "@" in rest.split("/", 1)[0]:
+    bucket = rest.split("/", 1)[0]
+    if (separator and not bucket) or scheme == "memory":
+        raise TrainingError("run.backup.url: names no place that outlives the machine; null means no backup")
+    if "@" in bucket:
         raise TrainingError(
             "run.backup.url: carries credentials; take them out, use the AWS variables or ~/.aws"
         )
@@ -295,26 +299,54 @@ def fetch_newest(store: Store, fingerprint: str, destination: Path, after: int =
                 reason = str(error) if isinstance(error, TrainingError) else error_code(error)
                 log.warning("%s; skipping the backup of step %d", reason, step)
     except Exception as error:
-        raise TrainingError(
-            f"the backup store cannot be read: {error_code(error)}; mend it, or set run.backup.url to null to "
-            "start without"
-        ) from None
+        raise unusable(error_code(error)) from None
     return None
+
+
+def check_answers(store: Store) -> None:
+    """Write, read and delete a little on the store, before a training relies on it.
+
+    Raises:
+        TrainingError: that failed, or took longer than ``ANSWER``.
+    """
+    failures: list[Exception] = []
+
+    def probe() -> None:
+        try:
+            store.probe()
+        except Exception as error:  # a store can raise anything
+            failures.append(error)
+
+    attempt = threading.Thread(target=probe, name="probe", daemon=True)
+    attempt.start()
+    attempt.join(ANSWER)
+    if attempt.is_alive():
+        raise unusable(f"no answer for {ANSWER:.0f} s")
+    if failures:
+        raise unusable(error_code(failures[0]))
+
+
+def unusable(reason: str) -> TrainingError:
+    return TrainingError(
+        f"the backup store cannot be read and written: {reason}; mend it, or set run.backup.url to null to start "
+        "without"
+    )
 
 
 def resume_point(folder: Path, fingerprint: str, processes: int, store: Store | None) -> Path | None:
     """The checkpoint under ``folder`` that a run goes on from, after fetching a newer one from the store.
 
-    A store that cannot be read is a warning where this machine has a checkpoint of its own.
+    A store that cannot be used is a warning where this machine has a checkpoint of its own.
 
     Raises:
         TrainingError: the checkpoint belongs to another fingerprint or number of processes; or there is
-            none here and the store cannot be read.
+            none here and the store cannot be used.
     """
     newest = checkpoints.newest_complete(folder)
     if store is not None:
         here = -1 if newest is None else checkpoints.read_manifest(newest).step
         try:
+            check_answers(store)
             newest = fetch_newest(store, fingerprint, folder, after=here) or newest
         except TrainingError as error:
             if newest is None:

@@ -39,25 +39,31 @@ class MainProcess:
     backup: Uploader | None
 
 
+class EvaluationStopped(Exception):
+    """A notice came during an evaluation, which can take longer than there is time."""
+
+
 @dataclass(eq=False)
 class RunCallback(TrainerCallback):
     """Keeps a training alive and watches it.
 
     Attributes:
+        folder: of the run's checkpoints.
         fingerprint: of the run; goes into every manifest.
         resume_every: only multiples of so many steps can be resumed from.
         no_go: why the run stops after its next checkpoint, by the go/no-go gate.
-        terminated: SIGTERM ended the training, after a checkpoint.
+        terminated: number of the signal that ended the training, the same on all processes; else 0.
     """
 
     process: Process
     run: Run
+    folder: Path
     fingerprint: str
     termination: Termination
     main: MainProcess | None
     resume_every: int = 1
     no_go: str | None = None
-    terminated: bool = False
+    terminated: int = 0
 
     def __post_init__(self) -> None:
         self._guard = LossGuard(self.run.spike_multiple, self.run.spike_steps)
@@ -77,7 +83,8 @@ class RunCallback(TrainerCallback):
             args.device, [self.termination.requested, _memory_bytes()]
         )
         if requested and state.global_step % self.resume_every == 0:
-            self.terminated = control.should_save = control.should_training_stop = True
+            self.terminated = requested
+            control.should_save = control.should_training_stop = True
         self._heartbeat()
 
     def on_log(self, args: Args, state: State, control: Control, logs: Any = None, **_: Any) -> None:
@@ -99,18 +106,31 @@ class RunCallback(TrainerCallback):
         if self.no_go:
             control.should_save = control.should_training_stop = True
 
-    def on_prediction_step(self, *_: Any, **__: Any) -> None:
+    def on_prediction_step(self, args: Args, state: State, control: Control, **_: Any) -> None:
         self._heartbeat()
+        if state.global_step < state.max_steps:  # there the last checkpoint needs the figure
+            (self.terminated,) = self._maximum(args.device, [self.termination.requested])
+            if self.terminated:
+                raise EvaluationStopped
+
+    def worth_saving(self, state: State) -> bool:
+        """Whether a run can go on from a step whose evaluation was stopped: it evaluates there first, then trains."""
+        sealed = Path(checkpoints.name(state.global_step), checkpoints.MANIFEST)
+        return (
+            state.global_step > 0
+            and state.global_step % self.resume_every == 0
+            and not (self.folder / sealed).exists()
+            and not self._guard.loss_spike
+        )
 
     def on_save(self, args: Args, state: State, control: Control, **_: Any) -> None:
         barrier(self.process)  # every process has written its shard
         if self.main:
-            root = Path(args.output_dir or "")
-            folder = root / checkpoints.name(state.global_step)
+            folder = self.folder / checkpoints.name(state.global_step)
             checkpoints.write_manifest(
                 folder, fingerprint=self.fingerprint, processes=self.process.world_size
             )
-            checkpoints.rotate(root, self.run.keep_checkpoints)
+            checkpoints.rotate(self.folder, self.run.keep_checkpoints)
             if self.main.backup:
                 self.main.backup.submit(folder)
             self.main.log.write("checkpoint", path=folder.name)

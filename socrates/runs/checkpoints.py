@@ -151,6 +151,14 @@ def newest_complete(root: Path) -> Path | None:
     return None
 
 
+def newest_in_words(root: Path) -> str:
+    """What a run has to go on from, for the message with which it ends; hashes are not checked."""
+    found = list_checkpoints(root)
+    return (
+        f"it goes on from {found[-1].name}" if found else "there is no checkpoint yet: it starts from step 0"
+    )
+
+
 def check_fits(folder: Path, *, fingerprint: str, processes: int) -> Manifest:
     """The manifest of ``folder`` if this run can resume from it.
 
@@ -190,7 +198,7 @@ def clean_incomplete(root: Path, after: int | None = None) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Delete a checkpoint, its manifest first, so that a kill halfway leaves an incomplete one; or what has its name."""
+    """Delete what has a checkpoint's name, its manifest first: a kill halfway leaves an incomplete checkpoint."""
     if folder.is_symlink() or not folder.is_dir():
         folder.unlink()
         return

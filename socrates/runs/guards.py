@@ -1,4 +1,4 @@
-"""What stops a run early: bad numbers, a loss that runs away, no progress, a failed go/no-go gate, SIGTERM.
+"""What stops a run early: bad numbers, a loss that runs away, no progress, a failed go/no-go gate, a notice.
 
 The guards know nothing of torch; :mod:`socrates.runs.callbacks` feeds them the same :class:`StepMetrics` on every
 process, so that all processes stop at the same step.
@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from socrates.core.errors import TERMINATED, TrainingError
+from socrates.core.errors import TrainingError
+from socrates.runs import signals
 
 STALLED = 76  # exit status of a process without progress
 WINDOW = 100  # steps behind the running median
 WARM_UP = 20  # steps before the median means anything
-LEAVING = 2.0  # seconds kept, of those after SIGTERM, for saying what is not backed up and ending
+LEAVING = 2.0  # seconds kept, of those after a notice, for saying what is not backed up and ending
 
 
 @dataclass(frozen=True)
@@ -135,12 +136,15 @@ class Watchdog:
 
     A thread looks at the time of the last :meth:`heartbeat`. When it is older than ``seconds``, the stacks are
     printed and ``on_timeout`` is called with the reason. A main thread that hangs in a collective or a driver
-    cannot be woken, so the process exits hard; nothing is saved, and the newest checkpoint is complete.
+    cannot be woken, so the process exits hard; nothing is saved.
     """
 
-    def __init__(self, seconds: float, on_timeout: Callable[[str], object]) -> None:
+    def __init__(
+        self, seconds: float, on_timeout: Callable[[str], object], newest: Callable[[], str] = str
+    ) -> None:
         self._seconds = seconds
         self._on_timeout = on_timeout
+        self._newest = newest
         self._last_heartbeat = time.monotonic()
         self._stopped = threading.Event()
 
@@ -165,8 +169,8 @@ class Watchdog:
             if self._stopped.wait(min(self._seconds / 4, 5.0)):
                 return
         reason = (
-            f"no progress for {self._seconds / 60:.3g} minutes; the newest checkpoint is complete; start "
-            "again to resume, or raise run.stall_minutes if a step takes that long"
+            f"no progress for {self._seconds / 60:.3g} minutes; {self._newest()}; start again to go on, or raise "
+            "run.stall_minutes if a step takes that long"
         )
         faulthandler.dump_traceback(all_threads=True)
         try:
@@ -178,29 +182,36 @@ class Watchdog:
 
 
 class Termination:
-    """Turns SIGTERM, a spot machine's notice, into a request that the training loop answers after its step.
+    """Turns a notice (SIGTERM, SIGHUP, Ctrl+C) into a request that the training loop answers after its step.
 
-    ``seconds`` after it the process ends with ``TERMINATED`` in any case, also when the main thread or a store
+    ``seconds`` after it the process ends with the notice's status in any case, also when the main thread or a store
     hangs: a thread hears the signal through a pipe and waits. A checkpoint being written then has no manifest, so
-    only complete ones are left. None: no such limit. A second SIGTERM changes nothing. Enter and leave it in the
-    main thread; after a signal the forced exit stays armed.
+    only complete ones are left. None: no such limit. A second notice changes nothing. Enter and leave it in the
+    main thread; after a notice the forced exit stays armed.
+
+    Args:
+        newest: says which checkpoint is left (:func:`socrates.runs.checkpoints.newest_in_words`).
+
+    Attributes:
+        requested: the signal's number; 0 before one.
     """
 
-    def __init__(self, seconds: float | None = None) -> None:
-        self.requested = False
+    def __init__(self, seconds: float | None = None, newest: Callable[[], str] = str) -> None:
+        self.requested = 0
         self._seconds = seconds
+        self._newest = newest
         self._deadline = math.inf
-        self._former: Any = None
+        self._former: dict[signal.Signals, Any] = {}
         self._former_descriptor = -1
         self._pipe = -1
 
     @property
     def left(self) -> float:
-        """Seconds for what is still to be done, short of those that ending takes; infinite before a signal."""
+        """Seconds for what is still to be done, short of those that ending takes; infinite before a notice."""
         return max(self._deadline - time.monotonic() - LEAVING, 0.0)
 
     def __enter__(self) -> Termination:
-        self._former = signal.signal(signal.SIGTERM, self._request)
+        self._former = signals.heed(self._request)
         reading, self._pipe = os.pipe()
         os.set_blocking(self._pipe, False)
         # Written to where the signal arrives, also while the main thread runs no Python code.
@@ -211,24 +222,27 @@ class Termination:
     def __exit__(self, *_: object) -> None:
         signal.set_wakeup_fd(self._former_descriptor)
         os.close(self._pipe)
-        signal.signal(signal.SIGTERM, self._former)
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
 
-    def _request(self, _signal: int, _frame: FrameType | None) -> None:
+    def _request(self, number: int, _frame: FrameType | None) -> None:
+        signals.detach(number)
         if not self.requested:
-            self.requested = True
+            self.requested = number
             self._deadline = time.monotonic() + (math.inf if self._seconds is None else self._seconds)
 
     def _watch(self, reading: int) -> None:
         with open(reading, "rb", buffering=0) as pipe:
-            while (number := pipe.read(1)) and number[0] != signal.SIGTERM:
+            while (number := pipe.read(1)) and number[0] not in self._former:
                 pass
         if not number or self._seconds is None:
             return
+        notice = signal.Signals(number[0])
         time.sleep(self._seconds)
         print(
-            f"error: {self._seconds:g} s after SIGTERM (run.backup.stop_seconds) the process had not ended by itself; "
-            "what was being written or sent is lost; the newest checkpoint on this machine is complete",
+            f"error: {self._seconds:g} s after {notice.name} (run.backup.stop_seconds) the process had not ended by "
+            f"itself; what was being written or sent is lost; {self._newest()}",
             file=sys.stderr,
             flush=True,
         )
-        os._exit(TERMINATED)
+        os._exit(signals.NOTICES[notice])

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 import psutil
 
-from socrates.core.errors import TERMINATED, TrainingError
+from socrates.core.errors import TrainingError
+from socrates.runs import signals
 
 T = TypeVar("T")
 PROCESSES = "SOCRATES_PROCESSES"
@@ -44,7 +45,7 @@ def wanted_processes() -> int:
     if not text:
         # With a driver that is too old there are devices to count, and none that can be used.
         return torch.cuda.device_count() if torch.cuda.is_available() else 1
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise TrainingError(f"{PROCESSES}={text}: expected a positive number of processes")
     return int(text)
 
@@ -58,10 +59,11 @@ def launch(module: str, *arguments: str) -> Process | None:
 
     Raises:
         TrainingError: a process failed; its own error stands above in the log.
-        SystemExit: with :data:`~socrates.core.errors.TERMINATED` after SIGTERM, here or later.
+        SystemExit: after a notice (see :mod:`socrates.runs.signals`), here or later.
     """
     import torch
 
+    signals.begin()
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if "LOCAL_RANK" not in os.environ:
@@ -74,13 +76,7 @@ def launch(module: str, *arguments: str) -> Process | None:
         os.environ.update(
             RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port())
         )
-    signal.signal(signal.SIGTERM, _exit_on_sigterm)
     return Process(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-
-
-def _exit_on_sigterm(*_: object) -> None:
-    """The handler where nothing is to be saved: before and after training, and in prediction."""
-    raise SystemExit(TERMINATED)
 
 
 def init_process_group(process: Process) -> None:
@@ -130,28 +126,30 @@ def cleanup_distributed() -> None:
 
 
 def _run_and_wait(launcher: list[str], command: list[str]) -> None:
-    """Start a module with its arguments under a launcher; SIGTERM goes to its processes, not to the launcher.
+    """Start a module with its arguments under a launcher; a notice goes to its processes, not to the launcher.
 
     A launcher that gets it kills its processes before they have saved and backed up.
     """
-    child = subprocess.Popen([sys.executable, "-m", *launcher, *command])
-    terminated = False
+    environment = {**os.environ, signals.STARTER: str(os.getpid())}
+    arguments = [sys.executable, "-m", *launcher, *command]
+    child = subprocess.Popen(
+        arguments, env=environment, start_new_session=True
+    )  # Ctrl+C reaches this process alone
+    noticed = 0
 
-    def forward(*_: object) -> None:
-        nonlocal terminated
-        terminated = True
+    def forward(number: int, _frame: object) -> None:
+        nonlocal noticed
+        noticed = number
+        signals.detach(number)
         for process in psutil.Process(child.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 if "LOCAL_RANK" in process.environ():
-                    process.send_signal(signal.SIGTERM)
+                    process.send_signal(number)
 
-    former = signal.signal(signal.SIGTERM, forward)
-    try:
-        status = child.wait()
-    finally:
-        signal.signal(signal.SIGTERM, former)
-    if status and terminated:
-        raise SystemExit(TERMINATED)
+    signals.heed(forward)
+    status = child.wait()
+    if status and noticed:
+        raise SystemExit(signals.NOTICES[signal.Signals(noticed)])
     if status:
         raise TrainingError(
             f"{' '.join(command)}: a process failed (status {status}); its error stands above"

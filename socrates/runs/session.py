@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import platform
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import Trainer, TrainerState, TrainingArguments
 
-from socrates.core.errors import TERMINATED, TrainingError
-from socrates.runs import checkpoints
+from socrates.core.errors import TrainingError
+from socrates.runs import checkpoints, signals
 from socrates.runs.backup import Store, Uploader, open_store, resume_point
-from socrates.runs.callbacks import MainProcess, RunCallback
+from socrates.runs.callbacks import EvaluationStopped, MainProcess, RunCallback
 from socrates.runs.fingerprint import RunConfig, explain_fresh_start, fingerprint, run_directory_lock
 from socrates.runs.guards import StopTraining, Termination, Watchdog, no_go
 from socrates.runs.launch import Process, barrier, broadcast_object
@@ -56,29 +59,53 @@ class TrainingSession:
     def prepare(self, args: TrainingArguments) -> None:
         """Complete the arguments of the trainer that will be given to :meth:`train`."""
         args.output_dir = str(self.folder)
-        args.eval_on_start = args.eval_on_start and self.resume is None
+        args.eval_on_start = args.eval_on_start and (
+            self.resume is None or not_evaluated(self.resume, int(args.eval_steps or 0))
+        )
 
     def train(self, trainer: Trainer) -> None:
         """Train from where the run resumes to the last checkpoint.
 
         Raises:
             StopTraining: a guard or the gate has stopped the run.
-            SystemExit: with :data:`~socrates.core.errors.TERMINATED` after SIGTERM, backed up or not.
+            SystemExit: after a notice, with its status, backed up or not.
         """
         process = self.callback.process
         # DeepSpeed's collectives time out after 10 minutes; wait here until every process has loaded the model.
         barrier(process)
         trainer.add_callback(self.callback)
-        trainer.train(resume_from_checkpoint=None if self.resume is None else str(self.resume))
+        try:
+            with torch.serialization.safe_globals(
+                deepspeed_classes() if trainer.is_deepspeed_enabled else []
+            ):
+                trainer.train(resume_from_checkpoint=None if self.resume is None else str(self.resume))
+        except pickle.UnpicklingError:
+            raise TrainingError(
+                f"{self.resume}: holds more than weights, as code that would be run; whoever wrote it may have meant "
+                "harm: find out who can write to the scratch and the backup store, then move it away"
+            ) from None
+        except EvaluationStopped:
+            if trainer.model is not None and self.callback.worth_saving(trainer.state):
+                trainer._save_checkpoint(trainer.model, trial=None)
+                self.callback.on_save(trainer.args, trainer.state, trainer.control)
         if self.callback.no_go:
             raise StopTraining(self.callback.no_go)
         if self.callback.terminated:
-            try:
-                self.finish(self.callback.termination.left)
-            except TrainingError as error:
-                print(f"error: {error}", file=sys.stderr, flush=True)
-            barrier(process)  # a launcher kills the main process soon after another has ended
-            raise SystemExit(TERMINATED)
+            self._leave(signal.Signals(self.callback.terminated))
+
+    def _leave(self, notice: signal.Signals) -> None:
+        """End after a notice, when what can be is backed up."""
+        try:
+            self.finish(self.callback.termination.left)
+        except TrainingError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        if self.callback.main:
+            newest = checkpoints.newest_in_words(self.folder)
+            print(
+                f"stopped by {notice.name}; the same command goes on: {newest}", file=sys.stderr, flush=True
+            )
+        barrier(self.callback.process)  # a launcher kills the main process soon after another has ended
+        raise SystemExit(signals.NOTICES[notice])
 
     def log(self, event: str, **values: Any) -> None:
         """Write a line into the run's log, on the main process."""
@@ -133,8 +160,9 @@ def training_session(
             log.write("machine", **machine(process))
             main = main_process(stack, run, folder, store, log)
         folder, resume = broadcast_object(process, (folder, resume))
-        termination = stack.enter_context(Termination(run.backup.stop_seconds))
-        callback = RunCallback(process, run, mark, termination, main, resume_every)
+        newest = partial(checkpoints.newest_in_words, folder)
+        termination = stack.enter_context(Termination(run.backup.stop_seconds, newest))
+        callback = RunCallback(process, run, folder, mark, termination, main, resume_every)
         session = TrainingSession(folder, resume, steps, callback)
         try:
             if resume and (reason := no_go(log_history(resume), run.gate_step, run.gate_improvement)):
@@ -157,10 +185,16 @@ def open_run_dir(
 ) -> Path | None:
     """Delete what a killed process left, and return the checkpoint that the run goes on from, or None."""
     checkpoints.clean_incomplete(folder)
+    written = len(checkpoints.list_checkpoints(folder))
     resume = resume_point(folder, fingerprint(config), process.world_size, store)
     checkpoints.clean_incomplete(folder, after=checkpoints.step_of(resume) if resume else 0)
     if resume is not None:
         print(f"{stage}: resuming from {resume}", flush=True)
+    elif written:
+        print(
+            f"{stage}: none of the {written} checkpoints in {folder} is whole: starting from step 0",
+            flush=True,
+        )
     elif reason := explain_fresh_start(folder, config):
         print(f"{stage}: {reason}", flush=True)
     return resume
@@ -187,13 +221,31 @@ def main_process(
             if backup is not None:
                 backup.drain(run.backup.stop_seconds)
 
-        watchdog = stack.enter_context(Watchdog(run.stall_minutes * 60, on_timeout))
+        watchdog = stack.enter_context(
+            Watchdog(run.stall_minutes * 60, on_timeout, partial(checkpoints.newest_in_words, folder))
+        )
     return MainProcess(log, progress, watchdog, backup)
 
 
 def log_history(checkpoint: Path) -> list[dict[str, Any]]:
     """What the trainer has logged up to a checkpoint."""
     return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE)).log_history
+
+
+def deepspeed_classes() -> list[Any]:
+    """What DeepSpeed pickles beside tensors. Making one runs no code of the file's choice."""
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return [LossScaler, ZeroStageEnum, fragment_address]
+
+
+def not_evaluated(checkpoint: Path, eval_steps: int) -> bool:
+    """Whether a notice has stopped the evaluation that belongs to a checkpoint's step."""
+    step = checkpoints.step_of(checkpoint) or 0
+    done = any("eval_loss" in entry and entry["step"] == step for entry in log_history(checkpoint))
+    return eval_steps > 0 and step % eval_steps == 0 and not done
 
 
 def machine(process: Process) -> dict[str, Any]:

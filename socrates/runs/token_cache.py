@@ -1,12 +1,15 @@
 """Tokenisation cache: tables are tokenised once, not at every start of every process.
 
 Encodings lie in ``<scratch>/encoded/<fingerprint>/`` as plain arrays and are mapped, not read: several
-processes share one copy in memory.
+processes share one copy in memory. They are what a model learns from, so the first process of a start compares their
+hashes with those in ``manifest.json`` and encodes again where one differs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import logging
 import shutil
 from collections.abc import Sequence
 from itertools import chain
@@ -14,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from socrates.core.files import atomic_folder, read_table
+from socrates.core.errors import SocratesError
+from socrates.core.files import atomic_folder, read_json, read_table, sha256, write_json
 from socrates.model.encoding import COLUMNS, Encoded, encode_tables, read_row_groups
 from socrates.model.jagged import JaggedArray
 from socrates.model.loading import load_tokenizer
@@ -26,7 +30,10 @@ ENTRIES = ("socrates.model.encoding", "socrates.model.loading")
 PACKAGES = ["tokenizers", "transformers"]
 KEPT = 4  # encodings; of older ones the least recently made goes first
 TEXTS = ("scenarios", "personas", "answers")
+MANIFEST = "manifest.json"
 ROWS = ("scenario_of_row", "persona_of_row", "answer_of_row")
+
+log = logging.getLogger(__name__)
 
 
 def tokenised(files: Sequence[Path], base: Path, layout: Layout) -> Encoded:
@@ -48,13 +55,29 @@ def tokenised(files: Sequence[Path], base: Path, layout: Layout) -> Encoded:
     root.mkdir(parents=True, exist_ok=True)
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
+        if not whole(folder):
             parts = chain.from_iterable(read_row_groups(path) for path in files)
             write(encode_tables(parts, load_tokenizer(base), layout), folder)
             others = [path for path in root.iterdir() if path.is_dir() and path != folder]
             for old in sorted(others, key=lambda path: path.stat().st_mtime)[: -KEPT + 1]:
                 shutil.rmtree(old)
         return read(folder, layout)
+
+
+def whole(folder: Path) -> bool:
+    """Whether every byte of an encoding is as it was written; says so where it is not."""
+    if not folder.exists():
+        return False
+    with contextlib.suppress(SocratesError, OSError):
+        if read_json(folder / MANIFEST) == hashes(folder):
+            return True
+    log.warning("%s: damaged; encoding again", folder)
+    return False
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each array."""
+    return {path.name: sha256(path) for path in sorted(folder.glob("*.npy"))}
 
 
 def write(data: Encoded, folder: Path) -> None:
@@ -65,6 +88,7 @@ def write(data: Encoded, folder: Path) -> None:
             np.save(partial / f"{name}.offsets.npy", getattr(data, name).offsets)
         for name in ROWS:
             np.save(partial / f"{name}.npy", getattr(data, name))
+        write_json(partial / MANIFEST, hashes(partial))
 
 
 def read(folder: Path, layout: Layout) -> Encoded:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from socrates.core.errors import TERMINATED
-from socrates.runs import guards
+from socrates.runs import guards, signals
 from socrates.runs.guards import LossGuard, StepMetrics, StopTraining, Termination, no_go
 
 STEP = StepMetrics(
@@ -106,20 +106,32 @@ def test_a_process_without_progress_says_so_and_ends_and_one_with_heartbeats_doe
     assert "error: no progress for 0.00833 minutes" in ended.stderr
 
 
-def test_sigterm_is_remembered_and_the_former_handler_comes_back() -> None:
-    former = signal.getsignal(signal.SIGTERM)
-    with Termination() as termination:
-        assert not termination.requested
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert termination.requested
-    assert signal.getsignal(signal.SIGTERM) is former
+def test_a_notice_is_remembered_and_the_former_handlers_come_back() -> None:
+    former = [signal.getsignal(number) for number in signals.NOTICES]
+    for number in signals.NOTICES:
+        with Termination() as termination:
+            assert not termination.requested
+            if number == signal.SIGHUP:
+                continue  # it would take the output away from the tests
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)
+            assert termination.requested == number
+    assert [signal.getsignal(number) for number in signals.NOTICES] == former
+
+
+def test_what_nohup_has_switched_off_stays_off() -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Termination():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 NOTICED = """
 import os, signal, time
 from socrates.runs.guards import Termination
-with Termination(0.3):
+with Termination(0.3, lambda: "there is no checkpoint yet"):
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # as a main thread that hangs in a collective
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(60)
@@ -132,6 +144,7 @@ def test_a_process_that_cannot_answer_sigterm_ends_with_its_status_all_the_same(
     )
     assert ended.returncode == TERMINATED
     assert "error: 0.3 s after SIGTERM" in ended.stderr
+    assert ended.stderr.endswith("is lost; there is no checkpoint yet\n")
 
 
 def test_the_time_left_after_sigterm_stops_short_of_the_end() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from socrates.core.errors import TERMINATED
+from socrates.core.errors import INTERRUPTED, TERMINATED
 from socrates.runs import checkpoints
 from socrates.runs.guards import StopTraining
 from tests import killing, tiny_trainer
@@ -101,16 +101,26 @@ def test_a_run_goes_on_exactly_on_an_empty_machine(tmp_path: Path, uninterrupted
     assert_same(tmp_path / "b", uninterrupted)
 
 
-def test_sigterm_saves_at_once_and_the_next_start_goes_on_exactly(
-    tmp_path: Path, uninterrupted: Path
+@pytest.mark.parametrize(
+    ("number", "event", "step", "status", "newest"),
+    [
+        (signal.SIGTERM, "on_log", 6, TERMINATED, 7),  # when step 6 is logged; the next step answers
+        (signal.SIGHUP, "on_log", 6, TERMINATED, 7),
+        (signal.SIGINT, "on_log", 6, INTERRUPTED, 7),
+        (signal.SIGTERM, "on_prediction_step", 5, TERMINATED, 5),  # the evaluation is left, and begun again
+    ],
+)
+def test_a_notice_saves_at_once_and_the_next_start_goes_on_exactly(
+    number: int, event: str, step: int, status: int, newest: int, tmp_path: Path, uninterrupted: Path
 ) -> None:
-    assert in_process(tiny_trainer.train_until_notice, tmp_path) == TERMINATED
-    assert steps_kept(tmp_path) == [4, 6]  # the signal comes when step 5 is logged; the next step answers
+    notice = {"number": number, "event": event, "step": step}
+    assert in_process(tiny_trainer.train_until_notice, tmp_path, **notice) == status
+    assert steps_kept(tmp_path) == [4, newest]
     assert in_process(tiny_trainer.train, tmp_path) == 0
     assert_same(tmp_path, uninterrupted)
 
 
-@pytest.mark.parametrize(("hang", "newest"), [("store", 6), ("save", 4)])
+@pytest.mark.parametrize(("hang", "newest"), [("store", 7), ("save", 4)])
 def test_after_sigterm_a_run_ends_with_its_status_whatever_hangs(
     hang: str, newest: int, tmp_path: Path
 ) -> None:

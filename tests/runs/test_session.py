@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from socrates.core.params import load
+from socrates.runs import checkpoints
 from socrates.runs import session as sessions
 from socrates.runs.guards import StopTraining
 from socrates.runs.launch import Process
 from socrates.runs.params import Run
 from socrates.runs.session import training_session
 from socrates.training.config import common_arguments
-from tests import tiny
+from tests import running, tiny
 from tests.tiny_trainer import run_params
+from tests.training.test_train_stage import STEPS, done, ready  # noqa: F401  (two are fixtures)
 
 
 def trainer(train: Any) -> Any:
-    return SimpleNamespace(train=train, add_callback=lambda _: None)
+    return SimpleNamespace(train=train, add_callback=lambda _: None, is_deepspeed_enabled=False)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -31,22 +35,22 @@ def test_nobody_goes_on_alone_while_a_model_is_fetched_or_a_backup_finished(
     rank: int, stopped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train(**_: Any) -> None:
-        done.append("trained")
+        events.append("trained")
         if stopped:
             raise StopTraining("a guard")
 
-    done: list[str] = []
+    events: list[str] = []
     monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path))
-    monkeypatch.setattr(sessions, "barrier", lambda process: done.append("met"))
+    monkeypatch.setattr(sessions, "barrier", lambda process: events.append("met"))
     monkeypatch.setattr(sessions, "broadcast_object", lambda process, value: value)
     with (
         pytest.raises(StopTraining) if stopped else contextlib.nullcontext(),
         training_session("train", Process(rank, 2), {}, run_params(), 4, tmp_path / "log") as session,
     ):
         if session.callback.main:
-            session.callback.main.backup = SimpleNamespace(drain=lambda seconds: done.append("drained"))  # type: ignore[assignment]
+            session.callback.main.backup = SimpleNamespace(drain=lambda seconds: events.append("drained"))  # type: ignore[assignment]
         session.train(trainer(train))
-    assert done == (["met", "trained", "met"] if rank else ["met", "trained", "drained", "met"])
+    assert events == (["met", "trained", "met"] if rank else ["met", "trained", "drained", "met"])
 
 
 def test_a_backup_may_take_longer_to_finish_than_a_step_may_take(
@@ -58,6 +62,32 @@ def test_a_backup_may_take_longer_to_finish_than_a_step_may_take(
         assert session.callback.main
         session.callback.main.backup = SimpleNamespace(drain=lambda seconds: time.sleep(0.6))  # type: ignore[assignment]
         session.train(trainer(lambda **_: None))
+
+
+class Payload:
+    """What a pickle runs when it is read with full rights."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("file", ["mp_rank_00_model_states.pt", "*_optim_states.pt"])
+def test_code_in_a_checkpoint_is_not_run(file: str, done: Path, tmp_path: Path) -> None:  # noqa: F811
+    folder = tmp_path / "run"
+    shutil.copytree(done, folder, symlinks=True)
+    (root,) = (folder / "scratch/train").iterdir()
+    shutil.rmtree(root / checkpoints.name(STEPS))
+    (path,) = root.glob(f"checkpoint-6/global_step6/{file}")
+    with torch.serialization.safe_globals(sessions.deepspeed_classes()):
+        torch.save({**torch.load(path), "more": Payload(tmp_path / "ran")}, path)
+    checkpoints.write_manifest(root / "checkpoint-6", fingerprint=root.name)  # as whoever may write can
+    ended = running.run(folder, "-m", "stages.train")
+    assert not (tmp_path / "ran").exists()
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended.stderr
+    assert "checkpoint-6: holds more than weights" in ended.stderr.splitlines()[-1]
 
 
 def test_processes_are_more_patient_with_the_first_than_its_backup_can_take() -> None:
