@@ -154,9 +154,7 @@ def newest_complete(root: Path) -> Path | None:
 def newest_in_words(root: Path) -> str:
     """What a run has to go on from, for the message with which it ends; hashes are not checked."""
     found = list_checkpoints(root)
-    return (
-        f"it goes on from {found[-1].name}" if found else "there is no checkpoint yet: it starts from step 0"
-    )
+    return f"the newest checkpoint is {found[-1].name}" if found else "there is no checkpoint yet"
 
 
 def check_fits(folder: Path, *, fingerprint: str, processes: int) -> Manifest:

@@ -8,6 +8,7 @@ stay visible. A line has an ``event``: ``start``, ``machine``, ``plan``, ``step`
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import time
@@ -19,6 +20,8 @@ from typing import Any
 from socrates.runs.guards import StepMetrics
 
 Line = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -40,6 +43,7 @@ class RunLog:
         self._usd_per_hour = usd_per_hour
         self._fingerprint = fingerprint
         self._started = time.monotonic()
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
@@ -61,7 +65,10 @@ class RunLog:
         }
         line |= {name: value if _is_json(value) else None for name, value in values.items()}
         text = json.dumps(line, ensure_ascii=False, allow_nan=False)
-        os.write(self._file, text.encode() + b"\n")
+        try:
+            os.write(self._file, text.encode() + b"\n")
+        except OSError as error:  # a full disk of the log is no reason to end a training
+            log.warning("%s: a line could not be written (%s)", self._path, error.strerror)
 
     def step(self, metrics: StepMetrics, backup: Mapping[str, Any] | None = None, **logs: Any) -> None:
         """The line of one optimiser step, with the backup's state and what else the trainer logged."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
 import platform
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import Trainer, TrainerState, TrainingArguments
 
 from socrates.core.errors import TrainingError
@@ -74,6 +77,8 @@ class TrainingSession:
         # DeepSpeed's collectives time out after 10 minutes; wait here until every process has loaded the model.
         barrier(process)
         trainer.add_callback(self.callback)
+        if self.callback.main:
+            check_room(self.folder, trainer.model)
         try:
             with torch.serialization.safe_globals(
                 deepspeed_classes() if trainer.is_deepspeed_enabled else []
@@ -83,6 +88,17 @@ class TrainingSession:
             raise TrainingError(
                 f"{self.resume}: holds more than weights, as code that would be run; whoever wrote it may have meant "
                 "harm: find out who can write to the scratch and the backup store, then move it away"
+            ) from None
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if not is_failed_write(error):
+                raise
+            free, newest = (
+                shutil.disk_usage(self.folder).free / 2**20,
+                checkpoints.newest_in_words(self.folder),
+            )
+            raise TrainingError(
+                f"{self.folder}: a checkpoint could not be written ({free:,.0f} MiB are free); make room and start "
+                f"again; {newest}"
             ) from None
         except EvaluationStopped:
             if trainer.model is not None and self.callback.worth_saving(trainer.state):
@@ -239,6 +255,28 @@ def deepspeed_classes() -> list[Any]:
     from deepspeed.utils.tensor_fragment import fragment_address
 
     return [LossScaler, ZeroStageEnum, fragment_address]
+
+
+def check_room(folder: Path, model: torch.nn.Module | None) -> None:
+    """Raises :class:`TrainingError` where the disk has no room for one checkpoint.
+
+    It holds each trained number five times in 4 bytes: adapter, DeepSpeed's two copies, two moments.
+    """
+    trained = [] if model is None else [part.numel() for part in model.parameters() if part.requires_grad]
+    free, needed = shutil.disk_usage(folder).free, 20 * sum(trained)
+    if free < needed:
+        raise TrainingError(
+            f"{folder}: {free / 2**20:,.0f} MiB are free and a checkpoint takes {needed / 2**20:,.0f} MiB; make room, "
+            "or set SOCRATES_SCRATCH to another disk"
+        )
+
+
+def is_failed_write(error: Exception) -> bool:
+    """Whether a file could not be written: torch and safetensors do not say so by their error's type."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+    if isinstance(error, OSError):
+        return error.errno in full
+    return isinstance(error, SafetensorError) or "inline_container" in str(error)
 
 
 def not_evaluated(checkpoint: Path, eval_steps: int) -> bool:

@@ -145,6 +145,21 @@ def test_an_encoding_is_made_once_and_read_back(folder, monkeypatch):
     monkeypatch.undo()
 
 
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
+def test_a_damaged_encoding_is_made_again(damage, folder, caplog):
+    path = folder / "train.parquet"
+    tiny.rows(9).write_parquet(path)
+    first = token_cache.tokenised([path], folder / "base", "scenario_first").take(np.arange(27))
+    (array,) = (folder / "scratch/encoded").glob("*/answer_of_row.npy")
+    content = bytearray(array.read_bytes())
+    content[-8] ^= 1
+    array.unlink()
+    if damage != "delete":
+        array.write_bytes(content if damage == "flip" else content[:200])
+    same(token_cache.tokenised([path], folder / "base", "scenario_first"), first)
+    assert "damaged; encoding again" in caplog.text
+
+
 def test_another_table_or_layout_is_encoded_anew_and_old_encodings_go(folder):
     path = folder / "train.parquet"
     for people in range(1, 7):

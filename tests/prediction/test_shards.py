@@ -84,6 +84,20 @@ def test_rows_of_like_length_are_computed_together_where_nothing_is_shared():
         assert lengths == sorted(lengths) and len(set(lengths)) > 1
 
 
+def test_a_damaged_shard_counts_as_none(tmp_path, caplog):
+    made, _ = plan("scenario_first")
+    batch = next(made.batches(1000))
+    shards.write_shard(tmp_path, 0, [made.score(tiny.model(), batch)])
+    assert shards.whole(tmp_path, 0) and not shards.whole(tmp_path, 1)
+    path, content = shards.shard_path(tmp_path, 0), shards.shard_path(tmp_path, 0).read_bytes()
+    middle = len(content) // 3
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    for damaged in (b"", content[:100], content[:-30], flipped):
+        path.write_bytes(damaged)
+        assert not shards.whole(tmp_path, 0)
+    assert "part-000000.npz: damaged" in caplog.text
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_identical_prompt_is_computed_once(layout, monkeypatch):
     made, table = plan(layout, people=4, copies=3)

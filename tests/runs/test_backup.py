@@ -123,7 +123,7 @@ def test_a_server_killed_during_the_upload_is_waited_for(
 
 
 def fetch_is_refused(s3: S3Server, tmp_path: Path) -> bool:
-    with pytest.raises(TrainingError, match="backup store cannot be read"):
+    with pytest.raises(TrainingError, match="backup store cannot be read and written"):
         fetch_newest(open_store(URL, "train", MARK, s3.endpoint), MARK, tmp_path / "b")
     return True
 
@@ -338,6 +338,21 @@ def test_a_store_that_is_down_stops_a_start_only_where_it_is_needed(s3: S3Server
     assert resume_point(tmp_path / "a", MARK, 1, store) == here
 
 
+def test_a_store_that_cannot_be_written_or_never_answers_stops_a_start_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store("https://127.0.0.1:9/x", "train", MARK)
+    with pytest.raises(TrainingError, match="cannot be read and written: "):
+        resume_point(tmp_path / "a", MARK, 1, store)
+    monkeypatch.setattr(backup, "ANSWER", 0.2)
+    monkeypatch.setattr(Store, "probe", lambda _: time.sleep(600))
+    with pytest.raises(TrainingError, match="no answer for 0 s"):
+        resume_point(tmp_path / "a", MARK, 1, store)
+    monkeypatch.setattr(Store, "complete", lambda _: [])
+    here = checkpoint(tmp_path / "a", 10)
+    assert resume_point(tmp_path / "a", MARK, 1, store) == here
+
+
 def test_copies_of_a_machine_that_went_further_are_left_alone(tmp_path: Path, backups: Any) -> None:
     store = open_store(str(tmp_path / "nas"), "train", MARK)
     for step in (10, 20, 900):
@@ -362,6 +377,9 @@ def test_the_probe_says_when_a_store_does_not_answer(s3: S3Server) -> None:
         ("s3://me:hunter2hunter2@bucket/x", None, "carries credentials"),
         ("/mnt/backup", "http://127.0.0.1:9000", "endpoint_url is for s3"),
         ("gs://bucket/x", None, "gcsfs"),
+        ("s3://", None, "names no place"),
+        ("s3:///runs", None, "names no place"),
+        ("memory://x", None, "names no place"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_in_one_line(url: str, endpoint: str | None, says: str) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from socrates.core.errors import INTERRUPTED, TERMINATED
-from socrates.runs import checkpoints
+from socrates.core.errors import INTERRUPTED, TERMINATED, TrainingError
+from socrates.runs import checkpoints, session
 from socrates.runs.guards import StopTraining
 from tests import killing, tiny_trainer
 from tests.forked import in_process
@@ -84,6 +86,44 @@ def test_a_damaged_checkpoint_is_passed_over_and_written_again(tmp_path: Path, u
     assert resumed_from(tmp_path) == "4"
     assert checkpoints.validate(damaged) is None and not (damaged / "stray").exists()
     assert_same(tmp_path, uninterrupted)
+
+
+def test_where_no_checkpoint_is_whole_it_is_said_and_the_damaged_ones_go(
+    tmp_path: Path, uninterrupted: Path
+) -> None:
+    """They were kept for their later steps, and each new checkpoint was deleted as the oldest."""
+    in_process(tiny_trainer.train, tmp_path, kill="14:training", run={"keep_checkpoints": 1})
+    (damaged,) = checkpoints.list_checkpoints(checkpoint_root(tmp_path))
+    (damaged / "optimizer.pt").write_bytes(b"")
+    (damaged.parent / "checkpoint-11").write_text("a file")
+    (damaged.parent / "checkpoint-13").symlink_to("nowhere")
+    assert in_process(tiny_trainer.train, tmp_path, kill="7:training", run={"keep_checkpoints": 1}) < 0
+    assert steps_kept(tmp_path) == [4]
+    assert in_process(tiny_trainer.train, tmp_path) == 0
+    assert (resumed_from(tmp_path), steps_kept(tmp_path)) == ("4", [12, 16])
+    assert_same(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize(
+    "limit", [2_000, 8_000]
+)  # bytes of a file: in the adapter, in the optimiser's state
+def test_a_checkpoint_that_cannot_be_written_is_one_line(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
+
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(
+            TrainingError, match=r"a checkpoint could not be written .*; the newest .* checkpoint-4"
+        ):
+            tiny_trainer.train(tmp_path, on_step=tiny_trainer.OnStep(full, 7))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    monkeypatch.setattr(session.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(TrainingError, match="0 MiB are free and a checkpoint takes"):
+        tiny_trainer.train(tmp_path)
 
 
 def test_saving_at_other_steps_changes_nothing_in_the_result(tmp_path: Path, uninterrupted: Path) -> None:

@@ -26,7 +26,7 @@ from tests.training.test_train_stage import STEPS, done, ready  # noqa: F401  (t
 
 
 def trainer(train: Any) -> Any:
-    return SimpleNamespace(train=train, add_callback=lambda _: None, is_deepspeed_enabled=False)
+    return SimpleNamespace(train=train, add_callback=lambda _: None, is_deepspeed_enabled=False, model=None)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
