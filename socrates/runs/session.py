@@ -276,7 +276,9 @@ def is_failed_write(error: Exception) -> bool:
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
     if isinstance(error, OSError):
         return error.errno in full
-    return isinstance(error, SafetensorError) or "inline_container" in str(error)
+    return isinstance(error, SafetensorError) or any(
+        word in str(error) for word in ("inline_container", "iostream")
+    )
 
 
 def not_evaluated(checkpoint: Path, eval_steps: int) -> bool:

@@ -104,9 +104,7 @@ def test_where_no_checkpoint_is_whole_it_is_said_and_the_damaged_ones_go(
     assert_same(tmp_path, uninterrupted)
 
 
-@pytest.mark.parametrize(
-    "limit", [2_000, 8_000]
-)  # bytes of a file: in the adapter, in the optimiser's state
+@pytest.mark.parametrize("limit", [2_000, 8_000])  # bytes of a file: in the adapter, in the optimiser's state
 def test_a_checkpoint_that_cannot_be_written_is_one_line(
     limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
