@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -33,6 +33,8 @@ from pydantic import (
 )
 
 from socrates.app.parse import Question, parse_question
+from socrates.app.planning import FEWEST_PER_ARM, Plan
+from socrates.app.population import MOST_ROWS
 from socrates.core.errors import DataError
 from socrates.core.params import problems, read_yaml
 from socrates.survey.personas import LABELS
@@ -41,7 +43,6 @@ from socrates.survey.tables import DEMOGRAPHICS
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[Words, Field(max_length=60)]
 Share = Annotated[float, Field(gt=0, le=1)]
-MOST_ROWS = 1_000_000  # personas x conditions x outcomes; a mistyped size should not run for days
 
 
 class _Strict(BaseModel):
@@ -57,11 +58,15 @@ class Condition(_Strict):
 
 
 class Outcome(_Strict):
-    """A question that everyone answers; its scale is read from its words unless it is given (``1-7``)."""
+    """A question that everyone answers; its scale is read from its words unless it is given (``1-7``).
+
+    ``better`` is the wanted direction, by which conditions are ranked.
+    """
 
     name: Name
     question: Words
     scale: str | None = None
+    better: Literal["higher", "lower"] = "higher"
 
 
 class Population(_Strict):
@@ -77,7 +82,7 @@ class Population(_Strict):
 
     file: Path | None = None
     size: Annotated[int, Field(ge=2, le=100_000)] | None = None
-    seed: int = 1
+    seed: Annotated[int, Field(ge=0)] = 1
     quotas: dict[str, Annotated[dict[str, Share], Field(min_length=2)]] = Field(default_factory=dict)
 
     @field_validator("quotas", mode="after")
@@ -104,7 +109,11 @@ class Design(_Strict):
     """The experiment; see the module's example.
 
     Attributes:
-        respondents: people in the planned human study, over all conditions; for its power.
+        respondents: people recruited for the planned human study, over all conditions; for its power.
+        shares: of them, by condition; equal if left out.
+        attrition: share of them who give no answer.
+        design_effect: variance over that of a simple random sample, from weights or strata.
+        cluster_size, icc: people assigned together (a class, a household), and how much alike they answer (0 to 1).
         subgroups: demographic fields within which effects are shown too.
     """
 
@@ -113,7 +122,12 @@ class Design(_Strict):
     conditions: Annotated[list[Condition], Field(min_length=2)]
     outcomes: Annotated[list[Outcome], Field(min_length=1)]
     population: Population
-    respondents: Annotated[int, Field(ge=4)] = 400
+    respondents: Annotated[int, Field(le=10_000_000)] = 400
+    shares: dict[str, Share] = Field(default_factory=dict)
+    attrition: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    design_effect: Annotated[float, Field(ge=1, le=100)] = 1.0
+    cluster_size: Annotated[float, Field(ge=1, le=100_000)] = 1.0
+    icc: Annotated[float, Field(ge=0, le=1)] = 0.0
     subgroups: list[str] = Field(default_factory=list)
 
     @field_validator("subgroups", mode="after")
@@ -127,10 +141,6 @@ class Design(_Strict):
         if len(controls) != 1:
             marked = f"{len(controls)} ({', '.join(controls)})" if controls else "none"
             raise ValueError(f"exactly one condition is the control ('control: true'); marked: {marked}")
-        if self.respondents < (fewest := 2 * len(self.conditions)):
-            raise ValueError(
-                f"respondents: {self.respondents} in {len(self.conditions)} conditions; at least {fewest}"
-            )
         for kind, names in (
             ("conditions", [condition.name for condition in self.conditions]),
             ("outcomes", [outcome.name for outcome in self.outcomes]),
@@ -146,6 +156,35 @@ class Design(_Strict):
             if not text and not (condition.control and self.scenario.strip()):
                 raise ValueError(f"condition {condition.name!r} has no text")
         return self
+
+    @model_validator(mode="after")
+    def _study(self) -> Design:
+        names = {condition.name for condition in self.conditions}
+        if self.shares and (set(self.shares) != names or abs(sum(self.shares.values()) - 1) > 0.005):
+            raise ValueError(
+                f"shares: one for each of {', '.join(sorted(names))}, which sum to 1 (0.5, not 50)"
+            )
+        least = min(names, key=self.answering)
+        if (count := self.answering(least)) < FEWEST_PER_ARM:
+            raise ValueError(
+                f"respondents: {self.respondents} leave {count:.0f} who answer under {least!r}; "
+                f"at least {FEWEST_PER_ARM} in each condition"
+            )
+        return self
+
+    def answering(self, condition: str) -> float:
+        """Planned respondents who answer under a condition."""
+        return self.respondents * self.shares.get(condition, 1 / len(self.conditions)) * (1 - self.attrition)
+
+    @property
+    def plan(self) -> Plan:
+        """The study as its power needs it: respondents divided by both design effects (Kish 1965)."""
+        effect = self.design_effect * (1 + (self.cluster_size - 1) * self.icc)
+        return Plan(
+            self.respondents,
+            {c.name: self.answering(c.name) / effect for c in self.conditions},
+            {o.name: o.better == "higher" for o in self.outcomes},
+        )
 
     @property
     def control(self) -> Condition:

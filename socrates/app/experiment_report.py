@@ -1,4 +1,4 @@
-"""What an experiment leaves behind: three CSV tables and one self-contained HTML page."""
+"""What an experiment leaves behind: CSV tables with a codebook, and one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -8,10 +8,33 @@ from typing import Any
 import polars as pl
 
 from socrates.app.answers import binned
-from socrates.app.experiment import ALPHA, Effect, ExperimentResult
+from socrates.app.experiment import ExperimentResult
 from socrates.app.parse import short
+from socrates.app.planning import ALPHA, FEWEST_PER_ARM, POWER, Effect
 from socrates.core import files
 from socrates.reporting.jinja import environment
+
+CODEBOOK = {
+    "effects.csv": {
+        "outcome": "name of the outcome in the design",
+        "condition": "name of the condition; each is compared with the control",
+        "unit": "of all figures but chances and counts: points of the scale, or percentage points who answer so",
+        "predicted": "the model's own difference, treatment minus control",
+        "effect": "what to expect in people: predicted times the slope of the held-out studies; empty where unknown",
+        "low_90, high_90": "ends of its 90 % interval",
+        "joint_low_90, joint_high_90": "ends of intervals that hold all effects of the experiment at once in 90 %",
+        "study_low_90, study_high_90": "between these the planned study finds the effect in 90 %",
+        "power": f"chance that the planned study finds it (two-sided {ALPHA}), averaged over what it may be",
+        "respondents_needed": f"in all, for a power of {POWER}; empty where no number gives it",
+        "chance_best": "chance that the condition has the best mean of all conditions, the control among them",
+        "worth, worth_low_90, worth_high_90": "respondents an arm whose study would be as close, with 90 % interval",
+    },
+    "distributions.csv": {
+        "condition, outcome, scale": "as in the design",
+        "option": "an answer",
+        "probability": "share of the population that gives it, by the model",
+    },
+}
 
 
 def distribution_table(result: ExperimentResult) -> pl.DataFrame:
@@ -27,29 +50,34 @@ def distribution_table(result: ExperimentResult) -> pl.DataFrame:
     )
 
 
-def effect_row(effect: Effect) -> dict[str, Any]:
-    """An effect as plain values, in points of the scale."""
-    return {
-        "outcome": effect.outcome,
-        "condition": effect.condition,
-        "group": effect.group,
-        "personas": effect.personas,
-        **{name: round(value, 6) for name, value in effect.points.items()},
-        "effect_share_of_scale": round(effect.effect, 6),
-        "power": round(effect.power, 4),
-        "assurance": round(effect.assurance, 4),
-        "respondents_per_condition_for_power_80": effect.needed,
-    }
+def effect_row(effect: Effect, result: ExperimentResult) -> dict[str, Any]:
+    """An effect as plain values, in the outcome's unit."""
+    unit, known = effect.unit, effect.estimate
+    row: dict[str, Any] = {"outcome": effect.outcome, "condition": effect.condition, "unit": unit.name}
+    row |= {"predicted": unit.factor * effect.predicted, "effect": known and unit.factor * known.effect}
+    for name in ("interval", "joint", "study"):
+        low, high = unit.range(getattr(known, name)) if known else (None, None)
+        prefix = "" if name == "interval" else f"{name}_"
+        row |= {f"{prefix}low_90": low, f"{prefix}high_90": high}
+    row |= {"power": known and known.power, "respondents_needed": known and known.needed}
+    chances = {choice.outcome: choice.best for choice in result.choices}
+    row["chance_best"] = chances[effect.outcome][effect.condition] if chances else None
+    row |= dict(
+        zip(("worth", "worth_low_90", "worth_high_90"), known.worth if known else [None] * 3, strict=True)
+    )
+    return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
 
 
 def write(result: ExperimentResult, folder: Path) -> list[Path]:
-    """Write experiment.html, effects.csv, distributions.csv and, if asked for, subgroups.csv; returns the paths."""
+    """Write experiment.html, effects.csv, distributions.csv and codebook.csv; returns the paths."""
+    rows = [(file, column, text) for file, columns in CODEBOOK.items() for column, text in columns.items()]
     tables = {
-        "effects": pl.DataFrame(map(effect_row, result.effects)),
+        "effects": pl.DataFrame(
+            [effect_row(effect, result) for effect in result.effects], infer_schema_length=None
+        ),
         "distributions": distribution_table(result),
+        "codebook": pl.DataFrame(rows, ["file", "column", "meaning"], orient="row"),
     }
-    if result.subgroups:
-        tables["subgroups"] = pl.DataFrame(map(effect_row, result.subgroups))
     for name, table in tables.items():
         files.write_table(folder / f"{name}.csv", table)
     page = folder / "experiment.html"
@@ -59,64 +87,112 @@ def write(result: ExperimentResult, folder: Path) -> list[Path]:
 
 def summary(result: ExperimentResult) -> dict[str, Any]:
     """All of a result as values that JSON can hold."""
-    known = result.calibration
+    known = result.known
+    names = ("slope", "tau", "sigma", "rho")
+    regret = regrets(result)
     return {
         "title": result.design.title,
         "model": result.model,
+        "answer": answer(result),
         "population": {
             "source": result.people.source,
             "personas": len(result.people.personas),
             "effective": round(result.people.effective_size, 1),
         },
-        "calibration": {
-            "slope": round(known.slope, 4),
-            "slope_se": round(known.slope_se, 4),
-            "residual": round(known.residual, 4),
+        "error": {
+            **{name: round(known.mean(getattr(known, name)), 4) for name in names},
             "studies": known.studies,
             "contrasts": known.contrasts,
-            "contrasts_covered": round(known.covered, 4),
-        },
+            "self_check": round(known.covered, 4),
+            "skill": [round(value, 4) for value in known.skill],
+        }
+        if known
+        else result.unknown,
         "cells": [
             {
                 "condition": arm.condition,
                 "outcome": arm.outcome,
-                "mean": round(arm.answer.expected, 4),
-                "sd": round(arm.deviation * arm.span, 4),
-                **{key: value for key, value in arm.answer.summary().items() if key != "expected"},
+                "unit": arm.unit.name,
+                "mean": round(arm.unit.mean(arm.mean(result.people.weights)), 4),
+                **arm.answer.summary(),
             }
             for arm in result.arms
         ],
-        "effects": [effect_row(effect) for effect in result.effects],
-        "subgroups": [effect_row(effect) for effect in result.subgroups],
+        "effects": [effect_row(effect, result) for effect in result.effects],
+        "choices": [
+            {
+                "outcome": c.outcome,
+                "condition": c.condition,
+                "chance_best": c.best,
+                "regret": regret[c.outcome],
+            }
+            for c in result.choices
+        ],
         "warnings": result.warnings,
         "notes": result.notes,
     }
 
 
+def regrets(result: ExperimentResult) -> dict[str, float]:
+    """By outcome, how much better the best condition is expected to be than the chosen one, in the outcome's unit."""
+    units = {effect.outcome: effect.unit for effect in result.effects}
+    return {c.outcome: abs(units[c.outcome].factor) * c.regret for c in result.choices}
+
+
+def answer(result: ExperimentResult) -> list[str]:
+    """The design's question answered, a sentence for each outcome."""
+    sentences = []
+    for outcome in result.design.outcomes:
+        of = [effect for effect in result.effects if effect.outcome == outcome.name]
+        unit = of[0].unit.name
+        if result.known is None:
+            told = ", ".join(f"{signed(e.unit.factor * e.predicted)} under “{e.condition}”" for e in of)
+            sentences.append(
+                f"{outcome.name}: the model itself says {told} ({unit}); how wrong that is, is not known."
+            )
+            continue
+        clear = [e for e in of if e.estimate and e.estimate.sign]
+        parts = [
+            f"“{e.condition}” moves it by {signed(e.unit.factor * e.estimate.effect)} ({interval(e)})"
+            for e in clear
+            if e.estimate
+        ]
+        if open_ := [f"“{e.condition}” ({interval(e)})" for e in of if e not in clear]:
+            parts.append(f"of {', '.join(open_)} not even the direction is known")
+        sentences.append(f"{outcome.name} ({unit}): {'; '.join(parts)}.")
+    return sentences
+
+
+def interval(effect: Effect, name: str = "interval") -> str:
+    """The ends of an interval of an effect, in its unit."""
+    low, high = effect.unit.range(getattr(effect.estimate, name))
+    return f"{signed(low)} to {signed(high)}"
+
+
 def render(result: ExperimentResult) -> str:
     """The page: no script, no request, every drawing within."""
-    filters: dict[str, Any] = {
-        "signed": signed,
-        "percent": percent,
-        "plain": plain,
-        "scale": short,
-        "binned": binned,
-    }
+    functions = (signed, percent, plain, short, binned, interval, count)
+    filters: dict[str, Any] = {function.__name__: function for function in functions}
     page = environment("socrates.app", html=True, filters=filters).get_template("experiment.html.j2")
-    ends = [abs(end) for effect in (*result.effects, *result.subgroups) for end in (effect.low, effect.high)]
+    arms = {(arm.outcome, arm.condition): arm for arm in result.arms}
+    shown = [effect.estimate.interval for effect in result.effects if effect.estimate]
     return page.render(
         result=result,
         design=result.design,
+        answer=answer(result),
         alpha=ALPHA,
-        arms={(arm.outcome, arm.condition): arm for arm in result.arms},
-        everyone={(effect.outcome, effect.condition): effect for effect in result.effects},
+        fewest=FEWEST_PER_ARM,
+        wanted=POWER,
+        arms=arms,
+        regrets=regrets(result),
+        choices={choice.outcome: choice for choice in result.choices},
         highest={
             outcome.name: max(
-                binned(arm.answer)[1].max() for arm in result.arms if arm.outcome == outcome.name
+                binned(arms[outcome.name, c.name].answer)[1].max() for c in result.design.conditions
             )
             for outcome in result.design.outcomes
         },
-        reach=max([0.01, *ends]),
+        reach=max([0.01, *(abs(end) for ends in shown for end in ends)]),
     )
 
 
@@ -129,6 +205,11 @@ def plain(value: float) -> str:
 def signed(value: float) -> str:
     """The same with its sign."""
     return ("+" if value > 0 else "") + plain(value)
+
+
+def count(value: float) -> str:
+    """A number of people."""
+    return "over 10,000" if value > 10_000 else f"{value:,.0f}" if value >= 1 else "less than 1"
 
 
 def percent(value: float) -> str:

@@ -8,7 +8,7 @@ Deming and Stephan 1940) before the draw.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from socrates.survey.tables import DEMOGRAPHICS
 Floats = NDArray[np.float64]
 Quotas = dict[str, dict[str, float]]  # field -> category -> share
 WEIGHT = "weight"
+MOST_ROWS = 1_000_000  # personas x conditions x outcomes; a mistyped size should not run for days
 ROUNDS, CLOSE = 500, 1e-4  # raking stops when every margin is met within CLOSE, or after so many rounds
 TOLERATED = 0.005  # largest miss of a margin that is let pass then
 BRACKET = re.compile(r"(\d+)\s*(?:-|–|to)\s*(\d+)|(\d+)\s*(?:\+|and over)")
@@ -60,8 +61,11 @@ class PersonaSample:
         return {name: np.array([value == name for value in values]) for name in names}
 
 
-def from_file(path: Path) -> PersonaSample:
+def from_file(path: Path, questions: int = 1) -> PersonaSample:
     """The personas of a CSV: a column per demographic field (name or label), ``weight`` if there is one.
+
+    Args:
+        questions: that each will be asked.
 
     Raises:
         DataError: the file is missing or no CSV, has no rows, no demographic column, or a weight that is
@@ -77,6 +81,9 @@ def from_file(path: Path) -> PersonaSample:
         raise DataError(
             f"{path}: {'one persona' if len(table) else 'no rows'}; a population needs two or more"
         )
+    if len(table) * questions > MOST_ROWS:
+        most = f"at most {MOST_ROWS // questions:,} with {questions} questions each"
+        raise DataError(f"{path}: {len(table):,} personas; {most}")
     columns = [name for name in table.columns if name.lower() != WEIGHT]
     known = [name for name in columns if name.strip().lower() in LABELS]
     if not known:
@@ -91,7 +98,7 @@ def from_file(path: Path) -> PersonaSample:
         if wrong.any():
             row = int(wrong.arg_true()[0])
             raise DataError(f"{path}: row {row + 1}: weight {table[name][row]!r} is not a positive number")
-        weights = numbers.to_numpy()
+        weights = numbers.to_numpy() / numbers.max()  # type: ignore[operator]
     personas = [
         parse_demographics({k.strip(): v for k, v in row.items()})
         for row in table.select(columns).iter_rows(named=True)
@@ -133,27 +140,25 @@ def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) ->
     ends = np.cumsum(weights[order])
     steps = (np.arange(size) + rng.random()) / size * ends[-1]
     chosen = order[np.searchsorted(ends, steps).clip(max=len(order) - 1)]
-    drawn = people[chosen.tolist()]
-    personas = [parse_demographics(row) for row in drawn.iter_rows(named=True)]
+    distinct, times = np.unique(
+        chosen, return_counts=True
+    )  # who is drawn twice is one persona of twice the weight
+    personas = [parse_demographics(row) for row in people[distinct.tolist()].iter_rows(named=True)]
     margins = ", ".join(quotas) or "no quotas"
-    source = f"{size:,} personas drawn whole from {len(people):,} training respondents ({margins})"
+    source = f"{size:,} draws of whole personas from {len(people):,} training respondents ({margins})"
     notes = []
     if placed < len(people):
         notes.append(
             f"{len(people) - placed:,} of {len(people):,} training respondents fit no category of the quotas "
             "(not asked, or another answer) and could not be drawn."
         )
-    effective = float(weights.sum() ** 2 / (weights**2).sum())
-    if quotas and effective < 0.5 * placed:
+    sample = PersonaSample(personas, times / size, source)
+    if len(distinct) < 0.8 * size:
         notes.append(
-            f"The quotas are far from the training respondents: weights leave {effective:,.0f} effective of "
-            f"{placed:,} respondents, so that few profiles speak for many."
+            f"The {size:,} draws fell on {len(distinct):,} different respondents, which count as "
+            f"{sample.effective_size:,.0f}: few profiles speak for many."
         )
-    if (distinct := len(np.unique(chosen))) < 0.8 * size:
-        notes.append(
-            f"Only {distinct:,} of the {size:,} personas are different respondents; the others repeat."
-        )
-    return PersonaSample(personas, np.full(size, 1 / size), source, tuple(notes))
+    return replace(sample, notes=tuple(notes))
 
 
 def rake(people: pl.DataFrame, quotas: Quotas) -> tuple[Floats, int]:

@@ -26,6 +26,7 @@ from socrates.survey.tables import DEMOGRAPHICS, SCALED_RESPONSES
 MANY_VALUES = 40  # a field with more distinct values is free text or a number: its values are not checked
 NOT_AT_HAND = "what training had seen is not at hand: nothing was compared with its range"
 NEW_WORDS = 0.2  # share of a text's words that no training scenario has, from which it is said
+FEW_ROWS = 2000  # training answers below which the model says next to nothing
 LISTED = 5  # new words that are named
 # What stands for an answer: "1 means Strongly oppose and", "7 = 'Strongly support'", "1 (never)", "2 for No;".
 LABEL = re.compile(
@@ -62,6 +63,13 @@ class TrainingSupport:
     fewest: int
     labels: list[list[str]]
     words: list[str]
+
+    @property
+    def cautions(self) -> list[str]:
+        """That the model learned from few answers, if it did."""
+        if self.rows >= FEW_ROWS:
+            return []
+        return [f"It learned from {self.rows:,} answers, too few to say anything of people."]
 
     def of_persona(self, persona: Persona) -> list[str]:
         """What of a persona training had not seen, a sentence each."""

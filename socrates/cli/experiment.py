@@ -89,32 +89,42 @@ def _print(result: ExperimentResult, written: list[Path]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from socrates.app.experiment_report import percent, plain, signed
+    from socrates.app.experiment_report import answer, interval, percent, signed
 
     table = Table(box=None, pad_edge=False, title=result.design.title, title_justify="left")
-    for name in ("outcome", "condition", "mean", "effect", "90 % interval", "power", "over its error"):
-        table.add_column(name, justify="left" if name in ("outcome", "condition") else "right")
-    effects = {(effect.outcome, effect.condition): effect for effect in result.effects}
-    outcomes = [outcome.name for outcome in result.design.outcomes]
-    for arm in sorted(result.arms, key=lambda arm: outcomes.index(arm.outcome)):
-        row = [arm.outcome, arm.condition, plain(arm.answer.expected)]
-        if effect := effects.get((arm.outcome, arm.condition)):
-            points = effect.points
-            row += [signed(points["effect"]), f"{signed(points['low'])} to {signed(points['high'])}"]
-            row += [percent(effect.power), percent(effect.assurance)]
+    for name in (
+        "outcome",
+        "condition",
+        "unit",
+        "model",
+        "effect",
+        "90 % interval",
+        "power",
+        "respondents for 80 %",
+    ):
+        table.add_column(name, justify="left" if name in ("outcome", "condition", "unit") else "right")
+    for effect in result.effects:
+        row = [
+            effect.outcome,
+            effect.condition,
+            effect.unit.name,
+            signed(effect.unit.factor * effect.predicted),
+        ]
+        if known := effect.estimate:
+            needed = f"{known.needed:,}" if known.needed else "not attainable"
+            row += [signed(effect.unit.factor * known.effect), interval(effect), percent(known.power), needed]
         table.add_row(*row)
     console = Console(highlight=False, markup=False)
     # a file or a pipe has no width; in a narrow terminal a broken line is better than a shortened number
     console.width = max(console.width, 80) if console.is_terminal else 160
-    console.print(f"model       {result.model}\npopulation  {result.people.source}\n", soft_wrap=True)
+    warnings = [f"warning: {kind}: {text}" for kind, texts in result.warnings.items() for text in texts]
+    lines = [f"model       {result.model}", f"population  {result.people.source}", "", *answer(result), ""]
+    console.print("\n".join(lines), soft_wrap=True)
     console.print(table)
-    console.print(
-        f"\nPower is of {result.design.respondents} respondents in all, two-sided 0.05. Simulated answers are "
-        "no substitute for people.",
-        soft_wrap=True,
+    study = (
+        f"\nPower: chance that {result.design.respondents} respondents in all find the effect (two-sided 0.05), "
+        "averaged over what it may be."
     )
-    for text in result.warnings:
-        console.print(f"warning: {text}", soft_wrap=True)
-    for text in result.notes:
-        console.print(f"note: {text}", soft_wrap=True)
-    console.print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
+    notes = [f"note: {text}" for text in result.notes]
+    ending = [study, "Simulated answers are no substitute for people.", *warnings, *notes]
+    console.print("\n".join([*ending, f"written: {', '.join(map(str, written))}"]), soft_wrap=True)

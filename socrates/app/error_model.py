@@ -1,0 +1,378 @@
+"""How wrong the model's effects were on studies it had never seen, and what that says of a new one.
+
+``evaluate`` compares predicted and human effects of the conditions of held-out studies. In people, the mean answer h to
+a question under a condition is, as a share of the scale,
+
+    h = level + b x + u + noise      b ~ N(slope, tau^2) by study, u ~ N(0, sigma^2), noise ~ N(0, se^2), se known
+
+with x its prediction. Levels (one for each question) cancel in contrasts, so that the conditions of a question share
+their control as they should; the errors u of a condition in several questions of a study correlate by rho. The
+restricted likelihood (REML) of tau, sigma and rho is computed on a grid and weighted with Jeffreys' prior of sigma, a
+half-normal one of tau, and flat ones of rho and the slope. All that follows averages over that grid, so that what the
+held-out studies leave open widens every interval; where they cannot tell an error as large as the effects, the
+fit is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from socrates.core.errors import DataError
+from socrates.survey.tables import CELL
+
+Floats = NDArray[np.float64]
+LEVEL = 0.9
+FEWEST_STUDIES = 5
+# Shares of the scale; so many that neighbours differ by less than an error can be told.
+SIGMA, RHO = np.geomspace(0.002, 0.5, 40), np.array([0.0, 0.3, 0.6, 0.9])
+TAU, TAU_SCALE = np.r_[0.0, np.geomspace(0.05, 2, 15)], 0.5
+NEGLIGIBLE = 1e-5  # weight of a grid point, over the largest, below which it is left out
+COLUMNS = (*CELL, "scale", "human", "human_se", "respondents")
+QUESTION = ["study_id", "task_num", "scale"]  # effects are compared within it
+
+
+class Unidentified(DataError):
+    """The held-out studies cannot tell the model's error."""
+
+
+@dataclass(frozen=True)
+class ErrorModel:
+    """What is known of the error of effects, as a mixture of K grid points; effects are shares of the scale.
+
+    Attributes:
+        weight: [K] summing to 1.
+        slope, slope_variance: [K] human effect per predicted one (below 1 the model exaggerates), and its variance.
+        tau, sigma, rho: [K] see the module.
+        studies, contrasts: the held-out studies, and the pairs of conditions in them.
+        covered: share of people's effects, their noise taken out, inside the 90 % interval that the other studies give.
+        skill: 1 - squared error / squared effect, noise taken out of both, slopes from the other studies; with its 90 %
+            interval: 0 is predicting no effect.
+        largest: the largest predicted contrast among them; beyond it the slope is an extrapolation.
+    """
+
+    weight: Floats
+    slope: Floats
+    slope_variance: Floats
+    tau: Floats
+    sigma: Floats
+    rho: Floats
+    studies: int
+    contrasts: int
+    covered: float
+    skill: tuple[float, float, float]
+    largest: float
+
+    def mean(self, values: Floats) -> float:
+        """The mean of a value of the grid points [K]."""
+        return float(self.weight @ values)
+
+    def variance(self, predicted: float) -> Floats:
+        """[K] of the error of a contrast predicted as ``predicted``, in a new study."""
+        return (self.slope_variance + self.tau**2) * predicted**2 + 2 * self.sigma**2
+
+    def effect(self, predicted: float, spread: float = 0.0) -> EffectDistribution:
+        """What the effect in people may be; ``spread`` is the sampling variance of ``predicted``."""
+        return EffectDistribution(
+            self.weight, self.slope * predicted, self.variance(predicted) + self.slope**2 * spread
+        )
+
+    def draw(
+        self, predicted: Floats, covariance: Floats, condition: NDArray[np.int64], draws: int, seed: int
+    ) -> Floats:
+        """[draws, E] what the effects of one new study may be together.
+
+        Args:
+            predicted: [E] contrasts with condition 0, and their sampling ``covariance`` [E, E].
+            condition: [E] which condition, from 1, outcome by outcome: the errors of one condition are alike by rho,
+                and the effects on one outcome share the error of its control.
+        """
+        rng = np.random.default_rng(seed)
+        k = rng.choice(len(self.weight), draws, p=self.weight)
+        x = predicted + rng.multivariate_normal(np.zeros(len(predicted)), covariance, draws, method="eigh")
+        slope = self.slope[k] + np.sqrt(self.slope_variance + self.tau**2)[k] * rng.standard_normal(draws)
+        outcome = np.array([int((condition[:i] == c).sum()) for i, c in enumerate(condition)])
+        shared = rng.standard_normal((draws, condition.max() + 1, 1))
+        own = rng.standard_normal((draws, condition.max() + 1, outcome.max() + 1))
+        rho, sigma = self.rho[k, None, None], self.sigma[k, None, None]
+        u = sigma * (np.sqrt(rho) * shared + np.sqrt(1 - rho) * own)
+        return slope[:, None] * x + u[:, condition, outcome] - u[:, 0, outcome]
+
+
+class EffectDistribution(NamedTuple):
+    """A mixture of K normal distributions: what an effect may be."""
+
+    weight: Floats
+    centre: Floats
+    variance: Floats
+
+    @property
+    def mean(self) -> float:
+        return float(self.weight @ self.centre)
+
+    @property
+    def sd(self) -> float:
+        return float(np.sqrt(self.weight @ (self.variance + (self.centre - self.mean) ** 2)))
+
+    def above(self, value: float, noise: float = 0.0) -> float:
+        """The chance that the effect, found with sampling variance ``noise``, is above a value."""
+        return float(self.weight @ special.ndtr((self.centre - value) / np.sqrt(self.variance + noise)))
+
+    def interval(self, noise: float = 0.0) -> tuple[float, float]:
+        """The middle 90 %, of the effect or of what a study with sampling variance ``noise`` would find."""
+        sd = np.sqrt(self.variance + noise)
+        reach = 12 * sd.max()
+        ends = np.array([[(self.centre - reach).min()] * 2, [(self.centre + reach).max()] * 2])
+        wanted = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        for _ in range(60):  # bisection, both ends at once
+            middle = ends.mean(axis=0)
+            below = special.ndtr((middle[:, None] - self.centre) / sd) @ self.weight < wanted
+            ends = np.where([below, ~below], middle, ends)
+        low, high = ends.mean(axis=0)
+        return float(low), float(high)
+
+
+def weighted_interval(values: Floats, weight: Floats) -> tuple[float, float]:
+    """The middle 90 % of values [K] of these weights."""
+    order = np.argsort(values)
+    reached = np.searchsorted(np.cumsum(weight[order]), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = values[order][reached.clip(max=len(order) - 1)]
+    return float(low), float(high)
+
+
+def read_effects(tables: Path, predictor: str) -> pl.DataFrame:
+    """The held-out effects that ``evaluate`` writes into metrics/tables, for one predictor.
+
+    Returns:
+        ``COLUMNS`` and ``predicted``, a row per condition and question.
+
+    Raises:
+        DataError: a table is missing or has not these columns.
+    """
+    cells = _read(tables / "cells.csv", (*CELL, "scale"))
+    effects = _read(tables / "effects.csv", (*CELL, "human", "human_se", "respondents", predictor))
+    predicted = pl.col(predictor).cast(pl.Float64).alias("predicted")
+    return effects.join(cells, on=CELL).select(*COLUMNS, predicted).drop_nulls()
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
+    try:
+        table = pl.read_csv(path, schema_overrides={"study_id": pl.String}, infer_schema_length=None)
+        return table.select(columns)
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: not found; run dvc repro: without held-out studies the model's error is unknown"
+        ) from None
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: {' '.join(str(error).split())[:200]}; run dvc repro evaluate") from None
+
+
+class StudyFits(NamedTuple):
+    """Each study's part of the likelihood at every sigma and rho (G points), ``[G, S]`` each.
+
+    With y the study's contrasts, x their predictions and W the inverse of their covariance without tau: ``a`` x'Wx,
+    ``b`` x'Wy, ``c`` y'Wy, ``logdet`` of the covariance, ``information`` of sigma^2 (Fisher's).
+    """
+
+    a: Floats
+    b: Floats
+    c: Floats
+    logdet: Floats
+    information: Floats
+
+
+class Posterior(NamedTuple):
+    """The grid [tau, sigma and rho, ...]: weights (or log likelihoods), the slope there and its variance.
+
+    The last axis is 1, or S where each study in turn is left out.
+    """
+
+    weight: Floats
+    slope: Floats
+    slope_variance: Floats
+
+
+def study_fits(table: pl.DataFrame) -> StudyFits:
+    """The parts of all studies, in the order of their names."""
+    parts = [_study_fit(of) for _, of in table.group_by("study_id", maintain_order=True)]
+    return StudyFits(*(np.stack(values, axis=-1) for values in zip(*parts, strict=True)))
+
+
+def _study_fit(of: pl.DataFrame) -> list[Floats]:
+    question = of.select(pl.struct(QUESTION).rank("dense")).to_series().to_numpy()
+    condition = of["condition_num"].to_numpy()
+    member = (question[:, None] == np.unique(question)).astype(np.float64)
+    contrasts = np.linalg.svd(member)[0][:, member.shape[1] :]  # an orthonormal basis of them
+    shared = contrasts.T @ (condition[:, None] == condition) @ contrasts
+    rho = RHO[:, None, None]
+    error = (1 - rho) * np.eye(len(shared)) + rho * shared  # [rho, m, m]
+    noise = contrasts.T @ (of["noise"].to_numpy()[:, None] * contrasts)
+    inverse = np.linalg.inv(noise + SIGMA[:, None, None, None] ** 2 * error)
+    x, y = (contrasts.T @ of[name].to_numpy() for name in ("predicted", "human"))
+    scaled = inverse @ error
+    information = np.einsum("srij,srji->sr", scaled, scaled) / 2
+    parts = x @ inverse @ x, x @ inverse @ y, y @ inverse @ y, -np.linalg.slogdet(inverse)[1], information
+    return [part.ravel() for part in parts]
+
+
+def restricted_likelihood(fits: StudyFits, leave_one_out: bool = False) -> Posterior:
+    """Log likelihoods of the grid, levels and slope integrated out, as REML does.
+
+    A slope that differs by study adds tau^2 x x' to its covariance, of which determinant and inverse follow from
+    x'Wx (Sherman and Morrison).
+    """
+    tau = TAU[:, None, None]
+    shrunk = 1 + tau**2 * fits.a  # [T, G, S]
+    twice = fits.logdet + np.log(shrunk) + fits.c - tau**2 * fits.b**2 / shrunk
+    xx, xy, rest = (_total(part, leave_one_out) for part in (fits.a / shrunk, fits.b / shrunk, twice))
+    return Posterior(-(rest + np.log(xx) - xy**2 / xx) / 2, xy / xx, 1 / xx)
+
+
+def _total(parts: Floats, leave_one_out: bool) -> Floats:
+    """[..., 1] sums over studies, or [..., S] those without each."""
+    whole = parts.sum(axis=-1, keepdims=True)
+    return whole - parts if leave_one_out else whole
+
+
+def posterior(fits: StudyFits, leave_one_out: bool = False) -> Posterior:
+    """Weights of the grid, from all studies or all but each."""
+    logs, slope, variance = restricted_likelihood(fits, leave_one_out)
+    sigma = np.repeat(SIGMA, len(RHO))[
+        :, None
+    ]  # their spacing is as wide as they are large: once more in the prior
+    logs = logs + np.log(sigma**2 * np.sqrt(_total(fits.information, leave_one_out)))
+    logs = logs + np.log(stats.norm.pdf(TAU / TAU_SCALE) * np.gradient(TAU))[:, None, None]
+    weight = np.exp(logs - logs.max(axis=(0, 1)))
+    return Posterior(weight / weight.sum(axis=(0, 1)), slope, variance)
+
+
+def fit_errors(effects: pl.DataFrame) -> ErrorModel:
+    """The error of a model on held-out studies.
+
+    Args:
+        effects: ``COLUMNS`` and ``predicted``; human and predicted are compared within each study and question, so that
+            any origin will do.
+
+    Raises:
+        Unidentified: too few studies, too few people in them, or predictions that do not differ between conditions.
+    """
+    table = (
+        effects.filter(pl.len().over(QUESTION) >= 2)
+        .with_columns(pl.col(name) - pl.col(name).mean().over(QUESTION) for name in ("human", "predicted"))
+        .sort(*QUESTION, "condition_num")
+    )
+    count = table["study_id"].n_unique()
+    if count < FEWEST_STUDIES:
+        raise Unidentified(
+            f"{count} held-out {'study has' if count == 1 else 'studies have'} two or more conditions to compare, and "
+            f"{FEWEST_STUDIES} or more are needed: train again with split.test_studies={FEWEST_STUDIES} or more "
+            "(docs/own-data.md)"
+        )
+    if not (table["predicted"] ** 2).sum() > 1e-9:  # type: ignore[operator]
+        raise Unidentified("the model predicts no effect in any held-out study")
+    table = table.with_columns(noise=noise_of(table))
+    fits = study_fits(table)
+    weight, slope, variance = (part[..., 0] for part in posterior(fits))
+    _check_identified(table, fits, float((weight * slope).sum()))
+    checks = study_checks(table, fits)
+    kept = weight > NEGLIGIBLE * weight.max()
+    sigma, rho = np.repeat(SIGMA, len(RHO)), np.tile(RHO, len(SIGMA))
+    tau, sigma, rho = (np.broadcast_to(part, weight.shape)[kept] for part in (TAU[:, None], sigma, rho))
+    return ErrorModel(
+        weight[kept] / weight[kept].sum(), slope[kept], variance[kept], tau, sigma, rho,
+        studies=count, contrasts=sum(len(part) for part in checks), covered=self_check(checks),
+        skill=_skill(checks), largest=max(float(np.abs(part[:, 0]).max()) for part in checks),
+    )  # fmt: skip
+
+
+def noise_of(table: pl.DataFrame) -> Floats:
+    """[rows] sampling variance of each human mean, the spread of answers shrunk to the mean of all cells.
+
+    The variance of six answers is itself known within 60 %, and as it stands would make the weights of a cell and the
+    error that is left beside it (empirical Bayes by moments, as Smyth 2004).
+    """
+    n = table["respondents"].to_numpy().astype(np.float64)
+    spread = table["human_se"].to_numpy() ** 2 * n
+    mean = max(float(spread.mean()), 1e-6)
+    chance = float((2 * mean**2 / np.maximum(n - 1, 1)).mean())
+    real = max(float(spread.var()) - chance, 0.0)
+    return (mean + real / (real + chance) * (spread - mean)) / n
+
+
+def _check_identified(table: pl.DataFrame, fits: StudyFits, slope: float) -> None:
+    """Refuse held-out studies whose noise hides an error as large as the effects themselves.
+
+    Their design decides (people, cells, studies), not the error that they happen to show: choosing by that would print
+    intervals where it is large by luck. Where there is no error, sigma^2 is estimated with a standard error of one
+    over the root of its information; twice that is what they can tell.
+    """
+    tellable = np.sqrt(2 / np.sqrt(fits.information[0].sum()))
+    free = len(table) - table.n_unique(QUESTION)
+    effects = abs(slope) * float(np.sqrt((table["predicted"].to_numpy() ** 2).sum() / free))
+    if tellable > effects:
+        people = float(np.median(table["respondents"].to_numpy()))
+        raise Unidentified(
+            f"{len(fits.a[0])} held-out studies with {people:.0f} respondents a condition (median) tell an "
+            f"error from none where its standard deviation is {tellable:.3f} of the scale or more, and the predicted "
+            f"effects have {effects:.3f}: more held-out studies, or more people in them, are needed"
+        )
+
+
+def study_checks(table: pl.DataFrame, fits: StudyFits) -> list[Floats]:
+    """[pairs, 6] of each study's contrasts: predicted, human, people's noise, and of the forecast by the other studies
+    its centre, its variance, and the part of that which the slope's uncertainty alone would give."""
+    others = posterior(fits, leave_one_out=True)
+    studies = table.group_by("study_id", maintain_order=True)
+    return [_check(of, Posterior(*(part[..., s] for part in others))) for s, (_, of) in enumerate(studies)]
+
+
+def _check(of: pl.DataFrame, others: Posterior) -> Floats:
+    question = of.select(pl.struct(QUESTION).rank("dense")).to_series().to_numpy()
+    left, right = np.nonzero(np.triu(question[:, None] == question, 1))
+    x, y = (of[name].to_numpy()[right] - of[name].to_numpy()[left] for name in ("predicted", "human"))
+    noise = of["noise"].to_numpy()
+    weight, slope, variance = (np.broadcast_to(part, others.weight.shape) for part in others)
+    centre = (weight * slope).sum()
+    of_slope = (weight * (variance + (slope - centre) ** 2)).sum() * x**2
+    by_tau, by_sigma = weight.sum(axis=1), weight.sum(axis=0).reshape(len(SIGMA), -1).sum(axis=1)
+    whole = of_slope + (by_tau @ TAU**2) * x**2 + 2 * by_sigma @ SIGMA**2
+    return np.column_stack([x, y, noise[left] + noise[right], centre * x, whole, of_slope])
+
+
+def self_check(checks: list[Floats], without_error: bool = False) -> float:
+    """The share of people's effects, their noise taken out, that lie inside 90 % intervals made from other studies.
+
+    Squared errors less their noise, over the variances that the intervals are made of, say by which factor those are
+    wrong; a normal distribution gives the share. An interval that is too narrow cannot hide behind people's noise here.
+
+    Args:
+        checks: of each study as from :func:`study_checks`.
+        without_error: use intervals of the slope's uncertainty alone, which a model without error would have.
+    """
+    _, y, noise, centre, whole, of_slope = np.concatenate(checks).T
+    variance = of_slope if without_error else whole
+    weight = (variance + noise) ** -2
+    factor = (weight @ ((y - centre) ** 2 - noise)) / (weight @ variance)
+    reach = stats.norm.ppf((1 + LEVEL) / 2)
+    return float(2 * special.ndtr(reach / np.sqrt(factor)) - 1) if factor > 0 else 1.0
+
+
+def _skill(checks: list[Floats]) -> tuple[float, float, float]:
+    """Skill over no effect with its 90 % interval, leaving out one study at a time."""
+    sums = np.array(
+        [
+            (((y - centre) ** 2 - noise).sum(), (y**2 - noise).sum())
+            for _, y, noise, centre, *_ in (c.T for c in checks)
+        ]
+    )
+    skill, without = (1 - t[..., 0] / t[..., 1] for t in (sums.sum(axis=0), sums.sum(axis=0) - sums))
+    n = len(sums)
+    error = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * error)
+    return float(skill), float(skill) - reach, float(skill) + reach
