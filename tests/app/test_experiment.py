@@ -162,7 +162,7 @@ def test_all_problems_of_a_design_are_told_at_once(tmp_path):
     ("content", "message"),
     [
         (b"a: [1", "not valid YAML"),
-        (b"\x92\x00", "not valid YAML"),
+        (b"\x92\x00", "not UTF-8"),
         (b"- a", "expected keys"),
         (None, "not found"),
     ],
