@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from socrates.core.errors import ModelError, SourceError
 from socrates.core.files import read_json, sha256
+from socrates.core.git import commit_of
 from socrates.core.hub import hub_errors
 from socrates.core.params import PATH, load, pinned
 from socrates.model.params import Prompt
@@ -111,7 +111,7 @@ def from_revision(revision: str, paths: list[Path]) -> Path:
     from dvc.repo import Repo
     from dvc_data.index import DataIndexDirError
 
-    commit = _commit(revision)
+    commit = commit_of(revision)
     root = scratch() / "models" / commit
     for path in [*paths, TRAINING_TABLE]:
         if (root / path).exists():
@@ -129,14 +129,6 @@ def from_revision(revision: str, paths: list[Path]) -> Path:
                 f"{path} at {revision}: could not be fetched ({detail}); run dvc fetch --all-commits"
             ) from None
     return root
-
-
-def _commit(revision: str) -> str:
-    command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SourceError(f"revision {revision!r}: not a commit, branch or tag of this repository (--rev)")
-    return done.stdout.strip()
 
 
 def from_hub(name: str) -> Path:

@@ -6,73 +6,49 @@ two runs need not be checked out, and nothing is computed again.
 
 from __future__ import annotations
 
-import io
-import subprocess
 from pathlib import Path
 
 import polars as pl
 
-from socrates.core.errors import DataError
+from socrates.core.errors import DataError, SocratesError
+from socrates.core.git import commit_of, git
 from socrates.evaluation.intervals import generator, sign_flip_interval
 from socrates.evaluation.metrics import METRICS
 from socrates.survey.tables import CELL
 
 TABLE = Path("metrics/tables/cell_scores.csv")
 WORKSPACE = "workspace"
-DISTRIBUTIONS = (
-    "wasserstein",
-    "clipped.wasserstein",
-    "stated.wasserstein",
-    "drawn.wasserstein",
-    "tvd",
-    "jensen_shannon",
-)
-INDIVIDUALS = (
-    "accuracy",
-    "accuracy_median",
-    "mae",
-    "exact_match",
-    "within_one",
-    "log_likelihood",
-    "brier",
-)
+DISTRIBUTIONS = ("wasserstein", "clipped.wasserstein", "stated.wasserstein", "drawn.wasserstein", "tvd",
+                 "jensen_shannon")  # fmt: skip
+INDIVIDUALS = ("accuracy", "accuracy_median", "mae", "exact_match", "within_one", "log_likelihood", "brier")
 DRAWS, SEED = 2000, 42
 
 
 def read_scores(revision: str, folder: Path = Path()) -> pl.DataFrame:
-    """The cell scores of a Git revision, or of the working folder for ``workspace``.
+    """The cell scores of a Git revision or a DVC experiment, or of the working folder for ``workspace``.
 
     Raises:
         DataError: no such revision, or it has no such table.
     """
-    if revision == WORKSPACE:
-        path = folder / TABLE
-        if not path.exists():
-            raise DataError(f"{path}: not found; run dvc repro")
-        text = path.read_bytes()
-    else:
-        command = ["git", "-C", str(folder), "show", f"{revision}:./{TABLE}"]
-        done = subprocess.run(command, capture_output=True, check=False)
-        if done.returncode:
-            raise DataError(f"{TABLE} at revision {revision}: {done.stderr.decode().strip()}")
-        text = done.stdout
+    if revision == WORKSPACE and not (folder / TABLE).exists():
+        raise DataError(f"{folder / TABLE}: not found; run dvc repro")
     try:
-        scores = pl.read_csv(
-            io.BytesIO(text), schema_overrides={"study_id": pl.String}, infer_schema_length=None
-        )
-    except pl.exceptions.PolarsError as error:
-        raise DataError(
-            f"{TABLE} at {revision}: not a readable CSV file ({' '.join(str(error).split())})"
-        ) from None
+        if revision == WORKSPACE:
+            text = (folder / TABLE).read_text(encoding="utf-8")
+        else:
+            text = git("show", f"{commit_of(revision, folder)}:./{TABLE}", folder=folder)
+        types = {"study_id": pl.String}
+        scores = pl.read_csv(text.encode(), schema_overrides=types, infer_schema_length=None)
+    except (SocratesError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{TABLE} at revision {revision}: {' '.join(str(error).split())}") from None
     missing = {*CELL, "predictor", "respondents", *DISTRIBUTIONS} - set(scores.columns)
     if missing:
         raise DataError(
             f"{TABLE} at {revision}: column {', '.join(sorted(missing))} missing; run evaluate again"
         )
     # runs from before the table had individual-level columns can still be compared on the others
-    return scores.with_columns(
-        pl.lit(None, pl.Float64).alias(k) for k in INDIVIDUALS if k not in scores.columns
-    )
+    absent = [key for key in INDIVIDUALS if key not in scores.columns]
+    return scores.with_columns(pl.lit(None, pl.Float64).alias(key) for key in absent)
 
 
 def compare(first: pl.DataFrame, second: pl.DataFrame, predictor: str) -> pl.DataFrame:
@@ -88,10 +64,11 @@ def compare(first: pl.DataFrame, second: pl.DataFrame, predictor: str) -> pl.Dat
     Raises:
         DataError: a run has no such predictor, or no cell is in both.
     """
-    sides = [side.filter(pl.col("predictor") == predictor) for side in (first, second)]
-    for side, given, name in zip(sides, (first, second), ("A", "B"), strict=True):
-        if side.is_empty():
-            known = ", ".join(sorted(set(given["predictor"])))
+    sides = []
+    for name, table in (("A", first), ("B", second)):
+        sides.append(table.filter(pl.col("predictor") == predictor))
+        if sides[-1].is_empty():
+            known = ", ".join(sorted(set(table["predictor"])))
             raise DataError(f"run {name} has no predictor {predictor}; found {known}")
     both = sides[0].join(
         sides[1], on=CELL, how="full", suffix="_b", coalesce=True, maintain_order="left_right"
@@ -105,27 +82,19 @@ def compare(first: pl.DataFrame, second: pl.DataFrame, predictor: str) -> pl.Dat
         study = paired.group_by("study_id").agg(mean(key, ""), mean(key, "_b")).sort("study_id")
         change = (study[f"{key}_b"] - study[key]).to_numpy()
         found = sign_flip_interval(change, DRAWS, generator(SEED, "compare", key))
-        alone = both.filter(pl.col(key).is_null() != pl.col(f"{key}_b").is_null()).height
-        rows.append(
-            (key, study[key].mean(), study[f"{key}_b"].mean(), found.value, found.low, found.high, found.p,
-             found.sign, study.height, paired.height, alone)
-        )  # fmt: skip
+        row = {
+            "metric": key,
+            "a": study[key].mean(),
+            "b": study[f"{key}_b"].mean(),
+            "difference": found.value,
+        }
+        row |= {"low": found.low, "high": found.high, "p": found.p, "sign": found.sign}
+        row |= {"studies": study.height, "cells": paired.height}
+        alone = pl.col(key).is_null() != pl.col(f"{key}_b").is_null()
+        rows.append(row | {"cells_unpaired": both.filter(alone).height})
     if not rows:
         raise DataError(f"no cell is scored in both runs for {predictor}; they share no test study")
-    columns = [
-        "metric",
-        "a",
-        "b",
-        "difference",
-        "low",
-        "high",
-        "p",
-        "sign",
-        "studies",
-        "cells",
-        "cells_unpaired",
-    ]
-    return pl.DataFrame(rows, columns, orient="row")
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def _over_cells(key: str, run: str) -> pl.Expr:
@@ -141,29 +110,21 @@ def markdown(table: pl.DataFrame, first: str, second: str) -> str:
     """The comparison as a Markdown table, with a verdict in words."""
     lines = [
         f"| metric | {first} | {second} | difference | 95 % interval | p | {second} is |",
-        "|---|---|---|---|---|---|---|",
+        "|---" * 7 + "|",
     ]
     for row in table.iter_rows(named=True):
-        better = METRICS[row["metric"]].higher_is_better
-        verdict = (
-            "not shown to differ"
-            if row["sign"] == 0
-            else "better"
-            if (row["sign"] > 0) == better
-            else "worse"
-        )
-        interval = "needs two studies" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
-        p = "" if row["p"] is None else f"{row['p']:.3f}"
-        lines.append(
-            f"| {METRICS[row['metric']].label} | {row['a']:.4f} | {row['b']:.4f} | {row['difference']:+.4f} "
-            f"| {interval} | {p} | {verdict} |"
-        )
+        metric = METRICS[row["metric"]]
+        verdict = "better" if (row["sign"] > 0) == metric.higher_is_better else "worse"
+        cells = [metric.label, f"{row['a']:.4f}", f"{row['b']:.4f}", f"{row['difference']:+.4f}"]
+        cells += ["needs two studies" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"]
+        cells += [
+            "" if row["p"] is None else f"{row['p']:.3f}",
+            verdict if row["sign"] else "not shown to differ",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     absent = [METRICS[key].label for key in (*DISTRIBUTIONS, *INDIVIDUALS) if key not in set(table["metric"])]
     if absent:
         lines.append(f"\nNot in both runs, and so not compared: {', '.join(absent)}.")
     paired = table.row(0, named=True)
-    lines.append(
-        f"\n{paired['cells']} cells of {paired['studies']} studies are in both; "
-        f"{paired['cells_unpaired']} are in one alone."
-    )
-    return "\n".join(lines)
+    told = f"{paired['cells']} cells of {paired['studies']} studies are in both"
+    return "\n".join([*lines, f"\n{told}; {paired['cells_unpaired']} are in one alone."])

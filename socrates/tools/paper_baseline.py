@@ -9,13 +9,13 @@ the same commit, and running it again moves the tag.
 
 from __future__ import annotations
 
-import os
-import subprocess
+import functools
 import tempfile
 from pathlib import Path
 
 from socrates.core.errors import DataError
 from socrates.core.files import json_text, read_json
+from socrates.core.git import git
 from socrates.evaluation.headline import headline
 
 PAPER = Path("metrics/paper.json")
@@ -31,48 +31,28 @@ def tag_paper(folder: Path = Path()) -> str:
     Raises:
         DataError: ``metrics/paper.json`` is missing or not such a file; no Git repository or no commit yet.
     """
-    figures = _read(folder / PAPER)
+    figures = read_json(folder / PAPER, "run from the folder that holds it, as Git has it")
+    if not all(isinstance(value, dict) for value in figures.values()):
+        raise DataError(f"{folder / PAPER}: expected groups of figures such as 'adapter'")
     source = figures.pop(SOURCE, {})
-    if _git(folder, "rev-parse", "--is-inside-work-tree") != "true":
+    run = functools.partial(git, folder=folder)
+    if run("rev-parse", "--is-inside-work-tree") != "true":
         raise DataError(f"{folder}: not the work tree of a Git repository")
-    prefix = _git(folder, "rev-parse", "--show-prefix")
-    head_date = _git(folder, "show", "--no-patch", "--format=%cI", "HEAD")
+    prefix, date = run("rev-parse", "--show-prefix"), run("show", "--no-patch", "--format=%cI", "HEAD")
     with tempfile.TemporaryDirectory() as scratch:
         index = {"GIT_INDEX_FILE": str(Path(scratch, "index"))}
-        _git(folder, "read-tree", "HEAD", env=index)
+        run("read-tree", "HEAD", env=index)
         for path, content in ((METRICS, figures), (HEADLINE, headline(figures))):
-            blob = _git(folder, "hash-object", "-w", "--stdin", text=json_text(content))
-            entry = f"100644,{blob},{prefix}{path.as_posix()}"
-            _git(folder, "update-index", "--add", "--cacheinfo", entry, env=index)
-        tree = _git(folder, "write-tree", env=index)
+            blob = run("hash-object", "-w", "--stdin", text=json_text(content))
+            run("update-index", "--add", "--cacheinfo", f"100644,{blob},{prefix}{path.as_posix()}", env=index)
+        tree = run("write-tree", env=index)
     # A fixed signature: no user.name is needed, and the commit depends on its content alone.
     signature = {
         f"GIT_{role}_{field}": value
         for role in ("AUTHOR", "COMMITTER")
-        for field, value in (("NAME", TAG), ("EMAIL", f"{TAG}@invalid"), ("DATE", head_date))
+        for field, value in (("NAME", TAG), ("EMAIL", f"{TAG}@invalid"), ("DATE", date))
     }
     message = "\n".join(["The paper's figures as metrics", "", *(f"{key}: {source[key]}" for key in source)])
-    commit = _git(folder, "commit-tree", tree, "-p", "HEAD", text=message, env=signature)
-    _git(folder, "tag", "--force", "--no-sign", TAG, commit)
+    commit = run("commit-tree", tree, "-p", "HEAD", text=message, env=signature)
+    run("tag", "--force", "--no-sign", TAG, commit)
     return commit
-
-
-def _read(path: Path) -> dict[str, dict[str, object]]:
-    figures = read_json(path, "run from the folder that holds it, as Git has it")
-    if not all(isinstance(value, dict) for value in figures.values()):
-        raise DataError(f"{path}: expected groups of figures such as 'adapter'")
-    return figures
-
-
-def _git(folder: Path, *command: str, text: str = "", env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        ["git", *command],
-        cwd=folder,
-        input=text.encode(),
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        raise DataError(f"git {command[0]}: {' '.join(done.stderr.decode().split())}")
-    return done.stdout.decode().strip()

@@ -39,18 +39,16 @@ def apply(
         ParamsError: no such preset, a file that is not YAML, or a result that the typed parameters
             refuse (unknown key, wrong type or range). All problems stand in the one message.
     """
-    params = read_yaml(path, reader=_yaml())
-    before = dict(flat(params))
-    for layer in layers(name, folder):
-        _overlay(params, layer)
-    written = _text(params)
+    before = dict(flat(read_yaml(path)))
+    written = _merged([name], path, folder)
+    after = YAML(typ="safe").load(written)
     try:
-        parse(YAML(typ="safe").load(written), path, dict(sections))
+        parse(after, path, dict(sections))
     except ParamsError as error:
         raise ParamsError(f"{folder / name}.yaml: cannot be applied to {error}") from None
     changes = [
         f"{key}: {json.dumps(before.get(key))} -> {json.dumps(value)}"
-        for key, value in flat(params)
+        for key, value in flat(after)
         if key not in before or before[key] != value
     ]
     if changes:
@@ -93,11 +91,17 @@ def preview(names: Iterable[str], path: Path = PATH, folder: Path = FOLDER) -> d
     Raises:
         ParamsError: as :func:`apply`.
     """
-    params = read_yaml(path, reader=_yaml())
+    return parse(YAML(typ="safe").load(_merged(names, path, folder)), path)
+
+
+def _merged(names: Iterable[str], path: Path, folder: Path) -> str:
+    """The text of ``path`` with the named presets laid over it, one after another."""
+    params, stream = read_yaml(path, reader=_yaml()), io.StringIO()
     for name in names:
         for layer in layers(name, folder):
             _overlay(params, layer)
-    return parse(YAML(typ="safe").load(_text(params)), path)
+    _yaml().dump(params, stream)
+    return stream.getvalue()
 
 
 def _overlay(target: Any, overlay: Mapping[str, Any]) -> None:
@@ -119,9 +123,3 @@ def _yaml() -> YAML:
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     return yaml
-
-
-def _text(content: Any) -> str:
-    stream = io.StringIO()
-    _yaml().dump(content, stream)
-    return stream.getvalue()

@@ -387,3 +387,8 @@ def test_the_command_ends_with_one_line_and_status_1(tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     assert ended.stderr == "error: params.yaml: not found; run from the folder that holds it\n"
+
+
+def test_the_default_prints_few_lines_of_progress_where_there_is_no_terminal() -> None:
+    raw = params.read_yaml(Path(__file__).resolve().parents[2] / "params.yaml")
+    assert raw["train"]["max_steps"] / raw["run"]["log_steps"] <= 15

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -153,6 +155,16 @@ def test_a_path_that_the_source_does_not_read_is_refused(
 ) -> None:
     params_in(here, data={"source": "synthetic", "path": "input/answers.jsonl"})
     assert "read with source 'local' only" in fails(download.main, capsys)
+
+
+def test_a_file_in_input_that_is_not_read_runs_nothing_again(here: Path) -> None:
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*dvc, "init", "--no-scm", "-q"], check=True)
+    Path(".dvcignore").write_text((Path(__file__).resolve().parents[2] / ".dvcignore").read_text())
+    read = ["input/a.jsonl", "input/deep/b.parquet", "input/metadata/task_mapping.json"]
+    files = [*read, "input/notes.xlsx", "input/.gitignore", "input/deep/x.R"]
+    done = subprocess.run([*dvc, "check-ignore", *files], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == files[3:]
 
 
 def test_an_empty_source_fails(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

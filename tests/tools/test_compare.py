@@ -58,3 +58,8 @@ def test_compare_pairs_two_revisions(tmp_path: Path) -> None:
     assert "| worse |" in compare.markdown(compare.compare(old, new, "adapter"), "HEAD", "workspace")
     with pytest.raises(DataError, match="at revision nowhere"):
         compare.read_scores("nowhere", tmp_path)
+    git("update-ref", "refs/exps/ab/cdef/wally-rale", "HEAD")  # as dvc exp run names its commits
+    assert compare.read_scores("wally-rale", tmp_path).equals(old)
+    git("update-ref", "refs/exps/12/3456/wally-rale", "HEAD")
+    with pytest.raises(DataError, match="2 experiments have this name"):
+        compare.read_scores("wally-rale", tmp_path)
