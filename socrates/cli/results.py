@@ -69,9 +69,7 @@ def _print_audit(rows: list[Comparison], summary: str) -> None:
 def compare(
     a: Annotated[
         str,
-        typer.Argument(
-            help="A Git revision, an experiment, or 'workspace': the files as they are."
-        ),
+        typer.Argument(help="A Git revision, an experiment, or 'workspace': the files as they are."),
     ],
     b: Annotated[str, typer.Argument(help="The same, of the run that is compared with it.")],
     predictor: Annotated[

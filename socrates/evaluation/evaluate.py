@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from scipy.special import entr
 
 from socrates.evaluation import distance, summary
 from socrates.evaluation.cells import Floats, Predictor, Survey
@@ -119,7 +120,11 @@ def tables(
     survey: Survey, scores: list[Scores], errors: Mapping[str, Mapping[str, Floats]], params: Evaluate
 ) -> dict[str, pl.DataFrame]:
     """Every table by its file's name."""
-    shown = summary.typical_cells(scores[0].cells["wasserstein"], params.plot_cells)
+    # Ranked by the people's answers, so that two runs on the same studies show the same cells.
+    divided = np.where(
+        np.isnan(scores[0].cells["wasserstein"]), np.nan, entr(survey.human).sum(axis=1).round(9)
+    )
+    shown = summary.typical_cells(divided, params.plot_cells)
     by_attribute = [
         list(parts) for parts in zip(*(part.groups for part in scores if part.groups), strict=True)
     ]

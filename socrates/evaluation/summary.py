@@ -182,9 +182,9 @@ def distribution_table(survey: Survey, scores: Iterable[Scores], cells: Iterable
     return pl.DataFrame(rows, [*CELL, "predictor", "option", "probability"], orient="row")
 
 
-def typical_cells(wasserstein: Floats, wanted: int) -> list[int]:
-    """Cells from the best to the worst W [C], evenly spaced by rank: the extremes and the median are in."""
-    ranked = [int(cell) for cell in np.argsort(wasserstein, kind="stable") if not np.isnan(wasserstein[cell])]
+def typical_cells(values: Floats, wanted: int) -> list[int]:
+    """Cells evenly spaced by the rank of ``values`` [C], NaN left out: the extremes and the median are in."""
+    ranked = [int(cell) for cell in np.argsort(values, kind="stable") if not np.isnan(values[cell])]
     picks = np.rint(np.linspace(0, len(ranked) - 1, min(wanted, len(ranked)))).astype(int)
     return [ranked[pick] for pick in sorted(set(picks.tolist()))]
 

@@ -236,7 +236,7 @@ def _study_figure(rows: Sequence[tuple[str, dict[str, Estimate]]]) -> Figure:
 
 
 def cells(report: Report) -> list[ShownCell]:
-    """The cells of distributions.csv from best to worst, with what they asked."""
+    """The cells of distributions.csv, with what they asked."""
     scores = report.tables["cell_scores"].select(*CELL, "predictor", "wasserstein").drop_nulls()
     adapter = scores.filter(pl.col("predictor") == "adapter").sort("wasserstein", *CELL)
     base = scores.filter(pl.col("predictor") == "base").select(*CELL, base="wasserstein")

@@ -11,20 +11,31 @@ import pytest
 from benchmarks.prediction_world import world
 from socrates.core.errors import DataError
 from socrates.core.params import flat
-from socrates.evaluation.evaluate import evaluate
+from socrates.evaluation.evaluate import Evaluation, evaluate
 from socrates.evaluation.params import Evaluate
+from socrates.survey.tables import CELL
 from socrates.tools import compare
 
 PARAMS = Evaluate(
     min_cell_size=2, constant_cells="exclude", draws=1, temperature=0.6, top_p=0.9, bootstrap=0,
-    permutations=0, min_group_size=10, plot_cells=1, seed=1,
+    permutations=0, min_group_size=10, plot_cells=3, seed=1,
 )  # fmt: skip
 
 
-def test_compare_pairs_two_revisions(tmp_path: Path) -> None:
-    predictions, _ = world(6, 3, 2, 40, {"adapter": 0.03, "base": 0.25}, seed=2)
+def run_of(adapter: float) -> Evaluation:
+    """The evaluation of a made world whose adapter errs by so much; the people are always the same."""
+    predictions, _ = world(6, 3, 2, 40, {"adapter": adapter, "base": 0.25}, seed=2)
     train = predictions["base"].select("study_id", "scale", "response")
-    result = evaluate(predictions, {name: Path(name) for name in predictions}, train, None, {}, PARAMS)
+    return evaluate(predictions, {name: Path(name) for name in predictions}, train, None, {}, PARAMS)
+
+
+def test_two_runs_plot_the_same_cells() -> None:
+    good, bad = (run_of(error).tables["distributions"] for error in (0.03, 0.4))
+    assert good.select(CELL).unique().sort(CELL).equals(bad.select(CELL).unique().sort(CELL))
+
+
+def test_compare_pairs_two_revisions(tmp_path: Path) -> None:
+    result = run_of(0.03)
     table = tmp_path / compare.TABLE
     table.parent.mkdir(parents=True)
     result.tables["cell_scores"].write_csv(table)
