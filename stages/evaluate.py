@@ -1,7 +1,7 @@
 """Compare the predictions of every predictor with the people they predict, and with baselines.
 
 Reads:   params ``evaluate``; each folder NAME of data/predictions/: predictions.parquet (a file, or a folder
-         of such files) and manifest.json;
+         of such files) and manifest.json; data/predictions/probes/;
          data/splits/train.parquet (for the training-study average); data/splits/test.parquet (the cells whose
          text resembles one of training); data/raw/person_truth.parquet if there is one
 Writes:  metrics/evaluate.json       every figure with its interval, one scalar per key
@@ -24,7 +24,7 @@ from socrates.core.params import load
 from socrates.evaluation.evaluate import evaluate
 from socrates.evaluation.headline import headline
 from socrates.evaluation.params import Evaluate
-from socrates.evaluation.predictors import predicted
+from socrates.evaluation.predictors import PROBES, predicted
 from socrates.prediction.params import Predict
 from socrates.survey import tables
 
@@ -46,6 +46,11 @@ def main() -> None:
     excluded = {name: read_excluded(path.with_name("manifest.json")) for name, path in paths.items()}
     columns = ("study_id", "scale", "response")
     train = files.read_table(TRAIN, {name: tables.SCALED_RESPONSES[name] for name in columns})
+    probes = {name: PREDICTIONS / PROBES / name / "predictions.parquet" for name in load(Predict).probes}
+    asked = {str(name): files.read_table(path, tables.PREDICTIONS) for name, path in probes.items()}
+    excluded |= {
+        f"probe {name}": read_excluded(path.with_name("manifest.json")) for name, path in probes.items()
+    }
     cell = {name: tables.RESPONSES[name] for name in tables.CELL}
     test = files.read_table(TEST, {**cell, "near_duplicate": pl.Boolean}, pl.col("near_duplicate"))
     flagged = test.select(tables.CELL).unique()
@@ -55,7 +60,15 @@ def main() -> None:
     # give (74 s against 20 s on two busy cores), and the last bits do not depend on the machine's cores.
     with threadpool_limits(1, "blas"):
         result = evaluate(
-            predictions, paths, train.drop_nulls(), truth, excluded, params, best_baseline(paths), flagged
+            predictions,
+            paths,
+            train.drop_nulls(),
+            truth,
+            excluded,
+            params,
+            best_baseline(paths),
+            flagged,
+            asked,
         )
 
     with files.atomic_folder(METRICS / "tables") as folder:

@@ -13,11 +13,12 @@ from scipy.special import entr
 from socrates.evaluation import distance, summary
 from socrates.evaluation.cells import Floats, Predictor, Survey
 from socrates.evaluation.groups import gap_table, group_table
-from socrates.evaluation.headline import headline
+from socrates.evaluation.headline import figures_of_the_rest
 from socrates.evaluation.intervals import generator
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import check_same, read_predictions
 from socrates.evaluation.predictors import PRIMARY, comparisons, ordered
+from socrates.evaluation.reading import reading
 from socrates.evaluation.references import reference_predictors, train_marginals
 from socrates.evaluation.resampling import differences, estimates
 from socrates.evaluation.respondents import respondent_errors
@@ -43,6 +44,7 @@ def evaluate(
     params: Evaluate,
     best_baseline: str | None = None,
     flagged: pl.DataFrame | None = None,
+    probes: Mapping[str, pl.DataFrame] | None = None,
 ) -> Evaluation:
     """Score every predictor and baseline against the people of the test studies.
 
@@ -55,6 +57,7 @@ def evaluate(
         best_baseline: the baseline of the primary comparison, chosen on the validation studies.
         flagged: columns of CELL, the cells whose text resembles one of training; every headline figure is also
             given without them.
+        probes: by name, what the adapter predicted with a part of the prompt changed; columns as predictions.
 
     Raises:
         DataError: predictions that cannot be scored (see :func:`predictions.read_predictions`), or
@@ -78,13 +81,16 @@ def evaluate(
         change = differences(scores["adapter"], scores[best_baseline], params)
         metrics[PRIMARY] = summary.to_nested_dict(change, signed=True)
         metrics["primary"] = {"baseline": best_baseline}
+    known = {part.name: part for part in predictors if part.name in ("adapter", "planted")}
+    asked = {name: read_predictions(table, Path(name), name) for name, table in (probes or {}).items()}
+    metrics["reading"] = reading(survey, known, asked, params)
     metrics["counts"] = summary.counts(survey, params, excluded, marginals)
     near = survey.cells.join(flagged, on=CELL, how="semi").height if flagged is not None else 0
     metrics["counts"]["cells_near_duplicate"] = near
     if flagged is not None and 0 < near < len(survey.cells):
         rest = {name: table.join(flagged, on=CELL, how="anti") for name, table in predictions.items()}
         others = evaluate(rest, paths, train, truth, excluded, params, best_baseline)
-        metrics["without_near_duplicates"] = headline(others.metrics)
+        metrics["without_near_duplicates"] = figures_of_the_rest(others.metrics)
     return Evaluation(metrics, tables(survey, list(scores.values()), errors, params), _line(metrics))
 
 

@@ -52,6 +52,14 @@ PARTS = {
 KEYS = tuple(f"{part}.{key}" for part, keys in PARTS.items() for key in keys)
 
 
+def figures_of_the_rest(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Those of :data:`OF_A_MODEL` with their intervals, of every predictor and difference, and how many cells."""
+    wanted = {key + end for key in OF_A_MODEL for end in ("", "_low", "_high", "_p")}
+    counted = {"counts.cells_scored": metrics["counts"]["cells_scored"]}
+    parts = {part: tree for part, tree in metrics.items() if part != "counts"}
+    return {key: value for key, value in flat(parts) if key.partition(".")[2] in wanted} | counted
+
+
 def headline(metrics: dict[str, Any]) -> dict[str, Any]:
     """The figures of :data:`KEYS` by dotted key, in that order; what ``metrics`` does not have is left out."""
     everything = dict(flat(metrics))

@@ -201,6 +201,12 @@ def sign_flip_interval(values: Floats, draws: int, rng: np.random.Generator) -> 
     return Estimate(plain.value, float(means[cut - 1]), float(means[-cut]), plain.standard_error, p, n)
 
 
+def least_p(studies: int, draws: int) -> float:
+    """The least p that :func:`sign_flip_interval` can give; 0 where it falls back on Student's t."""
+    subsets = 2**studies if studies <= ALL_SUBSETS else draws + 1
+    return 2 / subsets if int(TAILS[0] * subsets + 1e-9) >= 1 else 0.0
+
+
 def quantile_intervals(
     values: Floats, study: Ints, percents: tuple[float, ...], draws: int, rng: np.random.Generator
 ) -> list[Estimate]:

@@ -19,6 +19,7 @@ PREDICTORS = {
     "empirical_best": "a perfect predictor at these cell sizes",
     "planted": "the planted truth, by respondent",
 }
+PROBES = "probes"  # the folder of data/predictions/ that holds no predictors
 PRIMARY = "adapter_minus_best_baseline"  # the comparison that decides, fixed before any test study is scored
 
 
@@ -35,7 +36,7 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 def predicted(folder: Path) -> list[str]:
     """The folders of data/predictions/; ``adapter`` and ``base`` always, since nothing is said without them."""
-    return ordered({*MODELS, *(path.name for path in folder.glob("[!.]*/"))})
+    return ordered({*MODELS, *(path.name for path in folder.glob("[!.]*/") if path.name != PROBES)})
 
 
 def comparisons(read: Sequence[str]) -> list[tuple[str, str]]:

@@ -32,6 +32,9 @@ from socrates.runs.token_cache import tokenised
 from socrates.survey.tables import SCALED_RESPONSES
 
 PLAN = "plan.json"
+Probe = tuple[
+    Callable[[pl.DataFrame], tuple[pl.DataFrame, dict[str, int]]], Callable[[pl.DataFrame], pl.DataFrame]
+]
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class PredictionInputs:
     prompt: Prompt
     predict: Predict
 
-    def load(self) -> Any:
+    @functools.cached_property
+    def loaded(self) -> Any:
         """The model, ready to score."""
         return load_model(self.base, self.adapter, self.model)
 
@@ -78,7 +82,7 @@ def predict_table(
         table, encode(table, tokenizer, inputs.prompt.layout), inputs.prompt, inputs.predict
     )
     probabilities, mass = predict_distributions(
-        inputs.load(),
+        inputs.loaded,
         tokenizer,
         data,
         rows["scale"].to_list(),
@@ -103,12 +107,15 @@ def usable_rows(
     return rows.drop("row").filter(pl.Series(fits)), data.take(np.flatnonzero(fits)), excluded
 
 
-def predict_split(test: Path, inputs: PredictionInputs, out: Path, process: Process) -> str:
+def predict_split(
+    test: Path, inputs: PredictionInputs, out: Path, process: Process, probe: Probe | None = None
+) -> str:
     """Predict a table with all processes and write ``out``; returns one line about it (on the first).
 
     Args:
         test: the rows to predict (``SCALED_RESPONSES``).
         out: gets predictions.parquet and manifest.json.
+        probe: changes the table first, giving the rows that it lost by reason; then the predictions.
 
     Raises:
         TrainingError: another process predicts the same, or the scratch cannot be written.
@@ -116,40 +123,47 @@ def predict_split(test: Path, inputs: PredictionInputs, out: Path, process: Proc
     require_gpu(inputs.base)
     init_process_group(process)
     table = read_table(test, SCALED_RESPONSES)
-    with shared_folder(test, inputs, process) as folder:
-        data = tokenised([test], inputs.base, inputs.prompt.layout)
+    lost: dict[str, int] = {}
+    with shared_folder(test, inputs, process, out.name) as folder:
+        if probe:
+            table, lost = probe[0](table)
+            data = encode(table, load_tokenizer(inputs.base), inputs.prompt.layout)
+        else:
+            data = tokenised([test], inputs.base, inputs.prompt.layout)
         rows, data, excluded = usable_rows(table, data, inputs.prompt, inputs.predict)
         plan = ScoringPlan(load_tokenizer(inputs.base), data, rows["scale"].to_list())
-        model = functools.cache(inputs.load)  # only where something is left to score
         tokens = inputs.predict.tokens_per_batch
         if tokens is None:
-            tokens = broadcast_object(process, planned_tokens(folder, model, plan) if process.is_main else 0)
+            tokens = broadcast_object(
+                process, planned_tokens(folder, lambda: inputs.loaded, plan) if process.is_main else 0
+            )
         shards = cut_shards(list(plan.batches(tokens)), len(plan.rows))
-        name = f"predict {'adapter' if inputs.adapter else 'base'}"
-        compute_shards(plan, shards, folder, process, model, name)
+        compute_shards(plan, shards, folder, process, lambda: inputs.loaded, f"predict {out.name}")
         barrier(process)
         if not process.is_main:
             return ""
         scored = plan.expand(read_shard(folder, number) for number in range(len(shards)))
         predictions, manifest = predictions_table(
-            rows, scored.probabilities.values, scored.probabilities.offsets, scored.mass, excluded
+            rows, scored.probabilities.values, scored.probabilities.offsets, scored.mass, lost | excluded
         )
+        if probe:
+            predictions = probe[1](predictions)
         with atomic_folder(out) as partial:
             write_table(partial / "predictions.parquet", predictions)
             write_json(partial / "manifest.json", manifest)
         shutil.rmtree(folder)
-    reasons = ", ".join(f"{reason} {count}" for reason, count in excluded.items() if count)
+    reasons = ", ".join(f"{reason} {count}" for reason, count in (lost | excluded).items() if count)
     return f"{len(predictions):,} of {len(table):,} rows; excluded: {reasons or 'none'}"
 
 
 @contextlib.contextmanager
-def shared_folder(test: Path, inputs: PredictionInputs, process: Process) -> Iterator[Path]:
-    """The folder of this prediction's shards, locked by the first process for all."""
+def shared_folder(test: Path, inputs: PredictionInputs, process: Process, name: str) -> Iterator[Path]:
+    """The folder of the shards of the prediction of this name, locked by the first process for all."""
     with contextlib.ExitStack() as stack:
         folder = Path()
         if process.is_main:
             sections = {"model": inputs.model, "prompt": inputs.prompt, "predict": inputs.predict}
-            config = run_config(sections, [test, *inputs.files()], __name__)
+            config = run_config(sections, [test, *inputs.files()], __name__) | {"prediction": name}
             folder = stack.enter_context(run_directory_lock("predict", config))
             for torn in folder.glob(".*.partial"):
                 torn.unlink()

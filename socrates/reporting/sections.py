@@ -10,7 +10,7 @@ from urllib.parse import quote
 import polars as pl
 
 from socrates.core.params import flat
-from socrates.evaluation.intervals import Estimate
+from socrates.evaluation.intervals import Estimate, least_p
 from socrates.evaluation.metrics import METRICS
 from socrates.evaluation.predictors import MODELS, PRIMARY, label, ordered
 from socrates.reporting import figures
@@ -18,7 +18,9 @@ from socrates.reporting.caveats import caveats, comparable
 from socrates.reporting.read import Report, Results
 from socrates.survey.tables import CELL
 
-HEADLINE = ("wasserstein", "drawn.wasserstein", "stated.wasserstein", "drawn.accuracy", "effects.r")
+HEADLINE = ("wasserstein", "cramer", "drawn.wasserstein", "drawn.accuracy", "crps", "log_likelihood",
+            "entropy_ratio", "effects.r")  # fmt: skip
+REST = "without_near_duplicates"
 EFFECT_COUNTS = ("conditions", "questions", "credible_pairs")
 EFFECTS = ("r", "r_disattenuated", "slope", "residual_sd", "skill", "respondents", "captured_gain",
            "sign_accuracy", "sign_accuracy_sure", "size_ratio", "p")  # fmt: skip
@@ -91,8 +93,15 @@ def content(report: Report) -> dict[str, Any]:
         "label": label,
         "present": present,
         "registry": METRICS,
+        "first": first_table(report),
         "headline_keys": HEADLINE,
         "headline": [(name, [report.estimate(name, key) for key in HEADLINE]) for name in present],
+        "rest": [
+            (name, [report.estimate(REST, f"{name}.{key}") for key in HEADLINE])
+            for name in present
+            if REST in report.metrics
+        ],
+        "flagged": (int(report.count("cells_near_duplicate")), int(report.count("cells"))),
         "headline_figure": headline_figure(report),
         "paper": paper(report),
         "differences": differences(report),
@@ -134,8 +143,7 @@ def about(report: Report) -> str:
         f"{number(report.training.get('steps'))} steps on {_trained_on(report)}; "
         f"{report.raw.get('source')} data, {sample.get('fraction'):.0%} of it; tested on "
         f"{number(int(count('answers')))} answers of {number(int(count('respondents')))} respondents in "
-        f"{number(int(count('cells_scored')))} cells of {number(int(count('studies_scored')))} studies that "
-        "training never saw."
+        f"{number(int(count('cells_scored')))} cells of {number(int(count('studies_scored')))} test studies."
     )
 
 
@@ -183,25 +191,71 @@ def headline_figure(results: Results) -> Figure:
     return Figure(svg, f"W with 95 % intervals: {words}")
 
 
-def differences(report: Report) -> list[tuple[str, Estimate, Any, str]]:
+PROBES = {
+    "another_persona": ("Does the respondent's own persona matter?", "over another's of the same cell"),
+    "no_persona": ("", "over an empty persona"),
+    "no_scenario": ("Does the text matter?", "over the question without its scenario"),
+    "reversed_options": (
+        "Are the labels of the options read?",
+        "over their labels exchanged, answers mapped back",
+    ),
+}
+
+
+def verdict(found: Estimate, margin: float, better: str, worse: str) -> str:
+    """What an interval says: practically equal within ``margin`` of 0, else ``better`` below 0, ``worse`` above it."""
+    if not found.bounded:
+        return "no interval: too few studies"
+    if -margin < found.low and found.high < margin:  # type: ignore[operator]
+        return f"practically equal (within ±{margin:g})"
+    return {-1: better, 1: worse}.get(found.sign, "not established: the interval contains zero")
+
+
+def first_table(report: Report) -> list[tuple[str, str, Estimate, Estimate | None, str]]:
+    """(question, against what, figure, its share of the achievable, answer): what decides, before anything else."""
+    margin = report.params["evaluate"]["equivalence_margin"]
+    rows: list[tuple[str, str, Estimate, Estimate | None, str]] = []
+    primary = report.metrics.get("primary", {}).get("baseline")
+    better, worse = "yes: closer to people", "no: farther from people"
+    if primary:
+        question, best = "Better than what needs no language model?", SHORT.get(primary, label(primary))
+        found = report.estimate(PRIMARY)
+        rows.append((question, f"W less that of {best}", found, None, verdict(found, margin, better, worse)))
+    if rest := report.metrics.get(REST):
+        found = report.estimate(REST, f"{PRIMARY}.wasserstein")
+        against = f"the same on the {number(rest['counts.cells_scored'])} cells whose text resembles none of training"
+        rows.append(("", against, found, None, verdict(found, margin, better, worse)))
+    for name, (question, against) in PROBES.items():
+        found = report.estimate("reading", f"{name}.log")
+        if found.value is not None:
+            part = report.estimate("reading", f"{name}.log_share")
+            answer = verdict(found, 0.0, "no: worse with it", "yes")
+            rows.append((question, f"log score {against}, nats", found, part if part.value else None, answer))
+    return rows
+
+
+def p_value(p: float | None, least: float) -> str:
+    """A p-value, as a bound where it is the least that the test can give."""
+    return number(p) if p is None or p > least * 1.001 else f"≤ {least:.2g}"
+
+
+def differences(report: Report) -> list[tuple[str, Estimate, str, str]]:
     """(who against whom, difference in W, p, what it means)."""
     rows = []
+    margin, draws = (report.params["evaluate"][key] for key in ("equivalence_margin", "bootstrap"))
+    least = least_p(int(report.count("studies_scored")), draws)
     for part, figures_of in report.metrics.items():
         first, minus, second = part.partition("_minus_")
         if not minus or figures_of.get("wasserstein") is None:
             continue
-        closer = {-1: first, 1: second}.get(figures_of.get("wasserstein_sign", 0))
         names = {name: SHORT.get(name, label(name)) for name in (first, second)}
         if part == PRIMARY:  # which baseline is best was decided on the validation studies
             best = report.metrics.get("primary", {}).get("baseline", "")
             names[second] = f"best baseline ({SHORT.get(best, label(best))})"
-        words = (
-            f"{names[closer]} is closer to people"
-            if closer
-            else "not established: the interval contains zero"
-        )
+        found = report.estimate(part)
+        words = verdict(found, margin, *(f"{names[name]} is closer to people" for name in (first, second)))
         pair = f"{names[first]} − {names[second]}"
-        rows.append((pair, report.estimate(part), figures_of.get("wasserstein_p"), words))
+        rows.append((pair, found, p_value(figures_of.get("wasserstein_p"), least), words))
     return rows
 
 

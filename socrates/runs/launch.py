@@ -85,7 +85,7 @@ def init_process_group(process: Process) -> None:
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    if process.world_size > 1:
+    if process.world_size > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo", timeout=DDP_TIMEOUT)
 
 

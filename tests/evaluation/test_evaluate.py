@@ -14,11 +14,11 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error
 from benchmarks.prediction_world import world
 from socrates.core.errors import DataError
 from socrates.core.files import json_text, write_json, write_table
-from socrates.core.params import flat
+from socrates.core.params import flat, load
 from socrates.evaluation import effects, groups, individual, intervals, references
-from socrates.evaluation.cells import Predictor, Survey
+from socrates.evaluation.cells import KEY, Predictor, Survey
 from socrates.evaluation.evaluate import Evaluation, evaluate
-from socrates.evaluation.headline import KEYS, headline
+from socrates.evaluation.headline import KEYS, figures_of_the_rest
 from socrates.evaluation.metrics import ANSWER_METRICS, METRICS, cell_scores, metric
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import check_same, read_predictions
@@ -26,12 +26,14 @@ from socrates.evaluation.predictors import PREDICTORS
 from socrates.evaluation.resampling import estimates
 from socrates.evaluation.scoring import PARTS, perfect_prediction, score
 from socrates.evaluation.summary import counts
+from socrates.prediction.params import Predict
 from socrates.reporting.sections import HEADLINE
 from socrates.survey.tables import CELL, DEMOGRAPHICS, PREDICTIONS
 from stages import evaluate as stage
 
 PARAMS = Evaluate(
-    min_cell_size=2, constant_cells="exclude", draws=4, temperature=0.6, top_p=0.9, bootstrap=100,
+    min_cell_size=2, constant_cells="exclude", draws=4, temperature=0.6, top_p=0.9, equivalence_margin=0.01,
+    bootstrap=100,
     permutations=200, min_group_size=10, plot_cells=5, seed=1,
 )  # fmt: skip
 PATH = Path("predictions.parquet")
@@ -395,6 +397,37 @@ def test_planted_truth_must_cover_the_answers(
         run(predictions, truth.filter(pl.col("study_id") != "s0000"))
 
 
+def test_what_is_read_is_found_and_shared_out(
+    planted: tuple[dict[str, pl.DataFrame], pl.DataFrame],
+) -> None:
+    predictions, truth = planted
+    train = predictions["base"].select("study_id", "scale", "response")
+    paths = {name: Path(name) for name in predictions}
+    guess = pl.col("probabilities").list.eval(pl.element() * 0 + 1 / pl.len()).cast(pl.List(pl.Float32))
+    probes = {
+        "no_scenario": predictions["adapter"].filter(pl.col("sample_id") % 2 == 0).with_columns(guess),
+        "reversed_options": predictions["adapter"],
+        "no_persona": truth.join(predictions["adapter"].drop("probabilities", "scale"), on=KEY).select(
+            pl.col(name).cast(kind) for name, kind in PREDICTIONS.items()
+        ),
+    }
+    found = evaluate(
+        predictions, paths, train, truth, {name: {} for name in predictions}, PARAMS, probes=probes
+    )
+    gains = found.metrics["reading"]
+    assert gains["no_scenario"]["log_low"] > 0 and gains["no_scenario"]["crps_low"] > 0
+    assert 0 < gains["no_scenario"]["log_share"] < 1
+    assert gains["no_scenario"]["answers"] < len(predictions["adapter"])
+    assert gains["reversed_options"]["log"] == gains["reversed_options"]["log_share"] == 0
+    assert gains["no_persona"]["log"] < 0 and gains["no_persona"]["log_share"] is None  # the truth is better
+    shuffled = (
+        found.metrics["adapter"]["persona"]["log_shuffled"],
+        found.metrics["planted"]["persona"]["log_shuffled"],
+    )
+    assert gains["another_persona"]["log"] == pytest.approx(shuffled[0], abs=1e-6)
+    assert gains["another_persona"]["log_share"] == pytest.approx(shuffled[0] / shuffled[1], abs=1e-4)
+
+
 def test_the_truth_is_best_in_every_score(result: Evaluation) -> None:
     found = {name: leaves(part) for name, part in result.metrics.items() if name in PREDICTORS}
     best = found.pop("planted")
@@ -421,7 +454,9 @@ def test_every_headline_figure_is_given_without_near_duplicates(
     rest = {name: table.filter(pl.col("study_id") != "s0001") for name, table in predictions.items()}
     alone = evaluate(rest, paths, train, truth, nothing, PARAMS, "base").metrics
     assert found["counts"]["cells_near_duplicate"] == flagged.height
-    assert found["without_near_duplicates"] == headline(alone)
+    rest = found["without_near_duplicates"]
+    assert rest == figures_of_the_rest(alone)
+    assert rest["adapter.wasserstein_low"] == alone["adapter"]["wasserstein_low"]
     assert found["adapter"] == result.metrics["adapter"]
 
 
@@ -605,7 +640,8 @@ def test_the_stage_writes_its_files_and_prints_one_line(
     Path("params.yaml").write_text(
         (root / "params.yaml").read_text().replace("bootstrap: 1000", "bootstrap: 50")
     )
-    for name, rows in predictions.items():
+    probes = {f"probes/{name}": predictions["adapter"] for name in load(Predict).probes}
+    for name, rows in (predictions | probes).items():
         folder = tmp_path / "data" / "predictions" / name
         write_table(folder / "predictions.parquet", rows)
         write_json(folder / "manifest.json", {"rows": len(rows), "excluded": {"too_long": 3}})
@@ -618,7 +654,9 @@ def test_the_stage_writes_its_files_and_prints_one_line(
     assert printed.startswith("evaluate: W adapter 0.")
     assert printed.count("\n") == 1
     metrics = json.loads(Path("metrics/evaluate.json").read_text())
-    assert metrics["counts"]["answers_excluded"] == {"adapter": {"too_long": 3}, "base": {"too_long": 3}}
+    lost = metrics["counts"]["answers_excluded"]
+    assert lost["adapter"] == lost["probe no_persona"] == {"too_long": 3}
+    assert set(metrics["reading"]) == {"another_persona", *load(Predict).probes}
     assert (
         metrics["adapter"]["wasserstein_low"]
         < metrics["adapter"]["wasserstein"]

@@ -24,12 +24,13 @@ import pytest
 from socrates.core.errors import DataError
 from socrates.core.params import flat, read_yaml
 from socrates.evaluation.evaluate import evaluate
+from socrates.evaluation.intervals import Estimate, least_p
 from socrates.evaluation.params import Evaluate
 from socrates.reporting import figures
 from socrates.reporting.caveats import caveats
 from socrates.reporting.page import markdown_cell, render_html, render_markdown
 from socrates.reporting.read import Report, read_report
-from socrates.reporting.sections import content, number
+from socrates.reporting.sections import content, number, p_value, verdict
 from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
 from stages import report as stage
 
@@ -77,6 +78,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         draws=2,
         temperature=0.6,
         top_p=0.9,
+        equivalence_margin=0.01,
         bootstrap=50,
         permutations=20,
         min_group_size=5,
@@ -183,7 +185,7 @@ def test_how_a_scale_was_found_is_said_in_words(report: Report) -> None:
 
 def test_every_figure_is_inline_and_described(html: str) -> None:
     images = Page(html).images
-    assert len(images) >= 9  # headline, studies, three cells, two effects, reliability, group, curves
+    assert len(images) >= 10  # headline, studies, three cells, two effects, reliability, PIT, group, curves
     assert all((image["src"] or "").startswith("data:image/svg+xml,") and image["alt"] for image in images)
 
 
@@ -221,6 +223,36 @@ def test_headline_stands_beside_baselines_intervals_and_paper(html: str, report:
         found = report.estimate(part)
         assert found.bounded and number(found.value) in words and number(found.low) in words
     assert "0.151" in words and "0.205" in words and "Kolluri" in words
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.09, -0.02, "closer"),
+        (0.02, 0.05, "farther"),
+        (-0.02, 0.01, "not established"),
+        (-0.009, -0.001, "practically equal (within ±0.01)"),
+        (None, None, "no interval"),
+    ],
+)
+def test_an_interval_is_read_in_words(low: float | None, high: float | None, words: str) -> None:
+    assert words in verdict(Estimate(0.0, low, high), 0.01, "closer", "farther")
+
+
+def test_what_decides_stands_first_and_a_least_p_is_a_bound(html: str, report: Report) -> None:
+    words = Page(html).words
+    assert words.index("persona matter?") < words.index("Headline") and "One training run" in words
+    assert p_value(0.002, least_p(11, 1000)) == "0.002"
+    assert p_value(2 / 2**11, least_p(11, 1000)) == "≤ 0.00098"
+    assert p_value(0.01, least_p(4, 1000)) == "0.010"  # Student's t: no least p
+
+
+def test_cells_that_resemble_training_are_counted_and_left_out_in_a_table(report: Report) -> None:
+    rest = {"adapter.wasserstein": 0.4321, "counts.cells_scored": 5}
+    counts = {**report.metrics["counts"], "cells_near_duplicate": 3}
+    flagged = replace(report, metrics={**report.metrics, "counts": counts, "without_near_duplicates": rest})
+    for text in (Page(render_html(flagged)).words, render_markdown(flagged)):
+        assert "without the 3 of 8 cells whose text resembles one of training" in text and "0.432" in text
 
 
 def test_simulated_answers_are_never_offered_as_people(html: str, report: Report) -> None:
