@@ -62,4 +62,7 @@ bench: env  ## the CPU benchmarks of docs/performance.md, a few minutes each
 bench-gpu: env  ## the benchmarks of one GPU: one table, under nine minutes, fetches nothing
 	python -m benchmarks.gpu
 
-.PHONY: help env env-dev repro gsm8k watch test check preset compare paper-baseline readme bench bench-gpu
+gpu-kit: env  ## an archive that runs bench-gpu on a machine without network
+	python -m benchmarks.gpu_kit
+
+.PHONY: help env env-dev repro gsm8k watch test check preset compare paper-baseline readme bench bench-gpu gpu-kit

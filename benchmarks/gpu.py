@@ -7,6 +7,7 @@ A line that fails or for which no time is left says so. Numbers are compared fir
 the last digits of float32 the CPU benchmarks compare.
 
 ``--tiny`` runs the same lines with a small model, on a CPU too, to show that they work: its figures mean nothing.
+``--check`` only imports what they need. ``make gpu-kit`` packs all of it for a machine without network.
 """
 
 from __future__ import annotations
@@ -87,7 +88,12 @@ TINY = Plan(
 def main() -> None:
     parser = arguments(__doc__, rounds=2)
     parser.add_argument("--tiny", action="store_true", help="a small model, to see that the code works")
+    parser.add_argument("--check", action="store_true", help="import all, print versions, and end")
     args = parser.parse_args()
+    if args.check:
+        print(f"{conditions(0)}; CUDA {torch.version.cuda}, {torch.cuda.device_count()} GPUs counted, ", end="")
+        print("usable" if torch.cuda.is_available() else "none usable")
+        return
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # in a process with several, TRL refuses to train
     if not (args.tiny or torch.cuda.is_available()):
         raise SocratesError(

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
-from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, PreTrainedModel, PrinterCallback, TrainerCallback, logging
 from trl import SFTConfig, SFTTrainer
 
@@ -203,6 +202,8 @@ def varlen(
     assert cu_seq_lens_q is not None, "only padding-free batches can be read"
     q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))  # [T, heads, size]
     if q.is_cuda:
+        from torch.nn.attention.varlen import varlen_attn  # not in every torch
+
         ends = cu_seq_lens_q.to(q.device, torch.int32)
         longest, causal = int(max_length_q), (-1, 0)
         out = varlen_attn(

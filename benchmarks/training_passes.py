@@ -106,12 +106,11 @@ def of_step(preset: str, data: Encoded, order: np.ndarray, size: int, form: str)
 
 
 def crowded(data: Encoded) -> Encoded:
-    """The same scenarios and personas, with :data:`RESPONDENTS` rows a scenario."""
-    scenario = np.repeat(np.arange(len(data.scenarios)), RESPONDENTS)
-    drawn = np.random.default_rng(0).integers(len(data.personas), size=len(scenario))
-    return replace(
-        data, scenario_of_row=scenario, persona_of_row=drawn, answer_of_row=np.zeros_like(scenario)
-    )
+    """A scenario of the length of each row's, with :data:`RESPONDENTS` of the personas."""
+    scenario = np.repeat(np.arange(len(data)), RESPONDENTS)
+    drawn = data.persona_of_row[np.random.default_rng(0).integers(len(data), size=len(scenario))]
+    texts = data.scenarios.take(data.scenario_of_row)
+    return Encoded(data.layout, texts, data.personas, data.answers, scenario, drawn, 0 * drawn)
 
 
 if __name__ == "__main__":

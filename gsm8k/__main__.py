@@ -59,6 +59,11 @@ def answer_question(question: str, folder: Path, base: bool) -> dict[str, Any]:
     completion = solver.complete([prompt], limit, None)[0]
     number = parse_answer(completion.text)
     problems = params.load(Problems, path, sections)
+    made = problems.synthetic
+    limits = (
+        f"The model learned from made problems of {made.min_steps} to {made.max_steps} steps with numbers up to "
+        f"{made.max_number} (problems.source synthetic): it cannot solve others."
+    )
     return {
         "question": question,
         "reasoning": extract_reasoning(completion.text),
@@ -66,16 +71,8 @@ def answer_question(question: str, folder: Path, base: bool) -> dict[str, Any]:
         "strict_format": is_strict(completion.text),
         "truncated": completion.truncated,
         "completion": completion.text,
-        "notes": [training_range(problems.synthetic)] if problems.source == "synthetic" else [],
+        "notes": [limits] if problems.source == "synthetic" else [],
     }
-
-
-def training_range(made: Any) -> str:
-    """What a model that learned from synthetic problems cannot do."""
-    return (
-        f"The model learned from made problems of {made.min_steps} to {made.max_steps} steps with numbers up to "
-        f"{made.max_number} (problems.source synthetic): it cannot solve others."
-    )
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -14,6 +14,7 @@ of its own::
 from __future__ import annotations
 
 import re
+from decimal import Context, Decimal
 from fractions import Fraction
 
 INSTRUCTION = (
@@ -108,12 +109,5 @@ def parse_number(text: str) -> Fraction | None:
 
 def format_number(value: Fraction) -> str:
     """A number in its shortest exact notation: "18", "-7", "0.5", "1/3"."""
-    odd = value.denominator
-    for prime in (2, 5):
-        while odd % prime == 0:
-            odd //= prime
-    if odd > 1 or value.denominator == 1:  # a repeating decimal, or an integer
-        return str(value)
-    decimals = next(n for n in range(1, 200) if (value * 10**n).denominator == 1)
-    digits = str(abs(value.numerator) * 10**decimals // value.denominator).rjust(decimals + 1, "0")
-    return f"{'-' if value < 0 else ''}{digits[:-decimals]}.{digits[-decimals:]}"
+    decimal = f"{Context(prec=100).divide(Decimal(value.numerator), Decimal(value.denominator)):f}"
+    return decimal if value.denominator > 1 and Fraction(decimal) == value else str(value)

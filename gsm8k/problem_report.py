@@ -1,4 +1,4 @@
-"""The report on word problems, as a self-contained page and as Markdown, from the same content."""
+"""The report on word problems, in Markdown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import polars as pl
 
 from gsm8k.answer_format import is_correct
 from socrates.evaluation.intervals import Estimate
-from socrates.reporting import sections
 from socrates.reporting.page import templates
 from socrates.reporting.sections import number
 
@@ -22,31 +21,19 @@ RATES = {
     "truncated": "cut off at the length limit",
     "tokens": "tokens of a completion",
 }
-# Columns of the curves -> their names, and the label of the axis, of each figure.
-CURVES = (
-    ({"reward": "reward"}, "mean reward of a completion"),
-    (
-        {"correctness": "right answer", "integer": "integer", "strict_format": "strict format"},
-        "reward by part",
-    ),
-    ({"entropy": "entropy", "kl": "divergence from the base model"}, "nats per token"),
-    ({"completion_tokens": "tokens of a completion"}, "tokens"),
-)
 
 
 def render(
     metrics: Mapping[str, Any],
-    curves: pl.DataFrame,
     attempts: pl.DataFrame,
     problems: pl.DataFrame,
     transcripts: int,
     training: Mapping[str, Any],
-) -> tuple[str, str]:
-    """The page (HTML) and the Markdown.
+) -> str:
+    """The page.
 
     Args:
         metrics: from :func:`gsm8k.pass_rates.summary`.
-        curves: one row per logged training step.
         attempts, problems: as in :mod:`gsm8k.problems`.
         transcripts: how many problems to show.
         training: ``training.json``.
@@ -61,7 +48,6 @@ def render(
         ),
         "headline": [_headline(name, rates) for name, rates in shown.items()],
         "tables": [(DECODINGS[name], rates["problems"], _rows(rates)) for name, rates in shown.items()],
-        "curves": sections.curves(curves, CURVES),
         "transcripts": _transcripts(attempts, problems, transcripts),
         "provenance": [
             ("base model's fingerprint", training["base"]),
@@ -69,8 +55,7 @@ def render(
             *sorted(training["versions"].items()),
         ],
     }
-    html = templates(True, "gsm8k").get_template("report.html.j2").render(content)
-    return html, templates(False, "gsm8k").get_template("report.md.j2").render(content)
+    return templates(False, "gsm8k").get_template("report.md.j2").render(content)
 
 
 def _headline(decoding: str, rates: Mapping[str, Any]) -> str:

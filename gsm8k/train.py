@@ -19,7 +19,6 @@ from gsm8k.grpo.trainer import (
     curve_names,
     grpo_config,
     plan_steps,
-    prompts_needed,
 )
 from gsm8k.params import Rewards
 from gsm8k.problems import PROBLEMS, messages, prompt_text, within_limit
@@ -56,14 +55,12 @@ def train_grpo(
     sections = params.shaping(grpo=grpo, rewards=rewards)
     config = run_config(sections, [data_file, paths.base / "manifest.json"], __name__)
     args = grpo_config(grpo, params.run, params.model, params.deepspeed, plan)
-    with training_session(
-        "gsm8k", process, config, params.run, plan.max_steps, paths.run_log, resume_every=grpo.updates
-    ) as session:
+    with training_session("gsm8k", process, config, params.run, plan.max_steps, paths.run_log) as session:
         if not session.trained:
             session.prepare(args)
             set_seed(grpo.seed)
             model = load_base(paths.base, params.model)
-            prompts = scheduled_prompts(problems, prompts_needed(grpo, plan), grpo.seed)
+            prompts = scheduled_prompts(problems, plan.max_steps * grpo.prompts_per_step, grpo.seed)
             session.train(
                 build_trainer(model, tokenizer, prompts, weighted(rewards), grpo, params.lora, args)
             )
@@ -76,7 +73,7 @@ def train_grpo(
         sections,
         curves,
         steps=plan.max_steps,
-        completions=plan.max_steps // grpo.updates * grpo.global_batch,
+        completions=plan.max_steps * grpo.global_batch,
         problems=problems.height,
         prompts_too_long=too_long,
     )

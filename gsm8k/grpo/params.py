@@ -16,7 +16,6 @@ class Grpo(Section):
     global_batch: Positive  # completions per optimiser step, whatever the number of processes
     micro_batch: Positive  # completions per forward pass of one process
     generations: Annotated[int, Field(ge=2)]  # completions of one prompt: the group
-    updates: Positive  # optimiser passes over each batch of completions
     max_prompt_length: Positive  # tokens; rows with longer prompts are dropped and counted
     max_completion_length: Positive  # tokens
     temperature: Annotated[float, Field(gt=0)]  # of the completions

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from datasets import Dataset
@@ -47,13 +46,7 @@ def plan_steps(grpo: Grpo, prompts: int, processes: int) -> BatchPlan:
             f"{prompts} prompts are fewer than the {grpo.prompts_per_step} of one step: lower "
             "grpo.global_batch or raise grpo.max_prompt_length"
         )
-    plan = plan_batches(grpo, whole * grpo.global_batch, processes)
-    return plan if grpo.max_steps is not None else replace(plan, max_steps=plan.max_steps * grpo.updates)
-
-
-def prompts_needed(grpo: Grpo, plan: BatchPlan) -> int:
-    """Prompts answered in all steps together."""
-    return -(-plan.max_steps // grpo.updates) * grpo.prompts_per_step
+    return plan_batches(grpo, whole * grpo.global_batch, processes)
 
 
 def reward_function(name: str, score: Callable[[str, str], float]) -> Callable[..., list[float | None]]:
@@ -103,17 +96,14 @@ def curve_names(rewards: Sequence[str]) -> dict[str, str]:
 def grpo_config(grpo: Grpo, run: Run, model: Model, deepspeed: Deepspeed, plan: BatchPlan) -> GRPOConfig:
     """The trainer's arguments; making them initialises the process group.
 
-    Every optimiser step learns from one batch of completions, or ``grpo.updates`` steps do in a row. TRL keeps the
-    completions in use nowhere, so a checkpoint comes only after their last use.
+    Every optimiser step learns from completions of its own: TRL saves none, so that a step can be resumed from.
     """
-    common = common_arguments(run, deepspeed, plan.checkpointed)
     return GRPOConfig(
-        **common | {"save_steps": -(-run.save_steps // grpo.updates) * grpo.updates},
+        **common_arguments(run, deepspeed, plan.checkpointed),
         per_device_train_batch_size=plan.micro_batch_size,
         gradient_accumulation_steps=plan.grad_accum_steps,
         steps_per_generation=plan.grad_accum_steps,
         num_generations=grpo.generations,
-        num_iterations=grpo.updates,
         max_completion_length=grpo.max_completion_length,
         temperature=grpo.temperature,
         beta=grpo.kl,

@@ -1,7 +1,7 @@
 """report: the page that a person reads.
 
-Reads gsm8k/metrics/{evaluate.json,train.csv}, gsm8k/data/test.parquet, gsm8k/data/attempts/ and
-gsm8k/models/trained/training.json. Writes gsm8k/metrics/report.html and report.md.
+Reads gsm8k/metrics/evaluate.json, gsm8k/data/test.parquet, gsm8k/data/attempts/ and
+gsm8k/models/trained/training.json. Writes gsm8k/metrics/report.md.
 Run: ``python -m gsm8k.stages.report``
 """
 
@@ -22,17 +22,15 @@ MEND = "run make gsm8k"
 
 def main() -> None:
     attempts = [read_table(DATA / f"attempts/{name}.parquet", ATTEMPTS) for name in ("base", "trained")]
-    html, markdown = render(
+    page = render(
         read_json(METRICS / "evaluate.json", MEND),
-        pl.read_csv(METRICS / "train.csv"),
         pl.concat(attempts),
         read_table(DATA / "test.parquet", PROBLEMS),
         load(Solve).transcripts,
         read_json(TRAINED / "training.json", MEND),
     )
-    write_text(METRICS / "report.html", html)
-    write_text(METRICS / "report.md", markdown)
-    print(f"report: {METRICS / 'report.html'} ({len(html) // 1024} KiB) and report.md")
+    write_text(METRICS / "report.md", page)
+    print(f"report: {METRICS / 'report.md'} ({len(page) // 1024} KiB)")
 
 
 if __name__ == "__main__":

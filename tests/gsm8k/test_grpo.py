@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
 from gsm8k.grpo.params import Grpo
 from gsm8k.grpo.trainer import check, grpo_config, plan_steps, reward_function
@@ -17,6 +18,7 @@ from gsm8k.warm_start import CHAT_TEMPLATE
 from socrates.core import params
 from socrates.core.errors import DataError, TrainingError
 from socrates.model.tokenisation import token_ids
+from socrates.training.config import train_in_float32
 from socrates.training.schedule import BatchPlan
 from tests import tiny
 
@@ -46,14 +48,9 @@ def test_each_part_with_a_weight_rewards_its_own_problem_s_answer() -> None:
     assert [parts["correctness"](good, answer) for answer in ("4", "5")] == [2.0, 0.0]
 
 
-@pytest.mark.parametrize(
-    ("epochs", "most", "updates", "steps"),
-    [(1.0, None, 1, 25), (2.0, None, 1, 50), (1.0, None, 2, 50), (1.0, 7, 1, 7)],
-)
-def test_steps_are_whole_batches_of_problems(
-    epochs: float, most: int | None, updates: int, steps: int
-) -> None:
-    grpo = GRPO.model_copy(update={"epochs": epochs, "max_steps": most, "updates": updates})
+@pytest.mark.parametrize(("epochs", "most", "steps"), [(1.0, None, 25), (2.0, None, 50), (1.0, 7, 7)])
+def test_steps_are_whole_batches_of_problems(epochs: float, most: int | None, steps: int) -> None:
+    grpo = GRPO.model_copy(update={"epochs": epochs, "max_steps": most})
     assert plan_steps(grpo, 103, 1) == BatchPlan(steps, 16, 1)  # 4 problems a step; the last 3 fill none
 
 
@@ -64,16 +61,25 @@ def test_too_few_problems_and_processes_that_cannot_share_are_refused() -> None:
         plan_steps(GRPO, 100, 3)
 
 
-@pytest.mark.parametrize(("save_steps", "updates", "saved_every"), [(50, 1, 50), (50, 4, 52), (3, 2, 4)])
-def test_a_checkpoint_comes_after_the_last_use_of_its_completions(
-    save_steps: int, updates: int, saved_every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("zero_stage", [0, 1])
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_types_are_one_decision_for_trainer_and_deepspeed(
+    zero_stage: int, bfloat16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = SECTIONS["run"].model_copy(update={"save_steps": save_steps})
-    grpo = GRPO.model_copy(update={"updates": updates})
-    zero = SECTIONS["deepspeed"].model_copy(update={"zero_stage": 0})
-    config = grpo_config(grpo, run, SECTIONS["model"], zero, BatchPlan(8, 16, 1))
-    assert config.save_steps == saved_every
+    monkeypatch.setattr(
+        "socrates.training.config.compute_dtype", lambda: (torch.float32, torch.bfloat16)[bfloat16]
+    )
+    zero = SECTIONS["deepspeed"].model_copy(update={"zero_stage": zero_stage})
+    config = grpo_config(GRPO, SECTIONS["run"], SECTIONS["model"], zero, BatchPlan(8, 4, 4, 2))
+    assert config.bf16 == bfloat16
+    assert (config.deepspeed or {}).get("bf16", {"enabled": bfloat16})["enabled"] == bfloat16
+    assert bool(config.deepspeed) == bool(zero_stage)
+    assert config.activation_checkpointing and config.activation_checkpointing_kwargs["every_n_layers"] == 2
+    model = torch.nn.Linear(2, 2).bfloat16()  # as TRL leaves an adapter
+    train_in_float32(model, config.deepspeed)
+    keeps_a_copy = bool(zero_stage) and bfloat16  # DeepSpeed does, in float32
+    assert model.weight.dtype == (torch.bfloat16 if keeps_a_copy else torch.float32)
 
 
 def test_prompts_over_the_limit_are_dropped_and_counted() -> None:
