@@ -91,7 +91,9 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="import all, print versions, and end")
     args = parser.parse_args()
     if args.check:
-        print(f"{conditions(0)}; CUDA {torch.version.cuda}, {torch.cuda.device_count()} GPUs counted, ", end="")
+        print(
+            f"{conditions(0)}; CUDA {torch.version.cuda}, {torch.cuda.device_count()} GPUs counted, ", end=""
+        )
         print("usable" if torch.cuda.is_available() else "none usable")
         return
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # in a process with several, TRL refuses to train

@@ -26,14 +26,7 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
 
     1 - C(n - c, k) / C(n, k), which has no bias, unlike 1 - (1 - c/n)^k (Chen et al. 2021, arXiv
     2107.03374, equation 1).
-
-    Raises:
-        ValueError: k is not in 1..samples, or correct not in 0..samples.
     """
-    if not (1 <= k <= samples and 0 <= correct <= samples):
-        raise ValueError(
-            f"pass@k needs 1 <= k <= samples and 0 <= correct <= samples: {k=}, {samples=}, {correct=}"
-        )
     return 1.0 - comb(samples - correct, k) / comb(samples, k)
 
 
@@ -70,16 +63,6 @@ def by_problem(attempts: pl.DataFrame, problems: pl.DataFrame, ks: list[int]) ->
     ).sort(keys)
 
 
-def bootstrap_means(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """Means of resamples of the rows, ``[resamples, measures]``, of values ``[problems, measures]``.
-
-    Measures of one problem stay together, so that differences are paired.
-    """
-    count = len(values)
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
-    return weights @ values / count
-
-
 def summary(table: pl.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
     """Every rate with its 95 % interval, for each decoding and model, and trained minus base.
 
@@ -105,7 +88,11 @@ def _decoding(table: pl.DataFrame, name: str, resamples: int, seed: int) -> dict
     rates = [name for name in table.columns if name.startswith("pass@") or name in RATES]
     rates = [rate for rate in rates if not table[rate].null_count()]
     values = np.hstack([rows.select(rates).to_numpy() for rows in by_model.values()])
-    draws = bootstrap_means(values, resamples, np.random.default_rng(seed))
+    # Measures of one problem stay together in a resample, so that differences are paired.
+    weights = np.random.default_rng(seed).multinomial(
+        len(ids), np.full(len(ids), 1 / len(ids)), size=resamples
+    )
+    draws = weights @ values / len(ids)
     # Mean, then draws, of every rate of every model: [models, 1 + resamples, rates].
     figures = np.stack(np.split(np.vstack([values.mean(axis=0), draws]), len(by_model), axis=1))
     sides = dict(zip(by_model, figures, strict=True))

@@ -19,33 +19,17 @@ FULL = sum(getattr(WEIGHTS, part) for part in rewards.PARTS)  # right and well-f
 GOOD = answers.format_completion("6*7=42\n42-2=40", "40")
 
 
-def test_a_perfect_completion_earns_everything() -> None:
-    parts = rewards.score(GOOD, "40", WEIGHTS)
-    assert parts == {
-        "correctness": 2.0,
-        "integer": 0.5,
-        "strict_format": 0.5,
-        "soft_format": 0.5,
-        "tags": 0.5,
-    }
-    assert sum(parts.values()) == FULL == 4.0
-
-
-def test_a_wrong_integer_in_the_format_loses_correctness_alone() -> None:
-    parts = rewards.score(GOOD, "41", WEIGHTS)
-    assert parts["correctness"] == 0.0
-    assert sum(parts.values()) == 2.0
-
-
-@pytest.mark.parametrize("stated", ["1,000", "$1000", "1000.", "1000.0"])
-def test_notation_costs_nothing(stated: str) -> None:
-    parts = rewards.score(answers.format_completion("500*2", stated), "1000", WEIGHTS)
-    assert sum(parts.values()) == 4.0
-
-
-def test_a_fraction_is_right_but_no_integer() -> None:
-    parts = rewards.score(answers.format_completion("270/60", "4.5"), "4.5", WEIGHTS)
-    assert (parts["correctness"], parts["integer"]) == (2.0, 0.0)
+@pytest.mark.parametrize(
+    ("stated", "answer", "correctness", "integer"),
+    [("40", "40", 2.0, 0.5), ("40", "41", 0.0, 0.5), ("4.5", "4.5", 2.0, 0.0)]
+    + [(notation, "1000", 2.0, 0.5) for notation in ("1,000", "$1000", "1000.", "1000.0")],
+)
+def test_a_well_formed_completion_earns_by_its_number(
+    stated: str, answer: str, correctness: float, integer: float
+) -> None:
+    parts = rewards.score(answers.format_completion("6*7=42\n42-2=40", stated), answer, WEIGHTS)
+    formats = {"strict_format": 0.5, "soft_format": 0.5, "tags": 0.5}
+    assert parts == {"correctness": correctness, "integer": integer, **formats}
 
 
 @pytest.mark.parametrize("text", ["", "40", "no idea", "<answer>", "<reasoning>\n40"])
