@@ -22,7 +22,12 @@ from socrates.core.errors import SocratesError, run
 
 MOST = 60 * 2**20  # bytes of the archive
 BROUGHT = ("torch", "transformers", "accelerate", "peft")
-MAYBE = {"pydantic", "pydantic_core", "annotated_types", "typing_inspection"}  # some of their versions require it
+MAYBE = {
+    "pydantic",
+    "pydantic_core",
+    "annotated_types",
+    "typing_inspection",
+}  # some of their versions require it
 CUDA = "bitsandbytes/libbitsandbytes_cuda130.so"
 FOLDERS = ("socrates", "gsm8k", "stages", "benchmarks", "presets")
 LOADED = """
