@@ -87,20 +87,20 @@ class Study:
 
 
 # Logits of the latent attitude, for an attribute of 1 (of -1: the opposite).
-TOPIC = {"cheap": 0.8, "safe": 0.5}  # of a topic, for everyone
-LIBERAL = {1: 2.2, -1: 0.6}  # by a topic's attribute ``left``: times the liberal score in [-1, 1]
-ENDORSER = {"trusted": 0.8, "skilled": 0.5}  # of an endorser, for everyone
+TOPIC = {"cheap": 1.0, "safe": 0.6}  # of a topic, for everyone
+LIBERAL = {1: 1.7, -1: 0.7}  # by a topic's attribute ``left``: times the liberal score in [-1, 1]
+ENDORSER = {"trusted": 1.0, "skilled": 0.6}  # of an endorser, for everyone
 # What ``LIBERAL`` and ``ENDORSER`` are multiplied with (``synthetic.effects``). ``realistic``: merging the
 # conditions of a question costs W 0.036 on the stated scale (0.035 in 15 real studies), and the persona
-# explains 0.03 of the variance within a cell (0.02 with a standard error of 0.05 in 17 real studies).
-EFFECTS = {"large": 1.0, "realistic": 0.36}
+# explains 0.02 of the variance within a cell, as in real ones (``docs/world.md``); ``large``: 0.1.
+EFFECTS = {"large": 1.0, "realistic": 0.35}
 
 SHARE_WITHIN = 0.1  # of studies, that show every condition to everyone
 SHARE_UNANSWERED = 0.02  # of the demographics that were asked
 
 # Standard deviation of the noise over pi / sqrt(3), in logits: coarse scales are answered less exactly.
-NOISE = {2: 0.6}
-NOISE_FINE = 0.33
+NOISE = {2: 0.8}
+NOISE_FINE = 0.6
 CARELESS = 0.04  # of answers, that are given without reading: any option is as likely as another
 # Of the answers on a 0-100 scale: exact, rounded to five, rounded to ten.
 HEAPING = {1: 0.05, 5: 0.2, 10: 0.75}
