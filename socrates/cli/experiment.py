@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from socrates.app.experiment import ExperimentResult
 
 EXAMPLES = example(
-    "socrates experiment examples/toll.yaml",
-    "socrates experiment examples/toll.yaml --output experiments/toll --json",
+    "socrates experiment examples/endorsement.yaml",
+    "socrates experiment examples/endorsement.yaml --output experiments/endorsement --json",
 )
 app = typer.Typer()
 TABLES = Path("metrics/tables")

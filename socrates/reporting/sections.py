@@ -471,9 +471,11 @@ def provenance(report: Report) -> list[tuple[str, str]]:
         model = f"{base.get('name')} at {base.get('revision')}"
     else:
         model = f"{params['model']['name']}, {number(base.get('parameters'))} parameters"
+    known = base.get("knows", {}).get("held-out")  # of the texts that it has read
     return [
         ("data", data),
         ("base model", model),
+        *([("facts that it knows of held-out studies' topics", f"{known:.1%}")] if known is not None else []),
         ("base model's fingerprint", str(report.training.get("base"))),
         ("trainable parameters", number(report.training.get("trainable_parameters"))),
         ("training tokens", number(report.training.get("tokens"))),
