@@ -4,7 +4,7 @@ Reads:   params ``data``; the hub (data.source hub), data.path (local) or nothin
 Writes:  data/raw/responses.parquet    the usable rows
          data/raw/rejects.csv          the others, each with its reason
          data/raw/manifest.json        source, file hashes, counts by reason
-         data/raw/truth.parquet        the planted distributions (synthetic), person_truth.parquet of each person
+         data/raw/person_truth.parquet the planted distribution of each response (synthetic)
          data/raw/corpus.parquet       what the built-in model reads (synthetic), quiz.parquet what it should know
          data/raw/*_mapping.json       the dataset's own split files (hub, or local where present)
 Command: python -m stages.download

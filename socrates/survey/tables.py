@@ -49,19 +49,13 @@ RESPONSES: Schema = {
 # socrates.survey.scales) and how it was found, both null where it is not known.
 SCALED_RESPONSES: Schema = {**RESPONSES, "scale": pl.String, "scale_rule": pl.String}
 
-# The planted answer distribution of each cell, where the data are synthetic. ``scale`` is the
+# The planted answer distribution of each response, where the data are synthetic. ``scale`` is the
 # notation of a socrates.survey.scales.Scale; ``probabilities`` has one entry per allowed integer.
-TRUTH: Schema = {
+PERSON_TRUTH: Schema = {
     "study_id": pl.String,
-    "condition_num": pl.Int64,
-    "task_num": pl.Int64,
+    "sample_id": pl.Int64,
     "scale": pl.String,
     "probabilities": pl.List(pl.Float64),
-}
-
-# The planted answer distribution of each response.
-PERSON_TRUTH: Schema = {
-    name: TRUTH.get(name, pl.Int64) for name in ("study_id", "sample_id", "scale", "probabilities")
 }
 
 # One row per respondent's answer. ``probabilities`` are those of the allowed integers of ``scale``,

@@ -824,11 +824,6 @@ def test_the_command_answers_an_example_with_the_default_adapter(tmp_path, monke
     )
     assert done.exit_code == 0
     found = json.loads(done.stdout)
-<<<<<<< HEAD
-    assert [e["condition"] for e in found["effects"]] == ["failed nearby", "failed nearby"]
-    assert any("scale 1..9" in text for text in found["warnings"]["Outside the training data"])
-=======
     assert [e["condition"] for e in found["effects"]] == ["endorsed", "endorsed"]
-    assert any("scale 1..9" in text for text in found["warnings"])
->>>>>>> fde41cc (A simpler world: parts add up; examples of its own; the report says what the base model knows of held-out topics)
+    assert any("scale 1..9" in text for text in found["warnings"]["Outside the training data"])
     assert (tmp_path / "experiment.html").exists()

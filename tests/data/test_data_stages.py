@@ -176,7 +176,7 @@ def test_the_synthetic_world_comes_with_all_that_is_known_of_it(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth = pl.DataFrame({"study_id": ["s0000"], "probabilities": [[0.5, 0.5]]})
-    known = {"truth": truth, "corpus": pl.DataFrame({"text": ["read"]})}
+    known = {"person_truth": truth, "corpus": pl.DataFrame({"text": ["read"]})}
     monkeypatch.setattr(download, "generate", lambda world: (survey(world.studies), known))
     params_in(here, data={"source": "synthetic"})
     download.main()

@@ -41,7 +41,7 @@ from socrates.data.synthetic.stimuli import (
     names,
 )
 from socrates.survey.scales import Scale
-from socrates.survey.tables import CELL, DEMOGRAPHICS, PERSON_TRUTH, RESPONSES, TRUTH
+from socrates.survey.tables import DEMOGRAPHICS, PERSON_TRUTH, RESPONSES
 
 T = TypeVar("T")
 
@@ -150,8 +150,8 @@ def generate(world: World) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
     """The responses of a synthetic world, and all that is known of it.
 
     Returns:
-        responses (``tables.RESPONSES``), and by name: ``truth`` (``tables.TRUTH``), ``person_truth``
-        (``tables.PERSON_TRUTH``), ``corpus`` (column ``text``: what the base model reads) and ``quiz``
+        responses (``tables.RESPONSES``), and by name: ``person_truth`` (``tables.PERSON_TRUTH``),
+        ``corpus`` (column ``text``: what the base model reads) and ``quiz``
         (``corpus.QUIZ``: what a reader should know).
     """
     studies = design(world)
@@ -163,7 +163,6 @@ def generate(world: World) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
         pl.concat(parts).sort("study_id", "sample_id") for parts in zip(*tables, strict=True)
     )
     return responses, {
-        "truth": cell_truth(responses, people),
         "person_truth": people,
         "corpus": corpus(
             [subject for study in studies for subject in study.subjects],
@@ -171,16 +170,6 @@ def generate(world: World) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
         ),
         "quiz": quiz({study.study_id: study.subjects for study in studies}),
     }
-
-
-def cell_truth(responses: pl.DataFrame, people: pl.DataFrame) -> pl.DataFrame:
-    """The mean of the planted distributions of each cell's respondents (``tables.TRUTH``)."""
-    rows = responses.select("sample_id", *CELL).join(people, on=["study_id", "sample_id"])
-    cells = []
-    for key, cell in rows.group_by(*CELL, "scale"):
-        mean = np.stack(cell.sort("sample_id")["probabilities"].to_list()).mean(0)
-        cells.append((*key, mean.round(12).tolist()))  # beyond that, sums depend on memory alignment
-    return pl.DataFrame(cells, schema=TRUTH, orient="row").sort(CELL)
 
 
 def design(world: World, subjects: tuple[Iterator[Subject], Iterator[Subject]] | None = None) -> list[Study]:
