@@ -24,7 +24,7 @@ from socrates.core.files import atomic_folder, write_json, write_table
 from socrates.data.params import Data
 from socrates.data.scales.resolve import conforms
 from socrates.data.sources import Source
-from socrates.data.sources.clean import ADVICE, Cleaned, clean
+from socrates.data.sources.clean import ADVICE, SUSPECT, Cleaned, clean
 from socrates.data.sources.hub import open_hub
 from socrates.data.sources.local import open_local
 from socrates.data.studies import counts
@@ -44,7 +44,7 @@ def main() -> None:
         source = open_hub(data.repo, data.revision)
     else:
         source = open_local(Path(data.path or ""))
-    cleaned = clean(_shown(source.tables), conforms)
+    cleaned = clean(_shown(source.tables), conforms, data.max_rejected_in_cell)
     _check_rejected(cleaned, data.max_rejected)
 
     with atomic_folder(OUT) as folder:
@@ -62,9 +62,13 @@ def main() -> None:
                 "rows_read": cleaned.rows,
                 "kept": counts(cleaned.responses),
                 "rejected": cleaned.rejected,
+                "suspect_cells": [list(cell) for cell in cleaned.suspect.iter_rows()],
                 "unknown_demographics": dict(sorted(cleaned.unknown_demographics.items())),
             },
         )
+    for study, condition, task in cleaned.suspect.iter_rows():
+        cell = f"study {study}, condition {condition}, task {task}"
+        print(f"download: {cell} is left out: too many of its answers are outside its scale")
     print(f"download: {_summary(cleaned)} -> {OUT}")
     people = cleaned.responses["demographic"].struct.unnest()
     known = {name: count for name in people.columns if (count := people[name].count())}
@@ -81,7 +85,8 @@ def _shown(tables: Iterator[tuple[str, pl.DataFrame]]) -> Iterator[tuple[str, pl
 def _check_rejected(cleaned: Cleaned, limit: float) -> None:
     if not cleaned.rows:
         raise DataError("the source holds no rows: nothing to use")
-    if cleaned.rejects.height > limit * cleaned.rows or not cleaned.responses.height:
+    unusable = cleaned.rejects.height - cleaned.rejected.get(SUSPECT, 0)
+    if unusable > limit * cleaned.rows or not cleaned.responses.height:
         first = cleaned.rejects.row(0, named=True)
         advice = "".join(f"{ADVICE[reason]}; " for reason in cleaned.rejected if reason in ADVICE)
         raise DataError(

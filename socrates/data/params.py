@@ -24,6 +24,9 @@ class World(Section):
 class Data(TableSource):
     LOCAL: ClassVar[str] = "a parquet file or folder, or a JSONL file"
 
+    max_rejected_in_cell: Annotated[
+        float, Field(gt=0, le=1)
+    ]  # answers outside the scale; from it all are left out
     synthetic: World
 
 

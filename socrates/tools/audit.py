@@ -30,6 +30,7 @@ RECORDS = {
     "metrics": Path("metrics/evaluate.json"),
 }
 TRAINER = Path("socrates/training")  # the trainer's arguments hold what is fixed and not a parameter
+PEOPLE = 30  # respondents: a sample of 30 lies about W = 0.065 from its own source
 CONSTANT = re.compile(r'\b(optim|lr_scheduler_type)(?:=|": )"(\w+)"')
 
 
@@ -169,10 +170,28 @@ def _of_these_params(run: Run) -> Iterable[Comparison]:
         here = {"same": "it is", "wrong": "it is not"}.get(verdict, "–")
         item = f"{RECORDS[name]} is of params.yaml"
         yield Comparison(item, "(own check)", here, verdict, reason, "this project")
+    yield _enough_people(run)
     # evaluate writes no params: what it counted must at least be what the split set apart
     test_rows = run.values.get("splits", {}).get("splits", {}).get("test", {}).get("rows")
     scored = "answers of the test split, scored or counted as excluded"
     yield _compare(Item(scored, test_rows, "this project", "derived.answers_accounted_for"), run)
+
+
+def _enough_people(run: Run) -> Comparison:
+    """Whether the test cells are large enough to be measured: half of them have at least :data:`PEOPLE` respondents."""
+    item, source = "respondents of a test cell, median", "this project"
+    try:
+        median = run.find("metrics.counts.respondents_per_cell_median")
+    except KeyError as missing:
+        return Comparison(item, f"≥ {PEOPLE}", "–", "not compared", missing.args[0], source)
+    known = run.find("params.data.source") == "synthetic"
+    verdict: Verdict = "same" if median >= PEOPLE else "different on purpose" if known else "wrong"
+    small = (
+        "the truth is known beside the people"
+        if known
+        else "chance blurs the people: keep all of a test cell"
+    )
+    return Comparison(item, f"≥ {PEOPLE}", shown(median), verdict, "" if median >= PEOPLE else small, source)
 
 
 def _changes(name: str, record: Mapping[str, Any], params: Mapping[str, Any]) -> str:

@@ -46,6 +46,17 @@ def test_each_defect_has_its_reason(changed: dict[str, object], reason: str) -> 
     assert found.rows == 3
 
 
+def test_a_cell_with_too_many_answers_outside_its_scale_is_left_out_and_named() -> None:
+    fine = [row(sample=n, condition_num=0, response=9 if n == 0 else 3) for n in range(5)]  # one slip of five
+    wrong = [row(sample=n, condition_num=1, response=9 if n < 12 else 3) for n in range(10, 30)]
+    found = clean([("rows", table(fine + wrong))], up_to_five, 0.1)
+    assert found.rejected == {"outside_stated_scale": 3, "in_suspect_cell": 18}
+    assert found.suspect["condition_num"].to_list() == [1]
+    assert set(found.responses["condition_num"]) == {0}
+    kept = clean([("rows", table(fine + wrong))], up_to_five, 0.11)
+    assert kept.rejected == {"outside_stated_scale": 3} and kept.suspect.is_empty()
+
+
 def test_the_right_rows_are_rejected_by_the_scale() -> None:
     rows = [row(sample=n, response=9 if n % 3 == 0 else 1) for n in range(9)]
     rows[4]["stimuli"] = ""  # the scale is not asked about rows that are already out

@@ -109,6 +109,18 @@ def test_a_batch_that_no_parameter_excuses_is_wrong_and_strict_fails(project):
     assert "**wrong**" in table[2] and "| 256 | 128 |" in table[2]  # the wrong item comes first
 
 
+@pytest.mark.parametrize(
+    ("preset", "people", "verdict"),
+    [("full", 20.0, "wrong"), ("full", 30.0, "same"), ("demo", 20.0, "different on purpose")],
+)
+def test_cells_of_few_people_are_wrong_where_the_truth_is_not_known(project, preset, people, verdict):
+    apply(preset, project / "params.yaml", project / "presets")
+    run = read_run(project)
+    run = Run({**run.values, "metrics": {"counts": {"respondents_per_cell_median": people}}}, {})
+    rows = {row.item: row for row in audit(run)}
+    assert rows["respondents of a test cell, median"].verdict == verdict
+
+
 def test_the_learning_rate_of_an_adapter_is_another_quantity_even_when_the_number_is_equal(project):
     apply("full", project / "params.yaml", project / "presets")
     row = found(project)["learning rate"]

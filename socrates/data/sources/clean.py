@@ -11,7 +11,7 @@ import polars as pl
 from socrates.core.errors import DataError
 from socrates.data.studies import sort_rows
 from socrates.survey.personas import LABELS, MISSING, MISSING_FIELD
-from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
+from socrates.survey.tables import CELL, DEMOGRAPHICS, RESPONSES
 
 # Why a row cannot be used, in the order the checks are made: a row has the first that holds.
 # First the columns that must not be null; ``answer`` and ``condition`` are as they are given.
@@ -32,11 +32,14 @@ ADVICE = {
     "answer_not_integer": "an answer is a whole number: code words as 1, 2, 3 ...",
     "unreadable_persona": f"demographic fields are {', '.join(DEMOGRAPHICS)}",
 }
+SUSPECT = "in_suspect_cell"
+FEWEST_OUTSIDE = 2  # one slip does not make a cell suspect
 REASONS = (
     *NEEDED,
     "conflicting_key",  # rows that differ under one (study_id, sample_id): none can be trusted
     "repeated_row",  # an exact copy of a row that is kept
     "outside_stated_scale",
+    SUSPECT,  # the other answers of a cell where too many are outside: its numbers may mean something else
 )
 REJECTS = {
     "file": pl.String,
@@ -57,6 +60,7 @@ class Cleaned:
     responses: pl.DataFrame
     rejects: pl.DataFrame
     unknown_demographics: Counter[str]  # field or label -> rows that gave it a value
+    suspect: pl.DataFrame  # CELL: where too many answers are outside the stated scale
 
     @property
     def rows(self) -> int:
@@ -73,6 +77,7 @@ class Cleaned:
 def clean(
     tables: Iterable[tuple[str, pl.DataFrame]],
     conforms: Callable[[pl.DataFrame], pl.Series],
+    max_rejected_in_cell: float = 1.0,
 ) -> Cleaned:
     """The canonical table of raw tables, whatever order their rows and files are in.
 
@@ -80,6 +85,7 @@ def clean(
         tables: (file name, raw table); see :class:`socrates.data.sources.Source`.
         conforms: for a canonical table, whether each row's answer is one that its own text allows:
             :func:`socrates.data.scales.resolve.conforms`.
+        max_rejected_in_cell: share of a cell's answers outside its scale from which the others are set aside too.
 
     Raises:
         DataError: a column is missing or of a type that cannot hold its values.
@@ -94,10 +100,20 @@ def clean(
         rows, "repeated_row", lambda usable: ~usable.select(pl.struct(*KEY).is_first_distinct()).to_series()
     )
     rows = _set_aside(rows, "outside_stated_scale", lambda usable: ~conforms(usable.select(*RESPONSES)))
+    outside = (pl.col("reason") == "outside_stated_scale").fill_null(False)
+    read = rows.filter(outside | pl.col("reason").is_null()).group_by(CELL).agg(outside.sum(), pl.len())
+    bad = (pl.col("reason") >= max_rejected_in_cell * pl.col("len")) & (pl.col("reason") >= FEWEST_OUTSIDE)
+    suspect = read.filter(bad).select(CELL).sort(CELL)
+    rows = _set_aside(
+        rows,
+        SUSPECT,
+        lambda usable: usable.select(pl.struct(CELL).is_in(suspect.to_struct().implode())).to_series(),
+    )
     return Cleaned(
         responses=sort_rows(rows.filter(pl.col("reason").is_null()).select(*RESPONSES)),
         rejects=rows.filter(pl.col("reason").is_not_null()).select(*REJECTS).sort("file", "row"),
         unknown_demographics=unknown,
+        suspect=suspect,
     )
 
 
