@@ -158,7 +158,7 @@ def answer(result: ExperimentResult) -> list[str]:
             if e.estimate
         ]
         if open_ := [f"“{e.condition}” ({interval(e)})" for e in of if e not in clear]:
-            parts.append(f"of {', '.join(open_)} not even the direction is known")
+            parts.append(f"{' and '.join(open_)} may move it either way")
         sentences.append(f"{outcome.name} ({unit}): {'; '.join(parts)}.")
     return sentences
 

@@ -271,7 +271,8 @@ def _choice(outcome: str, pairs: list[tuple[Arm, Arm]], drawn: Floats, plan: Pla
     of = [i for i, (treated, _) in enumerate(pairs) if treated.outcome == outcome]
     names = [pairs[of[0]][1].condition, *(pairs[i][0].condition for i in of)]
     means = np.column_stack([np.zeros(len(drawn)), drawn[:, of]])
-    means = means if plan.higher_is_better[outcome] else -means
+    rising = plan.higher_is_better[outcome] == (pairs[of[0]][0].unit.factor > 0)  # as it is told
+    means = means if rising else -means
     best = np.bincount(means.argmax(axis=1), minlength=len(names)) / len(drawn)
     chosen = int(means.mean(axis=0).argmax())
     regret = float((means.max(axis=1) - means[:, chosen]).mean())

@@ -152,6 +152,7 @@ class Service:
         if self.support is None:
             notes.append(NOT_AT_HAND)
         else:
+            notes = [*self.support.cautions, *notes]
             outside = self.support.of_persona(persona)
             outside += self.support.of_question(question.stimuli, question.scale)
             notes += [f"outside the training data: {sentence}" for sentence in outside]

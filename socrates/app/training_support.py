@@ -69,7 +69,7 @@ class TrainingSupport:
         """That the model learned from few answers, if it did."""
         if self.rows >= FEW_ROWS:
             return []
-        return [f"It learned from {self.rows:,} answers, too few to say anything of people."]
+        return [f"The model learned from {self.rows:,} answers, too few to say anything of people."]
 
     def of_persona(self, persona: Persona) -> list[str]:
         """What of a persona training had not seen, a sentence each."""

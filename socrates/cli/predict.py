@@ -86,7 +86,7 @@ def predict(
     models = {"adapter" if ref.adapter else "base": ref}
     if compare_base:
         models["base"] = ref.base_only()
-    notes = cautions(adapter, rev)
+    notes = (*cautions(adapter, rev), *(known.cautions if known else ()))
     how = _How(models, known, notes, scale, sample, seed, precision, as_json)
     if input is not None and output is not None:
         _file(input, output, how)

@@ -587,6 +587,7 @@ def test_two_options_are_told_as_the_percentage_of_yes():
         and 0 < row["low_90"] < row["high_90"]
     )
     assert [cell["mean"] for cell in summary(result)["cells"]] == pytest.approx([40, 70])
+    assert result.choices[0].condition == "jobs"  # the higher percentage, not the higher answer
 
 
 def test_an_order_of_rows_that_the_model_changes_does_not_mix_people_up():
@@ -716,7 +717,7 @@ def test_few_studies_far_effects_a_model_without_skill_and_few_training_answers_
         "8 held-out studies",
         "extrapolation",
         "no effect here can be relied on",
-        "learned from 120 answers",
+        "model learned from 120 answers",
     ):
         assert words in texts
 
