@@ -41,7 +41,7 @@ class Effects:
         condition: [M] its condition, numbered within the whole survey.
         human, predicted: [M] centred mean answers, shares of the stated scale.
         error: [M] standard error of the human mean.
-        respondents: [M] answers behind the human mean.
+        respondents: [M] people behind the human mean.
     """
 
     cell: Ints
@@ -76,8 +76,8 @@ def condition_effects(survey: Survey, pmf: Floats, min_cell_size: int) -> Effect
     cell = np.flatnonzero((count[index] >= 2) & (group >= 0))
     _, group = np.unique(group[cell], return_inverse=True)
     positions = survey.positions[cell]
-    human, n = survey.human[cell], survey.respondents[cell]
-    variance = distance.deviation(human, positions) ** 2 / np.maximum(n - 1, 1)
+    human = survey.human[cell]
+    error, people = human_errors(survey, table["group"].to_numpy().astype(np.int64))
     return Effects(
         cell,
         group,
@@ -85,9 +85,37 @@ def condition_effects(survey: Survey, pmf: Floats, min_cell_size: int) -> Effect
         table["condition"].to_numpy().astype(np.int64)[cell],
         _centred(distance.mean(human, positions), group),
         _centred(distance.mean(pmf[cell], positions), group),
-        np.sqrt(variance),
-        n,
+        error[cell],
+        people[cell],
     )
+
+
+def human_errors(survey: Survey, group: Ints) -> tuple[Floats, Ints]:
+    """[C] standard errors of human means in contrasts within a question, and the people behind each mean.
+
+    Repeated answers of one person in a cell are one cluster (their sum counts, Liang and Zeger 1986). Who answered
+    under several conditions of a question counts with what is left beside their own mean over them, which cancels in
+    contrasts: the paired error. For one answer a person this is the standard error of the mean.
+
+    Args:
+        group: [C] the question of each cell.
+    """
+    place = np.empty(len(survey.rows))
+    for block in survey.blocks:
+        place[block.rows] = survey.positions[block.cell, block.columns][block.answers]
+    of = survey.cell_of_answer
+    deviation = place - (np.bincount(of, place) / survey.respondents)[of]
+    person = survey.rows.select(pl.struct("study_id", "participant").rank("dense")).to_series().to_numpy()
+    count = int(person.max()) + 1
+    key, index = np.unique(of * count + person, return_inverse=True)
+    total, cell = np.bincount(index, deviation), key // count
+    _, pair = np.unique(group[cell] * count + key % count, return_inverse=True)
+    conditions = np.bincount(pair)
+    own = total - np.where(conditions > 1, np.bincount(pair, total) / conditions, 0)[pair]
+    own = own * np.sqrt(conditions / np.maximum(conditions - 1, 1))[pair]
+    people = np.bincount(cell, minlength=len(group))
+    variance = np.bincount(cell, own**2, len(group)) / survey.respondents**2
+    return np.sqrt(variance * people / np.maximum(people - 1, 1)), people
 
 
 def _centred(values: Floats, group: Ints) -> Floats:

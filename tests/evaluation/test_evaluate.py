@@ -337,6 +337,29 @@ def test_effect_residual_by_hand() -> None:
     assert "sign_accuracy" not in outcome  # no pair differs credibly
 
 
+def test_the_error_of_people_counts_people_and_pairs_those_who_answer_twice() -> None:
+    rng = np.random.default_rng(3)
+    level, extra = rng.integers(1, 7, 200), rng.integers(0, 3, 200)
+    cells = {("a", c, 0): ("1..9", (level + c * extra).tolist(), [np.eye(9)[0]] * 200) for c in (0, 1)}
+
+    def errors(rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        survey, _ = read_predictions(rows.sort(*CELL, "sample_id"), PATH, "base")
+        return effects.human_errors(survey, np.zeros(2, dtype=np.int64))
+
+    once = table(cells)
+    paired, people = errors(once)
+    assert np.hypot(*paired) == pytest.approx((extra / 8).std(ddof=1) / np.sqrt(200)) and people.tolist() == [
+        200,
+        200,
+    ]
+    apart, _ = errors(once.with_columns(participant=pl.int_range(pl.len())))  # other people in each condition
+    by_hand = [(level + c * extra).std(ddof=1) / 8 / np.sqrt(200) for c in (0, 1)]
+    assert apart == pytest.approx(by_hand)
+    twice = pl.concat([once, once.with_columns(pl.col("sample_id") + 400)])
+    again, people = errors(twice.with_columns(participant=pl.col("sample_id") % 400))
+    assert again == pytest.approx(apart) and people.tolist() == [200, 200]
+
+
 def sampled_effects(n: int, error: float, rng: np.random.Generator, studies: int = 400) -> effects.Effects:
     """Effects of studies with two questions of three conditions; ``error`` sd of the predictions' own error."""
     group, true = np.repeat(np.arange(2 * studies), 3), rng.normal(0, 0.1, 6 * studies)
