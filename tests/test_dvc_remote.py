@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from tests.s3_server import BUCKET, S3Server, use_credentials
 
+ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = """
 stages:
   count:
@@ -50,7 +52,8 @@ def test_a_fresh_clone_pulls_and_has_nothing_to_do(server: S3Server, tmp_path: P
     (repo / "in.txt").write_text("answers\n")
     call(repo, f"dvc remote add -q -d store s3://{BUCKET}/dvc")
     call(repo, f"dvc remote modify -q store endpointurl {server.endpoint}")
-    call(repo, "dvc repro -q")
+    shutil.copytree(ROOT / "gsm8k", repo / "gsm8k", ignore=shutil.ignore_patterns("data", "models", "__pycache__"))
+    call(repo, "dvc repro -q dvc.yaml")  # the second pipeline is never run
     call(repo, "git add -A")
     call(repo, "git commit -qm all")
     call(repo, "dvc push -q")
@@ -59,5 +62,7 @@ def test_a_fresh_clone_pulls_and_has_nothing_to_do(server: S3Server, tmp_path: P
     call(tmp_path, f"git clone -q {repo} {clone}")
     call(clone, "dvc pull -q")
     assert (clone / "out.txt").read_text() == "answers\n" * 3
-    assert "up to date" in call(clone, "dvc status")
-    assert "up to date" in call(clone, "dvc repro")
+    call(clone, "dvc checkout")
+    assert "up to date" in call(clone, "dvc status dvc.yaml")
+    assert "up to date" in call(clone, "dvc repro dvc.yaml")
+    call(clone, "dvc status")
