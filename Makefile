@@ -1,15 +1,16 @@
 # The two commands: `make repro` runs the pipeline, `make test` the tests. Both make the environment first.
+# SIGTERM, SIGHUP and Ctrl+C reach the stage at work through `python -m stages`, which is `dvc repro`.
 # What else the project offers is the command `socrates`, which the environment installs.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH := $(abspath $(BIN)):$(PATH)
 INSTALL := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check install
 
 help:  ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 env: $(VENV)/.ready  ## the environment in .venv
 env-dev: $(VENV)/.ready-dev  ## the environment with the tools to work on the code

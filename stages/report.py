@@ -3,9 +3,9 @@
 Reads:   metrics/evaluate.json, metrics/tables/, metrics/paper.json, metrics/train.csv, params.yaml,
          data/{raw,splits}/manifest.json, data/splits/test.parquet (question texts),
          data/predictions/*/manifest.json, models/adapter/training.json,
-         models/base/manifest.json; runs/ where it exists (hardware and seconds of this machine)
+         models/base/manifest.json
 Writes:  metrics/report.html   one self-contained page
-         metrics/report.md     the same without figures, hardware and seconds, and without the texts of real
+         metrics/report.md     the same without figures and without the texts of real
                                questions: equal for equal results, and fit to be kept in Git
 Command: python -m stages.report
 """
@@ -30,7 +30,7 @@ def main() -> None:
     files.write_text(METRICS / "report.md", markdown)
     print(
         f"report: {METRICS / 'report.html'} ({len(html) // 1024} KiB) and report.md, "
-        f"{len(caveats(report))} warnings, {len(report.records)} run records"
+        f"{len(caveats(report))} warnings"
     )
 
 

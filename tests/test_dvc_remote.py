@@ -52,7 +52,9 @@ def test_a_fresh_clone_pulls_and_has_nothing_to_do(server: S3Server, tmp_path: P
     (repo / "in.txt").write_text("answers\n")
     call(repo, f"dvc remote add -q -d store s3://{BUCKET}/dvc")
     call(repo, f"dvc remote modify -q store endpointurl {server.endpoint}")
-    shutil.copytree(ROOT / "gsm8k", repo / "gsm8k", ignore=shutil.ignore_patterns("data", "models", "__pycache__"))
+    shutil.copytree(
+        ROOT / "gsm8k", repo / "gsm8k", ignore=shutil.ignore_patterns("data", "models", "__pycache__")
+    )
     call(repo, "dvc repro -q dvc.yaml")  # the second pipeline is never run
     call(repo, "git add -A")
     call(repo, "git commit -qm all")

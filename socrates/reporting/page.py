@@ -19,7 +19,7 @@ def render_html(report: Report) -> str:
 
 
 def render_markdown(report: Report) -> str:
-    """The same in Markdown, without figures, hardware and seconds: equal for equal results."""
+    """The same in Markdown, without figures."""
     return templates(html=False).get_template("report.md.j2").render(content(report))
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from socrates.core.files import read_json, read_table
 from socrates.core.params import flat, read_yaml
 from socrates.evaluation.intervals import Estimate
 from socrates.evaluation.predictors import MODELS, ordered, predicted
-from socrates.runs.log import history, read_lines
 from socrates.survey import tables as survey_tables
 from socrates.survey.tables import CELL
 
@@ -30,7 +28,6 @@ TABLES = (
     "groups",
     "group_gaps",
 )
-MACHINE = ("device", "cores", "threads", "processes", "python")  # of a run log's ``machine`` line
 # What the rows of a table do not tell: a study's name may look like a number, and a table may have no row.
 TYPES = {
     **dict.fromkeys(("study_id", "group", "attribute", "predictor"), pl.String),
@@ -79,7 +76,6 @@ class Report(Results):
         raw, splits, training, base: the manifests of the stages of those names.
         predictions: the manifest of each folder of data/predictions/, the fine-tuned model's first.
         params: params.yaml as it stands, without the section ``run``, which shapes no result.
-        records: what the machine's run records say, by title; empty where there are none.
     """
 
     tables: dict[str, pl.DataFrame]
@@ -91,7 +87,6 @@ class Report(Results):
     training: dict[str, Any]
     base: dict[str, Any]
     params: dict[str, Any]
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def synthetic(self) -> bool:
@@ -122,7 +117,6 @@ def read_report(folder: Path) -> Report:
         params={
             name: section for name, section in read_yaml(folder / "params.yaml").items() if name != "run"
         },
-        records=read_records(folder / "runs"),
     )
 
 
@@ -155,33 +149,6 @@ def read_questions(path: Path) -> pl.DataFrame:
         .group_by(CELL, maintain_order=True)
         .agg(pl.col("stimuli").first().alias("text"), pl.len().alias("wordings"))
     )
-
-
-def read_records(folder: Path) -> dict[str, dict[str, Any]]:
-    """What the records of this machine say, by title; they are not part of the experiment and may be absent.
-
-    ``train.jsonl`` is summed up; of any ``*.json`` the plain values are taken.
-    """
-    records: dict[str, dict[str, Any]] = {}
-    lines = read_lines(folder / "train.jsonl")
-    log = history(lines)
-    if log.last:
-        seconds = sum(line.get("seconds") or 0.0 for line in log.steps)
-        tokens = sum(line.get("tokens") or 0 for line in log.steps)
-        machine = next((line for line in reversed(lines) if line["event"] == "machine"), {})
-        records["train, from its log"] = {
-            **{key: machine[key] for key in MACHINE if key in machine},
-            "optimiser steps": len(log.steps),
-            "seconds in steps": round(seconds, 1),
-            "tokens per second": round(tokens / seconds, 1) if seconds else None,
-            "starts": log.attempts,
-            "US dollars": log.last.get("usd"),
-        }
-    for path in sorted(folder.glob("*.json")):
-        with contextlib.suppress(DataError):  # a record torn by a crash is no reason to have no report
-            values = flat(read_json(path))
-            records[path.stem] = {key: value for key, value in values if not isinstance(value, list)}
-    return records
 
 
 def _parts(tree: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -265,30 +265,16 @@ def test_rejects_are_counted_with_their_reason(html: str, report: Report) -> Non
         assert re.search(r"answer outside the stated scale \(rows\)(</td><td>| \| )17", text)
 
 
-def test_run_record_is_shown_in_the_page_alone_and_may_be_missing(
-    project: Path, report: Report, html: str
-) -> None:
-    assert "No run record was found" in html
-    lines = [
-        {"event": "start", "usd": 0.0, "fingerprint": "f", "step": 0},
-        {"event": "machine", "usd": 0.0, "fingerprint": "f", "device": "a fast card", "cores": 16},
-        {"event": "step", "usd": 1.5, "fingerprint": "f", "step": 1, "seconds": 2.0, "tokens": 700},
-    ]
-    runs = project / "runs"
-    runs.mkdir()
+def test_what_a_machine_recorded_changes_nothing_in_the_page(project: Path, html: str) -> None:
+    """The page is an output that DVC hashes: seconds in it would change dvc.lock at every run."""
+    (project / "runs").mkdir(exist_ok=True)
     try:
-        (runs / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"torn')
-        write(runs / "machine.json", {"device": {"name": "an accelerator"}})
-        (runs / "torn.json").write_text("{")
-        recorded = read_report(project)
+        (project / "runs/train.jsonl").write_text(
+            '{"event": "start", "usd": 0.0, "fingerprint": "f", "step": 0}\n'
+        )
+        assert render_html(read_report(project)) == html
     finally:
-        shutil.rmtree(runs)
-    assert recorded.records["train, from its log"]["tokens per second"] == 350
-    page = render_html(recorded)
-    assert (
-        "a fast card" in page and "an accelerator" in page and "350" in page and "No run record" not in page
-    )
-    assert render_markdown(recorded) == render_markdown(report)
+        shutil.rmtree(project / "runs")
 
 
 @contextmanager
