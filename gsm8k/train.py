@@ -76,6 +76,7 @@ def train_grpo(
         completions=plan.max_steps * grpo.global_batch,
         problems=problems.height,
         prompts_too_long=too_long,
+        processes=process.world_size,  # each draws its own completions and dropout
     )
     earned = curves["reward"].drop_nulls()
     return (

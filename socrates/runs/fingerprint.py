@@ -3,7 +3,8 @@
 A run resumes by itself only from checkpoints of its own fingerprint. It is the hash of the run config: params,
 data, packages, and the code that computes the result. That code is found, not listed: every module that the entry
 module imports, in whatever function, but for what can shape no result (:data:`SHAPES_NOTHING`). What cannot change
-the result does not enter: the params section ``run``, how many processes run, comments, docstrings, error texts.
+the result does not enter: the params section ``run``, comments, docstrings, error texts. Nor does the number of
+processes: a run goes on only with the number it began with (:func:`socrates.runs.checkpoints.check_fits`).
 """
 
 from __future__ import annotations

@@ -69,6 +69,8 @@ def fine_tune(
         return ""
     curves = training_curves(session.last_checkpoint, CURVES, plan.max_steps)
     record = training_record(rows, plan, curves)
+    if params.lora.dropout:  # each process draws its own, so that their number shapes the weights
+        record["processes"] = process.world_size
     save_outputs(session.last_checkpoint, paths, sections, curves, **record)
     return (
         f"{plan.max_steps} steps of {train.global_batch} rows, {len(usable.train):,} rows kept, "

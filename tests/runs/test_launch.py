@@ -42,6 +42,7 @@ def test_two_processes_given_notice_resume_to_the_adapter_of_one(
     assert lines[-1]["event"] == "checkpoint" and lines[-1]["path"] == f"checkpoint-{last}"
     ended = armed(folder, None)
     assert ended.returncode == 0 and "resuming from" in ended.stdout, ended.stderr
+    assert "processes" not in json.loads((folder / "models/adapter/training.json").read_text())
     assert_same_within_rounding(folder, without_dropout)
 
 

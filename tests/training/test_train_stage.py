@@ -38,7 +38,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = read_yaml(tiny.ROOT / "params.yaml")
     raw["model"]["tiny"] |= tiny.TINY.model_dump()
     raw["prompt"]["max_length"] = 400
-    raw["lora"]["r"] = 4
+    raw["lora"] |= {"r": 4, "dropout": 0.05}
     raw["train"] |= {
         "global_batch": 8,
         "micro_batch": 4,
@@ -101,6 +101,7 @@ def test_the_adapter_folder_is_complete_and_loads(done: Path) -> None:
     settings = json.loads((done / "models/adapter/tokenizer_config.json").read_text())
     assert not {"is_local", "local_files_only"} & set(settings)  # the second says whether the hub was off
     record = json.loads((done / "models/adapter/training.json").read_text())
+    assert record["processes"] == 1  # dropout is drawn by each, so that their number counts
     assert record["steps"] == STEPS and record["rows"] == 8 * STEPS and record["loss"] > 0
     model = parse(read_yaml(done / "params.yaml"))["model"]
     assert isinstance(model, Model)
