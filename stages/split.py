@@ -48,8 +48,7 @@ def main() -> None:
         write_table(folder / "near_duplicates.csv", near)
         shared = {"near_duplicate_cells": flagged, "people_in_training": _people_in_training(split, assigned)}
         write_json(
-            folder / "manifest.json",
-            {"split": split.model_dump(), **manifest(assigned, kept, near, shared)},
+            folder / "manifest.json", {"split": split.model_dump(), **manifest(assigned, kept, near, shared)}
         )
     sizes = ", ".join(
         f"{name} {kept[name]['rows']} rows of {kept[name]['studies']} studies" for name in SPLITS

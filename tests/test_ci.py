@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import subprocess
@@ -49,28 +50,25 @@ def test_ci_leaves_what_lies_in_the_checkout(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("figures", "params", "stale"),
+    ("changes", "stale"),
     [
-        ({"w": 0.2, "source": "a"}, {"lora.r": 16}, []),
-        ({"w": 0.21, "source": "a"}, {"lora.r": 16}, []),  # as on another CPU
-        (
-            {"w": 0.23, "source": "a"},
-            {"lora.r": 16},
-            ["metrics/headline.json: w: committed 0.2, rebuilt 0.23"],
-        ),
-        (
-            {"w": 0.2, "source": "b"},
-            {"lora.r": 16},
-            ["metrics/headline.json: source: committed a, rebuilt b"],
-        ),
-        ({"w": 0.2, "source": "a"}, {"lora.r": 8}, ["dvc.lock: train: committed with other params"]),
+        ({}, []),
+        ({"words": 0.204, "adapter": 0.3}, []),  # as on another CPU
+        ({"words": 0.21}, ["metrics/headline.json: words: committed 0.2, rebuilt 0.21"]),
+        ({"adapter": 0.5}, ["metrics/headline.json: adapter: committed 0.2, rebuilt 0.5"]),
+        ({"source": "b"}, ["metrics/headline.json: source: committed a, rebuilt b"]),
+        ({"r": 8}, ["dvc.lock: train: not run since a change of params.yaml"]),
+        ({"code": "1"}, ["dvc.lock: train: not run since a change of socrates/core"]),
+        ({"data": "1"}, []),
     ],
 )
-def test_stale_figures_are_named(
-    figures: dict[str, object], params: dict[str, int], stale: list[str]
-) -> None:
+def test_stale_figures_are_named(changes: dict[str, object], stale: list[str]) -> None:
     script = runpy.run_path(str(ROOT / ".ci/stale_figures.py"))
-    locks = [f"stages: {{train: {{params: {each}}}}}" for each in ({"lora.r": 16}, params)]
-    found = [*script["stale_figures"]({"w": 0.2, "source": "a"}, figures), *script["stale_params"](*locks)]
-    assert len(found) == len(stale)
-    assert all(line.startswith(expected) for line, expected in zip(found, stale, strict=True))
+    old: dict[str, object] = {"words": 0.2, "adapter": 0.2, "source": "a", "r": 16, "code": "0", "data": "0"}
+    figures, locks = [], []
+    for now in (old, old | changes):
+        figures.append({name: now[name] for name in ("words", "adapter", "source")})
+        deps = [{"path": "socrates/core", "md5": now["code"]}, {"path": "data/raw", "md5": now["data"]}]
+        train = {"deps": deps, "params": {"params.yaml": {"lora.r": now["r"]}}}
+        locks.append(json.dumps({"stages": {"train": train}}))  # JSON is YAML
+    assert [*script["stale_figures"](*figures), *script["stale_stages"](*locks)] == stale

@@ -17,7 +17,6 @@ import logging
 import os
 import tempfile
 import threading
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -163,33 +162,6 @@ def open_store(url: str, stage: str, fingerprint: str, endpoint_url: str | None 
     return Store(filesystem, f"{root.rstrip('/')}/{stage}/{fingerprint}")
 
 
-@dataclass(frozen=True)
-class BackupState:
-    """What is backed up and what is not yet.
-
-    Attributes:
-        done: newest step on the store, or None.
-        waiting: steps not backed up yet, ascending.
-        failures: attempts failed in a row.
-        error: type and code of the last failure; None after a success.
-    """
-
-    done: int | None = None
-    waiting: tuple[int, ...] = ()
-    failures: int = 0
-    error: str | None = None
-
-    def __str__(self) -> str:
-        if self.error:
-            return f"backup FAILING, {len(self.waiting)} behind ({self.error})"
-        if self.waiting:
-            return f"backup {len(self.waiting)} behind"
-        return "no backup yet" if self.done is None else f"backed up to step {self.done}"
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
 class Uploader:
     """Uploads complete checkpoints from a background thread, newest first, until it succeeds.
 
@@ -209,10 +181,23 @@ class Uploader:
         threading.Thread(target=self._work, name="backup", daemon=True).start()
 
     @property
-    def state(self) -> BackupState:
-        """A snapshot; never waits for the store."""
+    def state(self) -> dict[str, Any]:
+        """Newest step on the store, steps that wait, attempts failed in a row and the last one's error; never waits."""
         with self._changed:
-            return BackupState(self._done, tuple(sorted(self._waiting)), self._failures, self._error)
+            return {
+                "done": self._done,
+                "waiting": sorted(self._waiting),
+                "failures": self._failures,
+                "error": self._error,
+            }
+
+    def __str__(self) -> str:
+        state = self.state
+        if state["error"]:
+            return f"backup FAILING, {len(state['waiting'])} behind ({state['error']})"
+        if state["waiting"]:
+            return f"backup {len(state['waiting'])} behind"
+        return "no backup yet" if state["done"] is None else f"backed up to step {state['done']}"
 
     def submit(self, folder: Path) -> None:
         """Queue a complete checkpoint; returns at once."""

@@ -31,7 +31,7 @@ from socrates.runs.progress import ProgressBar
 
 @dataclass
 class MainProcess:
-    """What the process of rank 0 has and the others have not."""
+    """What rank 0 has and the others have not."""
 
     log: RunLog
     progress: ProgressBar
@@ -45,25 +45,17 @@ class EvaluationStopped(Exception):
 
 @dataclass(eq=False)
 class RunCallback(TrainerCallback):
-    """Keeps a training alive and watches it.
-
-    Attributes:
-        folder: of the run's checkpoints.
-        fingerprint: of the run; goes into every manifest.
-        resume_every: only multiples of so many steps can be resumed from.
-        no_go: why the run stops after its next checkpoint, by the go/no-go gate.
-        terminated: number of the signal that ended the training, the same on all processes; else 0.
-    """
+    """Keeps a training alive and watches it."""
 
     process: Process
     run: Run
-    folder: Path
-    fingerprint: str
+    folder: Path  # of the run's checkpoints
+    fingerprint: str  # goes into every manifest
     termination: Termination
     main: MainProcess | None
-    resume_every: int = 1
-    no_go: str | None = None
-    terminated: int = 0
+    resume_every: int = 1  # only multiples of so many steps can be resumed from
+    no_go: str | None = None  # why the run stops after its next checkpoint, by the go/no-go gate
+    terminated: int = 0  # number of the signal that ended the training, the same on all processes
 
     def __post_init__(self) -> None:
         self._guard = LossGuard(self.run.spike_multiple, self.run.spike_steps)
@@ -92,8 +84,8 @@ class RunCallback(TrainerCallback):
             return
         metrics = self._metrics(state, logs)
         if self.main:
-            backup = self.main.backup.state if self.main.backup else None
-            self.main.log.step(metrics, backup.as_dict() if backup else None, **logs)
+            backup = self.main.backup
+            self.main.log.step(metrics, backup.state if backup else None, **logs)
             self.main.progress(metrics, f"${self.main.log.usd:.2f}, {backup or 'no backup'}")
         self._guard(metrics)
         if self._guard.loss_spike and not control.should_training_stop:

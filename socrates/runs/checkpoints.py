@@ -24,26 +24,17 @@ log = logging.getLogger(__name__)
 
 
 class File(BaseModel, frozen=True):
-    """Size and hash of one file of a checkpoint."""
-
     bytes: int
     sha256: str
 
 
 class Manifest(BaseModel, frozen=True):
-    """What a complete checkpoint holds.
+    """What a complete checkpoint holds."""
 
-    Attributes:
-        step: optimiser steps taken.
-        fingerprint: of the run that wrote it (see :mod:`socrates.runs.fingerprint`).
-        processes: how many processes wrote it; sharded optimiser state fits only as many.
-        files: by relative POSIX path, the manifest itself left out.
-    """
-
-    step: int
-    fingerprint: str
-    processes: int
-    files: dict[str, File]
+    step: int  # optimiser steps taken
+    fingerprint: str  # of the run that wrote it
+    processes: int  # that wrote it; sharded optimiser state fits only as many
+    files: dict[str, File]  # by relative POSIX path, the manifest itself left out
 
     @field_validator("files")
     @classmethod
@@ -51,11 +42,6 @@ class Manifest(BaseModel, frozen=True):
         if any(PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts for path in files):
             raise ValueError("a path leads out of the checkpoint")
         return files
-
-    @property
-    def bytes(self) -> int:
-        """Size of the checkpoint without its manifest."""
-        return sum(file.bytes for file in self.files.values())
 
 
 def name(step: int) -> str:

@@ -31,18 +31,8 @@ SCRATCH_VARIABLE = "SOCRATES_SCRATCH"
 CONFIG_FILE = "fingerprint.json"
 
 # Packages whose code computes the result.
-PACKAGES = (
-    "accelerate",
-    "bitsandbytes",
-    "deepspeed",
-    "numpy",
-    "peft",
-    "safetensors",
-    "tokenizers",
-    "torch",
-    "transformers",
-    "trl",
-)
+PACKAGES = ("accelerate", "bitsandbytes", "deepspeed", "numpy", "peft", "safetensors", "tokenizers", "torch",
+            "transformers", "trl")  # fmt: skip
 
 RunConfig = dict[str, Any]
 

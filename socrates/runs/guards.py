@@ -31,29 +31,17 @@ LEAVING = 2.0  # seconds kept, of those after a notice, for saying what is not b
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """One optimiser step, measured over all processes.
+    """One optimiser step, measured over all processes."""
 
-    Attributes:
-        step: optimiser steps taken, this one included.
-        steps: optimiser steps of the whole run.
-        epoch: passes over the data, fractional.
-        loss: mean over the global batch, in nats per answer token.
-        grad_norm: before clipping; None where the backend does not tell.
-        learning_rate: used in this step.
-        tokens: input tokens of this step over all processes, as TRL counts them.
-        seconds: since the last step ended.
-        memory_bytes: most memory one process has held (GPU memory, or resident memory without a GPU).
-    """
-
-    step: int
-    steps: int
-    epoch: float
-    loss: float
-    grad_norm: float | None
+    step: int  # optimiser steps taken, this one included
+    steps: int  # of the whole run
+    epoch: float  # passes over the data, fractional
+    loss: float  # mean over the global batch, in nats per answer token
+    grad_norm: float | None  # before clipping; None where the backend does not tell
     learning_rate: float
-    tokens: int
-    seconds: float
-    memory_bytes: int
+    tokens: int  # input tokens of this step over all processes, as TRL counts them
+    seconds: float  # since the last step ended
+    memory_bytes: int  # most that one process has held, of its GPU or without one resident
 
 
 class StopTraining(TrainingError):
@@ -149,7 +137,6 @@ class Watchdog:
         self._stopped = threading.Event()
 
     def heartbeat(self) -> None:
-        """Progress was made: a step, an evaluation batch, a checkpoint."""
         self._last_heartbeat = time.monotonic()
 
     def stop(self) -> None:

@@ -63,7 +63,10 @@ class RunLog:
             "usd": round(self.usd, 6),
             "fingerprint": self._fingerprint,
         }
-        line |= {name: value if _is_json(value) else None for name, value in values.items()}
+        finite = {
+            name: not isinstance(value, float) or math.isfinite(value) for name, value in values.items()
+        }
+        line |= {name: value if finite[name] else None for name, value in values.items()}
         text = json.dumps(line, ensure_ascii=False, allow_nan=False)
         try:
             os.write(self._file, text.encode() + b"\n")
@@ -97,19 +100,12 @@ def read_lines(path: Path) -> list[Line]:
 
 @dataclass
 class History:
-    """The run as it stands: what a resume went back behind is left out.
+    """The run as it stands: what a resume went back behind is left out."""
 
-    Attributes:
-        steps: the ``step`` lines, ascending.
-        evaluations: the ``evaluate`` lines, ascending.
-        last: the latest line of any kind.
-        attempts: how often the run was started.
-    """
-
-    steps: list[Line] = field(default_factory=list)
-    evaluations: list[Line] = field(default_factory=list)
-    last: Line = field(default_factory=dict)
-    attempts: int = 0
+    steps: list[Line] = field(default_factory=list)  # the ``step`` lines, ascending
+    evaluations: list[Line] = field(default_factory=list)  # the ``evaluate`` lines, ascending
+    last: Line = field(default_factory=dict)  # the latest of any kind
+    attempts: int = 0  # how often the run was started
 
 
 def history(lines: Iterable[Line]) -> History:
@@ -130,7 +126,3 @@ def history(lines: Iterable[Line]) -> History:
         elif line["event"] == "evaluate":
             result.evaluations.append(line)
     return result
-
-
-def _is_json(value: Any) -> bool:
-    return not isinstance(value, float) or math.isfinite(value)

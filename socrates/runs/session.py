@@ -36,17 +36,11 @@ TRAINER_STATE = "trainer_state.json"
 
 @dataclass
 class TrainingSession:
-    """A run while it is trained.
+    """A run while it is trained."""
 
-    Attributes:
-        folder: where its checkpoints lie, on a disk that all processes share.
-        resume: the checkpoint to go on from, or None.
-        steps: optimiser steps of the whole run.
-    """
-
-    folder: Path
-    resume: Path | None
-    steps: int
+    folder: Path  # of its checkpoints, on a disk that all processes share
+    resume: Path | None  # the checkpoint to go on from
+    steps: int  # optimiser steps of the whole run
     callback: RunCallback
 
     @property
@@ -92,13 +86,9 @@ class TrainingSession:
         except (OSError, RuntimeError, SafetensorError) as error:
             if not is_failed_write(error):
                 raise
-            free, newest = (
-                shutil.disk_usage(self.folder).free / 2**20,
-                checkpoints.newest_in_words(self.folder),
-            )
             raise TrainingError(
-                f"{self.folder}: a checkpoint could not be written ({free:,.0f} MiB are free); make room and start "
-                f"again; {newest}"
+                f"{self.folder}: a checkpoint could not be written ({shutil.disk_usage(self.folder).free / 2**20:,.0f} "
+                f"MiB are free); make room and start again; {checkpoints.newest_in_words(self.folder)}"
             ) from None
         except EvaluationStopped:
             if trainer.model is not None and self.callback.worth_saving(trainer.state):
@@ -116,10 +106,8 @@ class TrainingSession:
         except TrainingError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
         if self.callback.main:
-            newest = checkpoints.newest_in_words(self.folder)
-            print(
-                f"stopped by {notice.name}; the same command goes on: {newest}", file=sys.stderr, flush=True
-            )
+            how = f"the same command goes on: {checkpoints.newest_in_words(self.folder)}"
+            print(f"stopped by {notice.name}; {how}", file=sys.stderr, flush=True)
         barrier(self.callback.process)  # a launcher kills the main process soon after another has ended
         raise SystemExit(signals.NOTICES[notice])
 
@@ -187,9 +175,7 @@ def training_session(
         except StopTraining as stop:
             session.log("stop", reason=str(stop))
             session.finish(run.backup.finish_minutes * 60)
-            barrier(
-                process
-            )  # all processes stop at the same step; a launcher would kill the one that uploads
+            barrier(process)  # all stop at the same step; a launcher would kill the one that uploads
             raise
         session.finish(run.backup.finish_minutes * 60)
         session.log("end", step=steps)
@@ -207,10 +193,7 @@ def open_run_dir(
     if resume is not None:
         print(f"{stage}: resuming from {resume}", flush=True)
     elif written:
-        print(
-            f"{stage}: none of the {written} checkpoints in {folder} is whole: starting from step 0",
-            flush=True,
-        )
+        print(f"{stage}: no checkpoint of {written} in {folder} is whole: starting from step 0", flush=True)
     elif reason := explain_fresh_start(folder, config):
         print(f"{stage}: {reason}", flush=True)
     return resume
@@ -224,9 +207,7 @@ def main_process(
     if store is not None:
         backup = Uploader(store, run.keep_checkpoints)
         stack.callback(backup.close)
-        for checkpoint in checkpoints.list_checkpoints(
-            folder
-        ):  # one that an earlier attempt could not upload
+        for checkpoint in checkpoints.list_checkpoints(folder):  # an earlier attempt may not have uploaded it
             backup.submit(checkpoint)
     progress = ProgressBar(run.log_steps)
     stack.callback(progress.close)
@@ -276,9 +257,7 @@ def is_failed_write(error: Exception) -> bool:
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
     if isinstance(error, OSError):
         return error.errno in full
-    return isinstance(error, SafetensorError) or any(
-        word in str(error) for word in ("inline_container", "iostream")
-    )
+    return isinstance(error, SafetensorError) or "inline_container" in str(error) or "iostream" in str(error)
 
 
 def not_evaluated(checkpoint: Path, eval_steps: int) -> bool:

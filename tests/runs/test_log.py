@@ -152,8 +152,7 @@ def test_the_progress_line_says_what_is_left_and_what_it_cost(capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(59, "59 s"), (60, "1 min"), (3600, "1 h 0 min"), (90061, "1 d 1 h")],
+    ("seconds", "text"), [(59, "59 s"), (60, "1 min"), (3600, "1 h 0 min"), (90061, "1 d 1 h")]
 )
 def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
     assert duration(seconds) == text
