@@ -18,6 +18,7 @@ from peft import PeftModel
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from socrates.core.errors import ModelError
 from socrates.core.files import atomic_path
 from socrates.model.jagged import JaggedArray
 from socrates.prediction.distributions import Scored, ScoringBatch, ScoringPlan
@@ -91,8 +92,12 @@ def shard_path(folder: Path, number: int) -> Path:
 
 
 def write_shard(folder: Path, number: int, parts: Sequence[Scored]) -> None:
-    """Write a shard; the file appears when it is whole."""
+    """Write a shard; the file appears when it is whole. Raises :class:`ModelError` for a model that gives NaN."""
     probabilities = JaggedArray.concatenate([part.probabilities for part in parts], np.float32)
+    if not np.isfinite(probabilities.values).all():
+        raise ModelError(
+            "the model gives probabilities that are no numbers: its weights are damaged; train it again"
+        )
     with atomic_path(shard_path(folder, number)) as partial, partial.open("wb") as file:
         np.savez(
             file,

@@ -84,6 +84,14 @@ def test_rows_of_like_length_are_computed_together_where_nothing_is_shared():
         assert lengths == sorted(lengths) and len(set(lengths)) > 1
 
 
+def test_a_model_with_nan_in_its_weights_is_refused(tmp_path):
+    made, _ = plan("scenario_first")
+    model = tiny.model()
+    next(model.parameters()).data.fill_(float("nan"))
+    with pytest.raises(ModelError, match="its weights are damaged"):
+        shards.write_shard(tmp_path, 0, [made.score(model, next(made.batches(1000)))])
+
+
 def test_a_damaged_shard_counts_as_none(tmp_path, caplog):
     made, _ = plan("scenario_first")
     batch = next(made.batches(1000))
