@@ -45,11 +45,11 @@ class Arm:
     spreads: Floats
 
     def mean(self, weights: Floats) -> float:
-        """The mean answer of those whom ``weights`` [N, summing to 1] picks out."""
+        """The mean answer, by the personas' ``weights`` [N]."""
         return float(weights @ self.positions)
 
     def variance(self, weights: Floats) -> float:
-        """The variance of their answers."""
+        """The variance of the answers."""
         return float(weights @ (self.spreads + (self.positions - self.mean(weights)) ** 2))
 
     @property
@@ -117,16 +117,12 @@ class Effect:
     """A condition against the control on one outcome.
 
     Attributes:
-        group: ``everyone``, or field and value of a subgroup.
-        personas: how many it rests on.
         predicted: the model's own difference, a share of the scale.
         estimate: None where the model's error is not known.
     """
 
     condition: str
     outcome: str
-    group: str
-    personas: int
     unit: Unit
     predicted: float
     estimate: Estimate | None
@@ -168,20 +164,17 @@ def effects(
     weights: Floats,
     known: ErrorModel | None,
     plan: Plan,
-    group: str = "everyone",
-    share: float = 1.0,
 ) -> tuple[list[Effect], list[Choice]]:
-    """Treatments against the control, ``pairs`` of both by outcome, among those whom ``weights`` [N] picks out.
+    """Treatments against the control, ``pairs`` of both by outcome.
 
     Args:
+        weights: [N] of the personas, summing to 1.
         known: None where the model's error is not; there is no estimate then.
-        share: of the planned study's respondents who are in the group.
     """
-    weights = weights / weights.sum()
     differences = np.stack([treated.positions - control.positions for treated, control in pairs])
     predicted = differences @ weights
     gaps = (differences - predicted[:, None]) * weights
-    people = int((weights > 0).sum())
+    people = len(weights)
     covariance = gaps @ gaps.T * people / max(people - 1, 1)  # of the means over the personas
     estimates: list[Estimate | None] = [None] * len(pairs)
     choices = []
@@ -193,14 +186,14 @@ def effects(
         centre, sd = (np.array([getattr(effect, name) for effect in effects]) for name in ("mean", "sd"))
         reach = float(np.quantile(np.abs((drawn - centre) / sd).max(axis=1), LEVEL))
         estimates = [
-            _estimate(effect, pair, weights, reach, plan, share, known.variance(x))
+            _estimate(effect, pair, weights, reach, plan, known.variance(x))
             for effect, pair, x in zip(effects, pairs, predicted, strict=True)
         ]
         choices = [
             _choice(outcome, pairs, drawn, plan) for outcome in dict.fromkeys(t.outcome for t, _ in pairs)
         ]
     return [
-        Effect(treated.condition, treated.outcome, group, people, treated.unit, float(x), estimate)
+        Effect(treated.condition, treated.outcome, treated.unit, float(x), estimate)
         for (treated, _), x, estimate in zip(pairs, predicted, estimates, strict=True)
     ], choices
 
@@ -211,12 +204,11 @@ def _estimate(
     weights: Floats,
     reach: float,
     plan: Plan,
-    share: float,
     error: Floats,
 ) -> Estimate:
     level = pair[1].mean(weights)
     variances = [arm.variance(weights) for arm in pair]
-    arms = [plan.effective[arm.condition] * share for arm in pair]
+    arms = [plan.effective[arm.condition] for arm in pair]
     noise = sum(variance / n for variance, n in zip(variances, arms, strict=True))
 
     def inside(ends: tuple[float, float]) -> tuple[float, float]:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from socrates.app.parse import Persona, parse_demographics
 from socrates.core.errors import DataError
 from socrates.core.files import Schema, read_table
-from socrates.evaluation.groups import brackets
 from socrates.survey.personas import LABELS
 from socrates.survey.tables import DEMOGRAPHICS
 
@@ -51,14 +50,6 @@ class PersonaSample:
     def effective_size(self) -> float:
         """Kish's effective number of respondents, (sum w)^2 / sum w^2."""
         return float(1 / (self.weights**2).sum())
-
-    def groups(self, field: str) -> dict[str, NDArray[np.bool_]]:
-        """Group of a demographic field -> [N] who belongs to it; ages in brackets, unknown ones left out."""
-        values = [person.fields.get(field) for person in self.personas]
-        if field == "age":
-            values = brackets(pl.Series(values, dtype=pl.String)).to_list()
-        names = sorted({value for value in values if value is not None})
-        return {name: np.array([value == name for value in values]) for name in names}
 
 
 def from_file(path: Path, questions: int = 1) -> PersonaSample:
@@ -135,7 +126,10 @@ def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) ->
     weights, placed = rake(people, quotas)
     rng = np.random.default_rng(seed)
     # A systematic draw along the categories meets the quotas almost exactly; independent draws would wander.
-    strata = [_codes(people[field], shares) for field, shares in quotas.items()]
+    strata = [
+        np.sum([code * inside for code, inside in enumerate(categories.values(), 1)], axis=0)
+        for categories in _memberships(people, quotas).values()
+    ]
     order = np.lexsort((rng.random(len(people)), *reversed(strata)))
     ends = np.cumsum(weights[order])
     steps = (np.arange(size) + rng.random()) / size * ends[-1]
@@ -222,14 +216,6 @@ def _memberships(people: pl.DataFrame, quotas: Quotas) -> dict[str, dict[str, ND
             both = people[field][int(overlap.argmax())]
             raise DataError(f"population.quotas.{field}: {both!r} is in two categories; make them apart")
     return members
-
-
-def _codes(values: pl.Series, shares: dict[str, float]) -> NDArray[np.int64]:
-    """[N] number of the category each value falls into, 0 for none."""
-    codes = np.zeros(len(values), dtype=np.int64)
-    for code, category in enumerate(shares, 1):
-        codes[_members(values, category)] = code
-    return codes
 
 
 def _members(values: pl.Series, category: str) -> NDArray[np.bool_]:
