@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -42,7 +44,21 @@ from socrates.survey.tables import DEMOGRAPHICS
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[Words, Field(max_length=60)]
-Share = Annotated[float, Field(gt=0, le=1)]
+
+
+def _part_of_one(share: float) -> float:
+    if not 0 < share <= 1:
+        raise ValueError("a share is a part of 1 (0.5, not 50)")
+    return share
+
+
+def _keys_of_an_outcome(given: object) -> object:
+    if isinstance(given, str):
+        raise ValueError("an outcome has a name: and a question:")
+    return given
+
+
+Share = Annotated[float, AfterValidator(_part_of_one)]
 
 
 class _Strict(BaseModel):
@@ -120,7 +136,7 @@ class Design(_Strict):
     title: Words
     scenario: str = ""
     conditions: Annotated[list[Condition], Field(min_length=2)]
-    outcomes: Annotated[list[Outcome], Field(min_length=1)]
+    outcomes: Annotated[list[Annotated[Outcome, BeforeValidator(_keys_of_an_outcome)]], Field(min_length=1)]
     population: Population
     respondents: Annotated[int, Field(le=10_000_000)] = 400
     shares: dict[str, Share] = Field(default_factory=dict)

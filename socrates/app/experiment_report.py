@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,6 @@ def summary(result: ExperimentResult) -> dict[str, Any]:
     """All of a result as values that JSON can hold."""
     known = result.known
     names = ("slope", "tau", "sigma", "rho")
-    regret = regrets(result)
     return {
         "title": result.design.title,
         "model": result.model,
@@ -119,24 +119,10 @@ def summary(result: ExperimentResult) -> dict[str, Any]:
             for arm in result.arms
         ],
         "effects": [effect_row(effect, result) for effect in result.effects],
-        "choices": [
-            {
-                "outcome": c.outcome,
-                "condition": c.condition,
-                "chance_best": c.best,
-                "regret": regret[c.outcome],
-            }
-            for c in result.choices
-        ],
+        "choices": [asdict(choice) for choice in result.choices],
         "warnings": result.warnings,
         "notes": result.notes,
     }
-
-
-def regrets(result: ExperimentResult) -> dict[str, float]:
-    """By outcome, how much better the best condition is expected to be than the chosen one, in the outcome's unit."""
-    units = {effect.outcome: effect.unit for effect in result.effects}
-    return {c.outcome: abs(units[c.outcome].factor) * c.regret for c in result.choices}
 
 
 def answer(result: ExperimentResult) -> list[str]:
@@ -184,7 +170,6 @@ def render(result: ExperimentResult) -> str:
         fewest=FEWEST_PER_ARM,
         wanted=POWER,
         arms=arms,
-        regrets=regrets(result),
         choices={choice.outcome: choice for choice in result.choices},
         highest={
             outcome.name: max(

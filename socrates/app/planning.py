@@ -150,7 +150,7 @@ class Choice:
     Attributes:
         condition: the one with the best estimated mean, the control among them.
         best: condition -> chance that it has the best mean.
-        regret: by how much the best is expected to be better than the chosen one, a share of the scale.
+        regret: by how much the best is expected to be better than the chosen one, in the outcome's unit.
     """
 
     outcome: str
@@ -263,9 +263,10 @@ def _choice(outcome: str, pairs: list[tuple[Arm, Arm]], drawn: Floats, plan: Pla
     of = [i for i, (treated, _) in enumerate(pairs) if treated.outcome == outcome]
     names = [pairs[of[0]][1].condition, *(pairs[i][0].condition for i in of)]
     means = np.column_stack([np.zeros(len(drawn)), drawn[:, of]])
-    rising = plan.higher_is_better[outcome] == (pairs[of[0]][0].unit.factor > 0)  # as it is told
+    unit = pairs[of[0]][0].unit
+    rising = plan.higher_is_better[outcome] == (unit.factor > 0)  # as it is told
     means = means if rising else -means
     best = np.bincount(means.argmax(axis=1), minlength=len(names)) / len(drawn)
     chosen = int(means.mean(axis=0).argmax())
-    regret = float((means.max(axis=1) - means[:, chosen]).mean())
+    regret = float((means.max(axis=1) - means[:, chosen]).mean()) * abs(unit.factor)
     return Choice(outcome, names[chosen], dict(zip(names, best.tolist(), strict=True)), regret)

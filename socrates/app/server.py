@@ -165,7 +165,7 @@ def _question(field: str, text: str, scale: str | None) -> Question:
     try:
         return parse_question(text, scale)
     except SocratesError as error:
-        wrong = str(error).replace("--scale 1-7", "scale: 1-7")  # a field where a command line has an option
+        wrong = str(error).replace("(--scale 1-7)", "(the field Scale, such as 1-7)")  # a page has no options
         raise SocratesError(wrong if field == "scenario" else f"{field}: {wrong}") from None
 
 

@@ -144,6 +144,8 @@ def answer(rows):
         ({"respondents": "many"}, "respondents: .*'many'"),
         ({"shares": {"none": 0.5}}, "shares: one for each of jobs, none, which sum to 1"),
         ({"population": {"size": 10, "seed": -1}}, "population.seed"),
+        ({"population": {"size": 10, "quotas": {"gender": {"Female": 51, "Male": 49}}}}, "0.5, not 50"),
+        ({"outcomes": ["Do you support it?"]}, r"outcomes\.1: an outcome has a name: and a question:"),
     ],
 )
 def test_a_design_that_cannot_be_used_is_refused_in_one_line_that_names_the_file(tmp_path, change, message):
@@ -570,7 +572,7 @@ def test_joint_intervals_hold_all_effects_at_once_and_the_best_is_ranked():
     assert list(a.best.values()) == pytest.approx(wins, abs=0.015)
     assert a.condition in ("jobs", "peace") and b.condition in ("none", "tax")
     chosen = means[:, list(a.best).index(a.condition)]
-    assert a.regret == pytest.approx((means.max(axis=1) - chosen).mean(), abs=0.002)
+    assert a.regret == pytest.approx(4 * (means.max(axis=1) - chosen).mean(), abs=0.008)  # points
 
 
 def test_two_options_are_told_as_the_percentage_of_yes():

@@ -88,7 +88,7 @@ def test_two_wordings_are_compared(model: OpenModel, known: TrainingSupport) -> 
         ({"json": {"scenario": 7}}, 422, "scenario: "),
         ({"json": {"scenario": "x", "file": "/etc/passwd"}}, 422, "file: unknown field"),
         ({"json": ["x"]}, 422, "request: "),
-        ({"json": {"scenario": "Is it warm?"}}, 422, "or give its scale (scale: 1-7)"),
+        ({"json": {"scenario": "Is it warm?"}}, 422, "or give its scale (the field Scale, such as 1-7)"),
         ({"json": {"scenario": "", "scale": "1-7"}}, 422, "scenario: is empty"),
         ({"json": {"scenario": "x?", "scale": "7-1"}}, 422, "scale '7-1'"),
         ({"json": {"scenario": "x" * 30_000, "scale": "1-7"}}, 422, "scenario: "),
