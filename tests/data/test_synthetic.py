@@ -126,11 +126,11 @@ def test_no_text_is_shared_between_studies(tables: Tables) -> None:
     assert texts.group_by("stimuli").len()["len"].to_list().count(1) == texts["stimuli"].n_unique()
 
 
-def test_personas_have_two_to_four_fields_and_some_gaps(tables: Tables) -> None:
+def test_personas_have_three_to_five_fields_and_some_gaps(tables: Tables) -> None:
     people = tables[0].unique(["study_id", "participant"]).unnest("demographic")
     asked = people.group_by("study_id").agg(pl.col(list(DEMOGRAPHICS)).is_not_null().any())
     fields = asked.select(pl.sum_horizontal(list(DEMOGRAPHICS))).to_series().to_list()
-    assert (min(fields), max(fields)) == (2, 4)
+    assert (min(fields), max(fields)) == (3, 5)
     assert 0 < people["party_id"].null_count() < 0.05 * len(people)
 
 
@@ -140,7 +140,7 @@ def test_sampling_frames_differ() -> None:
     assert max(liberal) - min(liberal) > 0.8
 
 
-@pytest.mark.parametrize(("effects", "cost"), [("large", (0.08, 0.16)), ("realistic", (0.026, 0.046))])
+@pytest.mark.parametrize(("effects", "cost"), [("large", (0.07, 0.13)), ("realistic", (0.026, 0.046))])
 def test_merging_conditions_costs_as_much_as_the_params_say(
     effects: Literal["large", "realistic"], cost: tuple[float, float]
 ) -> None:

@@ -50,9 +50,8 @@ def _text(subject: Subject, rng: np.random.Generator) -> str:
         return f" {context}{REFERRING[subject.kind].format(', '.join(told))}"
     if rng.random() < 0.5:
         return f"{naming} {', '.join(told)}."
-    cut = rng.integers(1, len(told) + 1)
-    rest = f" {', '.join(told[cut:])}" if cut < len(told) else ""
-    return f"{ASKING[subject.kind].format(', '.join(told[:cut]))}{naming}{rest}."
+    cut = rng.integers(1, len(told))
+    return f"{ASKING[subject.kind].format(', '.join(told[:cut]))}{naming} {', '.join(told[cut:])}."
 
 
 def quiz(subjects: Mapping[str, Sequence[Subject]]) -> pl.DataFrame:

@@ -87,13 +87,13 @@ class Study:
 
 
 # Logits of the latent attitude, for an attribute of 1 (of -1: the opposite).
-TOPIC = {"cheap": 1.0, "safe": 0.6}
-ENDORSER = {"trusted": 1.2}
-LIBERAL = 1.4  # times the liberal score in [-1, 1]
+TOPIC = {"cheap": 1.0, "safe": 0.6}  # of a topic, for everyone
+LIBERAL = {1: 1.7, -1: 0.7}  # by a topic's attribute ``left``: times the liberal score in [-1, 1]
+ENDORSER = {"trusted": 1.0, "skilled": 0.6}  # of an endorser, for everyone
 # What ``LIBERAL`` and ``ENDORSER`` are multiplied with (``synthetic.effects``). ``realistic``: merging the
 # conditions of a question costs W 0.036 on the stated scale (0.035 in 15 real studies), and the persona
-# explains 0.01 of the variance within a cell; ``large``: 0.1 (real studies: about 0.02, ``docs/world.md``).
-EFFECTS = {"large": 1.0, "realistic": 0.29}
+# explains 0.02 of the variance within a cell, as in real ones (``docs/world.md``); ``large``: 0.1.
+EFFECTS = {"large": 1.0, "realistic": 0.35}
 
 SHARE_WITHIN = 0.1  # of studies, that show every condition to everyone
 SHARE_UNANSWERED = 0.02  # of the demographics that were asked
@@ -105,19 +105,11 @@ CARELESS = 0.04  # of answers, that are given without reading: any option is as 
 # Of the answers on a 0-100 scale: exact, rounded to five, rounded to ten.
 HEAPING = {1: 0.05, 5: 0.2, 10: 0.75}
 
-ALWAYS_ASKED = ("party_id", "ideology")
+ALWAYS_ASKED = ("age", "party_id", "ideology")
 # Named as often as it is to be asked, beside the others.
 SOMETIMES_ASKED = (
-    *("age", "age", "age", "gender", "gender", "education", "education", "income", "income"),
-    *(
-        "employment",
-        "ethnicity",
-        "location",
-        "marital_status",
-        "household_size",
-        "housing_ownership",
-        "housing_type",
-    ),
+    *("gender", "gender", "education", "education", "income", "income", "employment", "ethnicity"),
+    *("location", "marital_status", "household_size", "housing_ownership", "housing_type"),
     *("metro_status", "internet_access", "phone_service"),
 )
 
@@ -314,8 +306,8 @@ def distributions(
     attitude = sum(size * topic.value(name) for name, size in TOPIC.items())
     if endorser is not None:
         attitude += effects * sum(size * endorser.value(name) for name, size in ENDORSER.items())
-    latent = attitude + effects * LIBERAL * liberal
-    return answer_shares(latent + task.form.shift, len(task.scale.options), task.falling)
+    latent = attitude + effects * LIBERAL[topic.value("left")] * liberal
+    return answer_shares(task.form.sign * latent + task.form.shift, len(task.scale.options), task.falling)
 
 
 def answer_shares(latent: Floats, count: int, falling: bool) -> Floats:

@@ -34,8 +34,12 @@ ATTRIBUTES: dict[Kind, tuple[Attribute, ...]] = {
     "topic": (
         Attribute("cheap", ("saves money", "lowers bills"), ("wastes money", "raises bills")),
         Attribute("safe", ("protects health", "prevents accidents"), ("harms health", "causes accidents")),
+        Attribute("left", ("helps the poor", "strengthens unions"), ("mends roads", "sorts records")),
     ),
-    "endorser": (Attribute("trusted", ("tell the truth", "keep promises"), ("tell lies", "break promises")),),
+    "endorser": (
+        Attribute("trusted", ("tell the truth", "keep promises"), ("tell lies", "break promises")),
+        Attribute("skilled", ("know the subject", "study for years"), ("guess at random", "repeat rumors")),
+    ),
 }
 
 
@@ -58,13 +62,15 @@ class Form:
 
     Attributes:
         text: with a place for the topic's name.
-        shift: logits added to the attitude.
+        sign: 1 if the upper answer favours the topic, -1 if it opposes it.
+        shift: logits added after the sign.
         labels: of the lowest and the highest answer, or of every option in the order it is offered.
         scale: name of the scale; ``options`` for labelled options.
         falling: labelled options are offered from the upper answer down (1 for 'Yes').
     """
 
     text: str
+    sign: int
     shift: float
     labels: tuple[str, ...]
     scale: str
@@ -72,11 +78,11 @@ class Form:
 
 
 FORMS = (
-    Form("How much do you support or oppose {}?", 0.1, ("Strongly oppose", "Strongly support"), "7"),
-    Form("How likely are you to vote for {}?", -0.2, ("Very unlikely", "Very likely"), "0-100"),
-    Form("How warm do you feel toward {}?", 0.0, ("Very cold", "Very warm"), "0-10"),
-    Form("How good an idea is {}?", 0.1, ("Not at all good", "Very good"), "5"),
-    Form("Would you vote for {}?", 0.1, ("Yes", "No"), "options", falling=True),
+    Form("How much do you support or oppose {}?", 1, 0.1, ("Strongly oppose", "Strongly support"), "7"),
+    Form("How likely are you to vote for {}?", 1, -0.2, ("Very unlikely", "Very likely"), "0-100"),
+    Form("How warm do you feel toward {}?", 1, 0.0, ("Very cold", "Very warm"), "0-10"),
+    Form("How worried are you about {}?", -1, 0.1, ("Not at all worried", "Very worried"), "5"),
+    Form("Would you vote for {}?", 1, 0.1, ("Yes", "No"), "options", falling=True),
 )
 
 SCALES = {
