@@ -79,7 +79,8 @@ def host(layers: int, rounds: int) -> list[list[object]]:
 def tokens(path: Path, tokenizer: Path) -> list[list[object]]:
     """Preset, rows of a pass, form, and passes and tokens of an optimiser step."""
     texts = [json.loads(line)["input"].split("\n\nScenario: ", 1) for line in path.open(encoding="utf-8")]
-    columns = {"persona": [persona for persona, _ in texts], "stimuli": [text for _, text in texts]}
+    personas = [persona.removeprefix("Demographics: ") for persona, _ in texts]
+    columns = {"persona": personas, "stimuli": [text for _, text in texts]}
     answers = pl.DataFrame(columns | {"response": [1] * len(texts)})
     words = AutoTokenizer.from_pretrained(tokenizer)
     alone = encode_tables([answers], words, "persona_first")
@@ -89,7 +90,11 @@ def tokens(path: Path, tokenizer: Path) -> list[list[object]]:
         ["one-percent", 4, "padded (before)", STEP // 4, 4 * float(longest.mean()) * STEP / 4]
     ]
     lines += [of_step("one-percent", alone, order, size, "packed") for size in SIZES["one-percent"]]
-    together = crowded(encode_tables([answers], words, "scenario_first"))
+    data = encode_tables([answers], words, "scenario_first")
+    shared, own = data.prefix_lengths(), data.lengths() - data.prefix_lengths()
+    print(f"\n{len(data):,} rows: a scenario {shared.mean():.1f} tokens (sd {shared.std():.1f}), ", end="")
+    print(f"the rest of a row {own.mean():.1f} (sd {own.std():.1f})")
+    together = crowded(data)
     count = 200 * STEP
     order = make_schedule(np.arange(len(together)), together.scenario_of_row, count, 16, 42)
     lines.append(of_step("full", together, order, 32, "packed (before)"))

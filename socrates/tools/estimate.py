@@ -53,11 +53,12 @@ ANSWER_TOKENS = 4  # at most: three digits and the end; only they have logits
 LOGIT_BYTES = 10  # a logit in bfloat16, in float32, and its gradient in float32
 CPU_RATE = 2e10  # operations per second of one core in float32; assumed
 
-# SocSci210 as published, and the lengths of its 2,780 rows in 20 studies that the seed project passed on,
-# counted with Qwen2.5's tokenizer: means and standard deviations.
+# SocSci210 as published, and the lengths of its 2,780 rows in 20 studies that the seed project passed on, counted with
+# Qwen2.5's tokenizer (python -m benchmarks.training_passes): means and standard deviations.
 ROWS, TRAINING_SHARE = 2_901_390, 170 / 210
-SCENARIO_TOKENS, SCENARIO_SPREAD = 147.0, 68.0
-OWN_TOKENS, OWN_SPREAD = 44.0, 10.0
+SCENARIO_TOKENS, SCENARIO_SPREAD = 137.2, 67.9
+OWN_TOKENS, OWN_SPREAD = 52.6, 10.3
+REMAINDERS = 1.07  # scenarios of a step over those of whole groups of 16, with 484 respondents a scenario
 PASSES = 4000  # forward passes that are counted; the rest is taken to be like them
 
 
@@ -260,7 +261,7 @@ def assumed_workload(sections: Mapping[str, Any], processes: int, *basis: str) -
     rows = round(ROWS * sample.fraction * TRAINING_SHARE)
 
     def count(micro: int) -> tuple[float, int]:
-        scenarios = -(-micro // train.group_size) if shared else micro
+        scenarios = max(micro / train.group_size * REMAINDERS, 1) if shared else micro
         tokens = micro * OWN_TOKENS + scenarios * SCENARIO_TOKENS
         spread = (micro * OWN_SPREAD**2 + scenarios * SCENARIO_SPREAD**2) ** 0.5
         return tokens, round(tokens + 4 * spread)

@@ -122,7 +122,8 @@ def test_cells_of_few_people_are_wrong_where_the_truth_is_not_known(project, pre
 
 
 def test_the_learning_rate_of_an_adapter_is_another_quantity_even_when_the_number_is_equal(project):
-    apply("full", project / "params.yaml", project / "presets")
+    for preset in ("full", "paper-settings"):
+        apply(preset, project / "params.yaml", project / "presets")
     row = found(project)["learning rate"]
     assert (row.paper, row.here, row.verdict) == ("1e-05", "1e-05", "different on purpose")
 

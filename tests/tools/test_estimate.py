@@ -27,7 +27,9 @@ from socrates.tools.estimate import (
     A100,
     DIMS,
     GIB,
+    OWN_TOKENS,
     PUBLISHED,
+    SCENARIO_TOKENS,
     ModelDims,
     Workload,
     assumed_workload,
@@ -79,7 +81,7 @@ def test_memory_by_hand() -> None:
     assert held["adapter and its gradients"] == 6 * trainable
     assert held["optimiser"] == 12 * trainable
     assert held["logits"] == 10 * (4 * 4) * 100  # four rows, at most four tokens of an answer
-    layer = 20 * layer_bytes(dims, True, 4 * 191 / 10)
+    layer = 20 * layer_bytes(dims, True, 4 * (SCENARIO_TOKENS + OWN_TOKENS) / 10)
     for every, expected in {0: 2 * layer, 1: 2 * 20 * 8 * 2 + layer, 2: 2 * 20 * 8 + 2 * layer}.items():
         assert memory(dims, work_of(4, 10.0, 20, 4, every=every), params, 1)["activations"] == pytest.approx(
             expected
