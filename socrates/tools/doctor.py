@@ -302,7 +302,9 @@ def disk(sections: Mapping[str, Any], usage: Callable[[Path], Any]) -> str:
     if any(free[path] < need for path, need in needs.items()):
         raise ProblemError(text, f"free some, or set {SCRATCH_VARIABLE} and HF_HOME to a larger disk")
     merged = 2 * (dims.linear + dims.embeddings)
-    if usage(_existing(Path())).free - needs.get(_existing(Path()), 0) < merged:
+    here = _existing(Path())
+    taken = sum(need for path, need in needs.items() if path.stat().st_dev == here.stat().st_dev)
+    if usage(here).free - taken < merged:
         raise ProblemError(
             text, f"socrates merge will write {merged / GIB:.0f} GiB more: free some by then", "warn"
         )

@@ -223,7 +223,7 @@ def test_the_published_steps_are_met() -> None:
 def test_sharing_saves_tokens() -> None:
     full = sections("full")
     apart = {**full, "prompt": full["prompt"].model_copy(update={"layout": "persona_first"})}
-    assert assumed_workload(full, 4).tokens < 0.3 * assumed_workload(apart, 4).tokens
+    assert assumed_workload(full, 4).tokens < 0.34 * assumed_workload(apart, 4).tokens
 
 
 def test_what_does_not_fit_or_cannot_train_says_why() -> None:
