@@ -1,10 +1,10 @@
-"""What a run found: ``audit``, ``compare``, ``import-predictions``, ``paper-baseline`` and ``readme``."""
+"""What a run found, and other models beside it: ``audit``, ``compare``, ``ask-endpoint``, ``readme`` and others."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -106,6 +106,75 @@ def import_predictions(
         print_json({"folder": str(folder), "rows": rows})
     else:
         typer.echo(f"{rows:,} rows -> {folder}; now: dvc repro evaluate report")
+
+
+@app.command(
+    epilog=example(
+        "socrates ask-endpoint --url http://127.0.0.1:8000/v1 --model Qwen2.5-7B --name qwen7b --mode logprobs",
+        "socrates ask-endpoint --url https://api.example.com/v1 --model large --name large --usd 2.5 10 --max-usd 20",
+    ),
+    rich_help_panel=PANEL,
+)
+def ask_endpoint(
+    url: Annotated[str, typer.Option(help="Of an OpenAI-compatible server, up to and with /v1.")],
+    model: Annotated[str, typer.Option(help="What the server calls the model.")],
+    name: Annotated[str, typer.Option(help="What the predictor is called in metrics and report.")],
+    mode: Annotated[
+        Literal["logprobs", "draws"], typer.Option(help="Exact, or several sampled answers.")
+    ] = "draws",
+    draws: Annotated[int, typer.Option(min=1, help="Sampled answers of each question.")] = 10,
+    personas: Annotated[
+        bool, typer.Option(help="Ask for each respondent, or once for each scenario.")
+    ] = True,
+    workers: Annotated[int, typer.Option(min=1, help="Calls at a time.")] = 8,
+    usd: Annotated[tuple[float, float], typer.Option(help="Dollars per million tokens sent, received.")] = (
+        0.0,
+        0.0,
+    ),
+    max_usd: Annotated[float | None, typer.Option(help="Stop before more is spent.")] = None,
+    end: Annotated[
+        str, typer.Option(help="The end-of-answer token as text, for logprobs on scales such as 1-10.")
+    ] = "",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before an estimate above --max-usd.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Predict the test rows with a model behind an endpoint; the key comes from SOCRATES_ENDPOINT_KEY.
+
+    Prints the tokens and dollars that it will take before the first call. A killed run goes on where it was.
+    """
+    from socrates.core.errors import SocratesError
+    from socrates.prediction import endpoint as asking
+    from socrates.prediction.external import test_rows, write_folder
+
+    rows, excluded = test_rows(name)
+    told, questions = asking.predict_table(rows, personas)
+    server = asking.Endpoint(url, model, mode, draws, workers, usd, max_usd, end)
+    sent, received, dollars = asking.estimate(questions, server)
+    typer.echo(
+        f"{len(questions):,} questions, about {sent:,} tokens sent, {received:,} received, ${dollars:.2f}",
+        err=True,
+    )
+    if max_usd is not None and dollars > max_usd and not yes:
+        raise SocratesError(
+            f"the estimate of ${dollars:.2f} is above --max-usd {max_usd:.2f}; --yes goes on up to it"
+        )
+    answers, spent = asking.ask_all(questions, server, Path(".scratch/endpoint") / f"{name}.jsonl")
+    about = {"endpoint": url, "model": model, "mode": mode, "personas": personas, "usd": round(spent.usd, 4)}
+    folder, count = write_folder(name, rows, asking.flatten(told, answers), excluded, about)
+    if as_json:
+        print_json(
+            {
+                "folder": str(folder),
+                "rows": count,
+                "sent": spent.sent,
+                "received": spent.received,
+                "usd": spent.usd,
+            }
+        )
+    else:
+        typer.echo(f"{count:,} rows, ${spent.usd:.2f} -> {folder}; now: dvc repro evaluate report")
 
 
 @app.command(epilog=example("socrates paper-baseline"), rich_help_panel=PANEL)

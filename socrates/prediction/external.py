@@ -8,6 +8,7 @@ answer a row, as many as there are).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,19 +31,40 @@ def import_table(path: Path, name: str) -> tuple[Path, int]:
     """Write the folder of predictions ``name`` from a table; returns it and its number of rows.
 
     Raises:
-        DataError: the name is taken by a predictor of the pipeline, or as :func:`read_external`, :func:`expand`.
+        DataError: as :func:`test_rows`, :func:`read_external`, :func:`expand`.
+    """
+    rows, excluded = test_rows(name)
+    values, offsets = expand(read_external(path), rows, path)
+    about = {"source": path.name, "sha256": sha256(path)}
+    return write_folder(name, rows, (values, offsets, np.ones(len(rows), np.float32)), excluded, about)
+
+
+def test_rows(name: str) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The test rows that have a scale, and the others' counts, for a new predictor called ``name``.
+
+    Raises:
+        DataError: the name is no folder's or taken by a predictor of the pipeline, or there is no test split.
     """
     params = load(Predict)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in {"base", "adapter", *params.baselines}:
         raise DataError(f"--name {name}: lower-case letters, digits and _, and no predictor of the pipeline")
     if not TEST.exists():
         raise DataError(f"{TEST}: not there; run dvc repro split first")
-    rows, excluded = thin_scales(read_table(TEST, SCALED_RESPONSES), params)
-    values, offsets = expand(read_external(path), rows, path)
-    table, manifest = predictions_table(rows, values, offsets, np.ones(len(rows), np.float32), excluded)
+    return thin_scales(read_table(TEST, SCALED_RESPONSES), params)
+
+
+def write_folder(
+    name: str,
+    rows: pl.DataFrame,
+    predicted: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]],
+    excluded: dict[str, int],
+    about: Mapping[str, object],
+) -> tuple[Path, int]:
+    """Write ``data/predictions/NAME``; ``predicted``: values, offsets and mass as in :func:`predictions_table`."""
+    table, manifest = predictions_table(rows, *predicted, excluded)
     with atomic_folder(PREDICTIONS_FOLDER / name) as folder:
         write_table(folder / "predictions.parquet", table)
-        write_json(folder / "manifest.json", {"source": path.name, "sha256": sha256(path), **manifest})
+        write_json(folder / "manifest.json", {**about, **manifest})
     return PREDICTIONS_FOLDER / name, table.height
 
 
