@@ -239,16 +239,16 @@ def deepspeed_classes() -> list[Any]:
 
 
 def check_room(folder: Path, model: torch.nn.Module | None) -> None:
-    """Raises :class:`TrainingError` where the disk has no room for one checkpoint.
+    """Raises :class:`TrainingError` where the disk has no room for what a checkpoint holds at least.
 
-    It holds each trained number five times in 4 bytes: adapter, DeepSpeed's two copies, two moments.
+    Those are the trained weights and, of an Adam, two moments of each; DeepSpeed keeps copies beside them.
     """
-    trained = [] if model is None else [part.numel() for part in model.parameters() if part.requires_grad]
-    free, needed = shutil.disk_usage(folder).free, 20 * sum(trained)
+    parts = [] if model is None else [part for part in model.parameters() if part.requires_grad]
+    free, needed = shutil.disk_usage(folder).free, sum(3 * part.nbytes for part in parts)
     if free < needed:
         raise TrainingError(
-            f"{folder}: {free / 2**20:,.0f} MiB are free and a checkpoint takes {needed / 2**20:,.0f} MiB; make room, "
-            "or set SOCRATES_SCRATCH to another disk"
+            f"{folder}: {free / 2**20:,.0f} MiB are free and a checkpoint takes {needed / 2**20:,.0f} MiB or more; "
+            "make room, or set SOCRATES_SCRATCH to another disk"
         )
 
 

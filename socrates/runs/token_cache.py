@@ -1,8 +1,8 @@
 """Tokenisation cache: tables are tokenised once, not at every start of every process.
 
 Encodings lie in ``<scratch>/encoded/<fingerprint>/`` as plain arrays and are mapped, not read: several
-processes share one copy in memory. They are what a model learns from, so the first process of a start compares their
-hashes with those in ``manifest.json`` and encodes again where one differs.
+processes share one copy in memory. They are what a model learns from: whoever opens them compares their
+hashes with those in ``manifest.json``, and encodes again where one differs.
 """
 
 from __future__ import annotations

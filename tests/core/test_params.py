@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from socrates.core import params
 from socrates.core.errors import ParamsError
+from socrates.core.params import flat
 from socrates.tools.preset import FOLDER, apply, layers
 from socrates.training.params import Lora, Train
 
@@ -58,14 +59,6 @@ def with_values(values: Mapping[str, Any]) -> dict[str, Any]:
             inner = inner[section]
         inner[last] = value
     return raw
-
-
-def flat(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def refusal(raw: dict[str, Any]) -> str:

@@ -62,10 +62,6 @@ def test_nothing_is_judged_before_the_median_means_something() -> None:
     feed(LossGuard(multiple=1.1, steps=1), [1.0, 100.0] * (guards.WARM_UP // 2))
 
 
-def history(*losses: tuple[int, float]) -> list[dict[str, float]]:
-    return [{"step": 3, "loss": 9.0}, *({"step": step, "eval_loss": loss} for step, loss in losses)]
-
-
 @pytest.mark.parametrize(
     ("losses", "gate_step", "says"),
     [
