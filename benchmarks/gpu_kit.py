@@ -28,6 +28,7 @@ MAYBE = {
     "annotated_types",
     "typing_inspection",
 }  # some of their versions require it
+UNUSED = {"scipy", "pillow"}  # loaded where they are there, and not needed
 CUDA = "bitsandbytes/libbitsandbytes_cuda130.so"
 FOLDERS = ("socrates", "gsm8k", "stages", "benchmarks", "presets")
 LOADED = """
@@ -63,14 +64,14 @@ def collect(site: Path) -> None:
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     loaded = {Path(line) for line in done.stdout.split("FILES\n")[1].splitlines()} | {packages / CUDA}
     files = {path for path in loaded if packages in path.parents}
-    names = {path.relative_to(packages).parts[0] for path in files} - there
+    names = {path.relative_to(packages).parts[0] for path in files} - there - UNUSED
     for name in names:  # on a GPU other files of the same packages are read
         files |= {path for path in (packages / name).rglob("*") if path.suffix in (".py", ".json", ".jinja")}
         for distribution in metadata.packages_distributions().get(name, []):
             files |= set(packages.glob(f"{distribution.replace('-', '_')}-*.dist-info/METADATA"))
     for path in files:
         relative = path.relative_to(packages)
-        if relative.parts[0] in there or "tests" in relative.parts:
+        if relative.parts[0].removesuffix(".libs") in there | UNUSED or "tests" in relative.parts:
             continue
         (site / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, site / relative)
