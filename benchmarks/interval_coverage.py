@@ -90,6 +90,14 @@ MEANS: dict[str, Method] = {"**used**": of_mean, "Student's t": student}
 DIFFERENCES: dict[str, Method] = {"**used: sign flips**": of_difference, "Student's t": student}
 POPULATIONS = {"studies as in the paper's table": (0.35, 0.6), "a few very bad studies": (0.5, 0.8)}
 SIZES = (6, 10, 20, 40)
+DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, int], Floats]] = {
+    "normal": lambda rng, size: rng.normal(size=size),
+    "exponential": lambda rng, size: rng.exponential(size=size) - 1,
+    "log-normal": lambda rng, size: rng.lognormal(size=size) - np.exp(0.5),
+    "90 % slightly worse, 10 % much better": lambda rng, size: (
+        np.where(rng.random(size) < 0.1, -9.0, 1.0) + rng.normal(0, 0.5, size)
+    ),
+}
 
 
 def report(name: str, datasets: int, rng: np.random.Generator) -> None:
@@ -117,6 +125,20 @@ def report(name: str, datasets: int, rng: np.random.Generator) -> None:
     show("differences: equal called different / real one found / coverage", pairs, datasets)
 
 
+def rejections(datasets: int, rng: np.random.Generator) -> None:
+    """Print how often differences of mean 0 are called different at 5 %, by their distribution."""
+    sizes = (11, 20, 40)
+    rows = []
+    for name, draw in DISTRIBUTIONS.items():
+        for test, method in (("sign flips", of_difference), ("Student's t", student)):
+            rates = []
+            for size in sizes:
+                ends = [method(draw(rng, size), rng) for _ in range(datasets)]
+                rates.append(np.mean([low > 0 or high < 0 for low, high in ends]))
+            rows.append([name, test, *(f"{rate:.1%}" for rate in rates)])
+    print("\n" + table(["differences of mean 0", "test", *(f"{size} studies" for size in sizes)], rows))
+
+
 def show(title: str, totals: dict[str, Floats], datasets: int) -> None:
     """Print a table of means over datasets, a column for each number of studies."""
     rows = [
@@ -132,6 +154,7 @@ def main(datasets: int) -> None:
     rng = np.random.default_rng(11)
     for name in POPULATIONS:
         report(name, datasets, rng)
+    rejections(datasets, rng)
     print(f"\n{datasets} datasets each, {time.perf_counter() - started:.0f} s")
 
 

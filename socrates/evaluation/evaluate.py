@@ -14,7 +14,7 @@ from socrates.evaluation import distance, summary
 from socrates.evaluation.cells import Floats, Predictor, Survey
 from socrates.evaluation.groups import gap_table, group_table
 from socrates.evaluation.headline import figures_of_the_rest
-from socrates.evaluation.intervals import generator
+from socrates.evaluation.intervals import FOR_A_RESULT
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import check_same, read_predictions
 from socrates.evaluation.predictors import PRIMARY, comparisons, ordered
@@ -118,8 +118,7 @@ def errors_from_respondents(
         )
         for key, convention in conventions.items()
     }
-    rng = generator(params.seed, "respondents")
-    return respondent_errors(survey, predictors, gaps, params.bootstrap, rng)
+    return respondent_errors(survey, predictors, gaps)
 
 
 def tables(
@@ -156,7 +155,13 @@ def _line(metrics: summary.Tree) -> str:
         if name in metrics
         for w in [metrics[name]["wasserstein"]]
     )
+    few = counts["studies_scored"] < FOR_A_RESULT
+    nothing = (
+        f"; fewer than {FOR_A_RESULT} test studies carry no result: this run shows that the data are read"
+    )
     return (
         f"evaluate: W {', '.join(shown)} over {counts['cells_scored']} of {counts['cells']} cells, "
         f"{counts['studies_scored']} of {counts['studies']} studies, {counts['answers']} answers"
+        + nothing
+        * few
     )

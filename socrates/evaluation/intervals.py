@@ -23,6 +23,7 @@ TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 BOOTSTRAP_TAIL = 0.02  # outside a bootstrap-t on either side, see confidence_interval()
 STILL = 1e-12  # below it a standard error is rounding noise
 ALL_SUBSETS = 12  # studies up to which every subset is taken, and not a sample of them
+FOR_A_RESULT = 6  # studies below which no flipping of signs is unlikely enough to call predictors different
 FEWEST = 4  # studies for a bootstrap: two or three drawn with replacement are seldom different ones
 HELD = 4_000_000  # numbers held at a time while resampling
 
@@ -172,9 +173,9 @@ def _studentised(figure: StudyStatistic, draws: int, rng: np.random.Generator) -
 def sign_flip_interval(values: Floats, draws: int, rng: np.random.Generator) -> Estimate:
     """The mean of paired differences by study, with the interval of shifts that a sign-flip test allows.
 
-    If two predictors are equally good, it is a coin's throw which of them is ahead in a study, so that
-    every flipping of signs of the differences was equally likely: the test is exact for any number of
-    studies, whatever their distribution. It rejects a shift exactly if too few means of subsets of the
+    Where the differences are symmetric around their mean, every flipping of their signs is equally likely if that
+    mean is 0: the test is exact then, for any number of studies. Of skewed differences it rejects too many
+    (``docs/measurement.md``). It rejects a shift exactly if too few means of subsets of the
     studies lie beyond it (Hartigan 1969, typical values), so that the interval is a pair of quantiles of
     such means, and excludes zero if and only if p is at most 0.05. All subsets are taken up to 12 studies,
     beyond that ``draws`` at random. With five studies or fewer no outcome is that unlikely, and Student's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from socrates.evaluation.intervals import FOR_A_RESULT
 from socrates.reporting.read import Report
 
 # Below 20 studies a difference as large as the paper's is found less than four times in five (the table of
@@ -63,7 +64,13 @@ def _sizes(report: Report) -> list[str]:
     texts = []
     studies, cells = int(report.count("studies_scored")), int(report.count("cells_scored"))
     people = report.count("respondents_per_cell_median")
-    if studies < FEW_STUDIES:
+    if studies < FOR_A_RESULT:
+        texts.append(
+            f"{studies} test {'study carries' if studies == 1 else 'studies carry'} no result: with fewer than "
+            f"{FOR_A_RESULT} no difference between predictors can be told from chance. This run shows that the data "
+            "are read and predicted; it says nothing about how well."
+        )
+    elif studies < FEW_STUDIES:
         texts.append(
             f"Only {studies} test studies were scored. The intervals allow for that by being wide: with fewer than "
             f"{FEW_STUDIES} studies, a difference as large as the paper's (0.205 against 0.151) is often missed, and "
@@ -75,7 +82,7 @@ def _sizes(report: Report) -> list[str]:
         )
     if people < FEW_RESPONDENTS:
         floor = report.estimate("empirical_best").value
-        least = f" Even people against themselves have W = {floor:.3f} here." if floor is not None else ""
+        least = f" Even a perfect predictor would have W = {floor:.3f} here." if floor is not None else ""
         texts.append(
             f"Half of the cells have {people:g} respondents or fewer (under {FEW_RESPONDENTS}): the human "
             f"distributions are blurred by chance.{least}"

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import polars as pl
 
 from socrates.core.params import flat
-from socrates.evaluation.intervals import Estimate, least_p
+from socrates.evaluation.intervals import FOR_A_RESULT, Estimate, least_p
 from socrates.evaluation.metrics import METRICS
 from socrates.evaluation.predictors import MODELS, PRIMARY, label, ordered
 from socrates.reporting import figures
@@ -197,7 +197,7 @@ PROBES = {
     "no_scenario": ("Does the text matter?", "over the question without its scenario"),
     "reversed_options": (
         "Are the labels of the options read?",
-        "over their labels exchanged, answers mapped back",
+        "lost where they are exchanged, answers mapped back",
     ),
 }
 
@@ -205,7 +205,7 @@ PROBES = {
 def verdict(found: Estimate, margin: float, better: str, worse: str) -> str:
     """What an interval says: practically equal within ``margin`` of 0, else ``better`` below 0, ``worse`` above it."""
     if not found.bounded:
-        return "no interval: too few studies"
+        return "no result: too few studies"
     if -margin < found.low and found.high < margin:  # type: ignore[operator]
         return f"practically equal (within ±{margin:g})"
     return {-1: better, 1: worse}.get(found.sign, "not established: the interval contains zero")
@@ -214,6 +214,7 @@ def verdict(found: Estimate, margin: float, better: str, worse: str) -> str:
 def first_table(report: Report) -> list[tuple[str, str, Estimate, Estimate | None, str]]:
     """(question, against what, figure, its share of the achievable, answer): what decides, before anything else."""
     margin = report.params["evaluate"]["equivalence_margin"]
+    few = report.count("studies_scored") < FOR_A_RESULT
     rows: list[tuple[str, str, Estimate, Estimate | None, str]] = []
     primary = report.metrics.get("primary", {}).get("baseline")
     better, worse = "yes: closer to people", "no: farther from people"
@@ -230,8 +231,10 @@ def first_table(report: Report) -> list[tuple[str, str, Estimate, Estimate | Non
         if found.value is not None:
             part = report.estimate("reading", f"{name}.log_share")
             answer = verdict(found, 0.0, "no: worse with it", "yes")
+            if name == "reversed_options" and found.bounded:  # who reads labels loses nothing
+                answer = "no, or not wholly" if found.sign > 0 else "no loss is shown"
             rows.append((question, f"log score {against}, nats", found, part if part.value else None, answer))
-    return rows
+    return [(*row[:4], f"no result: fewer than {FOR_A_RESULT} studies" if few else row[4]) for row in rows]
 
 
 def p_value(p: float | None, least: float) -> str:
@@ -244,7 +247,7 @@ def differences(report: Report) -> list[tuple[str, Estimate, str, str]]:
     rows = []
     margin, draws = (report.params["evaluate"][key] for key in ("equivalence_margin", "bootstrap"))
     least = least_p(int(report.count("studies_scored")), draws)
-    for part, figures_of in report.metrics.items():
+    for part, figures_of in sorted(report.metrics.items(), key=lambda item: item[0] != PRIMARY):
         first, minus, second = part.partition("_minus_")
         if not minus or figures_of.get("wasserstein") is None:
             continue
@@ -255,6 +258,8 @@ def differences(report: Report) -> list[tuple[str, Estimate, str, str]]:
         found = report.estimate(part)
         words = verdict(found, margin, *(f"{names[name]} is closer to people" for name in (first, second)))
         pair = f"{names[first]} − {names[second]}"
+        if report.count("studies_scored") < FOR_A_RESULT:
+            words = f"no result: fewer than {FOR_A_RESULT} studies"
         rows.append((pair, found, p_value(figures_of.get("wasserstein_p"), least), words))
     return rows
 
