@@ -7,6 +7,8 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
+# Where no NVIDIA GPU is found, torch comes without gigabytes of CUDA: make env TORCH_INDEX= takes the default build.
+TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu)
 INSTALL := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check install
 
 help:  ## what can be made
@@ -18,6 +20,9 @@ env-dev: $(VENV)/.ready-dev  ## the environment with the tools to work on the co
 $(VENV)/.ready: requirements.txt pyproject.toml
 	@echo "env: installing requirements.txt in $(VENV), some minutes the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -z "$(TORCH_INDEX)" || $(INSTALL) --retries 0 --no-deps --index-url "$(TORCH_INDEX)" \
+		$$(grep ^torch== requirements.txt) 2>/dev/null \
+		|| echo "env: no torch at $(TORCH_INDEX); the default index has the build with CUDA"
 	@$(INSTALL) -r requirements.txt
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -58,6 +58,8 @@ def main() -> None:
         f"{'scenario' if split.by == 'studies' else 'text'}; {shared['people_in_training']} of "
         f"{kept['test']['participants']} test people answer in training too -> {OUT}"
     )
+    if observed := sum(kept[name]["scale_observed"] for name in SPLITS):
+        print(f"split: {observed} rows state no answer scale: theirs is what people answered to the question")
 
 
 def _assignment(split: Split) -> pl.DataFrame:
@@ -131,6 +133,8 @@ def write_splits(
                     if rows.height:
                         write[name](rows)
                         kept[name].update(counts(rows))
+                        observed = rows.filter(pl.col("scale_rule").str.contains("observed"))
+                        kept[name]["scale_observed"] += observed.height
     empty = [name for name in SPLITS if not kept[name]["rows"]]
     if empty:
         raise DataError(f"split: no row of {', '.join(empty)} is left by the sample; raise sample.fraction")

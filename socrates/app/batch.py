@@ -27,12 +27,13 @@ import polars as pl
 
 from socrates.app.answers import TEMPERATURE, TOP_P, Answer
 from socrates.app.model import OpenModel, answers_of, ask_in_shards, identity
-from socrates.app.parse import QUESTIONS, Question, parse_demographics, parse_question
+from socrates.app.parse import QUESTIONS, Persona, Question, parse_demographics, parse_question
 from socrates.app.training_support import TrainingSupport
 from socrates.core.errors import DataError
 from socrates.core.files import atomic_path, write_table
 from socrates.runs.fingerprint import hash_sources, run_directory_lock
-from socrates.survey.personas import LABELS
+from socrates.survey.personas import LABELS, persona_fields
+from socrates.survey.tables import DEMOGRAPHICS
 
 READERS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
     ".csv": lambda file: pl.read_csv(file, infer_schema=False),  # all text: "007" and "1-7" are not numbers
@@ -64,12 +65,14 @@ class QuestionFile:
         questions: ``QUESTIONS`` and ``position``, the row in ``table``, for rows that can be asked.
         problems: why a row cannot be asked, by position.
         notes: what a row's reading or the training range calls for, by position.
+        read_from: what personas were read from, what of them was not understood, and columns that were not read.
     """
 
     table: pl.DataFrame
     questions: pl.DataFrame
     problems: dict[int, str]
     notes: dict[int, str]
+    read_from: str
 
 
 def read_rows(path: Path) -> pl.DataFrame:
@@ -120,13 +123,19 @@ def _unreadable(path: Path, data: bytes, detail: str) -> str:
     if "utf-8" in detail.lower():
         return "is not UTF-8 text; save it as UTF-8"
     if "more fields than" in detail:
-        return "a row has more fields than the header; put quotes around texts that hold a comma"
+        head = data.split(b"\n", 1)[0]
+        by_semicolons = head.count(b";") > head.count(b",")
+        return (
+            "its columns are separated by semicolons; save it with commas"
+            if by_semicolons
+            else "a row has more fields than the header; put quotes around texts that hold a comma"
+        )
     if path.suffix.lower() in (".jsonl", ".ndjson"):
         for number, line in enumerate(data.splitlines(), start=1):
             try:
                 if line.strip() and not isinstance(json.loads(line), dict):
                     return f"line {number} is not a JSON object; mend or remove it"
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 return f"line {number} is not JSON ({error}); mend or remove it"
     return f"not readable as {path.suffix[1:]} ({detail[:200]})"
 
@@ -150,9 +159,11 @@ def read_batch(path: Path, given_scale: str | None, support: TrainingSupport | N
     """
 
     @functools.cache
-    def read_persona(given: str | tuple[tuple[str, str | None], ...]) -> tuple[str, list[str]]:
+    def read_persona(given: str | tuple[tuple[str, str | None], ...]) -> tuple[Persona, list[str]]:
         persona = parse_demographics(given if isinstance(given, str) else dict(given))
-        return persona.text, support.of_persona(persona) if support else []
+        if persona.unknown and not persona.fields:
+            raise DataError(f"demographics: no field of {', '.join(persona.unknown)} is known")
+        return persona, support.of_persona(persona) if support else []
 
     @functools.cache
     def read_question(scenario: str, on: str | None) -> tuple[Question, list[str]]:
@@ -164,6 +175,8 @@ def read_batch(path: Path, given_scale: str | None, support: TrainingSupport | N
     scales = _texts(table, "scale", path) if "scale" in table.columns else [None] * len(table)
     given = zip(_described(table, path), _texts(table, "scenario", path), scales, strict=True)
     problems, notes = {}, {}
+    known: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
     rows: list[tuple[int, str, str, str]] = []
     for position, (who, scenario, own_scale) in enumerate(given):
         try:
@@ -172,13 +185,20 @@ def read_batch(path: Path, given_scale: str | None, support: TrainingSupport | N
         except DataError as error:
             problems[position] = str(error)
             continue
-        rows.append((position, persona, question.stimuli, question.scale.notation))
+        known.update(persona.fields.keys())
+        unknown.update(persona.unknown.keys())
+        rows.append((position, persona.text, question.stimuli, question.scale.notation))
         if told := [*unusual, *remarks]:
             notes[position] = "; ".join(told)
     if not rows:
         raise DataError(f"{path}: none of {len(table):,} rows can be asked; the first: {problems[0]}")
     questions = pl.DataFrame(rows, schema={"position": pl.Int64, **QUESTIONS}, orient="row")
-    return QuestionFile(table, questions, problems, notes)
+    read = {"scenario", "scale", "demographics", "demographic"}
+    beside = [name for name in table.columns if name not in read and name.strip().lower() not in LABELS]
+    fields = {field: known[field] for field in DEMOGRAPHICS if known[field]}
+    read_from = persona_fields(fields, unknown, len(rows))
+    read_from += f"; columns not read: {', '.join(beside)}" if beside else ""
+    return QuestionFile(table, questions, problems, notes, read_from)
 
 
 def answer_batch(
@@ -229,6 +249,7 @@ def answer_batch(
         "rows": len(batch.table),
         "answered": len(fits),
         "resumed": resumed,
+        "persona": batch.read_from,
         "with_notes": sum(row not in problems for row in notes),
         "problems": dict(sorted(Counter(map(_kind, problems.values())).items())),
         "format_validity": validity,

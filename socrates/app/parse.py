@@ -29,6 +29,7 @@ LABEL = "|".join(map(re.escape, sorted(LABELS, key=len, reverse=True)))
 COMMA_BEFORE_LABEL = re.compile(rf"[,\n]\s*(?=(?:{LABEL})\s*:)", re.IGNORECASE)
 REPEATED = re.compile(rf"; (?P<label>{LABEL}):", re.IGNORECASE)
 RANGE = re.compile(r"\s*([-−]?\d+)\s*(?:\.\.|-|–|to)\s*([-−]?\d+)\s*(?:/\s*(\d+))?\s*")
+LABELLED_NUMBER = re.compile(r"(?<![\w.,$-])(\d{1,3})\s?(?:=|means\b|being\b)\s*(?=[A-Za-z\"'“‘])")
 ADDED = "asked with"  # begins the note on an instruction that a text lacked
 WHOLE = re.compile(r"(\d+)\.0+\Z")  # how other programs write whole numbers where some are missing
 
@@ -149,6 +150,9 @@ def parse_question(scenario: str, given: str | None = None) -> Question:
         before = _stated_before(text)
         if before is not None and before.options != whole.options:
             notes.append(f"the text states {short(before)} too; answers are read on {short(whole)}, its last")
+    labelled = {int(number) for number in LABELLED_NUMBER.findall(text[-READ:])}
+    if stray := sorted(labelled - set(thin_scale(whole, MOST_OPTIONS).options) - {whole.low, whole.high}):
+        notes.append(f"the label of {', '.join(map(str, stray))} lies outside {short(whole)}")
     thin = thin_scale(whole, MOST_OPTIONS)
     if len(thin.options) < len(whole.options):
         count, kept = len(whole.options), len(thin.options)

@@ -144,7 +144,7 @@ def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) ->
     if placed < len(people):
         notes.append(
             f"{len(people) - placed:,} of {len(people):,} training respondents fit no category of the quotas "
-            "(not asked, or another answer) and could not be drawn."
+            f"({_uncovered(people, quotas)}) and could not be drawn."
         )
     sample = PersonaSample(personas, times / size, source)
     if len(distinct) < 0.8 * size:
@@ -153,6 +153,18 @@ def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) ->
             f"{sample.effective_size:,.0f}: few profiles speak for many."
         )
     return replace(sample, notes=tuple(notes))
+
+
+def _uncovered(people: pl.DataFrame, quotas: Quotas) -> str:
+    """The answers that no category of the quotas covers, field by field, the first few of each."""
+    told = []
+    for field, shares in quotas.items():
+        answers = people[field].filter(_codes(people[field], shares) == 0)
+        values = answers.drop_nulls().unique().sort().to_list()
+        more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+        told += [f"no category for {field} {', '.join(values[:5])}{more}"] if values else []
+        told += [f"{field} was not asked of {answers.null_count():,}"] if answers.null_count() else []
+    return "; ".join(told)
 
 
 def rake(people: pl.DataFrame, quotas: Quotas) -> tuple[Floats, int]:

@@ -207,6 +207,7 @@ def _file(source: Path, output: Path, how: _How) -> None:
         return
     problems = ", ".join(f"{reason} {count:,}" for reason, count in counts["problems"].items()) or "none"
     print(f"model    {'; '.join(counts['models'])}")
+    print(f"persona  {counts['persona'].removeprefix('persona ')}")
     print(
         f"predict: {counts['answered']:,} of {counts['rows']:,} rows answered in {output} "
         f"({counts['resumed']:,} from an earlier run); not answered: {problems}; "

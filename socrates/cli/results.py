@@ -68,8 +68,7 @@ def _print_audit(rows: list[Comparison], summary: str) -> None:
 @app.command(epilog=example("socrates compare main workspace"), rich_help_panel=PANEL)
 def compare(
     a: Annotated[
-        str,
-        typer.Argument(help="A Git revision, an experiment, or 'workspace': the files as they are."),
+        str, typer.Argument(help="A Git revision, an experiment, or 'workspace': the files as they are.")
     ],
     b: Annotated[str, typer.Argument(help="The same, of the run that is compared with it.")],
     predictor: Annotated[

@@ -183,10 +183,15 @@ def _problem(item: Any, model: type[BaseModel], prefix: tuple[str, ...]) -> str:
         return _unknown(key, _fields(model, item["loc"][:-1]))
     if item["type"] == "missing":
         return f"{key}: is missing"
+    if item["type"] in ("model_type", "model_attributes_type"):
+        known = [f"{name}:" for name in _fields(model, item["loc"])]
+        return f"{key}: give {' and '.join(known[:2])} in it, not a text"
     message = item["msg"].removeprefix("Value error, ")
     given = "" if isinstance(item["input"], Mapping) else f" (got {GIVEN.repr(item['input'])})"
-    quotes = ": put quotes around it" if item["type"] == "string_type" and given else ""
-    return (f"{key}: " if key else "") + message[0].lower() + message[1:] + given + quotes
+    advice = ": put quotes around it" if item["type"] == "string_type" and given else ""
+    if item["type"] == "less_than_equal" and item["ctx"]["le"] == 1:
+        advice = ": a share is a part of 1, such as 0.4 for 40 %"
+    return (f"{key}: " if key else "") + message[0].lower() + message[1:] + given + advice
 
 
 def _fields(model: type[BaseModel], inner: Iterable[int | str]) -> Iterable[str]:

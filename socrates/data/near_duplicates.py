@@ -175,24 +175,16 @@ def _of_part(both: pl.DataFrame, part: str) -> pl.DataFrame:
     table = both.filter(pl.col(part) != "").select("side", "study_id", part).unique().sort(pl.all())
     if table["side"].n_unique() < 2:
         return pl.DataFrame(schema=NEAR_DUPLICATES)
-    similar = similarities(table[part].to_list(), table["study_id"].to_list())
-    train_rows = np.flatnonzero(table["side"] == 0)
-    test_rows = np.flatnonzero(table["side"] == 1)
-    block = similar[test_rows][:, train_rows].tocsr()
-    rows = []
-    for i, row in enumerate(test_rows):
-        values = block[[i]].toarray()[0]
-        best = int(values.argmax())
-        if values[best] >= THRESHOLD:
-            match = train_rows[best]
-            rows.append(
-                (
-                    part,
-                    round(float(values[best]), 3),
-                    table["study_id"][int(row)],
-                    table["study_id"][int(match)],
-                    table[part][int(row)],
-                    table[part][int(match)],
-                )
-            )
-    return pl.DataFrame(rows, schema=NEAR_DUPLICATES, orient="row")
+    found = similarities(table[part].to_list(), table["study_id"].to_list()).tocoo()
+    pairs = pl.DataFrame({"similarity": found.data, "test": found.row, "train": found.col})
+    test = (table["side"] == 1).to_numpy()
+    pairs = pairs.filter(pl.Series(test[found.row] & ~test[found.col]))
+    best = pairs.sort("test", "similarity", "train", descending=[False, True, False])
+    best = best.unique("test", keep="first", maintain_order=True)
+    columns = {
+        "part": pl.Series([part] * best.height, dtype=pl.String),
+        "similarity": best["similarity"].round(3),
+    }
+    for name, column in (("study", "study_id"), ("text", part)):
+        columns |= {f"{side}_{name}": table[column].gather(best[side]) for side in ("test", "train")}
+    return pl.DataFrame(columns).select(*NEAR_DUPLICATES)

@@ -6,12 +6,12 @@ It reads the run log only, so it can be started, stopped and left open without t
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -28,18 +28,12 @@ def sparkline(values: Sequence[float | None], width: int) -> str:
     """``values`` as at most ``width`` bars; neighbours are averaged, and a gap stands for missing values."""
     if not values:
         return ""
-    width = min(width, len(values))
-    edges = [round(place * len(values) / width) for place in range(width + 1)]
-    means: list[float | None] = []
-    for start, end in itertools.pairwise(edges):
-        known = [value for value in values[start:end] if value is not None]
-        means.append(sum(known) / len(known) if known else None)
-    known = [value for value in means if value is not None]
-    if not known:
-        return " " * width
-    low, high = min(known), max(known)
+    numbers = np.array(values, dtype=float)  # None becomes NaN
+    known = [part[~np.isnan(part)] for part in np.array_split(numbers, min(width, len(values)))]
+    means = [part.mean() if len(part) else None for part in known]
+    low, high = (end((mean for mean in means if mean is not None), default=0.0) for end in (min, max))
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(" " if value is None else BARS[round((value - low) * scale)] for value in means)
+    return "".join(" " if mean is None else BARS[round((mean - low) * scale)] for mean in means)
 
 
 def view(run: History, now: float, width: int = 60) -> RenderableType:

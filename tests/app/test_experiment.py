@@ -133,6 +133,14 @@ def answer(rows):
         ({"population": {"size": 10, "file": "a.csv"}}, "either file"),
         ({"population": {"size": 10, "quotas": {"gender": {"Female": 0.4, "Male": 0.4}}}}, "sum to 0.800"),
         (
+            {"population": {"size": 10, "quotas": {"gender": {"Female": 40, "Male": 60}}}},
+            "such as 0.4 for 40 %",
+        ),
+        (
+            {"outcomes": ["Is it warm? Only return 1 or 2."]},
+            "outcomes.1: give name: and question: in it, not a text",
+        ),
+        (
             {"population": {"size": 10, "quotas": {"gendr": {"Female": 0.5, "Male": 0.5}}}},
             "did you mean gender",
         ),

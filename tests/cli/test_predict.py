@@ -130,6 +130,18 @@ def test_a_killed_file_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert run_json(*arguments)["resumed"] == 1
 
 
+def test_a_file_tells_what_personas_were_read_from_and_what_was_not_read(here: Path) -> None:
+    text = "Sex,party,age,flavour,scenario\nMale,Democrat,NA,sweet,Is it? Only return 1 or 2.\n"
+    (here / "rows.csv").write_text(text)
+    told = run_json("--input", "rows.csv", "--output", "out.csv")["persona"]
+    assert told == "persona from gender, party_id; columns not read: flavour"
+
+
+def test_a_label_outside_the_scale_is_named() -> None:
+    text = "Do you agree? Only return an integer from 1 to 5, where 1 means no and 7 means yes."
+    assert parse_question(text).notes == ("the label of 7 lies outside 1..5",)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -139,6 +151,11 @@ def test_a_killed_file_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("scenario,expected\na,b\n", r"column expected is what the answers are called"),
         ('scenario\n"a",b,c\n', r"more fields than the header; put quotes"),
         ("scenario;age\na;3\n", r"found scenario;age; put commas between columns"),
+        ("scenario;age\na, b, c;3\n", r"separated by semicolons; save it with commas"),
+        (
+            'scenario,demographics\nIs it? Only return 1 or 2.,"Shoe size: 4"\n',
+            r"no field of Shoe size is known",
+        ),
         ("scenario,samples\na,b\n", r"column samples is what the answers are called"),
         ("scenario,age,age\na,3,4\n", r"two columns are called age; rename one"),
         ("scenario, Scenario\na,b\n", r"two columns are called scenario; rename one"),

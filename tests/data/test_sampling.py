@@ -97,11 +97,7 @@ def test_the_numbers_never_change() -> None:
     """Written down once: another value would silently change every sample that was ever drawn."""
     numbers = hash_keys(42, pl.Series(["aaaaa", "aaaaa", "bbbbb"]), pl.Series([0, 1, -1]))
     assert numbers.dtype == np.uint64
-    assert numbers.tolist() == [
-        7629497564886594342,
-        5356909964717518260,
-        10417418320363033621,
-    ]
+    assert numbers.tolist() == [7629497564886594342, 5356909964717518260, 10417418320363033621]
 
 
 def test_the_numbers_are_uniform() -> None:

@@ -304,56 +304,26 @@ def test_every_instruction_of_the_validation_split():
     assert conforms(table).all()
 
 
-EXPECTED: dict[str, str] = {
-    "616f08ab3dff": "nothing",
-    "cbf11ac79c50": "nothing",
-    "291ecf319aa9": "labels 1..2",
-    "29a0cdd23197": "labels 1..2",
-    "2a517473c754": "labels 1..2",
-    "cfa0e92b55c1": "labels 1..2",
-    "d04ef83f4cbe": "labels 1..2",
-    "76fb53daf967": "labels 1..3",
-    "ce54cd30cf25": "one_sided 1..4",
-    "1a5090053abf": "range 0..10",
-    "28ecac4437da": "range 0..10",
-    "4fc4403e5d81": "range 0..10",
-    "79585692a042": "range 0..10",
-    "3b81d8b9e8cb": "range 0..100",
-    "5c454624fef2": "range 0..100",
-    "691fb962b07a": "range 0..100",
-    "a5af4f5de18b": "range 0..100",
-    "b4961380850a": "range 0..100",
-    "fc3d3bb323b1": "range 0..100",
-    "26a3bda9d59b": "range 0..1200",
-    "a127babec7e7": "range 0..2000",
-    "1de92f19729e": "range 0..2800",
-    "cac2407d3733": "range 0..6",
-    "1287dc5b947f": "range 1..4",
-    "243fd2e948e2": "range 1..4",
-    "302b71c1acfd": "range 1..4",
-    "a198db0d1996": "range 1..4",
-    "c4873b4c4b44": "range 1..4",
-    "0494d16c4360": "range 1..5",
-    "0a0780af032f": "range 1..5",
-    "5a7a0c29599a": "range 1..5",
-    "6e668d88d64c": "range 1..5",
-    "c46dffbfe9de": "range 1..5",
-    "d15534de7708": "range 1..5",
-    "d6a28bfc30a6": "range 1..5",
-    "f3b08e047e6e": "range 1..5",
-    "a2e6feb72129": "range 1..6",
-    "af3a7e3e7cd9": "range 1..6",
-    "1103a0a27809": "range 1..7",
-    "14e054ec96e8": "range 1..7",
-    "3c20bc2fe440": "range 1..7",
-    "43b7041aeafc": "range 1..7",
-    "46aa3dc052e4": "range 1..7",
-    "478b311d6198": "range 1..7",
-    "4adac59d04d7": "range 1..7",
-    "53c21e9c0da2": "range 1..7",
-    "59ae31cf0622": "range 1..7",
-    "85e7ce3dd55f": "range 1..7",
-    "a6d6611e9ef0": "range 1..7",
-    "adecf3d6ed47": "range 1..7",
-    "e029ffeda02e": "range 1..7",
+EXPECTED_TEXT = """
+nothing: 616f08ab3dff cbf11ac79c50
+labels 1..2: 291ecf319aa9 29a0cdd23197 2a517473c754 cfa0e92b55c1 d04ef83f4cbe
+labels 1..3: 76fb53daf967
+one_sided 1..4: ce54cd30cf25
+range 0..10: 1a5090053abf 28ecac4437da 4fc4403e5d81 79585692a042
+range 0..100: 3b81d8b9e8cb 5c454624fef2 691fb962b07a a5af4f5de18b b4961380850a fc3d3bb323b1
+range 0..1200: 26a3bda9d59b
+range 0..2000: a127babec7e7
+range 0..2800: 1de92f19729e
+range 0..6: cac2407d3733
+range 1..4: 1287dc5b947f 243fd2e948e2 302b71c1acfd a198db0d1996 c4873b4c4b44
+range 1..5: 0494d16c4360 0a0780af032f 5a7a0c29599a 6e668d88d64c c46dffbfe9de d15534de7708 d6a28bfc30a6
+    f3b08e047e6e
+range 1..6: a2e6feb72129 af3a7e3e7cd9
+range 1..7: 1103a0a27809 14e054ec96e8 3c20bc2fe440 43b7041aeafc 46aa3dc052e4 478b311d6198 4adac59d04d7
+    53c21e9c0da2 59ae31cf0622 85e7ce3dd55f a6d6611e9ef0 adecf3d6ed47 e029ffeda02e
+"""
+EXPECTED = {
+    name: rule
+    for rule, names in re.findall(r"^(\w+(?: [\d.]+)?): (.*(?:\n    .*)*)", EXPECTED_TEXT, re.MULTILINE)
+    for name in names.split()
 }
