@@ -159,7 +159,8 @@ def _uncovered(people: pl.DataFrame, quotas: Quotas) -> str:
     """The answers that no category of the quotas covers, field by field, the first few of each."""
     told = []
     for field, shares in quotas.items():
-        answers = people[field].filter(_codes(people[field], shares) == 0)
+        inside = np.any([_members(people[field], category) for category in shares], axis=0)
+        answers = people[field].filter(pl.Series(~inside))
         values = answers.drop_nulls().unique().sort().to_list()
         more = f" and {len(values) - 5} more" if len(values) > 5 else ""
         told += [f"no category for {field} {', '.join(values[:5])}{more}"] if values else []
