@@ -133,14 +133,6 @@ def answer(rows):
         ({"population": {"size": 10, "file": "a.csv"}}, "either file"),
         ({"population": {"size": 10, "quotas": {"gender": {"Female": 0.4, "Male": 0.4}}}}, "sum to 0.800"),
         (
-            {"population": {"size": 10, "quotas": {"gender": {"Female": 40, "Male": 60}}}},
-            "such as 0.4 for 40 %",
-        ),
-        (
-            {"outcomes": ["Is it warm? Only return 1 or 2."]},
-            "outcomes.1: give name: and question: in it, not a text",
-        ),
-        (
             {"population": {"size": 10, "quotas": {"gendr": {"Female": 0.5, "Male": 0.5}}}},
             "did you mean gender",
         ),
@@ -269,6 +261,9 @@ def test_far_quotas_and_left_out_respondents_are_told():
     told = " ".join(drawn.notes)
     count = f"which count as {drawn.effective_size:,.0f}:"
     assert "50 of 400" in told and count in told and drawn.effective_size < 0.5 * 300
+    assert "gender was not asked of 50" in told
+    gap = from_training(table, 300, {"age": {"18-40": 0.5, "61+": 0.5}}, 1).notes
+    assert "no category for age 41, 42, 43, 44, 45 and 15 more" in " ".join(gap)
 
 
 def test_heavy_weights_keep_their_shares(tmp_path):
