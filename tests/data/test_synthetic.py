@@ -144,7 +144,7 @@ def test_sampling_frames_differ() -> None:
 def test_merging_conditions_costs_as_much_as_the_params_say(
     effects: Literal["large", "realistic"], cost: tuple[float, float]
 ) -> None:
-    """Realistic: W 0.036 on the stated scale, 0.035 in 15 real studies (``docs/world.md``)."""
+    """Realistic: W 0.037 on the stated scale, 0.035 in 15 real studies (``docs/world.md``)."""
     responses, known = generate(WORLD.model_copy(update={"effects": effects, "studies": 120}))
     cells = responses.join(known["person_truth"], on=["study_id", "sample_id"]).group_by(CELL)
     planted: dict[tuple[str, int], list[np.ndarray]] = {}

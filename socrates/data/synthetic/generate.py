@@ -91,7 +91,7 @@ TOPIC = {"cheap": 1.0, "safe": 0.6}  # of a topic, for everyone
 LIBERAL = {1: 1.7, -1: 0.7}  # by a topic's attribute ``left``: times the liberal score in [-1, 1]
 ENDORSER = {"trusted": 1.0, "skilled": 0.6}  # of an endorser, for everyone
 # What ``LIBERAL`` and ``ENDORSER`` are multiplied with (``synthetic.effects``). ``realistic``: merging the
-# conditions of a question costs W 0.036 on the stated scale (0.035 in 15 real studies), and the persona
+# conditions of a question costs W 0.037 on the stated scale (0.035 in 15 real studies), and the persona
 # explains 0.02 of the variance within a cell, as in real ones (``docs/world.md``); ``large``: 0.1.
 EFFECTS = {"large": 1.0, "realistic": 0.35}
 
