@@ -246,7 +246,7 @@ def test_a_file_that_is_not_a_mapping_of_sections_is_one_line(
 
 
 def test_an_exponent_without_a_point_is_a_number(path: Path) -> None:
-    path.write_text(SHIPPED.replace("learning_rate: 2.0e-3\n  epochs", "learning_rate: 1e-5\n  epochs"))
+    path.write_text(SHIPPED.replace("learning_rate: 3.0e-3\n  epochs", "learning_rate: 1e-5\n  epochs"))
     assert params.load(Train, path).learning_rate == 1e-5
 
 
