@@ -44,7 +44,8 @@ def result(scores: Results) -> str:
     best = PREDICTORS[scores.metrics["primary"]["baseline"]]
     present = [name for name in SHOWN[1:5] if name in scores.metrics]
     lowest = min(present, key=lambda name: scores.metrics[name]["wasserstein"])
-    found = "is closer to people" if primary.bounded and primary.high < 0 else "is not shown to be closer"  # type: ignore[operator]
+    closer = primary.bounded and primary.high < 0  # type: ignore[operator]
+    found = "is closer to people" if closer else "is not shown to be closer"
     return (
         f"| on {number(int(scores.count('studies_scored')))} unseen studies | W | 95 % interval |\n|---|---|---|\n"
         + "\n".join(rows)
@@ -53,9 +54,15 @@ def result(scores: Results) -> str:
         f"these test studies, {PREDICTORS[lowest]}, it is {said(f'adapter_minus_{lowest}')}; against the\n"
         f"base model {said('adapter_minus_base')}. Effects of conditions correlate with the respondents' at\n"
         f"{said('adapter', 'effects.r')}. The respondent's own persona is worth "
-        f"{said('adapter', 'persona.log_shuffled')}\nnats over the persona of another of the cell; "
+        f"{said('adapter', 'persona.log_shuffled')}\nnats over the persona of another of the cell{_achievable(scores)};\n"
         f"{number(scores.estimate('adapter', 'format_validity').value)} of the probability is on allowed answers."
     )
+
+
+def _achievable(scores: Results) -> str:
+    """What the truth gains by the persona, where the world is made."""
+    truth = scores.estimate("planted", "persona.log_shuffled") if "planted" in scores.metrics else None
+    return "" if truth is None or truth.value is None else f" (the planted truth gains {number(truth.value)})"
 
 
 def cost(names: tuple[str, ...] = PRESETS) -> str:
