@@ -54,7 +54,8 @@ def result(scores: Results) -> str:
         f"these test studies, {PREDICTORS[lowest]}, it is {said(f'adapter_minus_{lowest}')}; against the\n"
         f"base model {said('adapter_minus_base')}. Effects of conditions correlate with the respondents' at\n"
         f"{said('adapter', 'effects.r')}. The respondent's own persona is worth "
-        f"{said('adapter', 'persona.log_shuffled')}\nnats over the persona of another of the cell{_achievable(scores)};\n"
+        f"{said('adapter', 'persona.log_shuffled')}\nnats over the persona of another of the "
+        f"cell{_achievable(scores)}; "
         f"{number(scores.estimate('adapter', 'format_validity').value)} of the probability is on allowed answers."
     )
 
