@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, Trainer
 
 
 def disable_avx512_repack(model: PreTrainedModel) -> None:
@@ -33,3 +33,9 @@ def disable_deepspeed_kernels() -> None:
     import deepspeed.ops
 
     deepspeed.ops.__compatible_ops__ = {}
+
+
+def save_checkpoint(trainer: Trainer) -> None:
+    """Write a checkpoint now, as at ``save_steps``: an evaluation that is stopped has no hook for it."""
+    if trainer.model is not None:
+        trainer._save_checkpoint(trainer.model, trial=None)

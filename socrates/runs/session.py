@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from transformers import Trainer, TrainerState, TrainingArguments
 
 from socrates.core.errors import TrainingError
+from socrates.model.internals import save_checkpoint
 from socrates.runs import checkpoints, signals
 from socrates.runs.backup import Store, Uploader, open_store, resume_point
 from socrates.runs.callbacks import EvaluationStopped, MainProcess, RunCallback
@@ -92,7 +93,7 @@ class TrainingSession:
             ) from None
         except EvaluationStopped:
             if trainer.model is not None and self.callback.worth_saving(trainer.state):
-                trainer._save_checkpoint(trainer.model, trial=None)
+                save_checkpoint(trainer)
                 self.callback.on_save(trainer.args, trainer.state, trainer.control)
         if self.callback.no_go:
             raise StopTraining(self.callback.no_go)

@@ -51,7 +51,14 @@ def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_
             Path("models/adapter"),
             params,
             Prompt(layout="scenario_first", max_length=512),
-            Predict(baselines=[], max_options=1001, large_scales="grid", tokens_per_batch=4096),
+            Predict(
+                baselines=[],
+                probes=[],
+                probe_share=1.0,
+                max_options=1001,
+                large_scales="grid",
+                tokens_per_batch=4096,
+            ),
         ),
     )
     rows = [
@@ -76,7 +83,8 @@ def test_a_slight_adapter_is_not_lost_in_bfloat16_weights(here: Path) -> None:
     assert beside  # a change of less than half a step would be lost in the weights
     for name, layer in beside.items():
         a, b = (weights[f"{name}.lora_{side}.weight"] for side in "AB")
-        torch.testing.assert_close(layer.get_delta_weight("default"), layer.scaling["default"] * b @ a)
+        delta, expected = layer.get_delta_weight("default").float(), layer.scaling["default"] * b @ a
+        assert (delta - expected).norm() < 0.01 * expected.norm()  # bfloat16 has 8 bits
 
 
 def test_int8_answers_are_close(here: Path) -> None:

@@ -106,13 +106,17 @@ def python(words: list[str], scratch: Path) -> None:
         typer.main.get_command(gsm8k.app).make_context(module, rest)
         return
     spec = importlib.util.find_spec(module)
+    if spec and spec.submodule_search_locations:  # a package runs its __main__
+        spec = importlib.util.find_spec(f"{module}.__main__")
     assert spec and spec.origin, f"no module {module}"
     if Path(spec.origin).is_relative_to(ROOT):
         source = Path(spec.origin).read_text()
         for option in (word.split("=")[0] for word in rest if word.startswith("--")):
             assert f'"{option}"' in source, f"{module} has no option {option}"
-        assert not rest or "argv" in source or "argparse" in source, f"{module} takes no arguments"
-        assert "__main__" in source, f"{module} cannot be run"
+        assert not rest or any(name in source for name in ("argv", "argparse", "arguments(")), (
+            f"{module} takes no arguments"
+        )
+        assert "__main__" in source or spec.origin.endswith("__main__.py"), f"{module} cannot be run"
 
 
 def socrates(words: list[str], scratch: Path) -> None:

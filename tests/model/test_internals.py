@@ -9,11 +9,15 @@ from pathlib import Path
 import deepspeed.ops
 import pytest
 from bitsandbytes.nn import Linear4bit
+from transformers import Trainer
 
 from tests import tiny
 
 OURS = {"os._exit"}  # documented in spite of its name
-PRIVATE = {("socrates/model/internals.py", "deepspeed.ops.__compatible_ops__")}
+PRIVATE = {
+    ("socrates/model/internals.py", name)
+    for name in ("deepspeed.ops.__compatible_ops__", "trainer._save_checkpoint")
+}
 
 
 def private_attributes(path: Path) -> set[str]:
@@ -40,6 +44,7 @@ def test_private_attributes_are_used_in_one_file_and_named_here() -> None:
     ("owner", "name", "purpose"),
     [
         (deepspeed.ops, "__compatible_ops__", "keep DeepSpeed from compiling kernels on a CPU"),
+        (Trainer, "_save_checkpoint", "save when an evaluation is stopped"),
         (Linear4bit, "support_avx512bf16_for_cpu", "keep bitsandbytes from repacking 4-bit weights on a CPU"),
     ],
 )

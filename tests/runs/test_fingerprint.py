@@ -140,7 +140,7 @@ def test_an_edit_of_the_progress_bar_an_error_or_the_section_run_ends_with_the_s
 ) -> None:
     edits = {
         "socrates/runs/progress.py": ("class ", "EDITED = True\n\n\nclass "),
-        "socrates/training/finetune.py": ("needs prompt.layout scenario_first", "is for scenario_first"),
+        "socrates/training/finetune.py": ("the shortest has", "the least has"),
     }
     told = trained_again(done, tmp_path / "run", edits)
     assert f"checkpoint-{STEPS}\n" in told and "resuming from" in told
