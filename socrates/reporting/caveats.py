@@ -49,7 +49,7 @@ def _data(report: Report) -> list[str]:
     if size and size < SMALL_MODEL:
         texts.append(
             f"The base model is a small one made here ({size:,} parameters) that has read nothing but the "
-            "training studies. It stands in for a language model."
+            "training studies' prompts and short texts made with the world. It stands in for a language model."
         )
     near = report.splits.get("overlap", {}).get("near_duplicate_scenarios", 0)
     if near:

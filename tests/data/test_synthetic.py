@@ -12,7 +12,7 @@ from scipy.stats import wasserstein_distance
 from socrates.data.params import World
 from socrates.data.synthetic.generate import design, distributions, generate
 from socrates.data.synthetic.respondents import FRAMES, liberal_scores, population
-from socrates.data.synthetic.stimuli import ATTRIBUTES
+from socrates.data.synthetic.stimuli import ATTRIBUTES, REFUSED, names
 from socrates.survey.scales import scale
 from socrates.survey.tables import CELL, DEMOGRAPHICS, PERSON_TRUTH, RESPONSES
 
@@ -155,3 +155,9 @@ def test_merging_conditions_costs_as_much_as_the_params_say(
         options, merged = np.linspace(0, 1, len(means[0])), np.mean(means, axis=0)
         costs.append(np.mean([wasserstein_distance(options, options, mean, merged) for mean in means]))
     assert cost[0] < np.mean(costs) < cost[1]
+
+
+def test_names_are_distinct_and_none_is_a_slur() -> None:
+    made = names(1600, np.random.default_rng(7))
+    assert len(set(made)) == 1600
+    assert not [name for name in made if any(part in name for part in REFUSED)]

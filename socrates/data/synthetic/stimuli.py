@@ -149,13 +149,30 @@ VOWELS = tuple("aeiou")
 CODAS = tuple("bdgklmnprtxz")
 
 
+# Syllables that read as a slur or as obscene: no name has one.
+REFUSED = ("fuk", "klux", "nig", "fag", "kik", "dik", "kun", "kok", "slut", "tit", "rap", "naz", "jap", "yid", "spik",
+           "gip", "dag", "kum", "pis")  # fmt: skip
+
+
 def names(count: int, rng: np.random.Generator) -> list[str]:
     """Distinct made-up words of two syllables, in quotation marks; none tells anything about what it names."""
     made: dict[str, None] = {}
     while len(made) < count:
-        first, second = (
-            rng.choice(ONSETS) + rng.choice(VOWELS) + (rng.choice(CODAS) if closed else "")
-            for closed in (False, True)
-        )
-        made[f'"{first}{second}"'] = None
-    return list(made)
+        made[_name(rng)] = None
+    chosen, others = (
+        list(made),
+        np.random.default_rng(count),
+    )  # a draw of its own: what follows stays the same
+    for i, name in enumerate(chosen):
+        while any(part in name for part in REFUSED) or (name != name and name in made):
+            chosen[i] = _name(others)
+        made[chosen[i]] = None
+    return chosen
+
+
+def _name(rng: np.random.Generator) -> str:
+    first, second = (
+        rng.choice(ONSETS) + rng.choice(VOWELS) + (rng.choice(CODAS) if closed else "")
+        for closed in (False, True)
+    )
+    return f'"{first}{second}"'
