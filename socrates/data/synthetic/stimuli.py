@@ -159,14 +159,14 @@ def names(count: int, rng: np.random.Generator) -> list[str]:
     made: dict[str, None] = {}
     while len(made) < count:
         made[_name(rng)] = None
-    chosen, others = (
-        list(made),
-        np.random.default_rng(count),
-    )  # a draw of its own: what follows stays the same
-    for i, name in enumerate(chosen):
-        while any(part in name for part in REFUSED) or (name != name and name in made):
-            chosen[i] = _name(others)
-        made[chosen[i]] = None
+    others = np.random.default_rng(count)  # of its own, so that what is drawn after the names stays the same
+    chosen = []
+    for name in list(made):
+        other = name
+        while any(part in other for part in REFUSED) or (other != name and other in made):
+            other = _name(others)
+        made[other] = None
+        chosen.append(other)
     return chosen
 
 
