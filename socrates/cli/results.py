@@ -98,7 +98,7 @@ def import_predictions(
     as_json: Json = False,
 ) -> None:
     """Put another model's predictions of the test rows beside ours: checked, then compared by dvc repro."""
-    from socrates.prediction.external import import_table
+    from socrates.tools.external import import_table
 
     folder, rows = import_table(file, name)
     if as_json:
@@ -144,8 +144,8 @@ def ask_endpoint(
     Prints the tokens and dollars that it will take before the first call. A killed run goes on where it was.
     """
     from socrates.core.errors import SocratesError
-    from socrates.prediction import endpoint as asking
-    from socrates.prediction.external import test_rows, write_folder
+    from socrates.tools import endpoint as asking
+    from socrates.tools.external import test_rows, write_folder
 
     rows, excluded = test_rows(name)
     told, questions = asking.predict_table(rows, personas)

@@ -8,8 +8,8 @@ import pytest
 
 from socrates.core.errors import DataError
 from socrates.core.files import write_table
-from socrates.prediction.external import import_table
 from socrates.survey.tables import PREDICTIONS, SCALED_RESPONSES
+from socrates.tools.external import import_table
 from tests.survey_rows import params_in, row, table
 
 HEAD = "study_id,condition_num,task_num,option,probability\n"

@@ -58,7 +58,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Question:
+class EndpointQuestion:
     """One distinct prompt with the scale that answers it."""
 
     stimuli: str
@@ -97,7 +97,7 @@ class Spending:
             )
 
 
-def estimate(questions: list[Question], endpoint: Endpoint) -> tuple[int, int, float]:
+def estimate(questions: list[EndpointQuestion], endpoint: Endpoint) -> tuple[int, int, float]:
     """Tokens sent, tokens received and dollars, before the first call; an upper bound for ``draws``."""
     calls = [len(scale(q.notation).options) if endpoint.mode == "logprobs" else 1 for q in questions]
     lengths = [len(q.text) / CHARACTERS_PER_TOKEN for q in questions]
@@ -107,7 +107,9 @@ def estimate(questions: list[Question], endpoint: Endpoint) -> tuple[int, int, f
     return sent, received, spending.usd
 
 
-def ask_all(questions: list[Question], endpoint: Endpoint, store: Path) -> tuple[pl.DataFrame, Spending]:
+def ask_all(
+    questions: list[EndpointQuestion], endpoint: Endpoint, store: Path
+) -> tuple[pl.DataFrame, Spending]:
     """Every question's answer distribution and format validity; questions that ``store`` answers are not asked again.
 
     Returns:
@@ -161,12 +163,12 @@ def ask_all(questions: list[Question], endpoint: Endpoint, store: Path) -> tuple
     return pl.DataFrame(rows, schema, orient="row"), spending
 
 
-def predict_table(rows: pl.DataFrame, personas: bool) -> tuple[pl.DataFrame, list[Question]]:
+def predict_table(rows: pl.DataFrame, personas: bool) -> tuple[pl.DataFrame, list[EndpointQuestion]]:
     """``rows`` with ``persona`` (empty for all where personas are not told), and their distinct questions."""
     persona = persona_expression() if personas else pl.lit("unknown").alias("persona")
     told = rows.with_columns(persona)
     distinct = told.select("stimuli", "persona", "scale").unique(maintain_order=True)
-    return told, [Question(*row) for row in distinct.iter_rows()]
+    return told, [EndpointQuestion(*row) for row in distinct.iter_rows()]
 
 
 def flatten(
@@ -184,7 +186,9 @@ def flatten(
     )
 
 
-def _ask(client: httpx.Client, question: Question, endpoint: Endpoint, spending: Spending) -> dict[str, Any]:
+def _ask(
+    client: httpx.Client, question: EndpointQuestion, endpoint: Endpoint, spending: Spending
+) -> dict[str, Any]:
     """One question's shares over its options, the mass on them, and the tokens it took."""
     options = scale(question.notation).options
     before = Spending(endpoint)
@@ -214,7 +218,7 @@ def _log_probability(
 
 
 def _drawn(
-    client: httpx.Client, question: Question, endpoint: Endpoint, spent: tuple[Spending, ...]
+    client: httpx.Client, question: EndpointQuestion, endpoint: Endpoint, spent: tuple[Spending, ...]
 ) -> list[int | None]:
     """Answers of ``draws`` samples; None where there is no number."""
     answers: list[int | None] = []
@@ -225,8 +229,6 @@ def _drawn(
         texts = [choice["message"]["content"] or "" for choice in reply["choices"]]
         numbers = [NUMBER.search(text) for text in texts]
         answers += [int(number[0]) if number else None for number in numbers]
-        if not texts:
-            raise SocratesError(f"endpoint {endpoint.url}: an answer without choices")
     return answers[: endpoint.draws]
 
 
@@ -276,7 +278,7 @@ def _stored(store: Path) -> Iterator[dict[str, Any]]:
                 continue
 
 
-def _key(question: Question, endpoint: Endpoint) -> str:
+def _key(question: EndpointQuestion, endpoint: Endpoint) -> str:
     how = [endpoint.url, endpoint.model, endpoint.mode, endpoint.draws, endpoint.end]
     told = json.dumps([*how, question.stimuli, question.persona, question.notation])
     return hashlib.sha256(told.encode()).hexdigest()[:32]

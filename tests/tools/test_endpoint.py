@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from socrates.core.errors import SocratesError
-from socrates.prediction import endpoint as asking
-from socrates.prediction.endpoint import Endpoint, Question, ask_all, estimate
+from socrates.tools import endpoint as asking
+from socrates.tools.endpoint import Endpoint, EndpointQuestion, ask_all, estimate
 
 SHARES = {1: 0.5, 2: 0.3, 3: 0.15}  # of the answers; the rest is words
-QUESTIONS = [Question(f"Text {n}. Only return 1 to 3.", "Age: 30", "1..3") for n in range(6)]
+QUESTIONS = [EndpointQuestion(f"Text {n}. Only return 1 to 3.", "Age: 30", "1..3") for n in range(6)]
 
 
 class Server(BaseHTTPRequestHandler):
@@ -131,4 +131,8 @@ def test_the_estimate_is_an_upper_bound_of_a_draw_and_prefixes_need_an_end(tmp_p
     sent, received, usd = estimate(QUESTIONS, Endpoint("http://x/v1", "m", draws=10, usd_per_million=(1, 2)))
     assert sent > 0 and received == 8 * 10 * 6 and usd == pytest.approx((sent + 2 * received) / 1e6)
     with pytest.raises(SocratesError, match="answer 1 begins answer 10"):
-        ask_all([Question("Q", "p", "1..10")], Endpoint("http://x/v1", "m", "logprobs"), tmp_path / "a.jsonl")
+        ask_all(
+            [EndpointQuestion("Q", "p", "1..10")],
+            Endpoint("http://x/v1", "m", "logprobs"),
+            tmp_path / "a.jsonl",
+        )
