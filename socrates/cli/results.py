@@ -143,37 +143,15 @@ def ask_endpoint(
 
     Prints the tokens and dollars that it will take before the first call. A killed run goes on where it was.
     """
-    from socrates.core.errors import SocratesError
-    from socrates.tools import endpoint as asking
-    from socrates.tools.external import test_rows, write_folder
+    from socrates.tools.endpoint import Endpoint, predict_test_rows
 
-    rows, excluded = test_rows(name)
-    told, questions = asking.predict_table(rows, personas)
-    server = asking.Endpoint(url, model, mode, draws, workers, usd, max_usd, end)
-    sent, received, dollars = asking.estimate(questions, server)
-    typer.echo(
-        f"{len(questions):,} questions, about {sent:,} tokens sent, {received:,} received, ${dollars:.2f}",
-        err=True,
-    )
-    if max_usd is not None and dollars > max_usd and not yes:
-        raise SocratesError(
-            f"the estimate of ${dollars:.2f} is above --max-usd {max_usd:.2f}; --yes goes on up to it"
-        )
-    answers, spent = asking.ask_all(questions, server, Path(".scratch/endpoint") / f"{name}.jsonl")
-    about = {"endpoint": url, "model": model, "mode": mode, "personas": personas, "usd": round(spent.usd, 4)}
-    folder, count = write_folder(name, rows, asking.flatten(told, answers), excluded, about)
+    endpoint = Endpoint(url, model, mode, draws, workers, usd, max_usd, end)
+    folder, rows, spent = predict_test_rows(endpoint, name, personas, confirmed=yes)
     if as_json:
-        print_json(
-            {
-                "folder": str(folder),
-                "rows": count,
-                "sent": spent.sent,
-                "received": spent.received,
-                "usd": spent.usd,
-            }
-        )
+        paid = {"sent": spent.sent, "received": spent.received, "usd": spent.usd}
+        print_json({"folder": str(folder), "rows": rows, **paid})
     else:
-        typer.echo(f"{count:,} rows, ${spent.usd:.2f} -> {folder}; now: dvc repro evaluate report")
+        typer.echo(f"{rows:,} rows, ${spent.usd:.2f} -> {folder}; now: dvc repro evaluate report")
 
 
 @app.command(epilog=example("socrates paper-baseline"), rich_help_panel=PANEL)

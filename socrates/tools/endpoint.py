@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from socrates.core.errors import SocratesError
 from socrates.survey.prompts import answer_part, persona_expression, prompt
 from socrates.survey.scales import Scale, scale
+from socrates.tools.external import test_rows, write_folder
 
 KEY = "SOCRATES_ENDPOINT_KEY"  # the environment variable that holds the key; no param and no option does
 ATTEMPTS, FIRST_PAUSE, TIMEOUT = 6, 1.0, 120.0  # pauses double, in seconds
@@ -161,6 +163,35 @@ def ask_all(
         | {"probabilities": pl.List(pl.Float64()), "allowed_mass": pl.Float64()}
     )
     return pl.DataFrame(rows, schema, orient="row"), spending
+
+
+def predict_test_rows(
+    endpoint: Endpoint, name: str, personas: bool, confirmed: bool = False
+) -> tuple[Path, int, Spending]:
+    """Ask the test rows of an endpoint as the predictor ``name``; the estimate is printed before the first call.
+
+    Args:
+        personas: ask for each respondent; otherwise once for each scenario.
+        confirmed: go on, up to ``max_usd``, where the estimate is above it.
+
+    Returns:
+        The predictions' folder, its rows, and what was spent.
+
+    Raises:
+        SocratesError: the estimate is above ``max_usd``, or see :func:`ask_all`.
+    """
+    rows, excluded = test_rows(name)
+    told, questions = predict_table(rows, personas)
+    sent, received, usd = estimate(questions, endpoint)
+    about = f"about {sent:,} tokens sent, {received:,} received, ${usd:.2f}"
+    print(f"{len(questions):,} questions, {about}", file=sys.stderr)
+    if endpoint.max_usd is not None and usd > endpoint.max_usd and not confirmed:
+        limit = f"--max-usd {endpoint.max_usd:.2f}"
+        raise SocratesError(f"the estimate of ${usd:.2f} is above {limit}; --yes goes on up to it")
+    answers, spent = ask_all(questions, endpoint, Path(".scratch/endpoint") / f"{name}.jsonl")
+    how = {"endpoint": endpoint.url, "model": endpoint.model, "mode": endpoint.mode, "personas": personas}
+    how["usd"] = round(spent.usd, 4)
+    return *write_folder(name, rows, flatten(told, answers), excluded, how), spent
 
 
 def predict_table(rows: pl.DataFrame, personas: bool) -> tuple[pl.DataFrame, list[EndpointQuestion]]:
