@@ -8,8 +8,8 @@ import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,57 +23,49 @@ Schema = dict[str, pl.DataType | type[pl.DataType]]  # of a table: column name -
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it over ``path`` if the block succeeds.
+def _replacing(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """Yield what ``make`` makes beside ``path``; it replaces ``path`` if the block succeeds.
 
-    The data reach the disk before the name does (fsync, then rename), so a crash or a full disk
-    leaves either the old file or none, never half a file.
+    The data reach the disk before the name does (fsync, then rename), so a crash or a full disk leaves the old
+    file or none, never half of one. What processes that are gone left half written of ``path`` is swept first.
     """
-    handle, name = tempfile.mkstemp(dir=_swept(path), prefix=_partial(path, os.getpid()), suffix=".partial")
-    os.close(handle)
-    partial = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*-*.partial"):
+        process = left.name.removeprefix(f".{path.name}.").partition("-")[0]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            _remove(left)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
-        yield partial
-        flush(partial)
-        partial.chmod(0o644)  # mkstemp makes it private; an output is not
-        partial.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, f"{path}: could not be written ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; its files reach the disk, then it replaces ``path``."""
-    partial = Path(tempfile.mkdtemp(dir=_swept(path), prefix=_partial(path, os.getpid()), suffix=".partial"))
-    partial.chmod(0o755)
-    try:
+        make(partial)
         yield partial
         for inner in [*partial.rglob("*"), partial]:
             flush(inner)
-        if path.exists():
+        if path.is_dir():
             shutil.rmtree(path)
         partial.replace(path)
     except OSError as error:
         text = (error.strerror or str(error)).replace(str(partial), str(path))
-        raise OSError(error.errno, text) from error
+        named = text if str(path) in text else f"{path}: could not be written ({text})"
+        raise OSError(error.errno, named) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
 
 
-def _partial(path: Path, process: int | str) -> str:
-    return f".{path.name}.{process}-"
+def atomic_path(path: Path) -> contextlib.AbstractContextManager[Path]:
+    """Yield an empty file beside ``path``, which replaces ``path`` once its content has reached the disk."""
+    return _replacing(path, Path.touch)
 
 
-def _swept(path: Path) -> Path:
-    """The folder of ``path``, made, and without what processes that are gone left half written there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(glob.escape(_partial(path, "")[:-1]) + "*.partial"):
-        process = left.name.removeprefix(_partial(path, "")[:-1]).partition("-")[0]
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-    return path.parent
+def atomic_folder(path: Path) -> contextlib.AbstractContextManager[Path]:
+    """Yield an empty folder beside ``path``, which replaces ``path`` once its files have reached the disk."""
+    return _replacing(path, Path.mkdir)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:
@@ -126,18 +118,18 @@ def write_table(path: Path, table: pl.DataFrame) -> None:
 
     Parquet is written with fixed settings, so that equal tables give equal bytes.
     """
+    if path.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"{path}: a table is written as .parquet or .csv")
     with atomic_path(path) as partial:
-        if path.suffix == ".parquet":
-            try:
-                table.write_parquet(partial, compression="zstd", statistics=False, row_group_size=262_144)
-            except pl.exceptions.ComputeError as error:  # what polars makes of a full disk
-                if "os error 28" in str(error):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-                raise
-        elif path.suffix == ".csv":
+        if path.suffix == ".csv":
             table.write_csv(partial, float_precision=6)
-        else:
-            raise ValueError(f"{path}: a table is written as .parquet or .csv")
+            return
+        try:
+            table.write_parquet(partial, compression="zstd", statistics=False, row_group_size=262_144)
+        except pl.exceptions.ComputeError as error:  # what polars makes of a full disk
+            if "os error 28" in str(error):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+            raise
 
 
 def read_table(path: Path, schema: Schema, where: pl.Expr | slice | None = None) -> pl.DataFrame:
@@ -150,7 +142,14 @@ def read_table(path: Path, schema: Schema, where: pl.Expr | slice | None = None)
     """
     try:
         frame = pl.scan_parquet(path)
-        check_table(frame.collect_schema().to_frame(), schema, path)
+        kinds = frame.collect_schema()
+        if missing := [name for name in schema if name not in kinds]:
+            raise DataError(f"{path}: column {', '.join(missing)} missing; found {', '.join(kinds)}")
+        wrong = [
+            f"{name} is {kinds[name]}, not {kind}" for name, kind in schema.items() if kinds[name] != kind
+        ]
+        if wrong:
+            raise DataError(f"{path}: {'; '.join(wrong)}")
         if isinstance(where, slice):
             frame = frame.slice(where.start, where.stop - where.start)
         elif where is not None:
@@ -160,21 +159,6 @@ def read_table(path: Path, schema: Schema, where: pl.Expr | slice | None = None)
         raise DataError(f"{path}: not found; run dvc repro") from None
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path}: not a readable parquet file ({' '.join(str(error).split())})") from None
-
-
-def check_table(table: pl.DataFrame, schema: Schema, path: Path) -> pl.DataFrame:
-    """``table`` with the columns of ``schema`` alone; ``path`` is named in the error."""
-    missing = [name for name in schema if name not in table.columns]
-    if missing:
-        raise DataError(f"{path}: column {', '.join(missing)} missing; found {', '.join(table.columns)}")
-    wrong = [
-        f"{name} is {table.schema[name]}, not {kind}"
-        for name, kind in schema.items()
-        if table.schema[name] != kind
-    ]
-    if wrong:
-        raise DataError(f"{path}: {'; '.join(wrong)}")
-    return table.select(list(schema))
 
 
 @contextlib.contextmanager
@@ -187,20 +171,17 @@ def parquet_parts(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
     import pyarrow.parquet as pq  # here: a tenth of what an answer on the command line imports otherwise
 
     with atomic_path(path) as partial, contextlib.ExitStack() as stack:
-        writers: list[pq.ParquetWriter] = []
+        writer: pq.ParquetWriter | None = None
 
         def write(table: pl.DataFrame) -> None:
+            nonlocal writer
             part = table.to_arrow(compat_level=pl.CompatLevel.oldest())
-            if not writers:
-                writer = pq.ParquetWriter(
-                    partial,
-                    part.schema,
-                    compression="zstd",
-                    write_statistics=False,
-                    dictionary_pagesize_limit=64 * 2**20,  # long texts repeat: keep them as a dictionary
-                )
-                writers.append(stack.enter_context(writer))
-            writers[0].write_table(part)
+            if writer is None:
+                # Long texts repeat: pages of this size keep them as a dictionary.
+                settings = {"write_statistics": False, "dictionary_pagesize_limit": 64 * 2**20}
+                opened = pq.ParquetWriter(partial, part.schema, compression="zstd", **settings)
+                writer = stack.enter_context(opened)
+            writer.write_table(part)
 
         yield write
 

@@ -18,32 +18,30 @@ def hub_errors(what: str, check: str, error_class: type[SocratesError] = SourceE
         check: what the user gave, such as ``data.repo and data.revision``.
     """
     # Imported here because it reads HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE when it is imported.
-    from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        HTTPError,
-        LocalEntryNotFoundError,
-        XetDownloadError,
-    )
+    from huggingface_hub import constants, errors
 
     try:
         yield
         return
-    except HFValidationError as error:
+    except errors.HFValidationError as error:
         problem = f"not a repository name ({check}): {' '.join(str(error).split())}"
-    except LocalEntryNotFoundError:
+    except errors.LocalEntryNotFoundError:
         problem = f"cannot be reached; check the network and {check}, what arrived is kept"
         if constants.HF_HUB_OFFLINE:
-            problem = (
-                f"HF_HUB_OFFLINE is set and {constants.HF_HUB_CACHE} does not hold all of it; unset it once"
-            )
-    except (HfHubHTTPError, HTTPError, XetDownloadError, OSError, RuntimeError) as raised:
+            cache = constants.HF_HUB_CACHE
+            problem = f"HF_HUB_OFFLINE is set and {cache} does not hold all of it; unset it once"
+    except (
+        errors.HfHubHTTPError,
+        errors.HTTPError,
+        errors.XetDownloadError,
+        OSError,
+        RuntimeError,
+    ) as raised:
         # An upload raises in one of its threads. Only the type is shown: the words could hold the headers it sent.
         cause = raised.__cause__ if isinstance(raised, RuntimeError) and raised.__cause__ else raised
         name = type(cause).__name__
         problem = f"the hub cannot be reached ({name}); check the network and HF_ENDPOINT, and run again"
-        if isinstance(cause, HfHubHTTPError):
+        if isinstance(cause, errors.HfHubHTTPError):
             status = cause.response.status_code
             problem = f"the hub refused ({name}, {status}); check {check}, and the token of `hf auth login`"
         elif isinstance(cause, OSError) and cause.errno == errno.ENOSPC:

@@ -1,14 +1,9 @@
 """The parameters of an experiment: one file, typed, unknown keys refused, all problems at once.
 
-Each section of ``params.yaml`` is a class in ``params.py`` of the folder that uses it. A stage asks for
-the sections it needs::
-
-    train = load(Train)
-
-and the *whole* file is checked each time, so that a typo in ``evaluate`` is found before ``train``
-has cost an hour. The other sections' modules are looked up by name, not imported, because a section
-that a stage does not read can stop it but can never change its result: that is what keeps an edit
-of one section's code from invalidating every stage (see ``deps`` in ``dvc.yaml``).
+Each section of ``params.yaml`` is a class in ``params.py`` of the folder that uses it. A stage loads the sections that
+it needs, ``train = load(Train)``, and the *whole* file is checked each time, so that a typo in ``evaluate`` is found
+before ``train`` has cost an hour. The other sections' modules are looked up by name, not imported: a section that a
+stage does not read can stop it but never change its result, so its code is no dependency of the stage (``dvc.yaml``).
 """
 
 from __future__ import annotations
@@ -29,30 +24,19 @@ from socrates.core.errors import ParamsError, SocratesError
 
 PATH = Path("params.yaml")
 
-# Section of a pipeline's file -> module:class.
+# Section of a pipeline's file -> the module of its class, which has the section's name.
 SECTIONS = {
-    "data": "socrates.data.params:Data",
-    "sample": "socrates.data.params:Sample",
-    "split": "socrates.data.params:Split",
-    "model": "socrates.model.params:Model",
-    "prompt": "socrates.model.params:Prompt",
-    "lora": "socrates.training.params:Lora",
-    "train": "socrates.training.params:Train",
-    "deepspeed": "socrates.training.params:Deepspeed",
-    "run": "socrates.runs.params:Run",
-    "predict": "socrates.prediction.params:Predict",
-    "evaluate": "socrates.evaluation.params:Evaluate",
+    **dict.fromkeys(("data", "sample", "split"), "socrates.data.params"),
+    **dict.fromkeys(("model", "prompt"), "socrates.model.params"),
+    **dict.fromkeys(("lora", "train", "deepspeed"), "socrates.training.params"),
+    "run": "socrates.runs.params",
+    "predict": "socrates.prediction.params",
+    "evaluate": "socrates.evaluation.params",
 }
 GSM8K_SECTIONS = {  # of gsm8k/params.yaml
-    "problems": "gsm8k.params:Problems",
-    "model": "socrates.model.params:Model",
-    "warmup": "gsm8k.params:Warmup",
-    "lora": "socrates.training.params:Lora",
-    "grpo": "gsm8k.grpo.params:Grpo",
-    "rewards": "gsm8k.params:Rewards",
-    "deepspeed": "socrates.training.params:Deepspeed",
-    "run": "socrates.runs.params:Run",
-    "solve": "gsm8k.params:Solve",
+    **dict.fromkeys(("problems", "warmup", "rewards", "solve"), "gsm8k.params"),
+    "grpo": "gsm8k.grpo.params",
+    **{name: SECTIONS[name] for name in ("model", "lora", "deepspeed", "run")},
 }
 
 
@@ -104,11 +88,9 @@ def load(section: type[S], path: Path = PATH, sections: dict[str, str] = SECTION
     """The section of class ``section`` from ``path``, after checking the whole file.
 
     Raises:
-        ParamsError: the file is missing or not YAML, or any section has an unknown, missing or
-            mistyped key. All problems stand in the one message.
+        ParamsError: the file is missing or not YAML, or any section has an unknown, missing or mistyped key.
     """
-    name = section.__name__.lower()
-    return parse(read_yaml(path), path, sections)[name]  # type: ignore[return-value]
+    return parse(read_yaml(path), path, sections)[section.__name__.lower()]  # type: ignore[return-value]
 
 
 def read_yaml(
@@ -121,8 +103,7 @@ def read_yaml(
     """The mapping in a YAML 1.2 file (the dialect DVC reads: ``1e-5`` is a number).
 
     Args:
-        hint: what to do about a file that is missing, for the message.
-        keys: what is expected in the file, for the message.
+        hint: what to do about a file that is missing; ``keys``: what is expected in it. For messages.
         error_class: raised where the file is missing, is not YAML in UTF-8, or holds something else than a mapping.
         reader: another than the one that gives plain values.
     """
@@ -143,9 +124,8 @@ def parse(raw: dict[str, Any], path: Path = PATH, sections: dict[str, str] = SEC
     """Every section of a raw mapping, checked. Raises :class:`ParamsError` with all problems."""
     errors = [_unknown(key, sections) for key in raw if key not in sections]
     parsed: dict[str, Section] = {}
-    for name, address in sections.items():
-        module, class_name = address.split(":")
-        section = getattr(importlib.import_module(module), class_name)
+    for name, module in sections.items():
+        section = getattr(importlib.import_module(module), name.capitalize())
         if name not in raw:
             errors.append(f"{name}: section is missing")
             continue
@@ -174,11 +154,14 @@ def problems(error: ValidationError, model: type[BaseModel], *prefix: str) -> li
         model: what was validated, for the names that it knows.
         prefix: of the keys. Entries of lists count from 1.
     """
-    return [_problem(item, model, prefix) for item in error.errors()]
+    found = []
+    for item in error.errors():
+        place = (str(part + 1 if isinstance(part, int) else part) for part in item["loc"])
+        found.append(_problem(item, model, ".".join([*prefix, *place])))
+    return found
 
 
-def _problem(item: Any, model: type[BaseModel], prefix: tuple[str, ...]) -> str:
-    key = ".".join([*prefix, *(str(part + 1 if isinstance(part, int) else part) for part in item["loc"])])
+def _problem(item: Any, model: type[BaseModel], key: str) -> str:
     if item["type"] == "extra_forbidden":
         return _unknown(key, _fields(model, item["loc"][:-1]))
     if item["type"] == "missing":

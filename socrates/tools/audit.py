@@ -7,7 +7,7 @@ A value is looked up, not believed: what a stage has not written, or has written
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,22 +15,11 @@ from typing import Any, Literal
 from socrates.core.files import read_json
 from socrates.core.params import flat, parse, read_yaml
 from socrates.model.params import BUILTIN
-from socrates.tools.paper import PAPER, UNKNOWN, Item
+from socrates.tools.paper import OF_THESE, PAPER, PEOPLE, RECORDS, UNKNOWN, Item
 
 Verdict = Literal["same", "different on purpose", "wrong", "not compared"]
 VERDICTS: tuple[Verdict, ...] = ("same", "different on purpose", "wrong", "not compared")
-
-# What each stage says that it did, and with which parameters.
-RECORDS = {
-    "raw": Path("data/raw/manifest.json"),
-    "sample": Path("data/sample/manifest.json"),
-    "splits": Path("data/splits/manifest.json"),
-    "base": Path("models/base/manifest.json"),
-    "training": Path("models/adapter/training.json"),
-    "metrics": Path("metrics/evaluate.json"),
-}
 TRAINER = Path("socrates/training")  # the trainer's arguments hold what is fixed and not a parameter
-PEOPLE = 30  # respondents: a sample of 30 lies about W = 0.065 from its own source
 CONSTANT = re.compile(r'\b(optim|lr_scheduler_type)(?:=|": )"(\w+)"')
 
 
@@ -51,34 +40,24 @@ class Run:
     """What is known of a run.
 
     Attributes:
-        values: the first name of a path (params, raw, splits ...) -> the values below it.
-        absent: such a name -> why there are none, as a sentence.
+        values: by dotted path: params.lora.r, splits.splits.test.rows ...
+        absent: the first name of a path -> why there are no values below it, as a sentence.
     """
 
     values: Mapping[str, Any]
     absent: Mapping[str, str]
 
     def find(self, path: str) -> Any:
-        """The value at a dotted path. Raises ``KeyError`` with the reason where there is none."""
-        root, *keys = path.split(".")
-        if root in self.absent:
-            raise KeyError(self.absent[root])
-        value = self.values.get(root)
-        for key in keys:
-            if not isinstance(value, Mapping) or key not in value:
-                raise KeyError(f"{path} is not recorded")
-            value = value[key]
-        if value is None and root == "metrics":
-            raise KeyError(f"{path} is not defined for this run")
+        """The value at a path. Raises ``KeyError`` with the reason where there is none."""
+        root, value = path.partition(".")[0], self.values.get(path)
+        if path not in self.values or (value is None and root == "metrics"):
+            raise KeyError(self.absent.get(root, f"{path} is not recorded"))
         return value
 
     def meets(self, path: str, wanted: Any) -> bool:
         """Whether the value at a path is known, and is the one wanted or passes the test of it."""
-        try:
-            value = self.find(path)
-        except KeyError:
-            return False
-        return bool(wanted(value) if callable(wanted) else value == wanted)
+        value = self.values.get(path)
+        return path in self.values and bool(wanted(value) if callable(wanted) else value == wanted)
 
     def fill(self, text: str) -> str:
         """``text`` with ``{params.lora.r}`` replaced by its value."""
@@ -96,8 +75,13 @@ def read_run(folder: Path = Path()) -> Run:
     params = {name: section.model_dump() for name, section in sections.items()}
     records, absent = read_records(folder, params)
     code = "\n".join(path.read_text(encoding="utf-8") for path in sorted((folder / TRAINER).glob("*.py")))
-    values = {"params": params, "trainer": dict(CONSTANT.findall(code)), **records}
-    return Run({**values, "derived": _derived(params, records)}, absent)
+    derived = _derived(params, records) | {
+        name: OF_THESE if name in records else absent[name]
+        for name in ("raw", "splits", "training")
+        if (folder / RECORDS[name]).exists()
+    }
+    values = {"params": params, "trainer": dict(CONSTANT.findall(code)), "derived": derived, **records}
+    return Run(dict(flat(values)), absent)
 
 
 def read_records(folder: Path, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -119,9 +103,54 @@ def read_records(folder: Path, params: Mapping[str, Any]) -> tuple[dict[str, Any
     return records, absent
 
 
+def _changes(name: str, record: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+    """How the parameters that a record was written with differ from those of now; empty where they do not."""
+    then: dict[str, Any] = {}
+    if name == "raw" and record:
+        then = {"data.source": record.get("source")}
+        then |= {"data.revision": record["revision"]} if "revision" in record else {}
+        then |= dict(flat(record["world"], "data.synthetic.")) if "world" in record else {}
+    elif name in ("sample", "splits"):
+        section = name.removesuffix("s")
+        then = dict(flat(record.get(section) or {}, f"{section}."))
+    elif name == "base" and record:
+        then = {"model.name": record.get("name", BUILTIN), "model.revision": record.get("revision")}
+    elif name == "training":
+        then = dict(flat(record.get("params", {})))
+    now = dict(flat(params))
+    changed = [
+        f"{key} {shown(value)}, now {shown(now.get(key))}"
+        for key, value in then.items()
+        if value != now.get(key)
+    ]
+    return "; ".join(changed[:3]) + (f"; and {len(changed) - 3} more" if len(changed) > 3 else "")
+
+
+def _derived(params: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
+    """What follows from the records and no single one says."""
+    quantized = params["model"]["quantization"] != "none"
+    derived: dict[str, Any] = {"quantization": "NF4, 4 bits" if quantized else "not quantised"}
+    training, splits = records.get("training", {}), records.get("splits", {}).get("splits", {})
+    counts = records.get("metrics", {}).get("counts", {})
+    if "trainable_parameters" in training:
+        derived["trained"] = f"{training['trainable_parameters']:,} of an adapter"
+    if "rows" in training and "rows" in splits.get("train", {}):
+        derived["passes"] = training["rows"] / splits["train"]["rows"]
+    if "answers" in counts and splits:
+        excluded = counts.get("answers_excluded", {}).get("adapter", {})
+        derived["unaccounted_answers"] = splits["test"]["rows"] - counts["answers"] - sum(excluded.values())
+    if "respondents_per_cell_median" in counts:
+        derived["people"] = min(counts["respondents_per_cell_median"], PEOPLE)
+    studies = [study for split in splits.values() for study in split.get("study_ids", [])]
+    if studies and params["split"].get("by", "studies") == "studies":
+        derived["studies_in_two_splits"] = len(studies) - len(set(studies))
+        derived["seen_studies"] = sum(splits[name]["studies"] for name in ("train", "val") if name in splits)
+    return derived
+
+
 def audit(run: Run) -> list[Comparison]:
-    """Every item of the paper with its verdict, then whether the records are of these params."""
-    return [*(_compare(item, run) for item in PAPER), *_of_these_params(run)]
+    """Every item of the table with its verdict."""
+    return [_compare(item, run) for item in PAPER]
 
 
 def _compare(item: Item, run: Run) -> Comparison:
@@ -160,83 +189,6 @@ def _same(item: Item, value: Any, ends: list[float]) -> bool:
     return bool(ends[0] <= paper <= ends[1] if ends else abs(value - paper) <= item.tolerance + 1e-12)
 
 
-def _of_these_params(run: Run) -> Iterable[Comparison]:
-    """Whether the records that exist belong to params.yaml: figures of another run prove nothing."""
-    for name in ("raw", "splits", "training"):
-        reason = run.absent.get(name, "" if name in run.values else f"there is no {RECORDS[name]}")
-        verdict: Verdict = (
-            "not compared" if reason.startswith("there is no") else "wrong" if reason else "same"
-        )
-        here = {"same": "it is", "wrong": "it is not"}.get(verdict, "–")
-        item = f"{RECORDS[name]} is of params.yaml"
-        yield Comparison(item, "(own check)", here, verdict, reason, "this project")
-    yield _enough_people(run)
-    # evaluate writes no params: what it counted must at least be what the split set apart
-    test_rows = run.values.get("splits", {}).get("splits", {}).get("test", {}).get("rows")
-    scored = "answers of the test split, scored or counted as excluded"
-    yield _compare(Item(scored, test_rows, "this project", "derived.answers_accounted_for"), run)
-
-
-def _enough_people(run: Run) -> Comparison:
-    """Whether the test cells are large enough to be measured: half of them have at least :data:`PEOPLE` respondents."""
-    item, source = "respondents of a test cell, median", "this project"
-    try:
-        median = run.find("metrics.counts.respondents_per_cell_median")
-    except KeyError as missing:
-        return Comparison(item, f"≥ {PEOPLE}", "–", "not compared", missing.args[0], source)
-    known = run.find("params.data.source") == "synthetic"
-    verdict: Verdict = "same" if median >= PEOPLE else "different on purpose" if known else "wrong"
-    small = (
-        "the truth is known beside the people"
-        if known
-        else "chance blurs the people: keep all of a test cell"
-    )
-    return Comparison(item, f"≥ {PEOPLE}", shown(median), verdict, "" if median >= PEOPLE else small, source)
-
-
-def _changes(name: str, record: Mapping[str, Any], params: Mapping[str, Any]) -> str:
-    """How the parameters that a record was written with differ from those of now; empty where they do not."""
-    then: dict[str, Any] = {}
-    if name == "raw" and record:
-        then = {"data.source": record.get("source")}
-        then |= {"data.revision": record["revision"]} if "revision" in record else {}
-        then |= dict(flat(record["world"], "data.synthetic.")) if "world" in record else {}
-    elif name in ("sample", "splits"):
-        section = name.removesuffix("s")
-        then = dict(flat(record.get(section) or {}, f"{section}."))
-    elif name == "base" and record:
-        then = {"model.name": record.get("name", BUILTIN), "model.revision": record.get("revision")}
-    elif name == "training":
-        then = dict(flat(record.get("params", {})))
-    now = dict(flat(params))
-    changed = [
-        f"{key} {shown(value)}, now {shown(now.get(key))}"
-        for key, value in then.items()
-        if value != now.get(key)
-    ]
-    return "; ".join(changed[:3]) + (f"; and {len(changed) - 3} more" if len(changed) > 3 else "")
-
-
-def _derived(params: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
-    """What follows from the records and no single one says."""
-    quantized = params["model"]["quantization"] != "none"
-    derived: dict[str, Any] = {"quantization": "NF4, 4 bits" if quantized else "not quantised"}
-    training, splits = records.get("training", {}), records.get("splits", {}).get("splits", {})
-    if "trainable_parameters" in training:
-        derived["trained"] = f"{training['trainable_parameters']:,} of an adapter"
-    if "rows" in training and "rows" in splits.get("train", {}):
-        derived["passes"] = training["rows"] / splits["train"]["rows"]
-    counts = records.get("metrics", {}).get("counts", {})
-    if "answers" in counts and splits:
-        excluded = counts.get("answers_excluded", {}).get("adapter", {})
-        derived["answers_accounted_for"] = counts["answers"] + sum(excluded.values())
-    studies = [study for split in splits.values() for study in split.get("study_ids", [])]
-    if studies and params["split"].get("by", "studies") == "studies":
-        derived["studies_in_two_splits"] = len(studies) - len(set(studies))
-        derived["seen_studies"] = sum(splits[name]["studies"] for name in ("train", "val") if name in splits)
-    return derived
-
-
 def shown(value: Any) -> str:
     """A value as the table has it."""
     if value is None:
@@ -260,15 +212,15 @@ def summary(rows: list[Comparison]) -> str:
 
 def markdown(rows: list[Comparison]) -> str:
     """The audit as a table for a pull request, the wrong items first."""
-
-    def line(row: Comparison) -> str:
+    lines = [
+        f"Audit against the paper: {summary(rows)}.",
+        "",
+        "| item | paper | here | verdict | reason |",
+        "|---" * 5 + "|",
+    ]
+    for row in sorted(rows, key=lambda row: row.verdict != "wrong"):
         verdict = f"**{row.verdict}**" if row.verdict == "wrong" else row.verdict
         cells = (row.item, row.paper, row.here, verdict, row.reason)
         escaped = (" ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;") for cell in cells)
-        return f"| {' | '.join(escaped)} |"
-
-    wrong_first = sorted(rows, key=lambda row: row.verdict != "wrong")
-    head = ["| item | paper | here | verdict | reason |", "|---|---|---|---|---|"]
-    return (
-        "\n".join([f"Audit against the paper: {summary(rows)}.", "", *head, *map(line, wrong_first)]) + "\n"
-    )
+        lines.append(f"| {' | '.join(escaped)} |")
+    return "\n".join(lines) + "\n"

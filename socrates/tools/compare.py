@@ -1,7 +1,7 @@
 """Two runs against each other, paired by cell: ``socrates compare A B``.
 
-Reads metrics/tables/cell_scores.csv of both from Git (``workspace`` is the file as it stands), so the
-two runs need not be checked out, and nothing is computed again.
+Reads metrics/tables/cell_scores.csv of both, from Git unless the run is ``workspace``, so that the two need not be
+checked out, and nothing is computed again.
 """
 
 from __future__ import annotations
@@ -10,17 +10,13 @@ from pathlib import Path
 
 import polars as pl
 
-from socrates.core.errors import DataError, SocratesError
-from socrates.core.git import commit_of, git
+from socrates.core.errors import DataError
 from socrates.evaluation.intervals import generator, sign_flip_interval
 from socrates.evaluation.metrics import METRICS
 from socrates.survey.tables import CELL
 
 TABLE = Path("metrics/tables/cell_scores.csv")
 WORKSPACE = "workspace"
-DISTRIBUTIONS = ("wasserstein", "clipped.wasserstein", "stated.wasserstein", "drawn.wasserstein", "tvd",
-                 "jensen_shannon")  # fmt: skip
-INDIVIDUALS = ("accuracy", "accuracy_median", "mae", "exact_match", "within_one", "log_likelihood", "brier")
 DRAWS, SEED = 2000, 42
 
 
@@ -30,32 +26,31 @@ def read_scores(revision: str, folder: Path = Path()) -> pl.DataFrame:
     Raises:
         DataError: no such revision, or it has no such table.
     """
-    if revision == WORKSPACE and not (folder / TABLE).exists():
-        raise DataError(f"{folder / TABLE}: not found; run dvc repro")
+    import dvc.api
+    from dvc.exceptions import DvcException
+
     try:
         if revision == WORKSPACE:
             text = (folder / TABLE).read_text(encoding="utf-8")
         else:
-            text = git("show", f"{commit_of(revision, folder)}:./{TABLE}", folder=folder)
+            text = dvc.api.read(str(TABLE), repo=str(folder), rev=revision)
         types = {"study_id": pl.String}
         scores = pl.read_csv(text.encode(), schema_overrides=types, infer_schema_length=None)
-    except (SocratesError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{TABLE} at revision {revision}: {' '.join(str(error).split())}") from None
-    missing = {*CELL, "predictor", "respondents", *DISTRIBUTIONS} - set(scores.columns)
-    if missing:
+    except (OSError, DvcException, pl.exceptions.PolarsError) as error:
+        told = " ".join(str(error).split())
+        raise DataError(f"{TABLE} at revision {revision}: {told}; name another, or run dvc repro") from None
+    if missing := {*CELL, "predictor", "respondents"} - set(scores.columns):
         raise DataError(
             f"{TABLE} at {revision}: column {', '.join(sorted(missing))} missing; run evaluate again"
         )
-    # runs from before the table had individual-level columns can still be compared on the others
-    absent = [key for key in INDIVIDUALS if key not in scores.columns]
-    return scores.with_columns(pl.lit(None, pl.Float64).alias(key) for key in absent)
+    return scores
 
 
 def compare(first: pl.DataFrame, second: pl.DataFrame, predictor: str) -> pl.DataFrame:
-    """Second minus first for each metric, over the cells that both runs scored.
+    """Second minus first for each metric that has a better direction, over the cells that both runs scored.
 
-    A study's value is the mean of its cells for metrics of distributions, and the mean over its answers
-    for metrics of individuals, as in metrics/evaluate.json.
+    A study's value is the mean of its cells for metrics of distributions, and the mean over its answers for metrics
+    of answers, as in metrics/evaluate.json.
 
     Returns:
         One row per metric: both means over studies, their difference with its 95 % interval,
@@ -70,40 +65,31 @@ def compare(first: pl.DataFrame, second: pl.DataFrame, predictor: str) -> pl.Dat
         if sides[-1].is_empty():
             known = ", ".join(sorted(set(table["predictor"])))
             raise DataError(f"run {name} has no predictor {predictor}; found {known}")
-    both = sides[0].join(
-        sides[1], on=CELL, how="full", suffix="_b", coalesce=True, maintain_order="left_right"
-    )
+    join = {"how": "full", "suffix": "_b", "coalesce": True, "maintain_order": "left_right"}
+    both = sides[0].join(sides[1], on=CELL, **join)  # type: ignore[arg-type]
     rows = []
-    for key in (*DISTRIBUTIONS, *INDIVIDUALS):
+    for key in (key for key in first.columns if key in METRICS and key in second.columns):
         paired = both.drop_nulls([key, f"{key}_b"])
-        if paired.is_empty():
+        if paired.is_empty() or METRICS[key].higher_is_better is None:
             continue
-        mean = _over_answers if key in INDIVIDUALS else _over_cells
-        study = paired.group_by("study_id").agg(mean(key, ""), mean(key, "_b")).sort("study_id")
-        change = (study[f"{key}_b"] - study[key]).to_numpy()
-        found = sign_flip_interval(change, DRAWS, generator(SEED, "compare", key))
-        row = {
-            "metric": key,
-            "a": study[key].mean(),
-            "b": study[f"{key}_b"].mean(),
-            "difference": found.value,
-        }
-        row |= {"low": found.low, "high": found.high, "p": found.p, "sign": found.sign}
-        row |= {"studies": study.height, "cells": paired.height}
-        alone = pl.col(key).is_null() != pl.col(f"{key}_b").is_null()
-        rows.append(row | {"cells_unpaired": both.filter(alone).height})
+        study = paired.group_by("study_id").agg(a=_mean(key, ""), b=_mean(key, "_b")).sort("study_id")
+        found = sign_flip_interval(
+            (study["b"] - study["a"]).to_numpy(), DRAWS, generator(SEED, "compare", key)
+        )
+        means = {"metric": key, "a": study["a"].mean(), "b": study["b"].mean(), "difference": found.value}
+        interval = {"low": found.low, "high": found.high, "p": found.p, "sign": found.sign}
+        alone = both.filter(pl.col(key).is_null() != pl.col(f"{key}_b").is_null()).height
+        counts = {"studies": study.height, "cells": paired.height, "cells_unpaired": alone}
+        rows.append(means | interval | counts)
     if not rows:
         raise DataError(f"no cell is scored in both runs for {predictor}; they share no test study")
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _over_cells(key: str, run: str) -> pl.Expr:
-    return pl.col(key + run).mean()
-
-
-def _over_answers(key: str, run: str) -> pl.Expr:
-    answers = pl.col(f"respondents{run}")
-    return (pl.col(key + run) * answers).sum() / answers.sum()
+def _mean(key: str, run: str) -> pl.Expr:
+    """Over cells, or over answers for a metric of answers."""
+    weight = pl.col(f"respondents{run}") if METRICS[key].answer else pl.col("respondents") * 0 + 1
+    return (pl.col(key + run) * weight).sum() / weight.sum()
 
 
 def markdown(table: pl.DataFrame, first: str, second: str) -> str:
@@ -115,16 +101,10 @@ def markdown(table: pl.DataFrame, first: str, second: str) -> str:
     for row in table.iter_rows(named=True):
         metric = METRICS[row["metric"]]
         verdict = "better" if (row["sign"] > 0) == metric.higher_is_better else "worse"
-        cells = [metric.label, f"{row['a']:.4f}", f"{row['b']:.4f}", f"{row['difference']:+.4f}"]
-        cells += ["needs two studies" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"]
-        cells += [
-            "" if row["p"] is None else f"{row['p']:.3f}",
-            verdict if row["sign"] else "not shown to differ",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    absent = [METRICS[key].label for key in (*DISTRIBUTIONS, *INDIVIDUALS) if key not in set(table["metric"])]
-    if absent:
-        lines.append(f"\nNot in both runs, and so not compared: {', '.join(absent)}.")
+        interval = "needs two studies" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
+        p = "" if row["p"] is None else f"{row['p']:.3f}"
+        cells = [metric.label, f"{row['a']:.4f}", f"{row['b']:.4f}", f"{row['difference']:+.4f}", interval, p]
+        lines.append(f"| {' | '.join(cells)} | {verdict if row['sign'] else 'not shown to differ'} |")
     paired = table.row(0, named=True)
     told = f"{paired['cells']} cells of {paired['studies']} studies are in both"
     return "\n".join([*lines, f"\n{told}; {paired['cells_unpaired']} are in one alone."])

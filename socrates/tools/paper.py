@@ -7,7 +7,9 @@ Experiments", EMNLP 2025 main 1530, arXiv 2509.05830. Section numbers were not n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from socrates.model.params import BUILTIN
@@ -18,13 +20,26 @@ NOT_FOUND = "not found in the paper"
 SETUP, INFERENCE = "training set-up of the paper", "inference set-up of the paper"
 UNSEEN = "Table 2, unseen studies"
 SPLIT_FILE = "metadata/participant_mapping.json of the dataset"
+OWN = "this project's own check"
+OF_THESE = "made with params.yaml"
+PEOPLE = 30  # respondents: a sample of 30 lies about W = 0.065 from its own source
+# What each stage says that it did, and with which parameters.
+RECORDS = {
+    "raw": Path("data/raw/manifest.json"),
+    "sample": Path("data/sample/manifest.json"),
+    "splits": Path("data/splits/manifest.json"),
+    "base": Path("models/base/manifest.json"),
+    "training": Path("models/adapter/training.json"),
+    "metrics": Path("metrics/evaluate.json"),
+}
 DATA, NAME, TINY = "params.data.source", "params.model.name", BUILTIN
 
 Reason = tuple[str, Any, str]  # a path, its value or a test of it, and why the paper's value differs then
 
 
+@dataclass(frozen=True)
 class Item:
-    """A value of the paper.
+    """A value of the paper, or of this project's own checks.
 
     Attributes:
         source: where it was read.
@@ -38,22 +53,16 @@ class Item:
         note: with ``here``: why the two are different quantities, whatever their values.
     """
 
-    def __init__(
-        self,
-        item: str,
-        paper: str | float | None,
-        source: str,
-        here: str | None = None,
-        *reasons: Reason,
-        tolerance: float = 0.0,
-        interval: bool = False,
-        only_for: Mapping[str, Any] | None = None,
-        otherwise: str = "",
-        note: str = "",
-    ) -> None:
-        self.item, self.paper, self.source, self.here, self.reasons = item, paper, source, here, reasons
-        self.tolerance, self.interval, self.note = tolerance, interval, note
-        self.only_for, self.otherwise = only_for or {}, otherwise
+    item: str
+    paper: str | float | None
+    source: str
+    here: str | None = None
+    reasons: tuple[Reason, ...] = ()
+    tolerance: float = 0.0
+    interval: bool = False
+    only_for: Mapping[str, Any] = field(default_factory=dict)
+    otherwise: str = ""
+    note: str = ""
 
 
 def below(bound: float) -> Callable[[float | None], bool]:
@@ -101,43 +110,43 @@ PAPER = (
     Item("dataset", "socratesft/SocSci210", "dataset card, revision 048481111a4425ed83dc0eacf15f8431f252b21a",
          "params.data.repo", only_for={DATA: "hub"},
          otherwise="data.source is {params.data.source}: the dataset is not read"),
-    Item("source of the answers", "hub", "the dataset is published on the Hugging Face hub", DATA, *OTHER_DATA),
-    Item("answers in the dataset", 2901390, "dataset card", "raw.rows_read", *OTHER_DATA),
-    Item("studies in the dataset", 210, "dataset card", "raw.kept.studies", *OTHER_DATA),
+    Item("source of the answers", "hub", "the dataset is published on the Hugging Face hub", DATA, OTHER_DATA),
+    Item("answers in the dataset", 2901390, "dataset card", "raw.rows_read", OTHER_DATA),
+    Item("studies in the dataset", 210, "dataset card", "raw.kept.studies", OTHER_DATA),
     Item("share of the answers used", 1.0,
          "all seen studies; its saturation result is about a share of a study's participants", "params.sample.fraction",
-         ("params.sample.fraction", below(1),
-          "sample.fraction is {params.sample.fraction}: a cheaper run on a sample")),
+         (("params.sample.fraction", below(1),
+          "sample.fraction is {params.sample.fraction}: a cheaper run on a sample"),)),
     Item("most respondents taken of a cell", None, "all seen studies, all respondents", "params.sample.max_per_cell",
-         ("params.sample.max_per_cell", given,
-          "sample.max_per_cell is {params.sample.max_per_cell}: a cheaper run, on smaller cells")),
+         (("params.sample.max_per_cell", given,
+          "sample.max_per_cell is {params.sample.max_per_cell}: a cheaper run, on smaller cells"),)),
     Item("answers kept", UNKNOWN,
          f"{NOT_FOUND} which answers it left out; here those outside their stated scale, counted by reason",
          "raw.kept.rows"),
     # the split
     Item("studies in two of train, validation and test", 0, "unseen-study split", "derived.studies_in_two_splits"),
-    Item("seen studies (training and validation)", 170, SPLIT_FILE, "derived.seen_studies", *OTHER_STUDIES),
-    Item("unseen studies (test)", 40, f"{SPLIT_FILE}; Table 2", "splits.splits.test.studies", *OTHER_STUDIES),
+    Item("seen studies (training and validation)", 170, SPLIT_FILE, "derived.seen_studies", OTHER_STUDIES),
+    Item("unseen studies (test)", 40, f"{SPLIT_FILE}; Table 2", "splits.splits.test.studies", OTHER_STUDIES),
     Item("validation studies", UNKNOWN, NOT_FOUND, "splits.splits.val.studies"),
     # the model
     Item("base model", "Qwen/Qwen2.5-14B-Instruct", f"{SETUP}; Llama-3-8B-Instruct is its second base", NAME,
-         (NAME, TINY, f"model.name is {TINY}: a small Qwen2 made here stands in, so that no GPU or hub is needed")),
+         ((NAME, TINY, f"model.name is {TINY}: a small Qwen2 made here stands in, so that no GPU or hub is needed"),)),
     Item("base model's revision", UNKNOWN, "no commit is given in the paper", "params.model.revision"),
-    Item("trained weights", "all", f"{SETUP} (full fine-tuning with LLaMA-Factory)", "derived.trained", ADAPTER),
+    Item("trained weights", "all", f"{SETUP} (full fine-tuning with LLaMA-Factory)", "derived.trained", (ADAPTER,)),
     Item("weights while training", "not quantised", f"{SETUP} (full fine-tuning)", "derived.quantization",
-         ("params.model.quantization", "nf4",
-          "model.quantization is nf4: the frozen base model is kept in 4 bits (QLoRA)")),
+         (("params.model.quantization", "nf4",
+          "model.quantization is nf4: the frozen base model is kept in 4 bits (QLoRA)"),)),
     Item("LoRA rank", None, "full fine-tuning has no adapter; a rank quoted for the paper elsewhere is not the paper's",
-         "params.lora.r", ADAPTER),
+         "params.lora.r", (ADAPTER,)),
     # the training
     Item("passes over the training answers", 1, SETUP, "derived.passes",
-         ("params.train.max_steps", given,
-          "train.max_steps is {params.train.max_steps}: a set number of steps and not of passes"), tolerance=0.01),
+         (("params.train.max_steps", given,
+          "train.max_steps is {params.train.max_steps}: a set number of steps and not of passes"),), tolerance=0.01),
     Item("epochs asked for", 1, SETUP, "params.train.epochs",
-         (NAME, TINY, "train.epochs is {params.train.epochs} for the small model made here")),
+         ((NAME, TINY, "train.epochs is {params.train.epochs} for the small model made here"),)),
     Item("answers per optimiser step", 256, f"{SETUP} (global batch)", "params.train.global_batch",
-         (NAME, TINY,
-          "train.global_batch is {params.train.global_batch}: the small model needs many small steps (docs/log.md)")),
+         ((NAME, TINY,
+          "train.global_batch is {params.train.global_batch}: the small model needs many small steps (docs/log.md)"),)),
     Item("respondents of one scenario that enter a step together", UNKNOWN,
          f"{NOT_FOUND}; answers in random order would have one", "params.train.group_size"),
     Item("optimiser", "adamw_torch", f"{SETUP} (AdamW)", "trainer.optim"),
@@ -162,8 +171,8 @@ PAPER = (
     Item("temperature of drawn answers", 0.6, INFERENCE, "params.evaluate.temperature"),
     Item("top-p of drawn answers", 0.9, INFERENCE, "params.evaluate.top_p"),
     Item("longest prompt in inference, tokens", 4096, INFERENCE, "params.prompt.max_length",
-         ("params.prompt.max_length", below(4096),
-          "prompt.max_length is {params.prompt.max_length}; answers to longer prompts are counted, never cut")),
+         (("params.prompt.max_length", below(4096),
+          "prompt.max_length is {params.prompt.max_length}; answers to longer prompts are counted, never cut"),)),
     # the measure
     Item("ruler of the distance W", "human range of each cell, both sides", "definition of the distribution metric",
          note="fixed in socrates/evaluation/distance.py, tested in tests/evaluation/test_distances.py, no parameter"),
@@ -175,15 +184,20 @@ PAPER = (
     TABLE_2("W of a uniform guess", 0.203, UNSEEN, "metrics.uniform.drawn.wasserstein", tolerance=0.006),
     TABLE_2("accuracy of a uniform guess", 0.612, UNSEEN, "metrics.uniform.drawn.accuracy", tolerance=0.01),
     TABLE_2("W of the base model", 0.205, f"{UNSEEN}, Qwen2.5-14B-Instruct", "metrics.base.drawn.wasserstein",
-            (NAME, TINY, f"model.name is {TINY}: another base model"),
-            (NAME, always, "another prompt than the paper's, which an untuned model feels most"), interval=True),
+            ((NAME, TINY, f"model.name is {TINY}: another base model"),
+            (NAME, always, "another prompt than the paper's, which an untuned model feels most"),), interval=True),
     TABLE_2("W of the fine-tuned model", 0.151, f"{UNSEEN}, Socrates-Qwen-14B SFT", "metrics.adapter.drawn.wasserstein",
-            (NAME, always,
-             "a result and no setting: another way of training (QLoRA) and another prompt came to another W"),
+            ((NAME, always,
+             "a result and no setting: another way of training (QLoRA) and another prompt came to another W"),),
             interval=True),
     Item("W of people against themselves", 0.125, "Table 2, empirical best by bootstrap",
          note="the size of the paper's resamples is unknown; another quantity (docs/measurement.md)"),
     Item("demographic parity difference, reduction", 0.106, "results of the paper on bias",
          note="its exact definition was not read; see the groups of metrics/report.html"),
+    # of this project: whether the records belong together, and are large enough to be measured
+    *(Item(str(RECORDS[name]), OF_THESE, OWN, f"derived.{name}") for name in ("raw", "splits", "training")),
+    Item("answers of the test split that are neither scored nor excluded", 0, OWN, "derived.unaccounted_answers"),
+    Item(f"respondents of a test cell, median; chance blurs fewer than {PEOPLE}", PEOPLE, OWN, "derived.people",
+         ((DATA, "synthetic", "the truth is known beside the people"),)),
 )
 # fmt: on
