@@ -67,7 +67,7 @@ def test_every_import_of_a_stage_lies_in_a_declared_folder_or_in_runs(folder, st
 @pytest.mark.parametrize(("folder", "stage"), ALL)
 def test_params_name_every_section_the_stage_reads(folder, stage):
     text = (ROOT / f"{folder}stages/{stage}.py").read_text()
-    read = {name for name, cls in FOLDERS[folder].items() if f"load({cls.split(':')[1]})" in text}
+    read = {name for name in FOLDERS[folder] if f"load({name.capitalize()})" in text}
     entries = stages(folder)[stage]["params"]
     keys = entries if not folder else entries[0][f"{folder}params.yaml"]
     # How a run is watched and stored shapes no result: a change of it runs nothing again.

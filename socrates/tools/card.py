@@ -1,11 +1,10 @@
 """The model card: what the hub shows of a run, from the files that the run left.
 
-Markdown with the YAML front matter that Hugging Face reads.
+The Markdown report, with the YAML front matter that Hugging Face reads, how to load the adapter, its cost and licences.
 """
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import re
@@ -14,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+from huggingface_hub import EvalResult, ModelCardData
 
 from socrates.core.files import atomic_folder
-from socrates.core.params import flat
 from socrates.evaluation.metrics import METRICS
 from socrates.reporting.page import templates
 from socrates.reporting.read import Report
@@ -50,25 +48,8 @@ class Choices:
     license_name: str = "not-decided"
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What a training took, over all attempts, the lost steps included.
-
-    Attributes:
-        device: its own name.
-        processes: that trained, one per GPU.
-        hours: that the machine was held by the training.
-        usd: as logged; None where no price was set.
-    """
-
-    device: str
-    processes: int
-    hours: float
-    usd: float | None
-
-
-def usage(lines: Iterable[Line], steps: int | None) -> Usage | None:
-    """Device, hours and dollars from a training's log.
+def usage(lines: Iterable[Line], steps: int | None) -> dict[str, Any] | None:
+    """What a training took by its log, over all attempts: device, processes, hours, dollars (None without a price).
 
     None without a log, or where the log's last run did not end at ``steps``: it is another one's then.
     """
@@ -77,13 +58,10 @@ def usage(lines: Iterable[Line], steps: int | None) -> Usage | None:
     machines = [line for line in lines if line["event"] == "machine"]
     if not machines or max(line.get("step", 0) for line in lines) != steps:
         return None
-    seconds = sum(
-        line["time"] - before["time"]
-        for before, line in itertools.pairwise(lines)
-        if line["event"] != "start"
-    )
-    last = machines[-1]
-    return Usage(last["device"], int(last["processes"]), seconds / 3600, lines[-1]["usd"] or None)
+    pairs = itertools.pairwise(lines)
+    seconds = sum(line["time"] - before["time"] for before, line in pairs if line["event"] != "start")
+    machine = {key: machines[-1][key] for key in ("device", "processes")}
+    return machine | {"hours": seconds / 3600, "usd": lines[-1]["usd"] or None}
 
 
 def render_card(report: Report, found: dict[str, Any], lines: Iterable[Line], choices: Choices) -> str:
@@ -93,51 +71,48 @@ def render_card(report: Report, found: dict[str, Any], lines: Iterable[Line], ch
         found: from :func:`socrates.reporting.sections.content`.
         lines: of the training's log; may be empty.
     """
-    params = report.training.get("params", report.params)
-    text = templates(html=False, package="socrates.tools").get_template("card.md.j2")
-    return text.render(
-        found
-        | {
-            "front_matter": _yaml(front_matter(report, choices)),
-            "choices": choices,
-            "usage": usage(lines, report.training.get("steps")),
-            "trained": {name: dict(flat(part)) for name, part in params.items() if isinstance(part, dict)},
-            "parts": report.splits.get("splits", {}),
-            "split": report.splits.get("split", {}),
-            "plots": [name for name in sorted(plots(found)) if SHOWN.search(name)],
-            "snippet": snippet(report, choices),
-        }
-    )
+    values = {
+        "front_matter": front_matter(report, choices),
+        "choices": choices,
+        "usage": usage(lines, report.training.get("steps")),
+        "plots": [name for name in sorted(plots(found)) if SHOWN.search(name)],
+    }
+    return _template("card.md.j2").render(found | values | _to_load(report, choices))
 
 
-def front_matter(report: Report, choices: Choices) -> dict[str, Any]:
-    """The metadata that the hub reads; keys are its own."""
-    hub = report.base.get("kind") == "hub"
-    matter: dict[str, Any] = {"library_name": "peft", "pipeline_tag": "text-generation", "language": ["en"]}
-    if hub:
-        matter |= {"base_model": report.base["name"], "base_model_relation": "adapter"}
-    matter["license"] = choices.license
-    if choices.license == "other":
-        matter["license_name"] = choices.license_name
-    dataset = {"type": "synthetic", "name": "synthetic survey world"}
-    if report.raw.get("source") == "hub":
-        data = report.params["data"]
-        matter["datasets"] = [data["repo"]]
-        dataset = {"type": data["repo"], "name": data["repo"], "revision": data["revision"]}
-    elif report.raw.get("source") == "local":
-        dataset = {"type": "local", "name": "local survey answers"}
-    matter["tags"] = ["lora", "qlora", "survey-prediction", "computational-social-science"]
-    metrics = [
-        {"type": key, "name": METRICS[key].label, "value": round(found.value, 4)}
+def front_matter(report: Report, choices: Choices) -> str:
+    """The metadata that the hub reads, as YAML."""
+    source, data = str(report.raw.get("source")), report.params.get("data", {})
+    hub = source == "hub"
+    kind, name = (data["repo"], data["repo"]) if hub else (source, "survey answers")
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            task_name="distribution of survey answers, unseen studies",
+            dataset_type=kind,
+            dataset_name=name,
+            dataset_revision=data["revision"] if hub else None,
+            metric_type=key,
+            metric_name=METRICS[key].label,
+            metric_value=round(found.value, 4),
+        )
         for key in INDEXED
         if (found := report.estimate("adapter", key)).value is not None
     ]
-    task = {"type": "text-generation", "name": "distribution of survey answers, unseen studies"}
-    name = choices.adapter.rstrip("/").split("/")[-1]
-    matter["model-index"] = [
-        {"name": name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}
-    ]
-    return matter
+    base = report.base["name"] if report.base.get("kind") == "hub" else None
+    return ModelCardData(
+        library_name="peft",
+        pipeline_tag="text-generation",
+        language=["en"],
+        base_model=base,
+        base_model_relation="adapter" if base else None,
+        license=choices.license,
+        license_name=choices.license_name if choices.license == "other" else None,
+        datasets=[data["repo"]] if hub else None,
+        tags=["lora", "qlora", "survey-prediction", "computational-social-science"],
+        model_name=choices.adapter.rstrip("/").split("/")[-1],
+        eval_results=results,
+    ).to_yaml()
 
 
 def plots(found: dict[str, Any]) -> dict[str, Figure]:
@@ -167,29 +142,24 @@ def write_card(folder: Path, project: Path, report: Report, choices: Choices) ->
 
 def snippet(report: Report, choices: Choices) -> str:
     """Python that loads base and adapter and prints the probability of each answer to an example."""
-    model = report.training.get("params", report.params)["model"]
-    layout = report.training.get("params", report.params)["prompt"]["layout"]
+    return _template("snippet.py.j2").render(_to_load(report, choices))
+
+
+def _to_load(report: Report, choices: Choices) -> dict[str, Any]:
+    """What the snippet is filled with."""
+    params = report.training.get("params", report.params)
     hub = report.base.get("kind") == "hub"
-    return (
-        templates(html=False, package="socrates.tools")
-        .get_template("snippet.py.j2")
-        .render(
-            base=json.dumps(report.base["name"] if hub else "models/base"),
-            revision=json.dumps(report.base["revision"]) if hub else "None",
-            adapter=json.dumps(choices.adapter),
-            nf4=model["quantization"] == "nf4",
-            double=bool(model["double_quantization"]),
-            prompt=json.dumps(prompt(EXAMPLE, EXAMPLE_PERSONA, layout), ensure_ascii=False),
-            options=EXAMPLE_OPTIONS,
-        )
-    )
+    example = prompt(EXAMPLE, EXAMPLE_PERSONA, params["prompt"]["layout"])
+    return {
+        "base": json.dumps(report.base["name"] if hub else "models/base"),
+        "revision": json.dumps(report.base["revision"]) if hub else "None",
+        "adapter": json.dumps(choices.adapter),
+        "nf4": params["model"]["quantization"] == "nf4",
+        "double": bool(params["model"]["double_quantization"]),
+        "prompt": json.dumps(example, ensure_ascii=False),
+        "options": EXAMPLE_OPTIONS,
+    }
 
 
-def _yaml(value: dict[str, Any]) -> str:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.width = 4096
-    stream = io.StringIO()
-    yaml.dump(value, stream)
-    return stream.getvalue()
+def _template(name: str) -> Any:
+    return templates(html=False, package="socrates.tools").get_template(name)
