@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from socrates.evaluation.individual import apply_temperature_top_p
-from socrates.survey.scales import Scale
+from socrates.survey.scales import Scale, scale
 
 TEMPERATURE, TOP_P = 0.6, 0.9  # at which the paper draws answers
 CHART_ROWS = 15  # options; a longer scale is shown in bins
@@ -31,6 +32,16 @@ class Answer:
     scale: Scale
     probabilities: NDArray[np.float64]
     format_validity: float
+
+    @classmethod
+    def of_table(cls, answered: pl.DataFrame) -> list[Answer]:
+        """The rows of a table with ``scale``, ``probabilities`` and ``allowed_mass``."""
+        return [
+            cls(scale(notation), np.asarray(probabilities, dtype=np.float64), float(mass))
+            for notation, probabilities, mass in answered.select(
+                "scale", "probabilities", "allowed_mass"
+            ).iter_rows()
+        ]
 
     @property
     def expected(self) -> float:

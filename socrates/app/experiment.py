@@ -5,26 +5,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from socrates.app.answers import Answer
-from socrates.app.batch import check_output
-from socrates.app.design import Condition, Design, Outcome, read_design
+from socrates.app.design import Condition, Design, Outcome
 from socrates.app.error_model import ErrorModel, Unidentified, fit_errors, read_effects
-from socrates.app.model_ref import ADAPTER, BASE, resolve_model
+from socrates.app.model_ref import ModelRef
 from socrates.app.parse import ADDED, QUESTIONS, Question
 from socrates.app.planning import Arm, Choice, Effect, effects
 from socrates.app.population import PersonaSample, from_file, from_training, training_respondents
-from socrates.app.training_support import TrainingSupport, training_support
+from socrates.app.training_support import TrainingSupport
 from socrates.core.errors import DataError
+
+if TYPE_CHECKING:
+    from socrates.app.model import Precision, Progress
 
 Floats = NDArray[np.float64]
 # A table of QUESTIONS in, the same with probabilities (list) and allowed_mass out.
@@ -57,40 +59,31 @@ class ExperimentResult:
     model: str
 
 
-def from_files(
-    path: Path,
-    output: Path,
-    base: Path = BASE,
-    adapter: str | Path | None = ADAPTER,
-    revision: str | None = None,
+def ask_model(
+    design: Design,
+    folder: Path,
+    ref: ModelRef,
     tables: Path = TABLES,
-    precision: str = "auto",
-    warnings: tuple[str, ...] = (),
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    precision: Precision | Literal["auto"] = "auto",
+    progress: Progress = iter,
 ) -> ExperimentResult:
-    """The design in a YAML file, answered by a model.
+    """A design answered by a model.
 
     Args:
-        output: a file that will be written; checked before the minutes that a model takes.
-        base, adapter, revision: see :func:`resolve_model`.
+        folder: of the design, to which its files are relative.
         tables: the folder with effects.csv and cells.csv of the same model.
-        warnings: see :func:`run_experiment`.
 
     Raises:
-        DataError: the design, its population or the tables cannot be used.
-        ModelError, SourceError: the model cannot be found or loaded.
+        DataError: the population or the tables cannot be used.
+        ModelError: the model cannot be loaded.
     """
-    from socrates.app.model import open_model  # torch, which a design that cannot be read need not wait for
+    from socrates.app.model import open_model  # torch, which a file that cannot be read need not wait for
 
-    design = read_design(path)
-    check_output(output)
-    ref = resolve_model(base, adapter, revision)
     errors = errors_of(tables, "adapter" if ref.adapter else "base")
-    people = population_of(design, path.parent, ref.training_table)
-    support = training_support(ref.training_table)
+    people = population_of(design, folder, ref.training_table)
     model = open_model(ref, precision)
     ask = partial(model.ask, progress=progress)
-    return run_experiment(design, people, ask, errors, support, str(model), (*ref.notes, *warnings))
+    return run_experiment(design, people, ask, errors, ref.support, str(model), ref.cautions)
 
 
 def errors_of(tables: Path, predictor: str) -> ErrorModel | str:
@@ -137,7 +130,7 @@ def run_experiment(
     errors: ErrorModel | str,
     support: TrainingSupport | None = None,
     model: str = "",
-    warnings: tuple[str, ...] = (),
+    cautions: Sequence[str] = (),
 ) -> ExperimentResult:
     """Ask the model all questions of the design, and estimate the effects.
 
@@ -145,7 +138,7 @@ def run_experiment(
         ask: fills in ``probabilities`` and ``allowed_mass``, in the order of the rows it is given.
         errors: of the model; a text says why they are not known, and no effect is estimated then.
         support: what training covered; None where the training table is not available.
-        warnings: about the model itself, which come first.
+        cautions: about the model itself, which come first.
     """
     answered = ask(questions(design, people))
     arms = {
@@ -168,7 +161,7 @@ def run_experiment(
             "error within groups, and the error of whole conditions does not hold there."
         )
     found = {
-        "The model": [*warnings, *(support.cautions if support else [])],
+        "The model": list(cautions),
         "The model's error on held-out studies": _error_warnings(everyone, known, unknown),
         "Scales that contradict each other": _question_notes(
             design, lambda q: [n for n in q.notes if not n.startswith(ADDED)]
@@ -203,8 +196,8 @@ def arm_of(
 def _support_warnings(design: Design, people: PersonaSample, support: TrainingSupport | None) -> list[str]:
     """What of scales, texts and people training did not cover."""
     if support is None:
-        return ["The training table is not available: whether this lies in its range was not checked."]
-    found = _question_notes(design, lambda question: support.of_question(question.stimuli, question.scale))
+        return []
+    found = _question_notes(design, support.of_question)
     shares: dict[str, float] = {}
     for person, weight in zip(people.personas, people.weights, strict=True):
         for text in support.of_persona(person):

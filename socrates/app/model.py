@@ -12,27 +12,25 @@ and many rows at once are much faster than one after another.
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import polars as pl
+import psutil
 import torch
-from numpy.typing import NDArray
 
 from socrates.app.answers import Answer
 from socrates.app.model_ref import ModelRef
-from socrates.app.parse import quoted
+from socrates.app.parse import QUESTIONS, Persona, Question, quoted
 from socrates.core.errors import ModelError
 from socrates.core.files import Schema, sha256
 from socrates.model.encoding import Encoded, encode
 from socrates.model.internals import disable_avx512_repack
 from socrates.model.loading import device, load_tokenizer, model_source, with_adapter
-from socrates.prediction.distributions import ScoringPlan, predict_distributions
+from socrates.prediction.distributions import Scored, ScoringPlan
 from socrates.survey.scales import scale
 
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ HEADROOM = 1.25  # of the weights, for activations and the load itself
 # What ask() adds: probabilities of the scale's options in ascending order, given that the answer is one
 # of them, and what the model put on them in all (its format validity).
 ANSWERS: Schema = {"probabilities": pl.List(pl.Float32), "allowed_mass": pl.Float32}
-# Packed tokens of one pass. A CPU computes a quarter faster when a pass stays near its caches.
+# A CPU computes a quarter faster when a pass stays near its caches.
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 16384}
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -81,6 +79,11 @@ class OpenModel:
         """The longest prompt and answer it reads."""
         return int(self.model.config.max_position_embeddings)
 
+    @property
+    def tokens_per_batch(self) -> int:
+        """Packed tokens of one pass."""
+        return TOKENS_PER_BATCH[self.model.device.type]
+
     def ask(self, questions: pl.DataFrame, progress: Progress = iter) -> pl.DataFrame:
         """``questions`` with the columns of ``ANSWERS``.
 
@@ -90,19 +93,21 @@ class OpenModel:
         Raises:
             ModelError: a row is longer than the model reads; see :meth:`too_long`.
         """
-        data = self.encoded(questions)
-        lengths = data.lengths()
+        plan = self.plan(questions)
+        lengths = plan.data.lengths()
         if (lengths > self.max_tokens).any():
             row = int(lengths.argmax())
             raise ModelError(
                 f"scenario {quoted(questions['stimuli'][row])}: {lengths[row]:,} tokens with its persona; "
                 f"the model reads {self.max_tokens:,}: shorten the scenario"
             )
-        tokens = TOKENS_PER_BATCH[self.model.device.type]
-        probabilities, mass = predict_distributions(
-            self.model, self.tokenizer, data, questions["scale"].to_list(), tokens, progress
-        )
-        return with_answers(questions, probabilities, mass)
+        batches = progress(list(plan.batches(self.tokens_per_batch)))
+        return with_answers(questions, plan.expand(plan.score(self.model, batch) for batch in batches))
+
+    def answers(self, asked: Iterable[tuple[Persona, Question]]) -> list[Answer]:
+        """The answers of persons to questions. Raises :class:`ModelError` as :meth:`ask` does."""
+        rows = [(who.text, question.stimuli, question.scale.notation) for who, question in asked]
+        return Answer.of_table(self.ask(pl.DataFrame(rows, schema=QUESTIONS, orient="row")))
 
     def too_long(self, questions: pl.DataFrame) -> pl.Series:
         """Whether each row is longer than the model reads: booleans."""
@@ -114,15 +119,19 @@ class OpenModel:
         rows = questions.select("stimuli", "persona", response=high)  # the answer only counts for the length
         return encode(rows, self.tokenizer, self.ref.prompt.layout)
 
+    def plan(self, questions: pl.DataFrame) -> ScoringPlan:
+        """How the rows are scored."""
+        return ScoringPlan(self.tokenizer, self.encoded(questions), questions["scale"].to_list())
 
-def open_model(ref: ModelRef, asked: str = "auto") -> OpenModel:
+
+def open_model(ref: ModelRef, asked: Precision | Literal["auto"] = "auto") -> OpenModel:
     """Load a model for answering.
 
     An adapter is merged into float32 weights. In other formats it keeps its own layers, as in training: half
     a step of bfloat16 is more than an adapter of few steps changes most weights by.
 
     Args:
-        asked: ``auto`` (by device and free memory), bfloat16, nf4, int8 or float32.
+        asked: the precision; ``auto``: by device and free memory.
 
     Raises:
         ModelError: the files are damaged, or the memory is too small.
@@ -134,7 +143,7 @@ def open_model(ref: ModelRef, asked: str = "auto") -> OpenModel:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of what PEFT calls
     name, options = model_source(ref.base)
     try:
-        precision = choose_precision(count_parameters(name, options), asked)
+        precision = choose_precision(count_parameters(name, options)) if asked == "auto" else asked
         model: Any = load_base(name, options, precision)
     except (OSError, ValueError) as error:
         detail = " ".join(str(error).split())[:200]
@@ -151,46 +160,35 @@ def load_base(name: str, options: dict[str, Any], precision: Precision) -> PreTr
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     on_cpu = device().type == "cpu"
-    dtype = torch.float32 if precision == "float32" or on_cpu else torch.bfloat16
-    if precision == "bfloat16":
-        dtype = torch.bfloat16
-    elif precision == "int8":
+    dtype = (
+        torch.float32 if precision == "float32" or (on_cpu and precision != "bfloat16") else torch.bfloat16
+    )
+    if precision == "int8":
         options = options | {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
     elif precision == "nf4":
-        quantization = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-        options = options | {"quantization_config": quantization}
-    model = AutoModelForCausalLM.from_pretrained(
-        name,
-        dtype=dtype,
-        device_map=None if on_cpu else {"": device()},
-        trust_remote_code=False,
-        use_safetensors=True,
-        **options,
-    )
+        nf4 = {
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": True,
+            "bnb_4bit_compute_dtype": dtype,
+        }
+        options = options | {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, **nf4)}
+    place = None if on_cpu else {"": device()}
+    safely = {"trust_remote_code": False, "use_safetensors": True}
+    model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=place, **safely, **options)
     if precision == "nf4":
         disable_avx512_repack(model)
     return model
 
 
-def choose_precision(parameters: int, asked: str = "auto") -> Precision:
+def choose_precision(parameters: int) -> Precision:
     """The first of the device's number formats whose weights fit its free memory.
 
     Args:
         parameters: weights of the model.
-        asked: a format to use whatever the memory, or ``auto``.
 
     Raises:
-        ModelError: the format is unknown, or not even the smallest fits.
+        ModelError: not even the smallest fits.
     """
-    if asked != "auto":
-        if asked not in get_args(Precision):
-            raise ModelError(f"precision {asked!r}: expected auto, {', '.join(get_args(Precision))}")
-        return asked  # type: ignore[return-value]
     here = device()
     free = free_bytes(here)
     for precision in PREFERRED[here.type]:
@@ -204,13 +202,8 @@ def choose_precision(parameters: int, asked: str = "auto") -> Precision:
 
 
 def free_bytes(on: torch.device) -> int:
-    """Free memory of a GPU, or what Linux holds available for a new program, bytes."""
-    if on.type == "cuda":
-        return torch.cuda.mem_get_info(on)[0]
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 2**62
+    """Free memory of a GPU, or what is available for a new program, bytes."""
+    return torch.cuda.mem_get_info(on)[0] if on.type == "cuda" else psutil.virtual_memory().available
 
 
 def count_parameters(name: str, options: dict[str, Any]) -> int:
@@ -219,27 +212,17 @@ def count_parameters(name: str, options: dict[str, Any]) -> int:
 
     config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    return sum(math.prod(parameter.shape) for parameter in model.parameters())
-
-
-def answers_of(answered: pl.DataFrame) -> list[Answer]:
-    """The rows that :meth:`OpenModel.ask` returned, as answers."""
-    return [
-        Answer(scale(notation), np.asarray(probabilities, dtype=np.float64), float(mass))
-        for notation, probabilities, mass in answered.select("scale", *ANSWERS).iter_rows()
-    ]
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
 
 
 def ask_in_shards(
     model: OpenModel, questions: pl.DataFrame, folder: Path, label: str
 ) -> tuple[pl.DataFrame, int]:
-    """:meth:`OpenModel.ask` for many rows, in shards that outlive a kill.
+    """:meth:`OpenModel.ask` for many rows, none too long, in shards that outlive a kill.
 
     Each shard is written to ``folder`` when it is done; the same call made again reads it.
 
     Args:
-        questions: rows with the columns of ``QUESTIONS``, none too long.
         label: of the progress bar.
 
     Returns:
@@ -248,33 +231,28 @@ def ask_in_shards(
     from socrates.prediction.shards import compute_shards, cut_shards, read_shard, shard_path
     from socrates.runs.launch import Process
 
-    plan = ScoringPlan(model.tokenizer, model.encoded(questions), questions["scale"].to_list())
-    tokens = TOKENS_PER_BATCH[model.model.device.type]
-    shards = cut_shards(list(plan.batches(tokens)), len(plan.rows))
+    plan = model.plan(questions)
+    shards = cut_shards(list(plan.batches(model.tokens_per_batch)), len(plan.rows))
     done = [shard for number, shard in enumerate(shards) if shard_path(folder, number).exists()]
-    resumed = sum(len(batch.rows) for shard in done for batch in shard)
     compute_shards(plan, shards, folder, Process(0, 1), lambda: model.model, label)
-    answers = plan.expand(read_shard(folder, number) for number in range(len(shards)))
-    return with_answers(questions, answers.probabilities, answers.mass), resumed
+    scored = plan.expand(read_shard(folder, number) for number in range(len(shards)))
+    return with_answers(questions, scored), sum(len(batch.rows) for shard in done for batch in shard)
 
 
 def identity(model: OpenModel) -> dict[str, str]:
     """What shapes a model's answers, as hashes and names."""
     ref = model.ref
     files = [ref.base / "manifest.json", ref.base / "config.json"]
-    if ref.adapter is not None:
-        files.append(ref.adapter / "adapter_model.safetensors")
+    files += [ref.adapter / "adapter_model.safetensors"] if ref.adapter else []
     hashes = {f"file.{path.name}": sha256(path) for path in files if path.exists()}
     return hashes | {"place": model.place, "layout": ref.prompt.layout}
 
 
-def with_answers(
-    questions: pl.DataFrame, probabilities: Iterable[Any], mass: NDArray[np.float32]
-) -> pl.DataFrame:
+def with_answers(questions: pl.DataFrame, scored: Scored) -> pl.DataFrame:
     """``questions`` with the columns of ``ANSWERS``."""
     lists = ANSWERS["probabilities"]
     return questions.with_columns(
         # cast: polars makes an array column of rows of one length, whatever type it is told
-        probabilities=pl.Series(list(probabilities), dtype=lists).cast(lists),
-        allowed_mass=pl.Series(mass, dtype=pl.Float32),
+        probabilities=pl.Series(list(scored.probabilities), dtype=lists).cast(lists),
+        allowed_mass=pl.Series(scored.mass, dtype=pl.Float32),
     )

@@ -5,20 +5,25 @@ from __future__ import annotations
 import re
 import tempfile
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from socrates.app.training_support import TrainingSupport, read_support
 from socrates.core.errors import ModelError, SourceError
 from socrates.core.files import read_json, sha256
 from socrates.core.git import commit_of
 from socrates.core.hub import hub_errors
 from socrates.core.params import PATH, load, pinned
+from socrates.data.params import Data
 from socrates.model.params import Prompt
 from socrates.runs.fingerprint import scratch
 
-BASE, ADAPTER = Path("models/base"), Path("models/adapter")
+BASE, ADAPTER = Path("models/base"), "models/adapter"
 TRAINING_TABLE = Path("data/splits/train.parquet")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+@.+")
+NOT_AT_HAND = "what training had seen is not at hand: nothing was compared with its range"
+MADE_WORLD = "The model learned from a made world (data.source synthetic): nothing here is about people."
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class ModelRef:
         training_table: what it was trained on, None where it is not available.
         prompt: the layout and length of its training.
         name: for a person to read.
-        notes: what could not be checked.
+        notes: what it learned from, where that is known to be no people, and what could not be checked.
     """
 
     base: Path
@@ -45,10 +50,18 @@ class ModelRef:
         """The base without the adapter, prompted as the adapter is."""
         return replace(self, adapter=None, name=str(self.base))
 
+    @cached_property
+    def support(self) -> TrainingSupport | None:
+        """What training had seen; None where its table is not available. Raises :class:`DataError`."""
+        return read_support(self.training_table) if self.training_table else None
 
-def resolve_model(
-    base: Path = BASE, adapter: str | Path | None = ADAPTER, revision: str | None = None
-) -> ModelRef:
+    @property
+    def cautions(self) -> list[str]:
+        """What is said with every answer."""
+        return [*self.notes, *(self.support.cautions if self.support else [NOT_AT_HAND])]
+
+
+def resolve_model(base: Path = BASE, adapter: str | None = ADAPTER, revision: str | None = None) -> ModelRef:
     """Find a model and check that the adapter was trained on this base.
 
     Args:
@@ -61,27 +74,27 @@ def resolve_model(
         SourceError: the revision or the hub cannot be read.
     """
     name = (f"{adapter} on {base}" if adapter else str(base)) + (f" at {revision}" if revision else "")
+    own = adapter in (ADAPTER, None) and revision is None and PATH.exists()
+    notes = [MADE_WORLD] if own and load(Data).source == "synthetic" else []
     table = TRAINING_TABLE
+    folder = Path(adapter) if adapter else None
     if revision is not None:
-        root = from_revision(revision, [base] + ([Path(adapter)] if adapter else []))
-        base, adapter, table = root / base, root / adapter if adapter else None, root / TRAINING_TABLE
-    folder = None
-    if adapter is not None:
-        on_hub = HUB_NAME.fullmatch(str(adapter)) and not Path(adapter).exists()
-        folder = from_hub(str(adapter)) if on_hub else Path(adapter)
+        root = from_revision(revision, [base, *([folder] if folder else [])])
+        base, folder, table = root / base, folder and root / folder, root / TRAINING_TABLE
+    elif adapter and HUB_NAME.fullmatch(adapter) and not Path(adapter).exists():
+        folder = from_hub(adapter)
     if not base.is_dir():
         raise ModelError(f"{base}: no such folder; run dvc repro, or dvc pull")
     record = _training_record(folder or base)
-    notes: tuple[str, ...] = ()
     if folder is not None:
         if not (folder / "adapter_config.json").exists():
             wrong = "has no adapter_config.json" if folder.is_dir() else "no such folder"
             raise ModelError(f"{folder}: {wrong}; run dvc repro, or dvc pull (of the hub: owner/name@COMMIT)")
-        notes = check_base(base, folder, record)
-    return ModelRef(base, folder, table if table.exists() else None, _prompt(record), name, notes)
+        notes += check_base(base, folder, record)
+    return ModelRef(base, folder, table if table.exists() else None, _prompt(record), name, tuple(notes))
 
 
-def check_base(base: Path, adapter: Path, record: dict[str, Any]) -> tuple[str, ...]:
+def check_base(base: Path, adapter: Path, record: dict[str, Any]) -> list[str]:
     """Refuse an adapter of another base; returns what could not be checked, a sentence each.
 
     Raises:
@@ -89,16 +102,16 @@ def check_base(base: Path, adapter: Path, record: dict[str, Any]) -> tuple[str, 
     """
     manifest = base / "manifest.json"
     if not manifest.exists():
-        return (f"{base} has no manifest.json: whether {adapter} belongs to it was not checked",)
+        return [f"{base} has no manifest.json: whether {adapter} belongs to it was not checked"]
     if "base" not in record:
-        return (f"{adapter} does not record its base: whether it is {base} was not checked",)
+        return [f"{adapter} does not record its base: whether it is {base} was not checked"]
     here = sha256(manifest)
     if record["base"] != here:
         raise ModelError(
             f"{adapter}: trained on another base model (hash {str(record['base'])[:12]}; {base} is {here[:12]}); "
             "give the base it belongs to, or train again (dvc repro)"
         )
-    return ()
+    return []
 
 
 def from_revision(revision: str, paths: list[Path]) -> Path:

@@ -104,11 +104,11 @@ def _from_mapping(given: Mapping[str, str | None]) -> tuple[dict[str, str], dict
     for label, value in given.items():
         if value is None or is_missing(text := str(value).strip()):
             continue
-        field = LABELS.get(label.lower())
+        field = LABELS.get(label.strip().lower())
         if field in fields:
             raise DataError(f"demographics: {field} is given twice ({', '.join(given)}); keep one")
         if field is None:
-            unknown[label] = text
+            unknown[label.strip()] = text
         else:
             fields[field] = text
     return fields, unknown

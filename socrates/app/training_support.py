@@ -6,25 +6,20 @@ them had is a use that nobody has measured.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
-import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from socrates.app.parse import Persona, short
-from socrates.core.files import read_table, write_json
+from socrates.app.parse import Persona, Question, short
+from socrates.core.files import read_table
 from socrates.data.scales.instructions import READ
-from socrates.runs.fingerprint import scratch
 from socrates.survey.scales import Scale, scale
 from socrates.survey.tables import DEMOGRAPHICS, SCALED_RESPONSES
 
 MANY_VALUES = 40  # a field with more distinct values is free text or a number: its values are not checked
-NOT_AT_HAND = "what training had seen is not at hand: nothing was compared with its range"
 NEW_WORDS = 0.2  # share of a text's words that no training scenario has, from which it is said
 FEW_ROWS = 2000  # training answers below which the model says next to nothing
 LISTED = 5  # new words that are named
@@ -71,6 +66,10 @@ class TrainingSupport:
             return []
         return [f"The model learned from {self.rows:,} answers, too few to say anything of people."]
 
+    def outside(self, persona: Persona, question: Question) -> list[str]:
+        """What of a person asked a question lies outside the training range, a sentence each."""
+        return self.of_persona(persona) + self.of_question(question)
+
     def of_persona(self, persona: Persona) -> list[str]:
         """What of a persona training had not seen, a sentence each."""
         found = [f"{label}: not a field of the training data" for label in persona.unknown]
@@ -93,8 +92,9 @@ class TrainingSupport:
                 )
         return found
 
-    def of_question(self, stimuli: str, on: Scale) -> list[str]:
+    def of_question(self, question: Question) -> list[str]:
         """What of a question lies outside the training range, a sentence each."""
+        stimuli, on = question.stimuli, question.scale
         found = []
         if on.notation not in self.scales:
             lengths = sorted(len(scale(notation).options) for notation in self.scales)
@@ -150,24 +150,9 @@ def ends(stimuli: str, on: Scale) -> list[str]:
     return [found.get(str(option), "") for option in (on.low, on.high)]
 
 
-def training_support(training_table: Path | None) -> TrainingSupport | None:
-    """The range of a training table, None of none; cached in the scratch folder, since a large one takes a while.
-
-    Raises:
-        DataError: the file is not a responses table.
-    """
-    if training_table is None:
-        return None
-    state = training_table.stat()
-    key = f"{training_table.resolve()} {state.st_size} {state.st_mtime_ns}"
-    kept = scratch() / "seen" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-    try:
-        return TrainingSupport(**json.loads(kept.read_text()))
-    except (OSError, ValueError, TypeError):
-        found = summarise(read_table(training_table, SCALED_RESPONSES))
-        with contextlib.suppress(OSError):  # it is only faster
-            write_json(kept, asdict(found))
-        return found
+def read_support(training_table: Path) -> TrainingSupport:
+    """The range of a training table. Raises :class:`DataError` where the file is none."""
+    return summarise(read_table(training_table, SCALED_RESPONSES))
 
 
 def summarise(table: pl.DataFrame) -> TrainingSupport:

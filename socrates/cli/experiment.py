@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from socrates.cli.options import (
-    ADAPTER,
-    BASE,
-    NO_ADAPTER,
-    USE,
-    Adapter,
-    Base,
-    Json,
-    Precision,
-    Revision,
-    cautions,
-    example,
-)
+from socrates.cli.options import ADAPTER, BASE, USE, Adapter, Base, Json, Precision, Revision, example, show
 
 if TYPE_CHECKING:
     from socrates.app.experiment import ExperimentResult
@@ -59,28 +47,24 @@ def experiment(
     from tqdm import tqdm
 
     from socrates.app import experiment_report as report
-    from socrates.app.experiment import from_files
-    from socrates.core.files import json_text
+    from socrates.app.design import read_design
+    from socrates.app.experiment import ask_model
+    from socrates.app.model_ref import resolve_model
+    from socrates.app.row_files import check_output
 
     folder = output or Path("experiments") / design.stem
-    if tables is None and (rev is not None or adapter not in (ADAPTER, NO_ADAPTER) or base != BASE):
+    if tables is None and (rev is not None or adapter not in (ADAPTER, None) or base != BASE):
         raise typer.BadParameter(
             f"say --tables: {TABLES} has the error of {ADAPTER}, and no other model's is known"
         )
-    result = from_files(
-        design,
-        folder / "experiment.html",
-        base,
-        None if adapter == NO_ADAPTER else adapter,
-        rev,
-        tables or TABLES,
-        precision,
-        cautions(adapter, rev),
-        partial(tqdm, desc="experiment", unit="batch"),
-    )
+    planned = read_design(design)
+    check_output(folder / "experiment.html")
+    ref = resolve_model(base, adapter, rev)
+    bar = partial(tqdm, desc="experiment", unit="batch")
+    result = ask_model(planned, design.parent, ref, tables or TABLES, precision, bar)
     written = report.write(result, folder)
     if as_json:
-        typer.echo(json_text({**report.summary(result), "files": [str(path) for path in written]}), nl=False)
+        show(True, {**report.summary(result), "files": [str(path) for path in written]})
     else:
         _print(result, written)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from socrates.cli.options import Json, example, print_json
+from socrates.cli.options import Json, example, show
 
 PANEL = "Before and during a run"
 
@@ -27,7 +27,7 @@ def preset(
 
     path, changes = apply_to_pipeline(name)
     if as_json:
-        print_json({"preset": name, "path": str(path), "changes": changes})
+        show(True, {"preset": name, "path": str(path), "changes": changes})
         return
     for change in changes:
         typer.echo(f"  {change}")
@@ -53,7 +53,7 @@ def doctor(as_json: Json = False) -> None:
     failed = [check.name for check in checks if check.status == "fail"]
     warned = sum(check.status == "warn" for check in checks)
     if as_json:
-        print_json({"ready": not failed, "checks": [asdict(check) for check in checks]})
+        show(True, {"ready": not failed, "checks": [asdict(check) for check in checks]})
     else:
         typer.echo(
             f"doctor: not ready: {', '.join(failed)}" if failed else f"doctor: ready, {warned} warnings"
@@ -83,8 +83,9 @@ def estimate(
     basis = assumptions(work, sections, gpus)
     if as_json:
         machines = [asdict(row) | {"bytes": row.bytes} for row in rows]
-        print_json(
-            {"steps": work.plan.max_steps, "tokens": work.tokens, "machines": machines, "assumed": basis}
+        show(
+            True,
+            {"steps": work.plan.max_steps, "tokens": work.tokens, "machines": machines, "assumed": basis},
         )
         return
     typer.echo(
@@ -135,7 +136,7 @@ def prepare(as_json: Json = False) -> None:
             "tokens": int(data.lengths().sum()),
         }
     if as_json:
-        print_json(counts)
+        show(True, counts)
         return
     for stage, count in counts.items():
         typer.echo(f"{stage}: " + ", ".join(f"{number:,} {name}" for name, number in count.items()))
@@ -155,6 +156,6 @@ def watch(
     from socrates.tools import watch as watching
 
     if as_json:
-        print_json(watching.state(log))
+        show(True, watching.state(log))
     else:
         watching.watch(log, once, every)

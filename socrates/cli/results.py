@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from socrates.cli.options import Json, example, print_json
+from socrates.cli.options import Json, example, show
 
 if TYPE_CHECKING:
     from socrates.tools.audit import Comparison
@@ -38,7 +38,7 @@ def audit(
     rows = auditing.audit(auditing.read_run(folder))
     if as_json:
         items = [dataclasses.asdict(row) for row in rows]
-        print_json({"source": SOURCE, "counts": auditing.counts(rows), "items": items})
+        show(True, {"source": SOURCE, "counts": auditing.counts(rows), "items": items})
     elif markdown:
         typer.echo(auditing.markdown(rows), nl=False)
     else:
@@ -84,7 +84,7 @@ def compare(
 
     table = comparing.compare(comparing.read_scores(a), comparing.read_scores(b), predictor)
     if as_json:
-        print_json({"a": a, "b": b, "predictor": predictor, "metrics": table.to_dicts()})
+        show(True, {"a": a, "b": b, "predictor": predictor, "metrics": table.to_dicts()})
     else:
         typer.echo(comparing.markdown(table, a, b))
 
@@ -102,7 +102,7 @@ def import_predictions(
 
     folder, rows = import_table(file, name)
     if as_json:
-        print_json({"folder": str(folder), "rows": rows})
+        show(True, {"folder": str(folder), "rows": rows})
     else:
         typer.echo(f"{rows:,} rows -> {folder}; now: dvc repro evaluate report")
 
@@ -149,7 +149,7 @@ def ask_endpoint(
     folder, rows, spent = predict_test_rows(endpoint, name, personas, confirmed=yes)
     if as_json:
         paid = {"sent": spent.sent, "received": spent.received, "usd": spent.usd}
-        print_json({"folder": str(folder), "rows": rows, **paid})
+        show(True, {"folder": str(folder), "rows": rows, **paid})
     else:
         typer.echo(f"{rows:,} rows, ${spent.usd:.2f} -> {folder}; now: dvc repro evaluate report")
 
@@ -161,7 +161,7 @@ def paper_baseline(as_json: Json = False) -> None:
 
     commit = tag_paper()
     if as_json:
-        print_json({"tag": TAG, "commit": commit})
+        show(True, {"tag": TAG, "commit": commit})
     else:
         typer.echo(f"tag {TAG}: {commit[:10]}, HEAD with the figures of {PAPER}; now: dvc metrics diff {TAG}")
 
@@ -173,6 +173,6 @@ def readme(as_json: Json = False) -> None:
 
     written = [str(path) for path in write()]
     if as_json:
-        print_json({"written": written})
+        show(True, {"written": written})
     else:
         typer.echo(f"readme: {', '.join(written)}")

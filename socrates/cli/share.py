@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from socrates.cli.options import Json, example, print_json
+from socrates.cli.options import Json, example, show
 
 PANEL = "Hand the model on"
 
@@ -51,7 +51,7 @@ def merge(
     with contextlib.redirect_stdout(sys.stderr):  # DeepSpeed logs to standard output, which is for the result
         check = merge_models(Path(), out, rows, tolerance)
     if as_json:
-        print_json({"out": str(out), **asdict(check)})
+        show(True, {"out": str(out), **asdict(check)})
         return
     typer.echo(
         f"merge: {out}, {check.dtype}, the adapter added to the "
@@ -81,7 +81,7 @@ def card(
 
     files = write_card(out, Path(), read_report(Path()), Choices(adapter, license_, license_name))
     if as_json:
-        print_json({"out": str(out), "files": files})
+        show(True, {"out": str(out), "files": files})
     else:
         typer.echo(f"card: {out / 'README.md'} and {len(files) - 1} plots")
 
@@ -122,7 +122,7 @@ def publish(
         sizes = {path: file.stat().st_size for path, file in files.items()}
         address = None if dry_run else upload(repo, files, public, message)
     if as_json:
-        print_json({"repo": repo, "public": public, "commit": address, "files": sizes})
+        show(True, {"repo": repo, "public": public, "commit": address, "files": sizes})
         return
     for path, size in sizes.items() if dry_run else ():
         typer.echo(f"{size:>12,}  {path}")

@@ -19,8 +19,8 @@ from socrates.app import model as asking
 from socrates.app.answers import CHART_BINS, CHART_ROWS, Answer, binned, chart, describe
 from socrates.app.model import ask_in_shards, open_model
 from socrates.app.model_ref import from_hub, resolve_model
-from socrates.app.parse import LONGEST_TEXT, parse_demographics, parse_question, parse_scale, short
-from socrates.app.training_support import ends, summarise, training_support
+from socrates.app.parse import LONGEST_TEXT, Question, parse_demographics, parse_question, parse_scale, short
+from socrates.app.training_support import ends, summarise
 from socrates.core.errors import DataError, ModelError, SourceError
 from socrates.core.files import write_json
 from socrates.model.params import Model, Prompt
@@ -217,9 +217,6 @@ def test_precision_follows_the_free_memory(
     monkeypatch.setattr(asking, "device", lambda: torch.device(device))
     monkeypatch.setattr(asking, "free_bytes", lambda on: int(free * 1e9))
     assert asking.choose_precision(2 * 10**9) == expected
-    assert asking.choose_precision(2 * 10**9, "float32") == "float32"
-    with pytest.raises(ModelError, match="precision 'int4'"):
-        asking.choose_precision(1, "int4")
     with pytest.raises(ModelError, match="are free"):
         asking.choose_precision(2 * 10**11)
 
@@ -338,8 +335,8 @@ def test_what_training_had_not_seen_is_said() -> None:
     said = " | ".join(known.of_persona(parse_demographics("Age: 130; Gender: Other; Income: 1; Pet: cat")))
     for expected in ("130 is outside", "answered 'Other'", "Income: no training", "Pet: not a field"):
         assert expected in said
-    assert known.of_question(tiny.SCENARIOS[1], scale("1..7")) == []
-    said = " | ".join(known.of_question("x" * 500, scale("0..1000")))
+    assert known.of_question(parse_question(tiny.SCENARIOS[1])) == []
+    said = " | ".join(known.of_question(Question("x" * 500, scale("0..1000"), "")))
     assert "scale 0..1000: training questions had 2 to 101 answers" in said and "500 characters" in said
     assert "words: 1 of 1 are in no training scenario" in said
     assert "persona: 0 of the fields; every training respondent had 1 or more" in known.of_persona(
@@ -348,7 +345,9 @@ def test_what_training_had_not_seen_is_said() -> None:
     assert "Age: thirty is outside the training data's 18 to 117" in known.of_persona(
         parse_demographics("Age: thirty")
     )
-    assert "no training question had it" in known.of_question(tiny.SCENARIOS[1], scale("1..6"))[0]
+    assert (
+        "no training question had it" in known.of_question(Question(tiny.SCENARIOS[1], scale("1..6"), ""))[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -373,21 +372,9 @@ def test_ends_that_training_had_the_other_way_round_are_said() -> None:
     known = summarise(tiny.rows(12))
     assert known.labels == [["", ""], ["yes", "no"]]
     turned = "Would you ride it? Only return 1 for 'No' or 2 for 'Yes', nothing else."
-    assert known.of_question(turned, scale("1..2")) == [
+    assert known.of_question(parse_question(turned)) == [
         "answers: 1 for 'no' and 2 for 'yes'; training questions had it the other way round only"
     ]
-
-
-def test_the_range_of_training_is_kept_until_the_table_changes(here: Path) -> None:
-    table = here / "data/splits/train.parquet"
-    first = training_support(table)
-    assert len(list((here / ".scratch/seen").iterdir())) == 1
-    assert training_support(table) == first
-    tiny.rows(3).write_parquet(table)
-    assert training_support(table).rows == 9
-    shutil.rmtree(".scratch")
-    Path(".scratch").touch()  # a scratch folder that cannot be written
-    assert training_support(table).rows == 9
 
 
 # what is said of an answer

@@ -719,7 +719,7 @@ def test_a_cell_that_the_model_does_not_understand_is_named():
 def test_few_studies_far_effects_a_model_without_skill_and_few_training_answers_are_warned_of():
     weak = known_error(studies=8, largest=0.01, skill=(0.1, -0.2, 0.4))
     few = replace(RANGE, rows=120)
-    texts = " ".join(remarks(run_experiment(plan(), people(), answer, weak, few)))
+    texts = " ".join(remarks(run_experiment(plan(), people(), answer, weak, few, cautions=few.cautions)))
     for words in (
         "8 held-out studies",
         "extrapolation",

@@ -1,0 +1,127 @@
+"""Rows that a user gives or gets, a file each: CSV, JSON lines or parquet."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from socrates.core.errors import DataError
+from socrates.core.files import atomic_path, write_table
+
+JSON_LINES = (".jsonl", ".ndjson")
+READERS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
+    ".csv": lambda file: pl.read_csv(file, infer_schema=False),  # all text: "007" and "1-7" are not numbers
+    **dict.fromkeys(JSON_LINES, lambda file: pl.read_ndjson(file, infer_schema_length=None)),
+    ".parquet": pl.read_parquet,
+}
+UTF8_MARK = b"\xef\xbb\xbf"
+TWICE = re.compile(r"(.*)_duplicated_\d+")  # what polars makes of a second column of one name
+
+
+def check_kind(path: Path, key: str) -> str:
+    """The ending of a file that can be read and written. Raises :class:`DataError` for any other."""
+    if (kind := path.suffix.lower()) not in READERS:
+        raise DataError(f"{path}: expected .csv, .jsonl or .parquet ({key})")
+    return kind
+
+
+def read_rows(path: Path, key: str) -> pl.DataFrame:
+    """The rows of a file, at least one.
+
+    Args:
+        key: the option or key that names the file, for the message.
+
+    Raises:
+        DataError: it is missing, unreadable or empty, or two of its columns have one name.
+    """
+    kind = check_kind(path, key)
+    try:
+        data = path.read_bytes().removeprefix(UTF8_MARK)
+    except OSError as error:
+        raise DataError(f"{path}: {(error.strerror or str(error)).lower()} ({key})") from None
+    try:
+        if kind != ".parquet":
+            data.decode()  # polars reads UTF-16 as text with holes
+        table = READERS[kind](io.BytesIO(data))
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+    except pl.exceptions.NoDataError:
+        raise DataError(f"{path}: is empty; give a header and rows") from None
+    except (pl.exceptions.PolarsError, ValueError) as error:
+        raise DataError(f"{path}: {_unreadable(kind, data, ' '.join(str(error).split()))}") from None
+    if twice := [match[1] for match in map(TWICE.fullmatch, table.columns) if match]:
+        raise DataError(f"{path}: two columns are called {twice[0]}; rename one")
+    if table.is_empty():
+        raise DataError(f"{path}: holds a header and no rows")
+    return table
+
+
+def _unreadable(kind: str, data: bytes, detail: str) -> str:
+    """What is wrong with a file, in the user's words where they are known."""
+    if "more fields than" in detail:
+        head = data.split(b"\n", 1)[0]
+        if head.count(b";") > head.count(b","):
+            return "its columns are separated by semicolons; save it with commas"
+        return "a row has more fields than the header; put quotes around texts that hold a comma"
+    for number, line in enumerate(data.splitlines() if kind in JSON_LINES else (), start=1):
+        try:
+            if line.strip() and not isinstance(json.loads(line), dict):
+                return f"line {number} is not a JSON object; mend or remove it"
+        except (ValueError, RecursionError) as error:
+            return f"line {number} is not JSON ({error}); mend or remove it"
+    return f"not readable as {kind[1:]} ({detail[:200]})"
+
+
+def column_missing(path: Path, table: pl.DataFrame, wanted: str) -> DataError:
+    """What to raise where a file lacks columns: what it has instead."""
+    commas = "; put commas between columns" if re.search("[;\t]", table.columns[0]) else ""
+    return DataError(f"{path}: {wanted}; found {', '.join(table.columns)[:200]}{commas}")
+
+
+def write_rows(path: Path, table: pl.DataFrame) -> None:
+    """A table as CSV (lists as numbers with spaces between), JSON lines or parquet, atomically."""
+    if path.suffix in JSON_LINES:
+        with atomic_path(path) as partial:
+            table.write_ndjson(partial)
+    elif path.suffix == ".csv":
+        nested = [name for name, kind in table.schema.items() if kind.is_nested()]
+        write_table(path, table.with_columns(_flat(name, table.schema[name]) for name in nested))
+    else:
+        write_table(path, table)
+
+
+def _flat(name: str, kind: pl.DataType) -> pl.Expr:
+    if isinstance(kind, pl.Struct):
+        return pl.col(name).struct.json_encode()
+    numbers = pl.col(name).list.eval(pl.element().round(6) if kind.inner.is_float() else pl.element())  # type: ignore[attr-defined]
+    return numbers.cast(pl.List(pl.String)).list.join(" ")
+
+
+def check_output(path: Path, source: Path | None = None) -> None:
+    """Check that an output can be written, before the minutes that a model takes; makes its folder.
+
+    Args:
+        source: the file that is read, which an output must not replace.
+
+    Raises:
+        DataError: the path is a folder or the source, or its folder cannot be made or written in.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; give a file in it (--output)")
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise DataError(
+            f"{path}: holds the questions, which the answers would replace; give another --output"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"{path}: cannot be written ({reason}); give another --output") from None
