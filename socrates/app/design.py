@@ -19,13 +19,13 @@ A respondent reads scenario, condition and question as one text.
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -35,12 +35,13 @@ from pydantic import (
 )
 
 from socrates.app.parse import Question, parse_question
-from socrates.app.planning import FEWEST_PER_ARM, Plan
 from socrates.app.population import MOST_ROWS
 from socrates.core.errors import DataError
 from socrates.core.params import problems, read_yaml
 from socrates.survey.personas import LABELS
 from socrates.survey.tables import DEMOGRAPHICS
+
+FEWEST_PER_ARM = 20  # respondents; below it neither a mean nor its test is worth planning
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[Words, Field(max_length=60)]
@@ -52,13 +53,17 @@ def _part_of_one(share: float) -> float:
     return share
 
 
-def _keys_of_an_outcome(given: object) -> object:
-    if isinstance(given, str):
-        raise ValueError("an outcome has a name: and a question:")
-    return given
+def known_field(name: str) -> str:
+    """The demographic field of a name or label (``Political affiliation``). Raises ``ValueError``."""
+    if name.lower() in LABELS:
+        return LABELS[name.lower()]
+    close = difflib.get_close_matches(name.lower(), LABELS, n=1)
+    hint = f"did you mean {LABELS[close[0]]}?" if close else f"known are {', '.join(DEMOGRAPHICS)}"
+    raise ValueError(f"{name!r} is no demographic field ({hint})")
 
 
 Share = Annotated[float, AfterValidator(_part_of_one)]
+ROUNDING = 0.005  # by which shares may miss 1
 
 
 class _Strict(BaseModel):
@@ -86,10 +91,10 @@ class Outcome(_Strict):
 
 
 class Population(_Strict):
-    """Who answers: the personas of a CSV file, or a draw from the training respondents.
+    """Who answers: the personas of a file, or a draw from the training respondents.
 
     Attributes:
-        file: CSV with demographic columns and, if wanted, ``weight``; relative to the design's folder.
+        file: with demographic columns and, if wanted, ``weight``; relative to the design's folder.
         size: personas to draw from the training respondents.
         quotas: field -> category -> share, which the draw is weighted to meet; the joint distribution of
             the training respondents is kept otherwise. A category of a numeric field may be ``18-29``
@@ -108,14 +113,14 @@ class Population(_Strict):
         if len(found) < len(quotas):
             raise ValueError(f"a field is named twice ({', '.join(quotas)})")
         for name, shares in found.items():
-            if abs(sum(shares.values()) - 1) > 0.005:
+            if abs(sum(shares.values()) - 1) > ROUNDING:
                 raise ValueError(f"the shares of {name} sum to {sum(shares.values()):.3f}, not to 1")
         return found
 
     @model_validator(mode="after")
     def _one_source(self) -> Population:
         if (self.file is None) == (self.size is None):
-            raise ValueError("say either file (a CSV of personas) or size (a draw from training respondents)")
+            raise ValueError("say either file (of personas) or size (a draw from training respondents)")
         if self.file is not None and self.quotas:
             raise ValueError("quotas weight a draw from training respondents; a file has weights of its own")
         return self
@@ -130,13 +135,13 @@ class Design(_Strict):
         attrition: share of them who give no answer.
         design_effect: variance over that of a simple random sample, from weights or strata.
         cluster_size, icc: people assigned together (a class, a household), and how much alike they answer (0 to 1).
-        subgroups: demographic fields within which effects are shown too.
+        subgroups: demographic fields of which it is said whether effects within them can be told.
     """
 
     title: Words
     scenario: str = ""
     conditions: Annotated[list[Condition], Field(min_length=2)]
-    outcomes: Annotated[list[Annotated[Outcome, BeforeValidator(_keys_of_an_outcome)]], Field(min_length=1)]
+    outcomes: Annotated[list[Outcome], Field(min_length=1)]
     population: Population
     respondents: Annotated[int, Field(le=10_000_000)] = 400
     shares: dict[str, Share] = Field(default_factory=dict)
@@ -144,12 +149,14 @@ class Design(_Strict):
     design_effect: Annotated[float, Field(ge=1, le=100)] = 1.0
     cluster_size: Annotated[float, Field(ge=1, le=100_000)] = 1.0
     icc: Annotated[float, Field(ge=0, le=1)] = 0.0
-    subgroups: list[str] = Field(default_factory=list)
+    subgroups: list[Annotated[str, AfterValidator(known_field)]] = Field(default_factory=list)
 
-    @field_validator("subgroups", mode="after")
+    @field_validator("conditions", "outcomes", mode="after")
     @classmethod
-    def _fields(cls, names: list[str]) -> list[str]:
-        return [known_field(name) for name in names]
+    def _distinct(cls, named: list[Condition] | list[Outcome]) -> list[Condition] | list[Outcome]:
+        if twice := [name for name, count in Counter(one.name for one in named).items() if count > 1]:
+            raise ValueError(f"two are called {twice[0]!r}")
+        return named
 
     @model_validator(mode="after")
     def _arms(self) -> Design:
@@ -157,12 +164,6 @@ class Design(_Strict):
         if len(controls) != 1:
             marked = f"{len(controls)} ({', '.join(controls)})" if controls else "none"
             raise ValueError(f"exactly one condition is the control ('control: true'); marked: {marked}")
-        for kind, names in (
-            ("conditions", [condition.name for condition in self.conditions]),
-            ("outcomes", [outcome.name for outcome in self.outcomes]),
-        ):
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise ValueError(f"two {kind} are called {twice[0]!r}")
         texts: dict[str, str] = {}
         for condition in self.conditions:
             text = " ".join(condition.text.split())
@@ -176,10 +177,9 @@ class Design(_Strict):
     @model_validator(mode="after")
     def _study(self) -> Design:
         names = {condition.name for condition in self.conditions}
-        if self.shares and (set(self.shares) != names or abs(sum(self.shares.values()) - 1) > 0.005):
-            raise ValueError(
-                f"shares: one for each of {', '.join(sorted(names))}, which sum to 1 (0.5, not 50)"
-            )
+        if self.shares and (set(self.shares) != names or abs(sum(self.shares.values()) - 1) > ROUNDING):
+            one_each = f"one for each of {', '.join(sorted(names))}"
+            raise ValueError(f"shares: {one_each}, which sum to 1 (0.5, not 50)")
         least = min(names, key=self.answering)
         if (count := self.answering(least)) < FEWEST_PER_ARM:
             raise ValueError(
@@ -192,48 +192,23 @@ class Design(_Strict):
         """Planned respondents who answer under a condition."""
         return self.respondents * self.shares.get(condition, 1 / len(self.conditions)) * (1 - self.attrition)
 
-    @property
-    def plan(self) -> Plan:
-        """The study as its power needs it: respondents divided by both design effects (Kish 1965)."""
-        effect = self.design_effect * (1 + (self.cluster_size - 1) * self.icc)
-        return Plan(
-            self.respondents,
-            {c.name: self.answering(c.name) / effect for c in self.conditions},
-            {o.name: o.better == "higher" for o in self.outcomes},
-        )
+    def effective(self, condition: str) -> float:
+        """Respondents of a simple random sample that its arm is worth: over both design effects (Kish 1965)."""
+        return self.answering(condition) / (self.design_effect * (1 + (self.cluster_size - 1) * self.icc))
 
     @property
     def control(self) -> Condition:
         """The condition that the others are compared with."""
         return next(condition for condition in self.conditions if condition.control)
 
-    @property
-    def treatments(self) -> list[Condition]:
-        """The other conditions, in the order of the file."""
-        return [condition for condition in self.conditions if not condition.control]
-
     def question(self, condition: Condition, outcome: Outcome) -> Question:
-        """What a respondent of a condition is asked.
-
-        Raises:
-            DataError: the outcome has no scale, or conditions would be asked on different ones.
-        """
+        """What a respondent of a condition is asked. Raises :class:`DataError` where the outcome has no scale."""
         parts = (self.scenario, condition.text, outcome.question)
+        text = " ".join(part.strip() for part in parts if part.strip())
         try:
-            return parse_question(" ".join(part.strip() for part in parts if part.strip()), outcome.scale)
+            return parse_question(text, outcome.scale, "scale: 1-7")
         except DataError as error:
-            # where a command line would take --scale, a design has a key
-            text = str(error).replace("--scale 1-7", "scale: 1-7")
-            raise DataError(f"outcome {outcome.name!r}: {text}") from None
-
-
-def known_field(name: str) -> str:
-    """The demographic field of a name or label (``Political affiliation``). Raises ``ValueError``."""
-    if name.lower() in LABELS:
-        return LABELS[name.lower()]
-    close = difflib.get_close_matches(name.lower(), LABELS, n=1)
-    hint = f"did you mean {LABELS[close[0]]}?" if close else f"known are {', '.join(DEMOGRAPHICS)}"
-    raise ValueError(f"{name!r} is no demographic field ({hint})")
+            raise DataError(f"outcome {outcome.name!r}: {error}") from None
 
 
 def read_design(path: Path) -> Design:
@@ -254,11 +229,9 @@ def read_design(path: Path) -> Design:
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
         if len(scales) > 1:
-            raise DataError(
-                f"{path}: outcome {outcome.name!r} has another scale in some conditions ({', '.join(sorted(scales))})"
-            )
-    if design.population.size is not None:
-        rows = design.population.size * len(design.conditions) * len(design.outcomes)
-        if rows > MOST_ROWS:
-            raise DataError(f"{path}: {rows:,} answers; at most {MOST_ROWS:,}: lower population.size")
+            told = f"has another scale in some conditions ({', '.join(sorted(scales))})"
+            raise DataError(f"{path}: outcome {outcome.name!r} {told}")
+    rows = (design.population.size or 0) * len(design.conditions) * len(design.outcomes)
+    if rows > MOST_ROWS:
+        raise DataError(f"{path}: {rows:,} answers; at most {MOST_ROWS:,}: lower population.size")
     return design

@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from socrates.app.answers import Answer
-from socrates.app.design import Condition, Design, Outcome
+from socrates.app.design import Design
 from socrates.app.error_model import ErrorModel, Unidentified, fit_errors, read_effects
 from socrates.app.model_ref import ModelRef
 from socrates.app.parse import ADDED, QUESTIONS, Question
@@ -24,6 +25,7 @@ from socrates.app.planning import Arm, Choice, Effect, effects
 from socrates.app.population import PersonaSample, from_file, from_training, training_respondents
 from socrates.app.training_support import TrainingSupport
 from socrates.core.errors import DataError
+from socrates.survey.scales import scale
 
 if TYPE_CHECKING:
     from socrates.app.model import Precision, Progress
@@ -33,7 +35,7 @@ Floats = NDArray[np.float64]
 Ask = Callable[[pl.DataFrame], pl.DataFrame]
 
 TABLES = Path("metrics/tables")
-SMALLEST_GROUP = 30  # personas that a population or a subgroup must count as
+SMALLEST_POPULATION = 30  # personas that it must count as
 FEW_STUDIES = 20
 LOW_VALIDITY = 0.9
 
@@ -140,20 +142,19 @@ def run_experiment(
         support: what training covered; None where the training table is not available.
         cautions: about the model itself, which come first.
     """
-    answered = ask(questions(design, people))
-    arms = {
-        (condition.name, outcome.name): arm_of(design, condition, outcome, people, answered)
-        for condition in design.conditions
-        for outcome in design.outcomes
-    }
+    parts = ask(questions(design, people)).partition_by("condition", "outcome", as_dict=True)
+    arms = {names: _arm(names, answered.sort("person"), people.weights) for names, answered in parts.items()}
+    ordered = [arms[c.name, o.name] for c in design.conditions for o in design.outcomes]
+    control = design.control.name
     pairs = [
-        (arms[condition.name, outcome.name], arms[design.control.name, outcome.name])
-        for outcome in design.outcomes
-        for condition in design.treatments
+        (arms[c.name, o.name], arms[control, o.name])
+        for o in design.outcomes
+        for c in design.conditions
+        if not c.control
     ]
     known = None if isinstance(errors, str) else errors
     unknown = errors if isinstance(errors, str) else ""
-    everyone, choices = effects(pairs, people.weights, known, design.plan)
+    everyone, choices = effects(pairs, people.weights, known, design)
     notes = [*people.notes, *_question_notes(design, lambda q: [n for n in q.notes if n.startswith(ADDED)])]
     if design.subgroups:
         notes.append(
@@ -166,48 +167,40 @@ def run_experiment(
         "Scales that contradict each other": _question_notes(
             design, lambda q: [n for n in q.notes if not n.startswith(ADDED)]
         ),
-        "Outside the training data": _support_warnings(design, people, support),
+        "Outside the training data": _support_warnings(design, people, support) if support else [],
         "The population": _population_warnings(people),
-        "The form of the question": _form_warnings(list(arms.values()), people.weights),
+        "The form of the question": _form_warnings(ordered),
     }
     grouped = {kind: texts for kind, texts in found.items() if texts}
-    return ExperimentResult(
-        design, people, known, unknown, list(arms.values()), everyone, choices, grouped, notes, model
-    )
+    return ExperimentResult(design, people, known, unknown, ordered, everyone, choices, grouped, notes, model)
 
 
-def arm_of(
-    design: Design, condition: Condition, outcome: Outcome, people: PersonaSample, answered: pl.DataFrame
-) -> Arm:
-    """The answers of everyone to one outcome under one condition, from the answered table."""
-    rows = answered.filter((pl.col("condition") == condition.name) & (pl.col("outcome") == outcome.name))
-    rows = rows.sort("person")
-    question = design.question(condition, outcome)
-    on = question.scale
+def _arm(names: tuple[Any, ...], rows: pl.DataFrame, weights: Floats) -> Arm:
+    """The answers of everyone to one outcome under one condition, a row a person."""
+    condition, outcome = names
+    on = scale(rows["scale"][0])
     probabilities = np.array(rows["probabilities"].to_list(), dtype=np.float64)
     position = (np.asarray(on.options, dtype=np.float64) - on.low) / (on.high - on.low)
     means = probabilities @ position
-    validity = float(people.weights @ rows["allowed_mass"].to_numpy().astype(np.float64))
-    answer = Answer(on, people.weights @ probabilities, validity)
+    validity = float(weights @ rows["allowed_mass"].to_numpy().astype(np.float64))
     spreads = np.maximum(probabilities @ position**2 - means**2, 0.0)
-    return Arm(condition.name, outcome.name, question.stimuli, answer, means, spreads)
+    answer = Answer(on, weights @ probabilities, validity)
+    return Arm(condition, outcome, rows["stimuli"][0], answer, means, spreads)
 
 
-def _support_warnings(design: Design, people: PersonaSample, support: TrainingSupport | None) -> list[str]:
+def _support_warnings(design: Design, people: PersonaSample, support: TrainingSupport) -> list[str]:
     """What of scales, texts and people training did not cover."""
-    if support is None:
-        return []
-    found = _question_notes(design, support.of_question)
-    shares: dict[str, float] = {}
+    shares: Counter[str] = Counter()
     for person, weight in zip(people.personas, people.weights, strict=True):
         for text in support.of_persona(person):
-            shares[text] = shares.get(text, 0.0) + float(weight)
+            shares[text] += weight
     ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    return [*found, *(f"{share:.0%} of the population: {text}." for text, share in ordered)]
+    of_people = [f"{share:.0%} of the population: {text}." for text, share in ordered]
+    return [*_question_notes(design, support.of_question), *of_people]
 
 
 def _population_warnings(people: PersonaSample) -> list[str]:
-    if people.effective_size >= SMALLEST_GROUP:
+    if people.effective_size >= SMALLEST_POPULATION:
         return []
     return [
         f"It counts as {people.effective_size:.0f} personas, weights included: it stands for few people, and the "
@@ -239,7 +232,7 @@ def _error_warnings(effects: list[Effect], known: ErrorModel | None, unknown: st
     return found
 
 
-def _form_warnings(arms: list[Arm], weights: Floats) -> list[str]:
+def _form_warnings(arms: list[Arm]) -> list[str]:
     """Where the model does not know the form of the question."""
     low = [arm for arm in arms if arm.answer.format_validity < LOW_VALIDITY]
     if not low:
@@ -254,13 +247,13 @@ def _form_warnings(arms: list[Arm], weights: Floats) -> list[str]:
 
 def _question_notes(design: Design, notes_of: Callable[[Question], list[str]]) -> list[str]:
     """The notes on the questions, each sentence once; its conditions are named where they are not all."""
-    sentences = []
+    under: dict[tuple[str, str], list[str]] = {}
     for outcome in design.outcomes:
-        under: dict[str, list[str]] = {}
         for condition in design.conditions:
             for text in notes_of(design.question(condition, outcome)):
-                under.setdefault(text, []).append(repr(condition.name))
-        for text, names in under.items():
-            where = "" if len(names) == len(design.conditions) else f" under {', '.join(names)}"
-            sentences.append(f"Outcome {outcome.name!r}{where}: {text}.")
+                under.setdefault((outcome.name, text), []).append(repr(condition.name))
+    sentences = []
+    for (name, text), names in under.items():
+        where = "" if len(names) == len(design.conditions) else f" under {', '.join(names)}"
+        sentences.append(f"Outcome {name!r}{where}: {text}.")
     return sentences

@@ -114,7 +114,7 @@ def _from_mapping(given: Mapping[str, str | None]) -> tuple[dict[str, str], dict
     return fields, unknown
 
 
-def parse_question(scenario: str, given: str | None = None) -> Question:
+def parse_question(scenario: str, given: str | None = None, how: str = "--scale 1-7") -> Question:
     """The scenario with its scale: the one given, or the one that its text states.
 
     A scenario that states none gets an answer instruction with the given one, because training never
@@ -122,6 +122,7 @@ def parse_question(scenario: str, given: str | None = None) -> Question:
 
     Args:
         given: ``1-7``, ``0-1000/100`` (steps of 100) or ``1,2,98``.
+        how: to give a scale, for the message.
 
     Raises:
         DataError: the scenario is empty or too long, or no scale is stated and none given.
@@ -143,7 +144,7 @@ def parse_question(scenario: str, given: str | None = None) -> Question:
     elif parsed is None or stated is None:
         raise DataError(
             f"scenario {quoted(text)}: {_understood(parsed)}; add 'Only return an integer from 1 to 7.' "
-            "to it, or give its scale (--scale 1-7)"
+            f"to it, or give its scale ({how})"
         )
     else:
         whole, rule = stated, parsed.rule

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from socrates.app.answers import Answer
+from socrates.app.design import FEWEST_PER_ARM, Design, Outcome
 from socrates.app.error_model import LEVEL, EffectDistribution, ErrorModel, weighted_interval
 from socrates.app.training_support import ends
 
 Floats = NDArray[np.float64]
 ALPHA, POWER = 0.05, 0.8
-FEWEST_PER_ARM = 20  # respondents; below it neither a mean nor its test is worth planning
 MOST = 1_000_000  # respondents per arm up to which a number is looked for
 DRAWS = 20_000  # of all effects of an experiment together
 
@@ -129,21 +129,6 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The planned study.
-
-    Attributes:
-        respondents: recruited, over all conditions.
-        effective: condition -> respondents of a simple random sample that its arm is worth, see ``Design.effective``.
-        higher_is_better: outcome -> which direction is wanted.
-    """
-
-    respondents: int
-    effective: dict[str, float]
-    higher_is_better: dict[str, bool]
-
-
-@dataclass(frozen=True)
 class Choice:
     """What choosing by the model would give on one outcome.
 
@@ -160,10 +145,7 @@ class Choice:
 
 
 def effects(
-    pairs: list[tuple[Arm, Arm]],
-    weights: Floats,
-    known: ErrorModel | None,
-    plan: Plan,
+    pairs: list[tuple[Arm, Arm]], weights: Floats, known: ErrorModel | None, design: Design
 ) -> tuple[list[Effect], list[Choice]]:
     """Treatments against the control, ``pairs`` of both by outcome.
 
@@ -186,12 +168,10 @@ def effects(
         centre, sd = (np.array([getattr(effect, name) for effect in effects]) for name in ("mean", "sd"))
         reach = float(np.quantile(np.abs((drawn - centre) / sd).max(axis=1), LEVEL))
         estimates = [
-            _estimate(effect, pair, weights, reach, plan, known.variance(x))
+            _estimate(effect, pair, weights, reach, design, known.variance(x))
             for effect, pair, x in zip(effects, pairs, predicted, strict=True)
         ]
-        choices = [
-            _choice(outcome, pairs, drawn, plan) for outcome in dict.fromkeys(t.outcome for t, _ in pairs)
-        ]
+        choices = [_choice(outcome, pairs, drawn) for outcome in design.outcomes]
     return [
         Effect(treated.condition, treated.outcome, treated.unit, float(x), estimate)
         for (treated, _), x, estimate in zip(pairs, predicted, estimates, strict=True)
@@ -203,12 +183,12 @@ def _estimate(
     pair: tuple[Arm, Arm],
     weights: Floats,
     reach: float,
-    plan: Plan,
+    design: Design,
     error: Floats,
 ) -> Estimate:
     level = pair[1].mean(weights)
     variances = [arm.variance(weights) for arm in pair]
-    arms = [plan.effective[arm.condition] for arm in pair]
+    arms = [design.effective(arm.condition) for arm in pair]
     noise = sum(variance / n for variance, n in zip(variances, arms, strict=True))
 
     def inside(ends: tuple[float, float]) -> tuple[float, float]:
@@ -222,7 +202,7 @@ def _estimate(
         inside((effect.mean - reach * effect.sd, effect.mean + reach * effect.sd)),
         inside(effect.interval(noise)),
         power(effect, noise, sum(arms)),
-        needed(effect, noise, plan.respondents, arms),
+        needed(effect, noise, design.respondents, arms),
         (sum(variances) / float(effect.weight @ error), *weighted_interval(worth, effect.weight)),
     )
 
@@ -258,15 +238,14 @@ def needed(effect: EffectDistribution, noise: float, respondents: int, arms: lis
     return max(high, ceil(FEWEST_PER_ARM * respondents / min(arms)))
 
 
-def _choice(outcome: str, pairs: list[tuple[Arm, Arm]], drawn: Floats, plan: Plan) -> Choice:
+def _choice(outcome: Outcome, pairs: list[tuple[Arm, Arm]], drawn: Floats) -> Choice:
     """The ranking of the conditions on one outcome, from effects ``drawn`` [draws, pairs]."""
-    of = [i for i, (treated, _) in enumerate(pairs) if treated.outcome == outcome]
+    of = [i for i, (treated, _) in enumerate(pairs) if treated.outcome == outcome.name]
     names = [pairs[of[0]][1].condition, *(pairs[i][0].condition for i in of)]
     means = np.column_stack([np.zeros(len(drawn)), drawn[:, of]])
     unit = pairs[of[0]][0].unit
-    rising = plan.higher_is_better[outcome] == (unit.factor > 0)  # as it is told
-    means = means if rising else -means
+    means = means if (outcome.better == "higher") == (unit.factor > 0) else -means  # as it is told
     best = np.bincount(means.argmax(axis=1), minlength=len(names)) / len(drawn)
     chosen = int(means.mean(axis=0).argmax())
     regret = float((means.max(axis=1) - means[:, chosen]).mean()) * abs(unit.factor)
-    return Choice(outcome, names[chosen], dict(zip(names, best.tolist(), strict=True)), regret)
+    return Choice(outcome.name, names[chosen], dict(zip(names, best.tolist(), strict=True)), regret)

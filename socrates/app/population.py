@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from socrates.app.parse import Persona, parse_demographics
+from socrates.app.row_files import column_missing, read_rows
 from socrates.core.errors import DataError
 from socrates.core.files import Schema, read_table
 from socrates.survey.personas import LABELS
@@ -53,53 +54,39 @@ class PersonaSample:
 
 
 def from_file(path: Path, questions: int = 1) -> PersonaSample:
-    """The personas of a CSV: a column per demographic field (name or label), ``weight`` if there is one.
+    """The personas of a file: a column per demographic field (name or label), ``weight`` if there is one.
 
     Args:
         questions: that each will be asked.
 
     Raises:
-        DataError: the file is missing or no CSV, has no rows, no demographic column, or a weight that is
-            not a positive number.
+        DataError: the file cannot be read, has one row, no demographic column, or a weight that is not a positive
+            number.
     """
-    try:
-        table = pl.read_csv(path, infer_schema=False)
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found (population.file)") from None
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: not a readable CSV ({' '.join(str(error).split())[:200]})") from None
+    table = read_rows(path, "population.file")
     if len(table) < 2:
-        raise DataError(
-            f"{path}: {'one persona' if len(table) else 'no rows'}; a population needs two or more"
-        )
+        raise DataError(f"{path}: one persona; a population needs two or more")
     if len(table) * questions > MOST_ROWS:
         most = f"at most {MOST_ROWS // questions:,} with {questions} questions each"
         raise DataError(f"{path}: {len(table):,} personas; {most}")
-    columns = [name for name in table.columns if name.lower() != WEIGHT]
-    known = [name for name in columns if name.strip().lower() in LABELS]
-    if not known:
-        raise DataError(
-            f"{path}: no column is a demographic field; found {', '.join(columns)[:99]!r} (put commas between columns, "
-            f"save it as UTF-8); expected some of {', '.join(DEMOGRAPHICS)}"
-        )
-    weights = np.ones(len(table))
-    for name in set(table.columns) - set(columns):
-        numbers = table[name].cast(pl.Float64, strict=False)
-        wrong = (numbers.is_null() | ~numbers.is_finite() | (numbers <= 0)).fill_null(True)
-        if wrong.any():
-            row = int(wrong.arg_true()[0])
-            raise DataError(f"{path}: row {row + 1}: weight {table[name][row]!r} is not a positive number")
-        weights = numbers.to_numpy() / numbers.max()  # type: ignore[operator]
-    personas = [
-        parse_demographics({k.strip(): v for k, v in row.items()})
-        for row in table.select(columns).iter_rows(named=True)
-    ]
-    notes = []
-    if empty := sum(not person.fields for person in personas):
-        notes.append(f"{empty:,} of {len(personas):,} personas have no known field.")
-    return PersonaSample(
-        personas, weights / weights.sum(), f"{len(personas):,} personas of {path}", tuple(notes)
-    )
+    weight = next((name for name in table.columns if name.strip().lower() == WEIGHT), None)
+    if not any(name.strip().lower() in LABELS for name in table.columns):
+        raise column_missing(path, table, f"no column is a demographic field ({', '.join(DEMOGRAPHICS)})")
+    weights = _weights(table[weight], path) if weight else np.ones(len(table))
+    people = table.drop(weight or ()).cast(pl.String)
+    personas = [parse_demographics(row) for row in people.iter_rows(named=True)]
+    empty = sum(not person.fields for person in personas)
+    notes = (f"{empty:,} of {len(personas):,} personas have no known field.",) if empty else ()
+    return PersonaSample(personas, weights / weights.sum(), f"{len(personas):,} personas of {path}", notes)
+
+
+def _weights(given: pl.Series, path: Path) -> Floats:
+    numbers = given.cast(pl.Float64, strict=False)
+    wrong = ~(numbers.is_finite() & (numbers > 0)).fill_null(False)
+    if wrong.any():
+        row = int(wrong.arg_true()[0])
+        raise DataError(f"{path}: row {row + 1}: weight {given[row]!r} is not a positive number")
+    return (numbers / numbers.max()).to_numpy()
 
 
 def training_respondents(path: Path) -> pl.DataFrame:
@@ -123,30 +110,27 @@ def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) ->
     Raises:
         DataError: nobody answers to a category, or the quotas cannot be met together.
     """
-    weights, placed = rake(people, quotas)
+    members = memberships(people, quotas)
+    weights = rake(members, quotas) if quotas else np.full(len(people), 1 / len(people))
     rng = np.random.default_rng(seed)
     # A systematic draw along the categories meets the quotas almost exactly; independent draws would wander.
-    strata = [
-        np.sum([code * inside for code, inside in enumerate(categories.values(), 1)], axis=0)
-        for categories in _memberships(people, quotas).values()
-    ]
+    strata = [np.arange(1, len(inside) + 1) @ inside for inside in members.values()]
     order = np.lexsort((rng.random(len(people)), *reversed(strata)))
     ends = np.cumsum(weights[order])
     steps = (np.arange(size) + rng.random()) / size * ends[-1]
     chosen = order[np.searchsorted(ends, steps).clip(max=len(order) - 1)]
-    distinct, times = np.unique(
-        chosen, return_counts=True
-    )  # who is drawn twice is one persona of twice the weight
+    # who is drawn twice is one persona of twice the weight
+    distinct, times = np.unique(chosen, return_counts=True)
     personas = [parse_demographics(row) for row in people[distinct.tolist()].iter_rows(named=True)]
     margins = ", ".join(quotas) or "no quotas"
     source = f"{size:,} draws of whole personas from {len(people):,} training respondents ({margins})"
-    notes = []
-    if placed < len(people):
-        notes.append(
-            f"{len(people) - placed:,} of {len(people):,} training respondents fit no category of the quotas "
-            f"({_uncovered(people, quotas)}) and could not be drawn."
-        )
     sample = PersonaSample(personas, times / size, source)
+    notes = []
+    if left := int((weights == 0).sum()):
+        notes.append(
+            f"{left:,} of {len(people):,} training respondents fit no category of the quotas "
+            f"({_uncovered(people, members)}) and could not be drawn."
+        )
     if len(distinct) < 0.8 * size:
         notes.append(
             f"The {size:,} draws fell on {len(distinct):,} different respondents, which count as "
@@ -155,12 +139,11 @@ def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) ->
     return replace(sample, notes=tuple(notes))
 
 
-def _uncovered(people: pl.DataFrame, quotas: Quotas) -> str:
+def _uncovered(people: pl.DataFrame, members: dict[str, NDArray[np.bool_]]) -> str:
     """The answers that no category of the quotas covers, field by field, the first few of each."""
     told = []
-    for field, shares in quotas.items():
-        inside = np.any([_members(people[field], category) for category in shares], axis=0)
-        answers = people[field].filter(pl.Series(~inside))
+    for field, inside in members.items():
+        answers = people[field].filter(pl.Series(~inside.any(axis=0)))
         values = answers.drop_nulls().unique().sort().to_list()
         more = f" and {len(values) - 5} more" if len(values) > 5 else ""
         told += [f"no category for {field} {', '.join(values[:5])}{more}"] if values else []
@@ -168,74 +151,71 @@ def _uncovered(people: pl.DataFrame, quotas: Quotas) -> str:
     return "; ".join(told)
 
 
-def rake(people: pl.DataFrame, quotas: Quotas) -> tuple[Floats, int]:
-    """Weights under which the respondents' margins are the quotas, and how many respondents have one above 0.
+def rake(members: dict[str, NDArray[np.bool_]], quotas: Quotas) -> Floats:
+    """[N] weights summing to 1 under which the margins are the quotas; 0 for who is in no category of a field.
+
+    Args:
+        members: as from :func:`memberships`.
 
     Raises:
-        DataError: nobody answers to a category, or the quotas cannot be met together.
+        DataError: the quotas cannot be met together.
     """
-    members = _memberships(people, quotas)
-    weights = np.ones(len(people))
-    for categories in members.values():
-        weights *= np.sum(list(categories.values()), axis=0)
-    placed = int((weights > 0).sum())
-    if not placed:
+    weights = np.all([inside.any(axis=0) for inside in members.values()], axis=0).astype(np.float64)
+    if not weights.any():
         raise DataError(f"population.quotas: no training respondent has all of {', '.join(quotas)}")
-    weights /= placed
-    misses: dict[tuple[str, str], float] = {}
-    for _ in range(ROUNDS if quotas else 0):
-        for field, categories in members.items():
-            factors = np.zeros(len(people))
-            for category, inside in categories.items():
-                have = weights[inside].sum()
-                factors[inside] = quotas[field][category] / have if have > 0 else 0
-            weights = weights * factors
-            weights = weights / weights.sum() if weights.sum() > 0 else weights
-        misses = {
-            (field, category): abs(float(weights[inside].sum()) - quotas[field][category])
-            for field, categories in members.items()
-            for category, inside in categories.items()
-        }
-        if max(misses.values()) < CLOSE:
+    wanted = {field: np.array([*shares.values()]) for field, shares in quotas.items()}
+    misses: dict[str, Floats] = {}
+    for _ in range(ROUNDS):
+        for field, inside in members.items():
+            have = inside @ weights
+            factors = np.divide(wanted[field], have, out=np.zeros_like(have), where=have > 0)
+            weights = weights * (factors @ inside)
+            weights = weights / weights.sum()
+        misses = {field: np.abs(inside @ weights - wanted[field]) for field, inside in members.items()}
+        if max(miss.max() for miss in misses.values()) < CLOSE:
             break
-    if max(misses.values(), default=0) > TOLERATED:
-        field, category = max(misses, key=lambda miss: misses[miss])
-        reached = float(weights[members[field][category]].sum())
+    field = max(misses, key=lambda name: misses[name].max())
+    worst = int(misses[field].argmax())
+    if misses[field][worst] > TOLERATED:
+        category, reached = list(quotas[field])[worst], float(members[field][worst] @ weights)
         raise DataError(
             f"population.quotas: cannot be met together by training respondents: {field} {category!r} reaches "
-            f"{reached:.3f} instead of {quotas[field][category]:.3f}; ask for fewer or broader quotas"
+            f"{reached:.3f} instead of {wanted[field][worst]:.3f}; ask for fewer or broader quotas"
         )
-    return weights, placed
+    return weights
 
 
-def _memberships(people: pl.DataFrame, quotas: Quotas) -> dict[str, dict[str, NDArray[np.bool_]]]:
-    """Field -> category -> [N] who belongs to it. Raises :class:`DataError` for empty or overlapping categories."""
+def memberships(people: pl.DataFrame, quotas: Quotas) -> dict[str, NDArray[np.bool_]]:
+    """Field -> [categories, N] who belongs to each.
+
+    Raises:
+        DataError: nobody belongs to a category, somebody to two, or there is nobody at all.
+    """
     if people.is_empty():
         raise DataError("there are no training respondents to draw from")
-    members = {
-        field: {category: _members(people[field], category) for category in shares}
-        for field, shares in quotas.items()
-    }
-    for field, categories in members.items():
-        for category, inside in categories.items():
-            if not inside.any():
+    members = {}
+    for field, shares in quotas.items():
+        inside = np.array([_members(people[field], category) for category in shares])
+        for category, of in zip(shares, inside, strict=True):
+            if not of.any():
                 answers = people[field].drop_nulls().unique().sort().to_list()
                 known = ", ".join([*answers[:8], *["..."][: len(answers) > 8]]) or "nothing: it was not asked"
                 raise DataError(
                     f"population.quotas.{field}: no training respondent answered {category!r} (they answered {known})"
                 )
-        overlap = np.sum(list(categories.values()), axis=0) > 1
+        overlap = inside.sum(axis=0) > 1
         if overlap.any():
             both = people[field][int(overlap.argmax())]
             raise DataError(f"population.quotas.{field}: {both!r} is in two categories; make them apart")
+        members[field] = inside
     return members
 
 
 def _members(values: pl.Series, category: str) -> NDArray[np.bool_]:
     """[N] whose value is the category, or a whole number within it (``18-29``, ``65+``)."""
-    same = (values == category).fill_null(False).to_numpy().astype(bool)
+    same = (values == category).fill_null(False)
     if match := BRACKET.fullmatch(category.strip()):
         low, high = int(match[1] or match[3]), int(match[2]) if match[2] else 10**9
         number = values.str.strip_chars().cast(pl.Int64, strict=False)
-        same = same | number.is_between(low, high).fill_null(False).to_numpy()
-    return same
+        same = same | number.is_between(low, high).fill_null(False)
+    return same.to_numpy().astype(bool)

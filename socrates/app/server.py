@@ -109,10 +109,9 @@ class Service:
 
 def _question(field: str, text: str, scale: str | None) -> Question:
     try:
-        return parse_question(text, scale)
+        return parse_question(text, scale, "the field Scale, such as 1-7")
     except SocratesError as error:
-        wrong = str(error).replace("(--scale 1-7)", "(the field Scale, such as 1-7)")  # a page has no options
-        raise SocratesError(wrong if field == "scenario" else f"{field}: {wrong}") from None
+        raise SocratesError(str(error) if field == "scenario" else f"{field}: {error}") from None
 
 
 async def read_body(request: Request, kind: type[B]) -> B:

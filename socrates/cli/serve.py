@@ -39,7 +39,7 @@ def serve(
     print(told if as_json else f"{model}\n{url}  (Ctrl+C stops)", flush=True)
     config = uvicorn.Config(
         create_app(model),
-        log_level="warning",
+        log_level="critical",
         timeout_keep_alive=5,
         timeout_graceful_shutdown=5,
         server_header=False,
