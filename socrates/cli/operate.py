@@ -95,9 +95,8 @@ def estimate(
         f"{'machine':<16}{'GiB per GPU':>12}{'of':>7}{'rows a pass':>13}{'hours':>18}{'US dollars':>18}"
     )
     for row in rows:
-        name = f"{row.gpus} x {row.machine}" if row.gpus else row.machine
-        size, room = (f"{row.bytes / GIB:.1f}", f"{row.room / GIB:.0f}") if row.room else ("-", "-")
-        cells = f"  no: {row.infeasible_reason}"
+        name, size, room = f"{row.gpus} x {row.machine}", f"{row.bytes / GIB:.1f}", f"{row.room / GIB:.0f}"
+        cells = "  does not fit: lower train.micro_batch or prompt.max_length, or deepspeed.offload"
         if row.hours and row.usd:
             cells = f"{row.plan.micro_batch_size:>13}{span(row.hours):>18}{span(row.usd):>18}"
         typer.echo(f"{name:<16}{size:>12}{room:>7}{cells}")

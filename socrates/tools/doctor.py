@@ -249,7 +249,7 @@ def compiled_sum(device: str) -> None:
 def host_memory(sections: Mapping[str, Any], processes: int, available: int) -> str:
     """Whether the machine's own memory holds the processes, and a model that is merged."""
     dims = model_dims(sections["model"])
-    need, merge = processes * PROCESS_BYTES, 4 * (dims.linear + dims.embeddings)
+    need, merge = processes * PROCESS_BYTES, 4 * dims.whole
     text = f"{available / GIB:.0f} GiB available; {processes} processes take about {need / GIB:.0f}"
     if available < need:
         raise ProblemError(text, "use a machine with more, or fewer processes (SOCRATES_PROCESSES)")
@@ -293,7 +293,7 @@ def disk(sections: Mapping[str, Any], usage: Callable[[Path], Any]) -> str:
     if not (model.builtin or cached("model", model.name, model.revision)):
         cache = _existing(Path(constants.HF_HUB_CACHE))
         cache = next((path for path in needs if path.stat().st_dev == cache.stat().st_dev), cache)
-        needs[cache] = needs.get(cache, 0) + 2 * (dims.linear + dims.embeddings)
+        needs[cache] = needs.get(cache, 0) + 2 * dims.whole
     free = {path: usage(path).free for path in needs}
     text = "; ".join(
         f"{path}: {free[path] / GIB:.1f} GiB free, {need / GIB:.1f} GiB estimated"
@@ -301,7 +301,7 @@ def disk(sections: Mapping[str, Any], usage: Callable[[Path], Any]) -> str:
     )
     if any(free[path] < need for path, need in needs.items()):
         raise ProblemError(text, f"free some, or set {SCRATCH_VARIABLE} and HF_HOME to a larger disk")
-    merged = 2 * (dims.linear + dims.embeddings)
+    merged = 2 * dims.whole
     here = _existing(Path())
     taken = sum(need for path, need in needs.items() if path.stat().st_dev == here.stat().st_dev)
     if usage(here).free - taken < merged:

@@ -13,9 +13,7 @@ logits, and the CUDA context, sharded as the ZeRO stage says (Rajbhandari et al.
 
 from __future__ import annotations
 
-import functools
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from socrates.model.params import Model
 from socrates.survey.tables import RESPONSES
 from socrates.tools.audit import read_records
 from socrates.training.params import Lora, Train
-from socrates.training.schedule import BatchPlan, make_schedule, plan_batches
+from socrates.training.schedule import BatchPlan, plan_batches
 
 GIB = 2**30
 # Seconds of 8 passes of one row of so many tokens: Qwen-14B on one A100-SXM4-80G with gradient checkpointing, Q-LoRA
@@ -51,15 +49,27 @@ OVERHEAD = 1.5 * GIB  # assumed: CUDA context, workspaces, DeepSpeed's buffers
 FRAGMENTED = 1.1  # assumed: of the other memory, lost between blocks
 ANSWER_TOKENS = 4  # at most: three digits and the end; only they have logits
 LOGIT_BYTES = 10  # a logit in bfloat16, in float32, and its gradient in float32
-CPU_RATE = 2e10  # operations per second of one core in float32; assumed
+ROWS, TRAINING_SHARE = 2_901_390, 170 / 210  # SocSci210 as published
 
-# SocSci210 as published, and the lengths of its 2,780 rows in 20 studies that the seed project passed on, counted with
-# Qwen2.5's tokenizer (python -m benchmarks.training_passes): means and standard deviations.
-ROWS, TRAINING_SHARE = 2_901_390, 170 / 210
-SCENARIO_TOKENS, SCENARIO_SPREAD = 137.2, 67.9
-OWN_TOKENS, OWN_SPREAD = 52.6, 10.3
-REMAINDERS = 1.07  # scenarios of a step over those of whole groups of 16, with 484 respondents a scenario
-PASSES = 4000  # forward passes that are counted; the rest is taken to be like them
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a row: means and standard deviations.
+
+    Those of SocSci210 are of its 2,780 rows in 20 studies that the seed project passed on, counted with Qwen2.5's
+    tokenizer (python -m benchmarks.training_passes).
+
+    Attributes:
+        scenario: with its question.
+        own: the rest of a row.
+        together: respondents of a pass for whom one scenario is computed once.
+    """
+
+    scenario: float = 137.2
+    scenario_spread: float = 67.9
+    own: float = 52.6
+    own_spread: float = 10.3
+    together: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,6 @@ class Gpu:
     bandwidth: float
     usd_per_hour: float
     reached: tuple[float, float]  # of UTILISATION, at best and at worst
-    bfloat16: bool = True
 
 
 A100 = Gpu("A100-80", 79.1, 312.0, 2039.0, 1.8, (1.05, 0.9))
@@ -82,7 +91,6 @@ GPUS = (  # memory, peak and bandwidth of NVIDIA's data sheets (dense); prices o
     # Assumed: larger and smaller cards reach less of their peak. An H100 is then 1.8 to 2.5 A100s, not 3.2.
     Gpu("H100", 79.1, 989.0, 3350.0, 3.0, (0.8, 0.55)),
     Gpu("L4", 22.0, 121.0, 300.0, 0.8, (0.9, 0.5)),
-    Gpu("T4", 14.6, 65.0, 320.0, 0.35, (0.9, 0.5), bfloat16=False),
 )
 
 
@@ -117,9 +125,9 @@ class ModelDims:
         return self.vocab * self.hidden
 
     @property
-    def embeddings(self) -> int:
-        """Weights of input and output tables together; one where they are tied."""
-        return self.head * (1 if self.tied else 2)
+    def whole(self) -> int:
+        """Weights of the layers, and of input and output tables: one where they are tied."""
+        return self.linear + self.head * (1 if self.tied else 2)
 
     def lora(self, lora: Lora) -> int:
         """Weights of an adapter."""
@@ -147,15 +155,13 @@ def model_dims(model: Model) -> ModelDims:
         return DIMS[model.name]
     from transformers import AutoConfig
 
-    names = (
+    sizes = (
         "num_hidden_layers hidden_size intermediate_size vocab_size num_attention_heads num_key_value_heads"
     )
+    where = {"revision": model.revision, "local_files_only": True, "trust_remote_code": False}
     try:
-        config = AutoConfig.from_pretrained(
-            model.name, revision=model.revision, local_files_only=True, trust_remote_code=False
-        )
-        sizes = [getattr(config, name) for name in (*names.split(), "tie_word_embeddings")]
-        return ModelDims(*sizes)
+        config = AutoConfig.from_pretrained(model.name, **where)
+        return ModelDims(*(getattr(config, name) for name in (*sizes.split(), "tie_word_embeddings")))
     except (OSError, ValueError, AttributeError):
         raise ModelError(
             f"model.name {model.name}: its size is not known here; run dvc repro base first"
@@ -169,16 +175,15 @@ class Workload:
     Attributes:
         plan: as a CPU would train; on a GPU what params leave null is chosen for it.
         rows: answers trained on, repeated ones counted again.
-        count: of a number of rows in a pass, the mean tokens of a pass, and those of the longest.
         evaluated_rows: with a forward pass and no backward pass, over the whole run.
         basis: where the counts come from, in words.
     """
 
     plan: BatchPlan
     rows: int
-    count: Callable[[int], tuple[float, int]]
     evaluated_rows: int
-    basis: tuple[str, ...]
+    lengths: Lengths
+    basis: tuple[str, ...] = ()
 
     @property
     def micro(self) -> int:
@@ -186,14 +191,23 @@ class Workload:
         return self.plan.micro_batch_size
 
     @property
-    def pass_tokens(self) -> float:
-        """Mean of a pass."""
-        return self.count(self.micro)[0]
+    def scenarios(self) -> float:
+        """That a pass computes."""
+        return max(self.micro / self.lengths.together, 1)
 
     @property
-    def longest_pass(self) -> int:
-        """Tokens of the longest of the passes counted, or assumed."""
-        return self.count(self.micro)[1]
+    def pass_tokens(self) -> float:
+        """Mean of a pass."""
+        return self.micro * self.lengths.own + self.scenarios * self.lengths.scenario
+
+    @property
+    def longest_pass(self) -> float:
+        """Tokens of the longest pass: four standard deviations above the mean."""
+        rows = self.lengths
+        return (
+            self.pass_tokens
+            + 4 * (self.micro * rows.own_spread**2 + self.scenarios * rows.scenario_spread**2) ** 0.5
+        )
 
     @property
     def tokens(self) -> float:
@@ -226,68 +240,49 @@ def counted_workload(folder: Path, sections: Mapping[str, Any], processes: int) 
 
     from socrates.model.encoding import encode
     from socrates.model.loading import load_tokenizer
-    from socrates.training.collator import Rows, by_pass, pass_tokens
 
     train, prompt = sections["train"], sections["prompt"]
     tables = [read_table(folder / f"data/splits/{name}.parquet", RESPONSES) for name in ("train", "val")]
     data = encode(pl.concat(tables), load_tokenizer(folder / "models/base"), prompt.layout)
-    lengths = data.lengths()
-    fits = lengths <= prompt.max_length
+    fits = data.lengths() <= prompt.max_length
     rows = np.flatnonzero(fits[: len(tables[0])])
-    plan = plan_batches(train, len(rows), processes)
-
-    @functools.cache
-    def count(micro: int) -> tuple[float, int]:
-        steps = min(plan.max_steps, -(-PASSES * micro // train.global_batch))
-        drawn = steps * train.global_batch
-        order = make_schedule(rows, data.scenario_of_row, drawn, train.group_size, train.seed)
-        tokens = pass_tokens(data, by_pass(Rows(data, order, order), train.global_batch, micro), micro)
-        return float(tokens.mean()), int(tokens.max())
-
+    prefix, whole = data.prefix_lengths()[rows], data.lengths()[rows]
+    own, together = whole - prefix, 1.0
+    if prompt.layout == "scenario_first":
+        groups = -(-np.unique(data.scenario_of_row[rows], return_counts=True)[1] // train.group_size)
+        together = len(rows) / groups.sum()
+    lengths = Lengths(prefix.mean(), prefix.std(), own.mean(), own.std(), together)
     basis = (
-        f"tokens counted on data/splits/ with the model's tokenizer: {len(rows):,} rows, "
-        f"{lengths[rows].mean():.0f} tokens each, at most {PASSES:,} passes looked at"
+        f"tokens counted on data/splits/ with the model's tokenizer: {len(rows):,} rows, {whole.mean():.0f} tokens "
+        f"each, {lengths.scenario:.0f} of them computed once for {together:.1f} respondents"
     )
-    return _workload(train, plan, count, int(fits[len(tables[0]) :].sum()), basis)
+    return _workload(train, len(rows), int(fits[len(tables[0]) :].sum()), processes, lengths, basis)
 
 
 def assumed_workload(sections: Mapping[str, Any], processes: int, *basis: str) -> Workload:
     """The work of SocSci210 by its published counts."""
-    sample, train, shared = (
-        sections["sample"],
-        sections["train"],
-        sections["prompt"].layout == "scenario_first",
+    fraction, train = sections["sample"].fraction, sections["train"]
+    rows = round(ROWS * fraction * TRAINING_SHARE)
+    lengths, computed = Lengths(), "computed for each respondent"
+    if sections["prompt"].layout == "scenario_first":
+        # Scenarios of a step over those of whole groups of 16, with 484 respondents a scenario: 1.07.
+        lengths = Lengths(together=train.group_size / 1.07)
+        computed = f"computed once for {train.group_size} respondents"
+    told = (
+        f"{rows:,} training rows: {ROWS:,} published rows x {fraction:g} x 170 of 210 studies, as if studies were "
+        "equally large",
+        f"{lengths.scenario:g} tokens of a scenario, {computed}, and {lengths.own:g} of each (means of 2,780 real "
+        "rows); the longest pass four standard deviations above the mean",
     )
-    rows = round(ROWS * sample.fraction * TRAINING_SHARE)
-
-    def count(micro: int) -> tuple[float, int]:
-        scenarios = max(micro / train.group_size * REMAINDERS, 1) if shared else micro
-        tokens = micro * OWN_TOKENS + scenarios * SCENARIO_TOKENS
-        spread = (micro * OWN_SPREAD**2 + scenarios * SCENARIO_SPREAD**2) ** 0.5
-        return tokens, round(tokens + 4 * spread)
-
-    group = f"computed once for {train.group_size} respondents" if shared else "computed for each respondent"
-    lengths = (
-        f"{SCENARIO_TOKENS:g} tokens of a scenario, {group}, and {OWN_TOKENS:g} of each (means of 2,780 real rows); "
-        "the longest pass four standard deviations above the mean"
-    )
-    counts = (
-        f"{rows:,} training rows: {ROWS:,} published rows x {sample.fraction:g} x 170 of 210 studies, as if "
-        "studies were equally large"
-    )
-    plan = plan_batches(train, rows, processes)
-    return _workload(train, plan, count, train.eval_rows, *basis, counts, lengths)
+    return _workload(train, rows, train.eval_rows, processes, lengths, *basis, *told)
 
 
 def _workload(
-    train: Train,
-    plan: BatchPlan,
-    count: Callable[[int], tuple[float, int]],
-    validation_rows: int,
-    *basis: str,
+    train: Train, rows: int, validation_rows: int, processes: int, lengths: Lengths, *basis: str
 ) -> Workload:
+    plan = plan_batches(train, rows, processes)
     evaluated = (plan.max_steps // train.eval_steps + 1) * min(train.eval_rows, validation_rows)
-    return Workload(plan, plan.max_steps * train.global_batch, count, evaluated, basis)
+    return Workload(plan, plan.max_steps * train.global_batch, evaluated, lengths, basis)
 
 
 def layer_bytes(dims: ModelDims, dropout: bool, keys: float) -> float:
@@ -311,9 +306,9 @@ def memory(dims: ModelDims, work: Workload, sections: Mapping[str, Any], gpus: i
     if model.quantization == "nf4":
         per_weight = 0.5 + (1 / 64 + 4 / 64 / 256 if model.double_quantization else 4 / 64)
     trainable, tokens, every = dims.lora(lora), work.longest_pass, work.plan.checkpointed
-    weights = (dims.linear * per_weight + 2 * dims.embeddings) / shards[3]
+    weights = (dims.linear * per_weight + 2 * (dims.whole - dims.linear)) / shards[3]
     # Keys and values are written out for each respondent: those of the scenario once more for each.
-    keys = work.micro * (SCENARIO_TOKENS + OWN_TOKENS) / work.pass_tokens
+    keys = work.micro * (work.lengths.scenario + work.lengths.own) / work.pass_tokens
     of_layer = tokens * layer_bytes(dims, lora.dropout > 0, keys)
     inputs = 2 * tokens * dims.hidden
     kept = dims.layers - (dims.layers // every if every else 0)
@@ -355,18 +350,16 @@ class TrainingEstimate:
         memory: bytes per GPU by what they hold.
         room: bytes that a GPU has.
         plan: how its passes are cut.
-        hours, usd: the least and the most, of all GPUs together; None where the run is infeasible.
-        infeasible_reason: why it cannot run there; None where it can.
+        hours, usd: the least and the most, of all GPUs together; None where the run does not fit.
     """
 
     machine: str
     gpus: int
     memory: dict[str, float]
-    room: float | None
+    room: float
     plan: BatchPlan
     hours: tuple[float, float] | None = None
     usd: tuple[float, float] | None = None
-    infeasible_reason: str | None = None
 
     @property
     def bytes(self) -> float:
@@ -377,32 +370,24 @@ class TrainingEstimate:
 def estimates(
     dims: ModelDims, work: Workload, sections: Mapping[str, Any], gpus: int = 1
 ) -> list[TrainingEstimate]:
-    """The run on each kind of GPU, ``gpus`` of it, and on this machine's CPU."""
-    price, quantization = sections["run"].usd_per_hour, sections["model"].quantization
-    start = 2 * (dims.linear + dims.embeddings) / 1e9 * START_SECONDS_PER_GB
+    """The run on each kind of GPU, ``gpus`` of it."""
+    together = gpus * (SEVERAL_GPUS if gpus > 1 else 1.0)
+    start = 2 * dims.whole / 1e9 * START_SECONDS_PER_GB
     rows = []
     for gpu in GPUS:
-        plan = best_plan(dims, work, sections, gpus, gpu)
+        best = best_plan(dims, work, sections, gpus, gpu)
         row = TrainingEstimate(
-            gpu.name, gpus, memory(dims, plan, sections, gpus), gpu.memory * GIB, plan.plan
+            gpu.name, gpus, memory(dims, best, sections, gpus), gpu.memory * GIB, best.plan
         )
-        reason = None if gpu.bfloat16 else "has no bfloat16, in which GPUs train here"
-        if gpu.bfloat16 and row.bytes > gpu.memory * GIB:
-            do = "lower train.micro_batch or prompt.max_length, or deepspeed.offload"
-            reason = f"needs {row.bytes / GIB:.1f} GiB; {do}"
-        if reason:
-            rows.append(replace(row, infeasible_reason=reason))
-            continue
-        together = gpus * (SEVERAL_GPUS if gpus > 1 else 1.0)
-        taken = (seconds(dims, plan, quantization, gpu, best) / together + start for best in (True, False))
-        least, most = (all_of_it / 3600 for all_of_it in taken)
-        usd = price or gpu.usd_per_hour * gpus
-        rows.append(replace(row, hours=(least, most), usd=(least * usd, most * usd)))
-    cores, weights = os.cpu_count() or 1, dims.linear + dims.head
-    todo = weights * (4 * work.tokens + 2 * work.pass_tokens * work.evaluated_rows / work.micro)
-    hours = todo / (CPU_RATE * cores) / 3600
-    cpu = TrainingEstimate(f"CPU, {cores} cores", 0, {}, None, work.plan)
-    return [*rows, replace(cpu, hours=(hours,) * 2, usd=(hours * price,) * 2)]
+        if row.bytes <= row.room:
+            usd = sections["run"].usd_per_hour or gpu.usd_per_hour * gpus
+            least, most = (
+                (seconds(dims, best, sections["model"].quantization, gpu, end) / together + start) / 3600
+                for end in (True, False)
+            )
+            row = replace(row, hours=(least, most), usd=(least * usd, most * usd))
+        rows.append(row)
+    return rows
 
 
 def best_plan(dims: ModelDims, work: Workload, sections: Mapping[str, Any], gpus: int, gpu: Gpu) -> Workload:
@@ -420,8 +405,7 @@ def assumptions(work: Workload, sections: Mapping[str, Any], gpus: int) -> list[
     """Everything the estimate rests on, one line each."""
     price = sections["run"].usd_per_hour
     prices = ", ".join(f"{gpu.name} ${gpu.usd_per_hour:g}" for gpu in GPUS)
-    given = f"${price:g} per hour for all machines (run.usd_per_hour)"
-    assumed = f"assumed prices per GPU and hour: {prices} (say yours with run.usd_per_hour)"
+    rates = ", ".join(f"{gpu.name} {gpu.reached[1]:g} to {gpu.reached[0]:g}" for gpu in GPUS)
     return [
         *work.basis,
         "4 operations per weight and token (2 forward, 2 backward), 2 again where checkpointing recomputes, 2 in "
@@ -429,14 +413,14 @@ def assumptions(work: Workload, sections: Mapping[str, Any], gpus: int) -> list[
         f"an A100-80 reaches {UTILISATION:.0%} of its peak, and a pass takes {FIXED['nf4'] * 1e12:.0f} s per 10^12 NF4 "
         "weights besides: fitted to a published table of Qwen-14B (github.com/QwenLM/Qwen, README); other cards by "
         f"peak and bandwidth; {TODAY[0]:g} (newer kernels, bitsandbytes 1747) to {TODAY[1]:g} times that time, and of "
-        "that rate "
-        + ", ".join(f"{gpu.name} {gpu.reached[1]:g} to {gpu.reached[0]:g}" for gpu in GPUS if gpu.bfloat16),
+        f"that rate {rates}",
         f"no pass is faster than the {HOST_SECONDS[0]:g} to {HOST_SECONDS[1]:g} s a layer in which the host starts it",
         "rows of a pass and checkpointing, where null: the fastest that fits, by this estimate",
         f"{gpus} GPUs are {gpus * SEVERAL_GPUS:g} times as fast as one" if gpus > 1 else "one GPU",
-        given if price else assumed,
+        f"${price:g} per hour for all machines (run.usd_per_hour)"
+        if price
+        else f"assumed prices per GPU and hour: {prices} (say yours with run.usd_per_hour)",
         f"{START_SECONDS_PER_GB:g} s to start per 10^9 bytes of weights; download, predict and evaluate not included",
         f"memory at the longest pass, {FRAGMENTED - 1:.0%} lost between blocks, "
         f"{OVERHEAD / GIB:g} GiB for context and buffers",
-        f"CPU: {CPU_RATE:.0e} operations per second and core",
     ]
