@@ -5,8 +5,6 @@ A check is a function that returns what is there, or raises. Checks write only w
 
 from __future__ import annotations
 
-import configparser
-import importlib.metadata
 import os
 import re
 import shutil
@@ -16,6 +14,7 @@ import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,25 +55,27 @@ def examine(
     folder: Path, sections: Mapping[str, Any], devices: Sequence[Any], processes: int
 ) -> Iterator[Check]:
     """Every check, in the order in which a run would meet what it checks; ``processes`` would train."""
-    yield check("packages", packages, folder / "requirements.txt")
-    yield check("git", git, folder)
-    yield check("dvc remote", dvc_remote, folder)
-    yield check("processes", check_global_batch, sections, processes)
-    yield check("device", device, folder, sections, devices, processes)
-    if devices:
-        yield check("compiler", compiler)
-        yield check("kernels", kernels, devices)
-    yield check("host memory", host_memory, sections, processes, psutil.virtual_memory().available)
-    if processes > 1:
-        yield check("shared memory", shared_memory, processes, shutil.disk_usage)
-    yield check("scratch", scratch_writable, scratch())
-    yield check("disk", disk, sections, shutil.disk_usage)
-    model, data = sections["model"], sections["data"]
-    if not model.builtin:
-        yield check("hub model", hub, "model", model.name, model.revision)
-    if data.source == "hub":
-        yield check("hub dataset", hub, "dataset", data.repo, data.revision)
-    yield check("backup", backup, sections["run"].backup.url, sections["run"].backup.endpoint_url)
+    model, data, run = (sections[name] for name in ("model", "data", "run"))
+    available = psutil.virtual_memory().available
+    checks: list[tuple[bool, str, Callable[..., str], tuple[Any, ...]]] = [
+        (True, "packages", packages, (folder / "requirements.txt",)),
+        (True, "git", git, (folder,)),
+        (True, "dvc remote", dvc_remote, (folder,)),
+        (True, "processes", check_global_batch, (sections, processes)),
+        (True, "device", device, (folder, sections, devices, processes)),
+        (bool(devices), "compiler", compiler, ()),
+        (bool(devices), "kernels", kernels, (devices,)),
+        (True, "host memory", host_memory, (sections, processes, available)),
+        (processes > 1, "shared memory", shared_memory, (processes, shutil.disk_usage)),
+        (True, "scratch", scratch_writable, (scratch(),)),
+        (True, "disk", disk, (sections, shutil.disk_usage)),
+        (not model.builtin, "hub model", hub, ("model", model.name, model.revision)),
+        (data.source == "hub", "hub dataset", hub, ("dataset", data.repo, data.revision)),
+        (True, "backup", backup, (run.backup.url, run.backup.endpoint_url)),
+    ]
+    for needed, name, function, arguments in checks:
+        if needed:
+            yield check(name, function, *arguments)
 
 
 def check(name: str, run: Callable[..., str], *arguments: Any) -> Check:
@@ -92,14 +93,11 @@ def packages(requirements: Path) -> str:
     if not requirements.exists():
         raise ProblemError(f"{requirements}: not found", "run from the project's folder")
     pinned = re.findall(r"^([\w.-]+)==([\w.+-]+)", requirements.read_text(), flags=re.MULTILINE)
-    wrong = []
-    for name, version in pinned:
-        try:
-            installed = importlib.metadata.version(name).split("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            installed = "missing"
-        if installed != version:
-            wrong.append(f"{name} {installed} instead of {version}")
+    found = {each.name.lower().replace("_", "-"): each.version.split("+")[0] for each in distributions()}
+    installed = [
+        (name, version, found.get(name.lower().replace("_", "-"), "missing")) for name, version in pinned
+    ]
+    wrong = [f"{name} {here} instead of {version}" for name, version, here in installed if here != version]
     if wrong:
         raise ProblemError(", ".join(wrong), "make env")
     return f"{len(pinned)} as pinned"
@@ -111,8 +109,7 @@ def git(folder: Path) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ProblemError("not a Git repository", "clone the project; DVC needs its commits")
-    changed = [line[3:] for line in done.stdout.splitlines()]
-    if changed:
+    if changed := [line[3:] for line in done.stdout.splitlines()]:
         shown = ", ".join(changed[:3]) + (" ..." if len(changed) > 3 else "")
         raise ProblemError(f"{len(changed)} files changed: {shown}", "commit them before a long run", "warn")
     return "nothing uncommitted"
@@ -120,15 +117,14 @@ def git(folder: Path) -> str:
 
 def dvc_remote(folder: Path) -> str:
     """Whether finished outputs have a second place."""
-    config = configparser.ConfigParser()
-    config.read([folder / ".dvc/config", folder / ".dvc/config.local"])
-    section = f"'remote \"{config.get('core', 'remote', fallback='')}\"'"
-    if not config.has_section(section):
+    from dvc.config import Config
+
+    config = Config(dvc_dir=str(folder / ".dvc"))
+    remote = config["remote"].get(config["core"].get("remote"))
+    if not remote:
         do = "dvc remote add -d ... (docs/remotes.md)"
         raise ProblemError("none: outputs are on this machine only", do, "warn")
-    url = config.get(section, "url")
-    url = url if "://" in url else str(folder / ".dvc" / url)
-    return _probe(url, config.get(section, "endpointurl", fallback=None))
+    return _probe(remote["url"], remote.get("endpointurl"))
 
 
 def backup(url: str | None, endpoint_url: str | None) -> str:
@@ -161,37 +157,33 @@ def check_global_batch(sections: Mapping[str, Any], processes: int) -> str:
 
 def device(folder: Path, sections: Mapping[str, Any], devices: Sequence[Any], processes: int) -> str:
     """Whether the GPUs are able, and large enough for the estimate."""
-    model = sections["model"]
-    driver = "update the driver, or install a torch for the CUDA that it runs"
+    model, driver = sections["model"], "update the driver, or install a torch for the CUDA that it runs"
+    problem = None if devices else cuda_problem()
     if not devices and model.builtin:
-        if problem := cuda_problem():
+        if problem:
             raise ProblemError(f"{problem}: the CPU computes", driver, "warn")
         return f"CPU, {os.cpu_count()} cores; enough for the built-in model"
-    text, do = "", ""
+    if problem:
+        raise ProblemError(problem, driver)
     if not devices:
-        text, do = f"no GPU for {model.name}", "use a machine with one (socrates estimate)"
-        text, do = (problem, driver) if (problem := cuda_problem()) else (text, do)
-    elif processes > len(devices):
-        text, do = f"{processes} processes, {len(devices)} GPUs", "one process per GPU: SOCRATES_PROCESSES"
-    elif old := [gpu.name for gpu in devices if gpu.major < 8]:
-        text, do = f"{old[0]} has no bfloat16", "use an A100, H100, L4 or newer"
-    if text:
-        raise ProblemError(text, do)
+        raise ProblemError(f"no GPU for {model.name}", "use a machine with one (socrates estimate)")
+    if processes > len(devices):
+        do = "one process per GPU: SOCRATES_PROCESSES"
+        raise ProblemError(f"{processes} processes, {len(devices)} GPUs", do)
+    if old := [gpu.name for gpu in devices if gpu.major < 8]:
+        raise ProblemError(f"{old[0]} has no bfloat16", "use an A100, H100, L4 or newer")
     work, dims = workload(folder, sections, processes), model_dims(model)
-    room = min(gpu.free_memory for gpu in devices)
+    total, room = (min(getattr(gpu, key) for gpu in devices) for key in ("total_memory", "free_memory"))
     plan = best_plan(dims, work, sections, processes, replace(A100, memory=0.9 * room / GIB))
     need = sum(memory(dims, plan, sections, processes).values())
-    total = min(gpu.total_memory for gpu in devices)
     text = f"{len(devices)} x {devices[0].name}, {total / GIB:.1f} GiB, {room / GIB:.1f} free; "
     text += f"{need / GIB:.1f} GiB estimated"
     if room < 0.9 * total:
-        raise ProblemError(
-            text, "another program holds GPU memory (nvidia-smi): end it", "warn" if need < room else "fail"
-        )
-    if need > room:
-        raise ProblemError(text, "lower train.micro_batch or prompt.max_length, or use deepspeed.offload")
+        do = "another program holds GPU memory (nvidia-smi): end it"
+        raise ProblemError(text, do, "warn" if need < room else "fail")
     if need > 0.9 * room:
-        raise ProblemError(text, "it is close, and only an estimate: lower train.micro_batch", "warn")
+        do = "lower train.micro_batch or prompt.max_length, or use deepspeed.offload"
+        raise ProblemError(text, do, "warn" if need < room else "fail")
     return text
 
 
@@ -331,8 +323,8 @@ def hub(kind: str, name: str, revision: str) -> str:
         do = "accept its terms on its page, and log in with hf auth login or HF_TOKEN"
         raise ProblemError(f"{what}: its files are for those who have accepted its terms", do) from None
     except Exception as error:  # its client and its transport raise unrelated classes
-        text = f"{what}: {type(error).__name__}"
-        raise ProblemError(text, "check network and name, or fill the cache") from None
+        do = "check network and name, or fill the cache"
+        raise ProblemError(f"{what}: {type(error).__name__}", do) from None
     return f"{what}: the hub has it"
 
 
@@ -344,11 +336,9 @@ def cached(kind: str, name: str, revision: str) -> bool:
         folder = Path(snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True))
     except Exception:  # not there, in one of several ways
         return False
-    if kind != "model":
-        return any(folder.iterdir())
     index = folder / "model.safetensors.index.json"
     shards = set(read_json(index)["weight_map"].values()) if index.exists() else {"model.safetensors"}
-    return all((folder / shard).exists() for shard in shards)
+    return all((folder / shard).exists() for shard in shards) if kind == "model" else any(folder.iterdir())
 
 
 @dataclass(frozen=True)
