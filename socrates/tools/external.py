@@ -71,7 +71,7 @@ def write_folder(
 def read_external(path: Path) -> pl.DataFrame:
     """The table at ``path`` (.csv or .parquet): ``CELL``, maybe ``participant``, ``option``, ``probability``.
 
-    Drawn answers become shares. Each row is checked; ``row`` counts from 1 after the header.
+    Drawn answers become shares. Each row is checked; rows count from 1 after the header.
 
     Raises:
         DataError: unreadable, a column missing, a null or a text for a number, a negative probability, an option
@@ -89,26 +89,31 @@ def read_external(path: Path) -> pl.DataFrame:
             "own, and option with probability, or response"
         )
     key = [*CELL, *(["participant"] if "participant" in table.columns else [])]
-    schema = dict.fromkeys((*key, "option", "response"), pl.Int64) | {
-        "study_id": pl.String,
-        "probability": pl.Float64,
-    }
+    kinds = {"study_id": pl.String, "probability": pl.Float64}
     table = table.select(
-        pl.col(name).cast(schema[name], strict=False) for name in [*key, *values]
-    ).with_row_index("row", 1)
-    for name in [*key, *values]:
-        _refuse(table, pl.col(name).is_null(), path, f"{name} is empty or no number")
-    if drawn:
-        counts = table.group_by(*key, option="response").len()
-        return counts.select(*key, "option", probability=pl.col("len") / pl.col("len").sum().over(key)).sort(
-            *key, "option"
-        )
-    bad = ~pl.col("probability").is_finite() | (pl.col("probability") < 0)
-    _refuse(table, bad, path, "probability is negative or not finite")
-    _refuse(table, pl.struct(*key, "option").is_duplicated(), path, "its option stands there twice")
-    off = (pl.col("probability").sum().over(key) - 1).abs() > SUM_TOLERANCE
-    _refuse(table, off, path, "the probabilities of its options do not sum to 1")
-    return table.drop("row")
+        pl.col(name).cast(kinds.get(name, pl.Int64), strict=False) for name in [*key, *values]
+    )
+    refused = {f"{name} is empty or no number": pl.col(name).is_null() for name in table.columns}
+    if not drawn:
+        share = pl.col("probability")
+        refused |= {
+            "probability is negative or not finite": ~share.is_finite() | (share < 0),
+            "its option stands there twice": pl.struct(*key, "option").is_duplicated(),
+            "the probabilities of its options do not sum to 1": (share.sum().over(key) - 1).abs()
+            > SUM_TOLERANCE,
+        }
+    for problem, bad in refused.items():
+        rows = table.select(bad.arg_true()).to_series()
+        if len(rows):
+            raise DataError(f"{path}: row {rows[0] + 1}: {problem} ({len(rows)} such rows)")
+    if not drawn:
+        return table
+    counts = table.group_by(*key, option="response").len()
+    return (
+        counts.with_columns(probability=pl.col("len") / pl.col("len").sum().over(key))
+        .drop("len")
+        .sort(*key, "option")
+    )
 
 
 def expand(
@@ -140,9 +145,3 @@ def expand(
         blocks[*unit, notation] = block / block.sum()
     parts = [blocks[unit] for unit in rows.select(*key, "scale").iter_rows()]
     return np.concatenate(parts), np.concatenate([[0], np.cumsum([len(part) for part in parts])])
-
-
-def _refuse(table: pl.DataFrame, bad: pl.Expr, path: Path, problem: str) -> None:
-    first = table.filter(bad)
-    if first.height:
-        raise DataError(f"{path}: row {first['row'][0]}: {problem} ({first.height} such rows)")

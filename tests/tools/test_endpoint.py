@@ -10,14 +10,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from socrates.core.errors import SocratesError
 from socrates.tools import endpoint as asking
-from socrates.tools.endpoint import Endpoint, EndpointQuestion, ask_all, estimate
+from socrates.tools.endpoint import QUESTION, Endpoint, ask_all, estimate
 
 SHARES = {1: 0.5, 2: 0.3, 3: 0.15}  # of the answers; the rest is words
-QUESTIONS = [EndpointQuestion(f"Text {n}. Only return 1 to 3.", "Age: 30", "1..3") for n in range(6)]
+ROWS = [(f"Text {n}. Only return 1 to 3.", "Age: 30", "1..3") for n in range(6)]
+QUESTIONS = pl.DataFrame(ROWS, QUESTION, orient="row")
 
 
 class Server(BaseHTTPRequestHandler):
@@ -107,16 +109,16 @@ def test_a_refusal_is_one_line_without_the_key(
     assert "secret" not in str(refused.value) and "secret" not in (tmp_path / "a.jsonl").read_text()
 
 
-def test_a_run_that_ends_early_asks_no_answered_question_again(url: str, tmp_path: Path) -> None:
-    store, server = tmp_path / "a.jsonl", Endpoint(url, "m", draws=5, workers=1)
-    ask_all(QUESTIONS[:4], server, store)
-    with store.open("a") as file:
-        file.write('{"key": "half a li')  # a kill while writing
-    before = len(Server.calls)
-    answers, spent = ask_all(QUESTIONS, server, store)
-    assert answers.height == 6 and len(Server.calls) - before == 2
-    assert spent.sent == 60  # earlier calls are part of what was spent
-    assert len(ask_all(QUESTIONS, server, store)[0]) == 6 and len(Server.calls) - before == 2
+@pytest.mark.parametrize(("mode", "calls"), [("draws", 6), ("logprobs", 18)])
+def test_a_killed_run_repeats_no_paid_call(mode: str, calls: int, url: str, tmp_path: Path) -> None:
+    store, server = tmp_path / "a.jsonl", Endpoint(url, "m", mode, draws=5, workers=1)  # type: ignore[arg-type]
+    whole, paid = ask_all(QUESTIONS, server, store)
+    lines = store.read_text().splitlines()
+    store.write_text("\n".join([*lines[:-2], lines[-2][:20]]))  # killed within a question, while writing
+    Server.calls.clear()
+    again, spent = ask_all(QUESTIONS, server, store)
+    assert len(lines) == calls and len(Server.calls) == 2
+    assert again.equals(whole) and (spent.sent, spent.received) == (paid.sent, paid.received)
 
 
 def test_the_limit_stops_the_run_and_keeps_what_came(url: str, tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def test_the_estimate_is_an_upper_bound_of_a_draw_and_prefixes_need_an_end(tmp_p
     assert sent > 0 and received == 8 * 10 * 6 and usd == pytest.approx((sent + 2 * received) / 1e6)
     with pytest.raises(SocratesError, match="answer 1 begins answer 10"):
         ask_all(
-            [EndpointQuestion("Q", "p", "1..10")],
+            pl.DataFrame([("Q", "p", "1..10")], QUESTION, orient="row"),
             Endpoint("http://x/v1", "m", "logprobs"),
             tmp_path / "a.jsonl",
         )
