@@ -9,23 +9,24 @@ from typing import Annotated, Any
 import typer
 
 from gsm8k.answer_format import extract_reasoning, format_number, is_strict, parse_answer
+from gsm8k.params import BASE, TRAINED, Problems, Solve, load
 from socrates.cli.options import Json
 from socrates.core import errors
 from socrates.core.errors import DataError, ModelError
+from socrates.model.params import Model
 
 EPILOG = 'Example:\n\n  python -m gsm8k "Ada has 3 pens. Ada finds 2 more. How many pens does Ada have now?"'
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
+@app.command(epilog=EPILOG)
 def solve(
     question: Annotated[str, typer.Argument(help="A word problem with a number as its answer.")],
-    base: Annotated[
-        bool, typer.Option("--base", help="Ask the base model, as it was before training.")
-    ] = False,
-    folder: Annotated[Path, typer.Option(help="The folder of the word-problem pipeline.")] = Path("gsm8k"),
+    base: Annotated[bool, typer.Option("--base", help="Ask the model as it was before training.")] = False,
     as_json: Json = False,
 ) -> None:
     """Solve a word problem step by step: reasoning and answer, from the likeliest completion."""
-    found = answer_question(question, folder, base)
+    found = answer_question(question, None if base else TRAINED)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
         return
@@ -35,30 +36,23 @@ def solve(
         print(f"note: {note}")
 
 
-def answer_question(question: str, folder: Path, base: bool) -> dict[str, Any]:
+def answer_question(question: str, trained: Path | None) -> dict[str, Any]:
     """The likeliest completion of a question and what can be read in it, as the JSON that is printed."""
-    from gsm8k.params import Problems, Solve
-    from socrates.core import params
-    from socrates.model.params import Model
-
-    path, sections = folder / "params.yaml", params.GSM8K_SECTIONS
-    limit = params.load(Solve, path, sections).max_completion_length
-    models = [folder / "models" / name for name in ("base", *([] if base else ["trained"]))]
-    for needed in models:
+    limit, problems = load(Solve).max_completion_length, load(Problems)
+    for needed in filter(None, (BASE, trained)):
         if not needed.is_dir():
-            raise ModelError(f"{needed}: not found; run dvc repro {folder / 'dvc.yaml'}")
+            raise ModelError(f"{needed}: not found; run make gsm8k")
     if not question.strip():
         raise DataError("the question is empty: give a word problem")
 
     from gsm8k.solver import Solver
 
-    solver = Solver(models[0], None if base else models[1], params.load(Model, path, sections))
+    solver = Solver(BASE, trained, load(Model))
     prompt, most = solver.prompt_ids(question), solver.model.config.max_position_embeddings
     if len(prompt) + limit > most:
         raise DataError(f"the question has {len(prompt):,} tokens; the model reads {most:,}: shorten it")
     completion = solver.complete([prompt], limit, None)[0]
     number = parse_answer(completion.text)
-    problems = params.load(Problems, path, sections)
     made = problems.synthetic
     limits = (
         f"The model learned from made problems of {made.min_steps} to {made.max_steps} steps with numbers up to "
@@ -73,10 +67,6 @@ def answer_question(question: str, folder: Path, base: bool) -> dict[str, Any]:
         "completion": completion.text,
         "notes": [limits] if problems.source == "synthetic" else [],
     }
-
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-app.command(epilog=EPILOG)(solve)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ of its own::
 from __future__ import annotations
 
 import re
-from decimal import Context, Decimal
-from fractions import Fraction
+from decimal import Decimal
 
 INSTRUCTION = (
     "Solve the problem step by step. Write nothing but these two blocks, every tag on its own line, "
@@ -33,14 +32,10 @@ _SOFT = re.compile(rf"\s*<reasoning>{_BODY}</reasoning>\s*<answer>{_BODY}</answe
 _REASONING = re.compile(rf"<reasoning>({_BODY})</reasoning>")
 _ANSWER = re.compile(rf"<answer>({_BODY})</answer>")
 
-_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,30})"
 _NUMBER = re.compile(
-    rf"""(?P<sign>[-+]?)\s*[$€£]?\s*(?P<inner>[-+]?)  # "-$5" and "$-5"
-    (?:(?P<whole>{_DIGITS})(?:\.(?P<decimals>[0-9]{{0,30}}))?  # "1,000", "18.", "18.50"
-       (?:\s*/\s*(?P<divisor>[0-9]{{1,30}}))?  # "1/2"
-      |\.(?P<only>[0-9]{{1,30}}))  # ".5"
-    \s*%?\s*\.?""",
-    re.VERBOSE,
+    r"([-+]?)\s*[$€£]?\s*([-+]?)"  # "-$5" and "$-5"
+    r"((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,30})(?:\.[0-9]{0,30})?|\.[0-9]{1,30})"  # "1,000", "18.", "18.50", ".5"
+    r"\s*%?\s*\.?"
 )
 
 
@@ -69,19 +64,13 @@ def extract_reasoning(completion: str) -> str | None:
     return match[1].strip() if match else None
 
 
-def extract_answer(completion: str) -> str | None:
-    """The text of the last complete answer block, stripped; None where there is none.
+def parse_answer(completion: str) -> Decimal | None:
+    """The number in the last complete answer block; None where there is no block or no one number in it.
 
     An answer whose closing tag is missing was cut off and could be half a number, so it is none.
     """
     blocks = _ANSWER.findall(completion)
-    return blocks[-1].strip() if blocks else None
-
-
-def parse_answer(completion: str) -> Fraction | None:
-    """The number in the completion's answer block; None where there is no block or no one number in it."""
-    answer = extract_answer(completion)
-    return None if answer is None else parse_number(answer)
+    return parse_number(blocks[-1]) if blocks else None
 
 
 def is_correct(completion: str, answer: str) -> bool:
@@ -90,7 +79,7 @@ def is_correct(completion: str, answer: str) -> bool:
     return value is not None and value == parse_number(answer)
 
 
-def parse_number(text: str) -> Fraction | None:
+def parse_number(text: str) -> Decimal | None:
     """The one number that ``text`` holds, exactly; None where it holds none or says more.
 
     A currency sign, thousands commas, a final period and a percent sign are notation, not value:
@@ -98,16 +87,13 @@ def parse_number(text: str) -> Fraction | None:
     "1,00" and "18 or 19" are nothing.
     """
     match = _NUMBER.fullmatch(text.strip().replace("\N{MINUS SIGN}", "-"))
-    if match is None or (match["sign"] and match["inner"]):
+    if match is None or (match[1] and match[2]):
         return None
-    if match["divisor"] and (match["decimals"] is not None or int(match["divisor"]) == 0):
-        return None
-    whole = (match["whole"] or "0").replace(",", "")
-    value = Fraction(f"{whole}.{match['decimals'] or match['only'] or '0'}") / int(match["divisor"] or 1)
-    return -value if "-" in (match["sign"], match["inner"]) else value
+    value = Decimal(match[3].replace(",", ""))
+    return value.copy_negate() if value and "-" in (match[1], match[2]) else value
 
 
-def format_number(value: Fraction) -> str:
-    """A number in its shortest exact notation: "18", "-7", "0.5", "1/3"."""
-    decimal = f"{Context(prec=100).divide(Decimal(value.numerator), Decimal(value.denominator)):f}"
-    return decimal if value.denominator > 1 and Fraction(decimal) == value else str(value)
+def format_number(value: Decimal) -> str:
+    """A number in its shortest notation: "18", "-7", "0.5"."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else str(int(text))

@@ -1,13 +1,9 @@
-"""``problems``: where the word problems come from.
-``rewards``: what each part of a completion's reward is worth (word problems).
-``solve``: how word problems are attempted and scored.
-``warmup``: noise in the examples that the built-in word-problem model is fine-tuned on.
-"""
+"""The word-problem pipeline's own sections of ``gsm8k/params.yaml``, and where its stages read and write."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -15,8 +11,21 @@ from socrates.core import params
 from socrates.core.params import Section, Seed, TableSource
 
 PATH = Path("gsm8k/params.yaml")
+TRAIN, TEST = Path("gsm8k/data/train.parquet"), Path("gsm8k/data/test.parquet")
+BASE, TRAINED = Path("gsm8k/models/base"), Path("gsm8k/models/trained")
+ATTEMPTS = {name: Path(f"gsm8k/data/attempts/{name}.parquet") for name in ("base", "trained")}
+METRICS = Path("gsm8k/metrics")
+
 S = TypeVar("S", bound=Section)
 Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0)]
+AboveZero = Annotated[float, Field(gt=0)]
+
+
+def load(section: type[S]) -> S:
+    """The section of class ``section`` from the pipeline's own ``params.yaml``, all of it checked."""
+    return params.load(section, PATH, params.GSM8K_SECTIONS)
 
 
 class Synthetic(Section):
@@ -37,16 +46,64 @@ class Synthetic(Section):
 
 
 class Problems(TableSource):
+    """Where the word problems come from."""
+
     LOCAL: ClassVar[str] = "a folder with train.jsonl and test.jsonl"
 
     config: str  # hub: dataset configuration
     synthetic: Synthetic
 
 
-Weight = Annotated[float, Field(ge=0)]
+class Warmup(Section):
+    """Noise in the examples that the built-in model is fine-tuned on."""
+
+    guesses: Share  # of the examples: another problem's answer in the format, without a step
+    untagged: Share  # of the examples: the worked solution without the format
+
+
+class Grpo(Section):
+    """Group relative policy optimisation (Shao et al. 2024, arXiv 2402.03300)."""
+
+    global_batch: Positive  # completions per optimiser step, whatever the number of processes
+    micro_batch: Positive  # completions per forward pass of one process
+    generations: Annotated[int, Field(ge=2)]  # completions of one prompt: the group
+    max_prompt_length: Positive  # tokens; rows with longer prompts are dropped and counted
+    max_completion_length: Positive  # tokens
+    temperature: AboveZero  # of the completions
+    normalise: bool  # divide what a completion earned above its group's mean by the group's deviation
+    lora: bool  # an adapter by the lora section; false: all weights
+    gradient_checkpointing: bool  # compute each layer's activations twice instead of keeping them
+    learning_rate: AboveZero
+    schedule: Literal["cosine", "linear", "constant"]
+    warmup_ratio: Share
+    adam_beta1: Share
+    adam_beta2: Share
+    weight_decay: Weight
+    max_grad_norm: AboveZero
+    kl: Weight  # of the divergence from the base model (beta)
+    clip: AboveZero  # of the probability ratio (epsilon)
+    epochs: AboveZero
+    max_steps: Positive | None  # optimiser steps; null: as many as the epochs give
+    seed: Seed
+
+    @property
+    def prompts_per_step(self) -> int:
+        """Prompts behind one optimiser step."""
+        return self.global_batch // self.generations
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Grpo:
+        for name, part in (("generations", self.generations), ("micro_batch", self.micro_batch)):
+            if self.global_batch % part:
+                raise ValueError(
+                    f"{name} {part} does not divide global_batch {self.global_batch}: change one of them"
+                )
+        return self
 
 
 class Rewards(Section):
+    """What each part of a completion's reward is worth."""
+
     correctness: Weight  # the extracted answer equals the reference as a number
     integer: Weight  # the extracted answer is an integer
     strict_format: Weight  # the two blocks and nothing else, each tag on its own line
@@ -56,9 +113,11 @@ class Rewards(Section):
 
 
 class Solve(Section):
+    """How word problems are attempted and scored."""
+
     problems: Positive | None  # test problems used; null: all
     samples: Positive  # drawn completions per problem, besides the greedy one
-    temperature: Annotated[float, Field(gt=0)]  # of the drawn completions
+    temperature: AboveZero  # of the drawn completions
     max_completion_length: Positive  # tokens
     batch: Positive  # completions generated together
     pass_at: list[Positive]  # the k of pass@k
@@ -72,22 +131,3 @@ class Solve(Section):
         if most > self.samples:
             raise ValueError(f"pass@{most} needs at least {most} samples, not {self.samples}")
         return self
-
-
-Share = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Warmup(Section):
-    guesses: Share  # of the examples: another problem's answer in the format, without a step
-    untagged: Share  # of the examples: the worked solution without the format
-
-    @model_validator(mode="after")
-    def _some_right(self) -> Warmup:
-        if self.guesses + self.untagged >= 1:
-            raise ValueError("guesses and untagged leave no example that is right and well-formed")
-        return self
-
-
-def load(section: type[S]) -> S:
-    """The section of class ``section`` from the pipeline's own ``params.yaml``, all of it checked."""
-    return params.load(section, PATH, params.GSM8K_SECTIONS)

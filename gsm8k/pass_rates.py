@@ -1,6 +1,6 @@
 """How well a model solves word problems, and whether training changed that.
 
-One row of the attempts table is one completion. Everything is computed per problem first, because
+One row of the completions table is one attempt. Everything is computed per problem first, because
 completions of one problem are not independent: intervals resample problems, never completions.
 """
 
@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from gsm8k.answer_format import is_correct, is_soft, is_strict
 from socrates.core.errors import DataError
 
 RATES = ("exact", "strict_format", "soft_format", "truncated", "tokens")
 LEVEL = 0.95  # of the intervals
-Floats = NDArray[np.float64]
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
@@ -36,15 +34,9 @@ def by_problem(attempts: pl.DataFrame, problems: pl.DataFrame, ks: list[int]) ->
     Columns: model, decoding, problem_id, samples, correct (counts), the :data:`RATES`: exact answer,
     strict and soft format, cut-off completions (shares), tokens (mean), and ``pass@k`` for each k, null
     where there are fewer than k samples.
-
-    Raises:
-        DataError: an attempt is at a problem that ``problems`` does not hold.
     """
     reference = dict(problems.select("problem_id", "answer").iter_rows())
     rows = attempts.select("problem_id", "completion").rows()
-    unknown = next((problem for problem, _ in rows if problem not in reference), None)
-    if unknown is not None:
-        raise DataError(f"problem {unknown} was attempted and is not in the test problems: run dvc repro")
     marked = attempts.with_columns(
         exact=pl.Series([is_correct(text, reference[problem]) for problem, text in rows], dtype=pl.Boolean),
         strict_format=pl.Series([is_strict(text) for _, text in rows], dtype=pl.Boolean),
@@ -84,25 +76,21 @@ def _decoding(table: pl.DataFrame, name: str, resamples: int, seed: int) -> dict
     by_model = {str(model): rows for (model,), rows in table.group_by("model", maintain_order=True)}
     ids, *others = (rows["problem_id"].to_list() for rows in by_model.values())
     if any(other != ids for other in others):
-        raise DataError(f"{name}: the models were not given the same problems: run dvc repro")
-    rates = [name for name in table.columns if name.startswith("pass@") or name in RATES]
+        raise DataError(f"{name}: the models were not given the same problems: run make gsm8k")
+    rates = [rate for rate in table.columns if rate.startswith("pass@") or rate in RATES]
     rates = [rate for rate in rates if not table[rate].null_count()]
     values = np.hstack([rows.select(rates).to_numpy() for rows in by_model.values()])
     # Measures of one problem stay together in a resample, so that differences are paired.
-    weights = np.random.default_rng(seed).multinomial(
-        len(ids), np.full(len(ids), 1 / len(ids)), size=resamples
-    )
-    draws = weights @ values / len(ids)
+    shares = np.full(len(ids), 1 / len(ids))
+    draws = np.random.default_rng(seed).multinomial(len(ids), shares, size=resamples) @ values / len(ids)
     # Mean, then draws, of every rate of every model: [models, 1 + resamples, rates].
     figures = np.stack(np.split(np.vstack([values.mean(axis=0), draws]), len(by_model), axis=1))
     sides = dict(zip(by_model, figures, strict=True))
     if {"base", "trained"} <= set(sides):
         sides["difference"] = sides["trained"] - sides["base"]
-    return {"problems": len(ids)} | {side: _with_intervals(rates, found) for side, found in sides.items()}
-
-
-def _with_intervals(rates: list[str], figures: Floats) -> dict[str, dict[str, float]]:
-    """Values and percentile intervals of rates from their mean and draws, ``[1 + resamples, rates]``."""
-    low, high = np.quantile(figures[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    ends = zip(rates, figures[0].tolist(), low.tolist(), high.tolist(), strict=True)
-    return {rate: {"value": value, "low": a, "high": b} for rate, value, a, b in ends}
+    result: dict[str, Any] = {"problems": len(ids)}
+    for side, found in sides.items():
+        low, high = np.quantile(found[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0).tolist()
+        ends = zip(rates, found[0].tolist(), low, high, strict=True)
+        result[side] = {rate: {"value": value, "low": a, "high": b} for rate, value, a, b in ends}
+    return result

@@ -13,14 +13,7 @@ from socrates.evaluation.intervals import Estimate
 from socrates.reporting.page import templates
 from socrates.reporting.sections import number
 
-DECODINGS = {"greedy": "Greedy: the likeliest token each time", "sampled": "Drawn completions"}
-RATES = {
-    "exact": "exact answer",
-    "strict_format": "strict format",
-    "soft_format": "soft format",
-    "truncated": "cut off at the length limit",
-    "tokens": "tokens of a completion",
-}
+Row = dict[str, Any]
 
 
 def render(
@@ -38,60 +31,37 @@ def render(
         transcripts: how many problems to show.
         training: ``training.json``.
     """
-    grpo, source = training["params"]["grpo"], training["params"]["model"]["name"]
-    shown = {name: metrics[name] for name in DECODINGS if name in metrics}
     content = {
-        "about": (
-            f"{source}, {training['steps']} steps of GRPO on {grpo['global_batch'] // grpo['generations']} problems "
-            f"a step with {grpo['generations']} completions each; {training['prompts_too_long']} of the training "
-            "problems were left out for their length."
-        ),
-        "headline": [_headline(name, rates) for name, rates in shown.items()],
-        "tables": [(DECODINGS[name], rates["problems"], _rows(rates)) for name, rates in shown.items()],
+        "training": training,
+        "headline": headline(metrics),
+        "metrics": metrics,
         "transcripts": _transcripts(attempts, problems, transcripts),
-        "provenance": [
-            ("base model's fingerprint", training["base"]),
-            ("trainable parameters", number(training["trainable_parameters"])),
-            *sorted(training["versions"].items()),
-        ],
+        "is_correct": is_correct,
     }
     return templates(False, "gsm8k").get_template("report.md.j2").render(content)
 
 
-def _headline(decoding: str, rates: Mapping[str, Any]) -> str:
-    base, trained, gain = (rates[side]["exact"] for side in ("base", "trained", "difference"))
-    if gain["low"] > 0:
-        verdict = "training helped"
-    elif gain["high"] < 0:
-        verdict = "training did harm"
-    else:
-        verdict = "no difference is established: the interval contains zero"
-    return (
-        f"{decoding}: {number(base['value'])} right before, {number(trained['value'])} after "
-        f"(difference {number(gain['value'])}, {number(gain['low'])} to {number(gain['high'])}): {verdict}."
-    )
+def headline(metrics: Mapping[str, Any]) -> list[str]:
+    """For each decoding, the share of right answers before and after, and whether the difference is established."""
+    lines = []
+    for decoding, rates in sorted(metrics.items()):
+        base, trained, gain = (Estimate(**rates[side]["exact"]) for side in ("base", "trained", "difference"))
+        verdict = {
+            1: "training helped",
+            -1: "training did harm",
+            0: "no difference is established: the interval contains zero",
+        }[gain.sign]
+        lines.append(
+            f"{decoding}: {number(base.value)} right before, {number(trained.value)} after "
+            f"(difference {number(gain.value)}, {number(gain.low)} to {number(gain.high)}): {verdict}."
+        )
+    return lines
 
 
-def _rows(rates: Mapping[str, Any]) -> list[tuple[str, list[Estimate]]]:
-    sides = ("base", "trained", "difference")
-    return [
-        (RATES.get(rate, rate), [Estimate(**rates[side][rate]) for side in sides]) for rate in rates["base"]
-    ]
-
-
-def _transcripts(attempts: pl.DataFrame, problems: pl.DataFrame, count: int) -> list[dict[str, Any]]:
-    """Greedy completions of ``count`` problems, evenly spaced."""
+def _transcripts(attempts: pl.DataFrame, problems: pl.DataFrame, count: int) -> list[tuple[Row, list[Row]]]:
+    """``count`` problems, evenly spaced, and the greedy completions of each."""
     greedy = attempts.filter(decoding="greedy").sort("model")
     tried = problems.join(greedy, on="problem_id", how="semi")
     rows = np.unique(np.linspace(0, tried.height - 1, min(count, tried.height)).round().astype(int))
-    return [
-        {
-            "question": question,
-            "answer": answer,
-            "completions": [
-                (model, text, is_correct(text, answer))
-                for model, text in greedy.filter(problem_id=problem).select("model", "completion").iter_rows()
-            ],
-        }
-        for problem, question, _, answer in tried[rows.tolist()].iter_rows()
-    ]
+    shown = tried[rows.tolist()].rows(named=True)
+    return [(row, greedy.filter(problem_id=row["problem_id"]).rows(named=True)) for row in shown]

@@ -1,66 +1,79 @@
-"""Where word problems come from: the hub, GSM8K's original JSONL files, or a generator.
-
-Each source gives, for every split, records in GSM8K form (see ``gsm8k.problems.parse``).
-"""
+"""Word problems from the hub, from GSM8K's original JSONL files, or made here, as a table."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from gsm8k.answer_format import format_number, parse_number
 from gsm8k.params import Problems
-from gsm8k.problems import SPLITS, Records
+from gsm8k.problems import PROBLEMS
 from gsm8k.word_problems import make_records
-from socrates.core.errors import SourceError
+from socrates.core.errors import DataError, SourceError
 from socrates.core.hub import hub_errors
 
+Record = tuple[str | None, str | None]  # question, and the worked solution that ends in "#### N"
 
-def read_records(params: Problems) -> dict[str, Records]:
-    """The records of every split from the source that ``params`` name.
+
+def read_records(params: Problems, split: str) -> Iterable[Record]:
+    """The records of a split in GSM8K form, from the source that ``params`` name.
 
     Raises:
-        SourceError: a file is missing or not UTF-8; the hub cannot be reached, or has no such dataset,
+        SourceError: a file is missing or cannot be used; the hub cannot be reached, or has no such dataset,
             configuration or commit.
         DataError: there are not as many different synthetic problems.
     """
     if params.source == "synthetic":
-        return make_records(params.synthetic)
-    if params.source == "hub":
-        return {split: _from_hub(params, split) for split in SPLITS}
-    return {split: _from_jsonl(Path(params.path or "") / f"{split}.jsonl") for split in SPLITS}
-
-
-def _from_jsonl(path: Path) -> Records:
-    """One record a line; None for a line that is no JSON object."""
+        return make_records(params.synthetic)[split]
+    hub = params.source == "hub"
+    path = _hub_file(params, split) if hub else Path(params.path or "") / f"{split}.jsonl"
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        table = pl.read_parquet(path) if hub else pl.read_ndjson(path)
+        return table.select(pl.col("question", "answer").cast(pl.String)).rows()
     except FileNotFoundError:
         raise SourceError(f"{path}: not found; problems.path must hold train.jsonl and test.jsonl") from None
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: not UTF-8 (byte {error.start})") from None
-    return [_record(line) for line in lines if line.strip()]
+    except pl.exceptions.PolarsError as error:
+        raise SourceError(f"{path}: cannot be used ({' '.join(str(error).split())[:200]})") from None
 
 
-def _record(line: str) -> Mapping[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def _from_hub(params: Problems, split: str) -> Records:
-    """A split of a dataset on the Hugging Face hub, at a pinned commit."""
+def _hub_file(params: Problems, split: str) -> Path:
+    """A split of a dataset on the Hugging Face hub, at a pinned commit, in the hub's cache."""
     name = f"{params.config}/{split}-00000-of-00001.parquet"
     with hub_errors(f"{params.repo}@{params.revision[:8]}/{name}", "problems.repo and problems.revision"):
         from huggingface_hub import hf_hub_download
 
-        path = hf_hub_download(params.repo, name, repo_type="dataset", revision=params.revision)
-    try:
-        return pl.read_parquet(path, columns=["question", "answer"]).to_dicts()
-    except pl.exceptions.PolarsError as error:
-        raise SourceError(f"{path}: cannot be used ({' '.join(str(error).split())[:200]})") from None
+        return Path(hf_hub_download(params.repo, name, repo_type="dataset", revision=params.revision))
+
+
+def parse(records: Iterable[Record], split: str, max_rejected: float) -> tuple[pl.DataFrame, str]:
+    """The problems table of a split's records, and what is not in it, such as ``3 empty question``.
+
+    Raises:
+        DataError: there is no problem, or more than ``max_rejected`` (a share) of the records cannot be used.
+    """
+    rows: list[tuple[int, str, str, str]] = []
+    rejected: Counter[str] = Counter()
+    for number, (question, text) in enumerate(records):
+        solution, mark, answer = (text or "").rpartition("####")
+        value = parse_number(answer)
+        if not question or not question.strip():
+            rejected["empty question"] += 1
+        elif not mark:
+            rejected["no #### before the answer"] += 1
+        elif value is None:
+            rejected["answer is not a number"] += 1
+        else:
+            rows.append((number, question.strip(), solution.strip(), format_number(value)))
+    bad, total = rejected.total(), rejected.total() + len(rows)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items()))
+    if not rows:
+        raise DataError(
+            f"{split}: no usable problem among {total} records ({reasons or 'the file is empty'})"
+        )
+    if bad > max_rejected * total:
+        allowed = f"problems.max_rejected {max_rejected:g} allows"
+        raise DataError(f"{split}: {bad} of {total} problems are unusable ({reasons}), more than {allowed}")
+    return pl.DataFrame(rows, schema=PROBLEMS, orient="row"), reasons

@@ -1,15 +1,16 @@
 """The five rewards of a completion: is the answer right, is it an integer, is the format kept.
 
-Their names and weights are those of the GRPO script behind the published 0.5B GSM8K model. Each
-function here gives the share of its weight that a completion earns, in [0, 1] but for the penalty in
-:func:`tags`. Format and number are read by ``gsm8k.answer_format``, which is where this differs
-from that script: its format patterns did not let "." match a newline, so several lines of reasoning
-earned nothing; it compared answers as text, so "1,000", "$18" and "18." were wrong and no integers;
-it took a completion without an answer tag for its own answer; and a missing closing tag was charged
-the length of the whole completion.
+Their names and weights are those of the GRPO script behind the published 0.5B GSM8K model. Format and number are
+read by ``gsm8k.answer_format``, which is where this differs from that script: its format patterns did not let "."
+match a newline, so several lines of reasoning earned nothing; it compared answers as text, so "1,000", "$18" and
+"18." were wrong and no integers; it took a completion without an answer tag for its own answer; and a missing closing
+tag was charged the length of the whole completion.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from gsm8k.answer_format import TAGS, is_correct, is_soft, is_strict, parse_answer
 from gsm8k.params import Rewards
@@ -17,10 +18,16 @@ from gsm8k.params import Rewards
 PARTS = ("correctness", "integer", "strict_format", "soft_format", "tags")
 
 
-def integer(completion: str) -> float:
-    """1 where the extracted answer is an integer in any notation, else 0."""
+def score(completion: str, answer: str, weights: Rewards) -> dict[str, float]:
+    """The weighted reward of one completion by part; ``answer`` is the reference number as text."""
     value = parse_answer(completion)
-    return float(value is not None and value.denominator == 1)
+    return {
+        "correctness": weights.correctness * is_correct(completion, answer),
+        "integer": weights.integer * (value is not None and value == int(value)),
+        "strict_format": weights.strict_format * is_strict(completion),
+        "soft_format": weights.soft_format * is_soft(completion),
+        "tags": weights.tags and weights.tags * tags(completion, weights.trailing_penalty / weights.tags),
+    }
 
 
 def tags(completion: str, trailing_penalty: float) -> float:
@@ -36,13 +43,14 @@ def tags(completion: str, trailing_penalty: float) -> float:
     return share - trailing_penalty * trailing
 
 
-def score(completion: str, answer: str, weights: Rewards) -> dict[str, float]:
-    """The weighted reward of one completion by part; ``answer`` is the reference number as text."""
-    penalty = weights.trailing_penalty / weights.tags if weights.tags else 0.0
-    return {
-        "correctness": weights.correctness * is_correct(completion, answer),
-        "integer": weights.integer * integer(completion),
-        "strict_format": weights.strict_format * is_strict(completion),
-        "soft_format": weights.soft_format * is_soft(completion),
-        "tags": weights.tags * tags(completion, penalty),
-    }
+def reward_function(part: str, weights: Rewards) -> Callable[..., list[float | None]]:
+    """A part as TRL calls it: with completions and their prompts' reference answers."""
+
+    def reward(
+        completions: Sequence[list[dict[str, str]]], answer: Sequence[str], **_: Any
+    ) -> list[float | None]:
+        texts = [messages[0]["content"] for messages in completions]
+        return [score(text, right, weights)[part] for text, right in zip(texts, answer, strict=True)]
+
+    reward.__name__ = part  # TRL's name for its curve
+    return reward

@@ -1,39 +1,30 @@
-"""Attempts at word problems: one greedy completion of each, and several sampled ones."""
+"""Attempts at word problems: one greedy completion of each, and several drawn ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+from transformers import GenerationConfig
 
 from gsm8k.params import Solve
-from gsm8k.problems import ATTEMPTS, prompt_text
-from socrates.core.errors import ModelError
-from socrates.model.loading import compute_dtype, device, load_model, load_tokenizer
+from gsm8k.problems import COMPLETIONS, prompt_text
+from socrates.model.loading import load_base, load_model, load_tokenizer
 from socrates.model.params import Model
 from socrates.model.tokenisation import Ids, end_token, token_ids
 
 
-@dataclass(frozen=True)
-class Completion:
-    """What a model wrote.
+class Completion(NamedTuple):
+    """What a model wrote."""
 
-    Attributes:
-        text: without special tokens.
-        tokens: how many, the end token included.
-        truncated: whether the length limit came before the end token.
-    """
-
-    text: str
-    tokens: int
-    truncated: bool
+    text: str  # without special tokens
+    tokens: int  # the end token included
+    truncated: bool  # the length limit came before the end token
 
 
 class Solver:
@@ -42,11 +33,16 @@ class Solver:
     Args:
         base: the base model's folder.
         trained: the folder of what was trained, an adapter or a whole model; None: the base model itself.
+
+    Raises:
+        ModelError: the folder holds neither.
     """
 
     def __init__(self, base: Path, trained: Path | None, params: Model) -> None:
         self.tokenizer = load_tokenizer(base)
-        self.model = load_trained(base, trained, params).eval()
+        whole = trained is not None and not (trained / "adapter_config.json").exists()
+        model = load_base(trained, params) if trained and whole else load_model(base, trained, params)
+        self.model = model.eval()
         self._end = end_token(self.tokenizer)
         declared = self.model.generation_config.eos_token_id  # a hub model may declare several
         self._ends = sorted({self._end, *np.atleast_1d([] if declared is None else declared).tolist()})
@@ -62,23 +58,20 @@ class Solver:
         ``temperature`` None takes the likeliest token each time; else the global random state of torch
         decides.
         """
-        width = max(map(len, prompts))
-        inputs = np.full((len(prompts), width), self._end, dtype=np.int64)
-        mask = np.zeros_like(inputs)
-        for row, prompt in enumerate(prompts):
-            inputs[row, width - len(prompt) :] = prompt
-            mask[row, width - len(prompt) :] = 1
+        rows = [torch.tensor(prompt, dtype=torch.int64) for prompt in prompts]
+        inputs = pad_sequence(rows, True, self._end, "left")
+        mask = pad_sequence([torch.ones_like(row) for row in rows], True, 0, "left")
         sampling: dict[str, Any] = {"do_sample": False}
         if temperature is not None:
             sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         ids = self.model.generate(
-            input_ids=torch.from_numpy(inputs).to(self.model.device),
-            attention_mask=torch.from_numpy(mask).to(self.model.device),
+            input_ids=inputs.to(self.model.device),
+            attention_mask=mask.to(self.model.device),
             generation_config=GenerationConfig(
                 max_new_tokens=limit, eos_token_id=self._ends, pad_token_id=self._end, **sampling
             ),
         )
-        return [self._read(row) for row in ids[:, width:].tolist()]
+        return [self._read(row) for row in ids[:, inputs.shape[1] :].tolist()]
 
     def _read(self, ids: list[int]) -> Completion:
         length = next((position for position, token in enumerate(ids) if token in self._ends), len(ids))
@@ -86,36 +79,8 @@ class Solver:
         return Completion(text, min(length + 1, len(ids)), length == len(ids))
 
 
-def load_trained(base: Path, trained: Path | None, params: Model) -> PreTrainedModel | PeftModel:
-    """The base model, or what was trained from it: an adapter on it, or a whole model of its own.
-
-    Raises:
-        ModelError: the folder holds neither.
-    """
-    if trained is None or (trained / "adapter_config.json").exists():
-        return load_model(base, trained, params)
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            str(trained),
-            dtype=compute_dtype(),
-            device_map={"": device()},
-            trust_remote_code=False,
-            use_safetensors=True,
-        )
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{trained}: holds no trained model; run dvc repro gsm8k/dvc.yaml ({str(error)[:100]})"
-        ) from None
-
-
-def attempt_all(
-    problems: pl.DataFrame,
-    solver: Solver,
-    name: str,
-    params: Solve,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
-) -> pl.DataFrame:
-    """Every attempt of the model ``name`` at a problems table (:data:`gsm8k.problems.ATTEMPTS`).
+def attempt_all(problems: pl.DataFrame, solver: Solver, name: str, params: Solve) -> pl.DataFrame:
+    """Every attempt of the model ``name`` at a problems table (:data:`gsm8k.problems.COMPLETIONS`).
 
     Prompts of similar length are generated together, and equal params draw equal completions on one machine.
     """
@@ -124,22 +89,18 @@ def attempt_all(
     ids = problems["problem_id"].to_list()
     by_length = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), row))
     attempts: list[tuple[Any, ...]] = []
-    for decoding, batch in progress(list(_batches(by_length, params))):
-        temperature = None if decoding == "greedy" else params.temperature
-        completions = solver.complete(
-            [prompts[row] for row, _ in batch], params.max_completion_length, temperature
-        )
-        attempts += [
-            (ids[row], name, decoding, sample, completion.text, completion.tokens, completion.truncated)
-            for (row, sample), completion in zip(batch, completions, strict=True)
-        ]
-    table = pl.DataFrame(attempts, schema=ATTEMPTS, orient="row")
-    return table.sort("model", "decoding", "problem_id", "sample")
-
-
-def _batches(order: list[int], params: Solve) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    """Decoding, and the (row of the problem, sample number) of what is generated together."""
+    batches: list[tuple[str, list[tuple[int, int]]]] = []
     for decoding, samples in (("greedy", 1), ("sampled", params.samples)):
-        jobs = [(row, sample) for row in order for sample in range(samples)]
-        for start in range(0, len(jobs), params.batch):
-            yield decoding, jobs[start : start + params.batch]
+        jobs = [(row, sample) for row in by_length for sample in range(samples)]
+        batches += [
+            (decoding, jobs[start : start + params.batch]) for start in range(0, len(jobs), params.batch)
+        ]
+    for decoding, batch in tqdm(batches, desc=f"solve {name}", unit="batch"):
+        temperature = params.temperature if decoding == "sampled" else None
+        asked = [prompts[row] for row, _ in batch]
+        completions = solver.complete(asked, params.max_completion_length, temperature)
+        attempts += [
+            (ids[row], name, decoding, n, *text) for (row, n), text in zip(batch, completions, strict=True)
+        ]
+    table = pl.DataFrame(attempts, schema=COMPLETIONS, orient="row")
+    return table.sort("model", "decoding", "problem_id", "sample")

@@ -12,13 +12,15 @@ import numpy as np
 import polars as pl
 import torch
 import torch.nn.functional as F
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
 
 from gsm8k.answer_format import TAGS, format_completion
 from gsm8k.params import Warmup
 from gsm8k.problems import prompt_text
 from socrates.model.params import Model
-from socrates.model.tokenisation import Ids, end_token, token_ids
-from socrates.tiny_model.build import END, Progress, make_tokenizer, new_model, save_builtin, train_new
+from socrates.model.tokenisation import end_token, token_ids
+from socrates.tiny_model.build import END, make_tokenizer, new_model, save_builtin, train_new
 
 GUESS = "a guess"
 IGNORED = -100  # the label of tokens that carry no loss
@@ -46,9 +48,7 @@ def noisy_solutions(problems: pl.DataFrame, noise: Warmup, rng: np.random.Genera
     ]
 
 
-def build_warm_started(
-    problems: pl.DataFrame, params: Model, noise: Warmup, folder: Path, progress: Progress = iter
-) -> str:
+def build_warm_started(problems: pl.DataFrame, params: Model, noise: Warmup, folder: Path) -> str:
     """Make the model from a problems table and save it in ``folder``; returns one line about it."""
     questions = problems["question"].to_list()
     rng = np.random.default_rng(params.tiny.seed)
@@ -58,28 +58,20 @@ def build_warm_started(
         tokenizer.chat_template = CHAT_TEMPLATE
     end = end_token(tokenizer)
     prompts = token_ids(tokenizer, [prompt_text(tokenizer, question) for question in questions])
-    targets = [np.append(ids, np.int32(end)) for ids in token_ids(tokenizer, responses)]
+    targets = token_ids(tokenizer, responses)
     model = new_model(params.tiny, tokenizer)
 
     def step_loss() -> torch.Tensor:
-        rows = rng.choice(len(prompts), min(params.tiny.pretrain_batch, len(prompts)), replace=False)
-        inputs, labels = padded([prompts[row] for row in rows], [targets[row] for row in rows], end)
+        chosen = rng.choice(len(prompts), min(params.tiny.pretrain_batch, len(prompts)), replace=False)
+        rows = [torch.from_numpy(np.concatenate([prompts[row], targets[row], [end]])) for row in chosen]
+        targeted = [row.clone() for row in rows]
+        for row, label in zip(chosen, targeted, strict=True):
+            label[: len(prompts[row])] = IGNORED  # only the response carries loss
+        # Padded on the right: in a causal model nothing that carries loss attends to what follows it.
+        inputs = pad_sequence(rows, batch_first=True, padding_value=end)
+        labels = pad_sequence(targeted, batch_first=True, padding_value=IGNORED)
         logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
         return F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
-    losses = train_new(model, step_loss, params.tiny, progress)
+    losses = train_new(model, step_loss, params.tiny, lambda steps: tqdm(steps, desc="warm up"))
     return save_builtin(model, tokenizer, losses, folder)
-
-
-def padded(prompts: list[Ids], targets: list[Ids], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs and labels ``[rows, longest]``, padded on the right; only the targets carry loss.
-
-    No mask is needed: in a causal model nothing that carries loss attends to what follows it.
-    """
-    rows = [np.concatenate(row) for row in zip(prompts, targets, strict=True)]
-    inputs = np.full((len(rows), max(map(len, rows))), padding, dtype=np.int64)
-    labels = np.full_like(inputs, IGNORED)
-    for number, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
-        inputs[number, : len(row)] = row
-        labels[number, len(prompt) : len(row)] = row[len(prompt) :]
-    return torch.from_numpy(inputs), torch.from_numpy(labels)

@@ -7,33 +7,23 @@ that a model of a million parameters can learn to solve some of them in a minute
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from gsm8k.params import Synthetic
-from gsm8k.problems import Records
 from socrates.core.errors import DataError
 
 T = TypeVar("T")
+Step = tuple[str, str, int]  # a sentence, its calculation and the amount that it leads to
 
 NAMES = ("Ada", "Ben", "Eva", "Ivo", "Kim", "Leo", "Mia", "Tom")
 THINGS = ("apples", "books", "cards", "coins", "eggs", "pens")
 MAX_REPEATS = 300  # known questions in a row after which no new one is expected
 
 
-@dataclass(frozen=True)
-class Operation:
-    """One sentence of a problem, its calculation and the amount it leads to."""
-
-    sentence: str
-    calculation: str
-    amount: int
-
-
-def make_records(params: Synthetic) -> dict[str, Records]:
-    """Train and test records in GSM8K form, no question twice.
+def make_records(params: Synthetic) -> dict[str, list[tuple[str, str]]]:
+    """Train and test records (question, worked solution) in GSM8K form, no question twice.
 
     Raises:
         DataError: there are not that many different problems of this difficulty.
@@ -52,7 +42,7 @@ def make_records(params: Synthetic) -> dict[str, Records]:
                 "ask for fewer, or raise max_number or max_steps"
             )
         answers.setdefault(question, answer)
-    records = [{"question": question, "answer": answer} for question, answer in answers.items()]
+    records = list(answers.items())
     return {"train": records[: params.train], "test": records[params.train :]}
 
 
@@ -61,44 +51,41 @@ def make_problem(rng: np.random.Generator, steps: int, max_number: int) -> tuple
     name = _pick(rng, NAMES)
     other = _pick(rng, tuple(someone for someone in NAMES if someone != name))
     things = _pick(rng, THINGS)
-    first = _product if rng.random() < 1 / 3 else _start
-    operations = [first(rng, name, things, max_number)]
-    while sum(operation.calculation != "" for operation in operations) < steps:
-        operations.append(_next(rng, operations[-1].amount, name, other, max_number))
-    sentences = [operation.sentence for operation in operations]
-    calculations = [operation.calculation for operation in operations if operation.calculation]
+    first, step, amount = _first(rng, name, things, max_number)
+    sentences, calculations = [first], [step] if step else []
+    while len(calculations) < steps:
+        sentence, step, amount = _next(rng, amount, name, other, max_number)
+        sentences.append(sentence)
+        calculations.append(step)
     question = " ".join([*sentences, f"How many {things} does {name} have now?"])
-    return question, "\n".join([*calculations, f"#### {operations[-1].amount}"])
+    return question, "\n".join([*calculations, f"#### {amount}"])
 
 
-def _start(rng: np.random.Generator, name: str, things: str, max_number: int) -> Operation:
-    amount = int(rng.integers(2, max_number + 1))
-    return Operation(f"{name} has {amount} {things}.", "", amount)
-
-
-def _product(rng: np.random.Generator, name: str, things: str, max_number: int) -> Operation:
+def _first(rng: np.random.Generator, name: str, things: str, max_number: int) -> Step:
+    """A product in a third of the problems, else an amount without a calculation."""
+    if rng.random() >= 1 / 3:
+        amount = int(rng.integers(2, max_number + 1))
+        return f"{name} has {amount} {things}.", "", amount
     each = int(rng.integers(2, min(9, max_number // 2) + 1))
     bags = int(rng.integers(2, min(9, max_number // each) + 1))
-    return Operation(
-        f"{name} has {bags} bags of {each} {things}.", f"{bags}*{each}={bags * each}", bags * each
-    )
+    return f"{name} has {bags} bags of {each} {things}.", f"{bags}*{each}={bags * each}", bags * each
 
 
-def _next(rng: np.random.Generator, amount: int, name: str, other: str, max_number: int) -> Operation:
+def _next(rng: np.random.Generator, amount: int, name: str, other: str, max_number: int) -> Step:
     """One of the operations that lead from ``amount`` to another amount in [1, max_number]."""
-    possible: list[Operation] = []
+    possible: list[Step] = []
     if amount < max_number:
         more = int(rng.integers(1, max_number - amount + 1))
         sentence = f"{name} {_pick(rng, ('buys', 'finds', 'gets'))} {more} more."
-        possible.append(Operation(sentence, f"{amount}+{more}={amount + more}", amount + more))
+        possible.append((sentence, f"{amount}+{more}={amount + more}", amount + more))
     if amount > 1:
         fewer = int(rng.integers(1, amount))
         sentence = f"{name} {_pick(rng, ('gives', 'lends', 'sells'))} {fewer} to {other}."
-        possible.append(Operation(sentence, f"{amount}-{fewer}={amount - fewer}", amount - fewer))
+        possible.append((sentence, f"{amount}-{fewer}={amount - fewer}", amount - fewer))
     if 2 * amount <= max_number:
-        possible.append(Operation("Then that number doubles.", f"{amount}*2={amount * 2}", amount * 2))
+        possible.append(("Then that number doubles.", f"{amount}*2={amount * 2}", amount * 2))
     if amount % 2 == 0:
-        possible.append(Operation(f"Half of them go to {other}.", f"{amount}/2={amount // 2}", amount // 2))
+        possible.append((f"Half of them go to {other}.", f"{amount}/2={amount // 2}", amount // 2))
     return _pick(rng, possible)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["tests.tiny_trainer", "gsm8k.train", "deepspeed", "peft.tuners.lora.bnb"])
+processes.set_forkserver_preload(["tests.tiny_trainer", "gsm8k.grpo", "deepspeed", "peft.tuners.lora.bnb"])
 
 
 def in_process(target: Callable[..., None], *args: Any, **kwargs: Any) -> int:

@@ -3,36 +3,29 @@
 Reads gsm8k/data/train.parquet and gsm8k/models/base/. Writes gsm8k/models/trained/ (an adapter or a whole
 model, tokenizer, training.json) and gsm8k/metrics/train.csv (the curves). Speed, device and process count
 go to runs/.
-Run: ``python -m gsm8k.stages.train``; ``SOCRATES_PROCESSES=4`` starts four processes.
+``SOCRATES_PROCESSES=4`` starts four processes.
 """
 
 from pathlib import Path
 
-from gsm8k.grpo.params import Grpo
-from gsm8k.params import Rewards, load
+from gsm8k.params import BASE, METRICS, TRAINED, Grpo, Rewards, load
 from socrates.core.errors import run
 from socrates.model.params import Model
 from socrates.runs.launch import cleanup_distributed, launch
 from socrates.runs.params import Run
 from socrates.training.params import Deepspeed, Lora
 
-TRAIN = Path("gsm8k/data/train.parquet")
-BASE = Path("gsm8k/models/base")
-TRAINED = Path("gsm8k/models/trained")
-CURVES = Path("gsm8k/metrics/train.csv")
-RUN_LOG = Path("runs/gsm8k.jsonl")
-
 
 def main() -> None:
     process = launch("gsm8k.stages.train")
     if process is None:
         return
-    from gsm8k.train import train_grpo
+    from gsm8k.grpo import train_grpo
     from socrates.training.config import TrainParams, TrainPaths
 
-    paths = TrainPaths(BASE, TRAINED, CURVES, RUN_LOG)
+    paths = TrainPaths(BASE, TRAINED, METRICS / "train.csv", Path("runs/gsm8k.jsonl"))
     params = TrainParams(load(Model), load(Lora), load(Deepspeed), load(Run))
-    summary = train_grpo(paths, TRAIN, params, load(Grpo), load(Rewards), process)
+    summary = train_grpo(paths, params, load(Grpo), load(Rewards), process)
     if process.is_main:
         print(f"train: {summary}")
     cleanup_distributed()

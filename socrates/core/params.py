@@ -34,8 +34,7 @@ SECTIONS = {
     "evaluate": "socrates.evaluation.params",
 }
 GSM8K_SECTIONS = {  # of gsm8k/params.yaml
-    **dict.fromkeys(("problems", "warmup", "rewards", "solve"), "gsm8k.params"),
-    "grpo": "gsm8k.grpo.params",
+    **dict.fromkeys(("problems", "warmup", "grpo", "rewards", "solve"), "gsm8k.params"),
     **{name: SECTIONS[name] for name in ("model", "lora", "deepspeed", "run")},
 }
 

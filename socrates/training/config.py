@@ -114,6 +114,7 @@ def common_arguments(run: Run, deepspeed: Deepspeed | None = None, checkpointed:
         "activation_checkpointing_kwargs": {"every_n_layers": checkpointed} if checkpointed > 1 else None,
         "output_dir": ".scratch",  # TrainingSession.prepare sets the run's folder
         "use_cpu": not torch.cuda.is_available(),
+        "ddp_find_unused_parameters": False,  # every pass uses every trained weight
         "ddp_timeout": int(DDP_TIMEOUT.total_seconds()),  # the main process may be waiting for the backup
         "logging_strategy": "steps",
         "logging_steps": 1,

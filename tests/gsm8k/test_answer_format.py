@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -13,35 +13,27 @@ from gsm8k import answer_format as answers
 GOOD = answers.format_completion("3 bags of 4\n3*4=12", "12")
 
 
-NUMBERS = {
-    "18": 18,
-    " 18 ": 18,
-    "18.": 18,
-    "18.0": 18,
-    "$ 18.00": 18,
-    "1,000": 1000,
-    "109,200,000": 109_200_000,
-    "$1,234.50.": Fraction(2469, 2),
-    "-3": -3,
-    "\u22123": -3,
-    "-$5": -5,
-    "$-5": -5,
-    "+7": 7,
-    "50%": 50,
-    "-1/2": Fraction(-1, 2),
-    ".5": Fraction(1, 2),
-    "0.1": Fraction(1, 10),
-    "007": 7,
-}
+NUMBERS = [
+    *(("18", "18"), (" 18 ", "18"), ("18.", "18"), ("18.0", "18"), ("$ 18.00", "18"), ("007", "7")),
+    *(
+        ("1,000", "1000"),
+        ("109,200,000", "109200000"),
+        ("$1,234.50.", "1234.5"),
+        (".5", "0.5"),
+        ("0.1", "0.1"),
+    ),
+    *(("-3", "-3"), ("\u22123", "-3"), ("-$5", "-5"), ("$-5", "-5"), ("+7", "7"), ("50%", "50"), ("-0", "0")),
+]
 NO_NUMBERS = [
-    *("", ".", "-", "$", "%", "eighteen", "18 or 19", "1,00", "1,0000", "1 2", "1/0", "1.5/2", "--3", "-$-5"),
+    *("", ".", "-", "$", "%", "eighteen", "18 or 19", "1,00", "1,0000", "1 2", "1/2", "--3", "-$-5"),
     *("x = 18", "18 apples", "1e3", "nan", "inf", "\u0661\u0662", "9" * 5000),
 ]
 
 
-@pytest.mark.parametrize(("text", "value"), NUMBERS.items())
-def test_a_number_is_read_whatever_its_notation(text: str, value: Fraction) -> None:
-    assert answers.parse_number(text) == value
+@pytest.mark.parametrize(("text", "shortest"), NUMBERS)
+def test_a_number_is_read_whatever_its_notation_and_written_shortest(text: str, shortest: str) -> None:
+    value = answers.parse_number(text)
+    assert value is not None and answers.format_number(value) == shortest
 
 
 @pytest.mark.parametrize("text", NO_NUMBERS)
@@ -49,25 +41,9 @@ def test_what_is_not_one_number_is_none(text: str) -> None:
     assert answers.parse_number(text) is None
 
 
-@given(st.fractions(max_denominator=10**6).filter(lambda value: abs(value) < 10**12))
-def test_the_shortest_notation_reads_back_as_the_same_number(value: Fraction) -> None:
+@given(st.decimals(min_value=-(10**12), max_value=10**12, places=20))
+def test_the_shortest_notation_reads_back_as_the_same_number(value: Decimal) -> None:
     assert answers.parse_number(answers.format_number(value)) == value
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (Fraction(18), "18"),
-        (Fraction(-7), "-7"),
-        (Fraction(1, 2), "0.5"),
-        (Fraction(-1, 40), "-0.025"),
-        (Fraction(1, 3), "1/3"),
-        (Fraction(0), "0"),
-        (Fraction(9, 2), "4.5"),
-    ],
-)
-def test_numbers_are_written_shortest(value: Fraction, text: str) -> None:
-    assert answers.format_number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -115,23 +91,23 @@ def test_soft_format_asks_for_the_two_blocks_in_order(text: str, soft: bool) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "given_answer"),
+    ("text", "number"),
     [
-        (GOOD, "12"),
-        ("<answer> $1,000 </answer>", "$1,000"),
-        ("<answer>1</answer> no, <answer>2</answer>", "2"),
-        ("<answer>1</answer> no, <answer>2", "1"),
+        (GOOD, 12),
+        ("<answer> $1,000 </answer>", 1000),
+        ("<answer>1</answer> no, <answer>2</answer>", 2),
+        ("<answer>1</answer> no, <answer>2", 1),
         ("12", None),
         ("<answer>1", None),
         ("1</answer>", None),
+        ("<answer>many</answer>", None),
     ],
 )
-def test_the_last_complete_answer_block_counts(text: str, given_answer: str | None) -> None:
-    assert answers.extract_answer(text) == given_answer
+def test_the_last_complete_answer_block_counts(text: str, number: int | None) -> None:
+    assert answers.parse_answer(text) == number
 
 
 def test_answers_are_compared_as_numbers() -> None:
     assert answers.is_correct(answers.format_completion("a", "$1,000."), "1000")
     assert not answers.is_correct(answers.format_completion("a", "1,001"), "1000")
-    assert not answers.is_correct("1000", "1000")  # stated outside the answer block
     assert not answers.is_correct(answers.format_completion("a", "many"), "many")

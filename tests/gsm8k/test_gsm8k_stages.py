@@ -32,14 +32,8 @@ def settings(folder: Path, **grpo: object) -> None:
     raw["problems"]["synthetic"] |= {"train": 64, "test": 6, "max_steps": 1}
     # Enough of a warm-up that completions open with a tag or do not: equal rewards would teach nothing.
     raw["model"]["tiny"] |= tiny.TINY.model_dump() | {"pretrain_steps": 60, "pretrain_learning_rate": 1e-2}
-    raw["grpo"] |= {
-        "global_batch": 8,
-        "micro_batch": 4,
-        "generations": 4,
-        "max_completion_length": 16,
-        "max_steps": STEPS,
-        "kl": 0.01,
-    } | grpo
+    raw["grpo"] |= {"global_batch": 8, "micro_batch": 4, "generations": 4, "max_completion_length": 16,
+                    "max_steps": STEPS, "kl": 0.01} | grpo  # fmt: skip
     raw["run"] |= {"log_steps": 1, "save_steps": 1}
     raw["solve"] |= {
         "samples": 2,
@@ -98,12 +92,8 @@ def test_the_pipeline_ends_in_figures_with_intervals_and_a_page_with_transcripts
     for model in ("base", "trained"):
         stage(done, "solve", model)
     stage(done, "evaluate")
-    stage(done, "report")
     found = json.loads((done / "gsm8k/metrics/evaluate.json").read_text())
-    for decoding, rates in (
-        ("greedy", {"exact", "strict_format"}),
-        ("sampled", {"exact", "pass@1", "pass@2"}),
-    ):
+    for decoding, rates in (("greedy", {"exact", "pass@1"}), ("sampled", {"strict_format", "pass@2"})):
         assert found[decoding]["problems"] == 6
         for side in ("base", "trained", "difference"):
             assert rates <= set(found[decoding][side])
@@ -119,18 +109,7 @@ def test_the_trained_folder_and_the_curves_are_complete(done: Path) -> None:
     assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in names)
     curves = pl.read_csv(done / "gsm8k/metrics/train.csv")
     assert curves["step"].to_list() == list(range(1, STEPS + 1))
-    for name in (
-        "reward",
-        "correctness",
-        "tags",
-        "completion_tokens",
-        "truncated",
-        "kl",
-        "entropy",
-        "clipped",
-        "loss",
-    ):
-        assert curves[name].null_count() == 0, name
+    assert not sum(curves.null_count().row(0))
     assert curves["gradient_norm"].min() > 1e-3, "no difference in reward: the run has learnt nothing"
     log = (done / "runs/gsm8k.jsonl").read_text()
     assert log.count('"event": "step"') == STEPS and log.count('"reward_std"') == STEPS
@@ -187,4 +166,4 @@ def test_solve_refuses_an_empty_question_and_a_model_that_is_not_there(done: Pat
     assert isinstance(ask(done, " ").exception, DataError)
     assert "tokens; the model reads" in str(ask(done, "pens " * 20_000).exception)
     missing = ask(copy(done, tmp_path / "run"), "How many?").exception
-    assert isinstance(missing, ModelError) and "models/trained: not found; run dvc repro" in str(missing)
+    assert isinstance(missing, ModelError) and "models/trained: not found; run make gsm8k" in str(missing)

@@ -11,8 +11,9 @@ import pytest
 
 from gsm8k import answer_format as answers
 from gsm8k import problem_sources as sources
-from gsm8k import problems, rewards, word_problems
+from gsm8k import rewards, word_problems
 from gsm8k.params import Problems, Rewards, Synthetic
+from gsm8k.problems import PROBLEMS
 from socrates.core.errors import DataError, SourceError
 from tests.shared import SHARED
 
@@ -24,50 +25,32 @@ WEIGHTS = Rewards(
 FULL = sum(getattr(WEIGHTS, part) for part in rewards.PARTS)  # right and well-formed
 
 
-def record(question: object = "How many?", answer: object = "2+2=4\n#### 4") -> dict[str, object]:
-    return {"question": question, "answer": answer}
+GOOD = ("How many?", "2+2=4\n#### 4")
 
 
 def test_a_record_becomes_question_solution_and_number() -> None:
-    parsed = problems.parse([record(" How much? ", "500*2 is a lot\n#### $1,000")])
-    assert parsed.table.rows() == [(0, "How much?", "500*2 is a lot", "1000")]
-    assert parsed.table.schema == problems.PROBLEMS
-    assert parsed.rejected == {}
+    table, rejected = sources.parse([(" How much? ", "500*2 is a lot\n#### $1,000")], "train", 0.0)
+    assert table.rows() == [(0, "How much?", "500*2 is a lot", "1000")]
+    assert table.schema == PROBLEMS and not rejected
 
 
 def test_what_cannot_be_used_is_counted_by_reason_and_leaves_its_number_free() -> None:
-    parsed = problems.parse(
-        [
-            record(),
-            None,
-            record(question="  "),
-            record(question=None),
-            record(answer="the answer is 4"),
-            record(answer=4),
-            record(answer="#### four"),
-            {},
-            record(),
-        ]
-    )
-    assert parsed.table["problem_id"].to_list() == [0, 8]
-    assert parsed.rejected == {
-        "answer is not a number": 1,
-        "empty question": 3,
-        "no #### before the answer": 2,
-        "unreadable record": 1,
-    }
-
-
-def test_too_many_unusable_problems_fail_with_the_counts() -> None:
-    parsed = problems.parse([record(), record(), record(answer="none")])
-    problems.check_rejected(parsed, 0.34, "train")
-    with pytest.raises(DataError, match=r"train: 1 of 3 .*1 no ####"):
-        problems.check_rejected(parsed, 0.3, "train")
-
-
-def test_a_split_without_a_problem_fails_even_if_everything_may_be_rejected() -> None:
+    bad = [
+        ("  ", GOOD[1]),
+        (None, None),
+        ("How many?", "it is 4"),
+        ("How many?", None),
+        ("How many?", "#### four"),
+    ]
+    table, rejected = sources.parse([GOOD, *bad, GOOD], "train", 5 / 7)
+    assert table["problem_id"].to_list() == [0, 6]
+    assert rejected == "1 answer is not a number, 2 empty question, 2 no #### before the answer"
+    with pytest.raises(
+        DataError, match=r"train: 5 of 7 problems are unusable \(1 answer is not a number, 2 "
+    ):
+        sources.parse([GOOD, *bad, GOOD], "train", 0.7)
     with pytest.raises(DataError, match="test: no usable problem among 0 records"):
-        problems.check_rejected(problems.parse([]), 1.0, "test")
+        sources.parse([], "test", 1.0)
 
 
 def local(folder: Path) -> Problems:
@@ -82,33 +65,32 @@ def local(folder: Path) -> Problems:
     )
 
 
-def write_jsonl(path: Path, lines: list[str]) -> None:
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def test_a_local_folder_is_read_and_broken_lines_are_counted(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "train.jsonl", [json.dumps(record()), "{broken", "[]", "", json.dumps(record())])
-    write_jsonl(tmp_path / "test.jsonl", [json.dumps(record("Line\u2028break?"))])
-    found = sources.read_records(local(tmp_path))
-    parsed = problems.parse(found["train"])
-    assert (parsed.table.height, parsed.rejected) == (2, {"unreadable record": 2})
-    assert problems.parse(found["test"]).table["question"].to_list() == ["Line\u2028break?"]
+def test_a_local_folder_is_read(tmp_path: Path) -> None:
+    lines = [{"question": "Line\u2028break?", "answer": GOOD[1]}, {"question": "No answer"}]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert sources.read_records(local(tmp_path), "test") == [
+        ("Line\u2028break?", GOOD[1]),
+        ("No answer", None),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("train", "message"), [(b"{}\n", r"test\.jsonl: not found"), (b"\xff\xfe\x00", "not UTF-8")]
-)
-def test_a_file_that_cannot_be_read_is_named(train: bytes, message: str, tmp_path: Path) -> None:
-    (tmp_path / "train.jsonl").write_bytes(train)
+    ("content", "message"),
+    [(None, r"train\.jsonl: not found"), (b"\xff\xfe\x00", "cannot be used"), (b"{broken\n", "cannot be used"),
+     (b'{"text": "no question"}\n', "cannot be used")],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_named(content: bytes | None, message: str, tmp_path: Path) -> None:
+    if content:
+        (tmp_path / "train.jsonl").write_bytes(content)
     with pytest.raises(SourceError, match=message):
-        sources.read_records(local(tmp_path))
+        sources.read_records(local(tmp_path), "train")
 
 
 def test_synthetic_problems_repeat_with_the_seed_and_never_across_splits() -> None:
     made = word_problems.make_records(DIFFICULTY)
     assert made == word_problems.make_records(DIFFICULTY)
     assert made != word_problems.make_records(DIFFICULTY.model_copy(update={"seed": 4}))
-    questions = [row["question"] for split in made.values() for row in split if row]
+    questions = [question for split in made.values() for question, _ in split]
     assert (len(made["train"]), len(made["test"])) == (200, 50)
     assert len(set(questions)) == len(questions)
 
@@ -134,22 +116,15 @@ def test_more_problems_than_there_are_is_refused() -> None:
         word_problems.make_records(few)
 
 
-def test_synthetic_references_earn_the_full_reward() -> None:
-    table = problems.parse(word_problems.make_records(DIFFICULTY)["train"]).table
-    assert table.height == 200
-    for _, _, solution, answer in table.iter_rows():
-        completion = answers.format_completion(solution, answer)
-        assert sum(rewards.score(completion, answer, WEIGHTS).values()) == FULL
-
-
-@pytest.mark.skipif(not GSM8K.is_dir(), reason="GSM8K's JSONL files are not beside the project")
-def test_all_of_gsm8k_loads_and_every_reference_earns_the_full_reward() -> None:
-    parsed = {split: problems.parse(found) for split, found in sources.read_records(local(GSM8K)).items()}
-    assert {split: part.table.height for split, part in parsed.items()} == {"train": 7473, "test": 1319}
-    assert all(part.rejected == {} for part in parsed.values())
-    for part in parsed.values():
-        for problem_id, _, solution, answer in part.table.iter_rows():
-            assert answers.parse_number(answer) is not None
+@pytest.mark.parametrize("source", ["synthetic", "original"])
+def test_every_reference_earns_the_full_reward(source: str) -> None:
+    if source == "original" and not GSM8K.is_dir():
+        pytest.skip("GSM8K's JSONL files are not beside the project")
+    params = local(GSM8K) if source == "original" else local(GSM8K).model_copy(update={"source": source})
+    for split, count in (("train", 7473), ("test", 1319)) if source == "original" else (("train", 200),):
+        table, rejected = sources.parse(sources.read_records(params, split), split, 0.0)
+        assert (table.height, rejected) == (count, "")
+        for problem_id, _, solution, answer in table.iter_rows():
             completion = answers.format_completion(solution, answer)
             earned = sum(rewards.score(completion, answer, WEIGHTS).values())
             assert earned == FULL, f"problem {problem_id}: {completion}"

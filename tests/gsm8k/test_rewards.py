@@ -46,18 +46,15 @@ def test_each_tag_on_its_own_line_earns_a_quarter() -> None:
     assert rewards.tags(GOOD.replace("<answer>", "<answer>\n<answer>"), 0.0) == 0.75
 
 
-def test_text_after_the_closing_tag_is_charged_by_the_character() -> None:
-    def earned(text: str) -> float:
-        return rewards.score(text, "40", WEIGHTS)["tags"]
-
-    assert earned(GOOD + "\n") == 0.5
-    assert earned(GOOD + "\n" + 100 * "x") == pytest.approx(0.5 - 100 * 0.002)
-    assert earned(GOOD + "\n" + 1000 * "x") == pytest.approx(0.5 - 1000 * 0.002)
+@pytest.mark.parametrize(
+    ("rest", "charged"), [("", 0), ("\n", 0), ("\n" + 100 * "x", 100), ("\n" + 1000 * "x", 1000)]
+)
+def test_text_after_the_closing_tag_is_charged_by_the_character(rest: str, charged: int) -> None:
+    assert rewards.score(GOOD + rest, "40", WEIGHTS)["tags"] == pytest.approx(0.5 - charged * 0.002)
 
 
 def test_a_missing_closing_tag_is_not_charged_the_whole_text() -> None:
-    text = "<reasoning>\n" + 1000 * "x"
-    assert rewards.score(text, "40", WEIGHTS)["tags"] == 0.125
+    assert rewards.score("<reasoning>\n" + 1000 * "x", "40", WEIGHTS)["tags"] == 0.125
 
 
 @given(st.text(alphabet="<>/\n 4reasonigw", max_size=80), st.integers(-5, 50).map(str))

@@ -100,13 +100,11 @@ def test_texts_for_people_do_not_count_and_all_else_does(
     assert fp.difference(before, fp.hash_sources("a.entry")) == (["code.a.far"] if shapes else [])
 
 
-@pytest.mark.parametrize(
-    "entry", ["socrates.training.finetune", "socrates.prediction.predict", "gsm8k.train"]
-)
+@pytest.mark.parametrize("entry", ["socrates.training.finetune", "socrates.prediction.predict", "gsm8k.grpo"])
 def test_the_stages_code_reaches_what_shapes_their_numbers_and_not_what_keeps_them_alive(entry: str) -> None:
     modules = set(fp.hash_sources(entry))
     assert {"code.socrates.model.loading", f"code.{entry}"} <= modules
-    assert ("code.socrates.survey.tables" in modules) == (entry != "gsm8k.train")
+    assert ("code.socrates.survey.tables" in modules) == (entry != "gsm8k.grpo")
     assert not [name for name in modules if ".runs" in name or ".errors" in name]
 
 
