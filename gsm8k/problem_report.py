@@ -10,8 +10,7 @@ import polars as pl
 
 from gsm8k.answer_format import is_correct
 from socrates.evaluation.intervals import Estimate
-from socrates.reporting.page import templates
-from socrates.reporting.sections import number
+from socrates.reporting.jinja import number, templates
 
 Row = dict[str, Any]
 

@@ -22,9 +22,9 @@ from socrates.core import errors, files
 from socrates.core.errors import DataError
 from socrates.core.params import load
 from socrates.evaluation.evaluate import evaluate
-from socrates.evaluation.headline import headline
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictors import PROBES, predicted
+from socrates.evaluation.summary import headline
 from socrates.prediction.params import Predict
 from socrates.survey import tables
 

@@ -15,23 +15,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from socrates.core import errors, files
-from socrates.reporting.caveats import caveats
 from socrates.reporting.page import render_html, render_markdown
 from socrates.reporting.read import read_report
+from socrates.reporting.sections import content
 
 METRICS = Path("metrics")
 
 
 def main() -> None:
     """Run the stage in the current folder."""
-    report = read_report(Path())
-    html, markdown = render_html(report), render_markdown(report)
+    found = content(read_report(Path()))
+    html, markdown = render_html(found), render_markdown(found)
     files.write_text(METRICS / "report.html", html)
     files.write_text(METRICS / "report.md", markdown)
-    print(
-        f"report: {METRICS / 'report.html'} ({len(html) // 1024} KiB) and report.md, "
-        f"{len(caveats(report))} warnings"
-    )
+    size, warnings = len(html) // 1024, len(found["caveats"])
+    print(f"report: {METRICS / 'report.html'} ({size} KiB) and report.md, {warnings} warnings")
 
 
 if __name__ == "__main__":

@@ -93,6 +93,12 @@ class Survey:
         """[N] index of each answer's study."""
         return np.repeat(self.study, self.respondents)
 
+    @cached_property
+    def person(self) -> Ints:
+        """[N] index of each answer's respondent."""
+        people = self.rows.select(pl.struct("study_id", "participant").rank("dense").cast(pl.Int64) - 1)
+        return people.to_series().to_numpy()
+
     @property
     def positions(self) -> Floats:
         """[C, K] the options normalised to each cell's scale: 0 at its low and 1 at its high end."""
@@ -103,12 +109,12 @@ class Survey:
         """[S] mean over the answers of each study, from a value per answer [N]."""
         return np.bincount(self.study_of_answer, answers) / np.bincount(self.study_of_answer)
 
-    def blocks_by_cell(self) -> list[list[int]]:
-        """Indices of the blocks of each cell."""
-        cells: list[list[int]] = [[] for _ in range(len(self.cells))]
-        for index, block in enumerate(self.blocks):
-            cells[block.cell].append(index)
-        return cells
+    def mean_of_cells(self, values: Floats) -> Floats:
+        """[S] mean over the scored (not NaN) cells of each study, from [C]; NaN for a study without any."""
+        scored = ~np.isnan(values)
+        total = np.bincount(self.study[scored], values[scored], len(self.studies))
+        count = np.bincount(self.study[scored], minlength=len(self.studies))
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 @dataclass(frozen=True)

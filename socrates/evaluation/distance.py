@@ -10,11 +10,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import rel_entr, xlogy
+from scipy.special import xlogy
 
 from socrates.evaluation.cells import Floats
 
-Convention = Literal["paper", "paper_clipped", "stated"]
+Convention = Literal["paper", "stated"]
 
 
 def observed_range(human: Floats, grid: Floats) -> tuple[Floats, Floats]:
@@ -34,8 +34,7 @@ def gaps(
     """[C, K-1] distance between neighbouring options, as shares of the convention's range.
 
     ``paper`` divides by the range people used in the cell; a prediction outside of it counts in
-    full. ``paper_clipped`` first moves predictions to the nearest end of that range. ``stated``
-    divides by the range the question allows, so W cannot exceed 1.
+    full. ``stated`` divides by the range the question allows, so W cannot exceed 1.
 
     Where everyone agreed the observed range is 0: ``exclude`` makes the cell's gaps NaN,
     ``one_level`` divides by the cell's smallest step between options instead.
@@ -43,11 +42,9 @@ def gaps(
     if convention == "stated":
         return np.diff(grid) / (grid[:, -1] - grid[:, 0])[:, None]
     low, high = observed_range(human, grid)
-    divisor = high - low
     step = np.where(np.diff(grid) > 0, np.diff(grid), np.inf).min(axis=1)
-    divisor = np.where(divisor > 0, divisor, step if constant_cells == "one_level" else np.nan)
-    shown = np.clip(grid, low[:, None], high[:, None]) if convention == "paper_clipped" else grid
-    return np.diff(shown) / divisor[:, None]
+    divisor = np.where(high > low, high - low, step if constant_cells == "one_level" else np.nan)
+    return np.diff(grid) / divisor[:, None]
 
 
 def wasserstein(p: Floats, q: Floats, gap: Floats) -> Floats:
@@ -83,15 +80,6 @@ def total_variation(p: Floats, q: Floats) -> Floats:
     return 0.5 * np.abs(p - q).sum(axis=-1)
 
 
-def jensen_shannon(p: Floats, q: Floats) -> Floats:
-    """[...] Jensen-Shannon divergence in bits (Lin 1991), 0 if equal and 1 if disjoint.
-
-    The divergence, not its square root (which SciPy calls the distance).
-    """
-    middle = (p + q) / 2
-    return np.maximum((rel_entr(p, middle) + rel_entr(q, middle)).sum(axis=-1) / (2 * np.log(2)), 0)
-
-
 def entropy(p: Floats) -> Floats:
     """[...] Shannon entropy in bits."""
     return -xlogy(p, p).sum(axis=-1) / np.log(2)
@@ -102,19 +90,6 @@ def mean(p: Floats, grid: Floats) -> Floats:
     return (p * grid).sum(axis=-1)
 
 
-def deviation(p: Floats, grid: Floats) -> Floats:
-    """[...] standard deviation of the option, in points of the scale."""
-    return np.sqrt(np.maximum((p * (grid - mean(p, grid)[..., None]) ** 2).sum(axis=-1), 0))
-
-
 def ratio(top: Floats, bottom: Floats) -> Floats:
     """[...] top over bottom; NaN where bottom is 0."""
-    return np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 1e-12)
-
-
-def study_means(values: Floats, study: NDArray[np.int64], studies: int) -> Floats:
-    """[S] mean over the scored (not NaN) cells of each study; NaN for a study without any."""
-    scored = ~np.isnan(values)
-    total = np.bincount(study[scored], values[scored], studies)
-    count = np.bincount(study[scored], minlength=studies)
-    return ratio(total.astype(np.float64), count.astype(np.float64))
+    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 1e-12)

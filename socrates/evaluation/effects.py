@@ -26,7 +26,8 @@ from socrates.evaluation.intervals import (
 )
 
 SMALLEST_MOVE = 1e-6  # largest effect, as a share of the scale, of a predictor that does not move
-CREDIBLE, SURE = 1.959964, 3.0  # |z| from which a human difference counts as credible, and as sure
+SMALLEST_RATIO = 0.05  # of predicted over human effects, for a slope to be given
+SURE = 3.0  # |z| from which a human difference counts as sure
 MOST = 10_000.0  # respondents that a prediction is said to be worth at most
 
 
@@ -38,7 +39,6 @@ class Effects:
         cell: [M] index of the cell.
         group: [M] index of its study and task.
         study: [M] index of its study.
-        condition: [M] its condition, numbered within the whole survey.
         human, predicted: [M] centred mean answers, shares of the stated scale.
         error: [M] standard error of the human mean.
         respondents: [M] people behind the human mean.
@@ -47,7 +47,6 @@ class Effects:
     cell: Ints
     group: Ints
     study: Ints
-    condition: Ints
     human: Floats
     predicted: Floats
     error: Floats
@@ -66,24 +65,19 @@ def condition_effects(survey: Survey, pmf: Floats, min_cell_size: int) -> Effect
         pmf: [C, K] the predictor's cell distributions.
         min_cell_size: respondents below which a cell's mean is not used.
     """
-    table = survey.cells.with_columns(
-        pl.struct("study_id", "task_num", "scale").rank("dense").alias("group"),
-        pl.struct("study_id", "condition_num").rank("dense").alias("condition"),
-    )
-    group = table["group"].to_numpy().astype(np.int64)
-    group = np.where(survey.respondents >= min_cell_size, group, -1)
+    ranks = survey.cells.select(pl.struct("study_id", "task_num", "scale").rank("dense").cast(pl.Int64))
+    question = ranks.to_series().to_numpy()
+    group = np.where(survey.respondents >= min_cell_size, question, -1)
     _, index, count = np.unique(group, return_inverse=True, return_counts=True)
     cell = np.flatnonzero((count[index] >= 2) & (group >= 0))
     _, group = np.unique(group[cell], return_inverse=True)
     positions = survey.positions[cell]
-    human = survey.human[cell]
-    error, people = human_errors(survey, table["group"].to_numpy().astype(np.int64))
+    error, people = human_errors(survey, question)
     return Effects(
         cell,
         group,
         survey.study[cell],
-        table["condition"].to_numpy().astype(np.int64)[cell],
-        _centred(distance.mean(human, positions), group),
+        _centred(distance.mean(survey.human[cell], positions), group),
         _centred(distance.mean(pmf[cell], positions), group),
         error[cell],
         people[cell],
@@ -105,9 +99,8 @@ def human_errors(survey: Survey, group: Ints) -> tuple[Floats, Ints]:
         place[block.rows] = survey.positions[block.cell, block.columns][block.answers]
     of = survey.cell_of_answer
     deviation = place - (np.bincount(of, place) / survey.respondents)[of]
-    person = survey.rows.select(pl.struct("study_id", "participant").rank("dense")).to_series().to_numpy()
-    count = int(person.max()) + 1
-    key, index = np.unique(of * count + person, return_inverse=True)
+    count = int(survey.person.max()) + 1
+    key, index = np.unique(of * count + survey.person, return_inverse=True)
     total, cell = np.bincount(index, deviation), key // count
     _, pair = np.unique(group[cell] * count + key % count, return_inverse=True)
     conditions = np.bincount(pair)
@@ -123,10 +116,6 @@ def _centred(values: Floats, group: Ints) -> Floats:
     return values - (np.bincount(group, values) / np.bincount(group))[group] if len(values) else values
 
 
-KEYS = ("r", "reliability", "r_disattenuated", "slope", "residual_sd", "skill", "respondents", "captured_gain",
-        "sign_accuracy", "sign_accuracy_sure", "size_ratio")  # fmt: skip
-
-
 def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
     """How the predicted condition effects agree with those of people, as functions of sums over studies.
 
@@ -134,13 +123,13 @@ def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
 
     - ``r``: Pearson's correlation; ``reliability``: 1 - N / sum y^2, the correlation of two samples of these sizes
       (split halves stepped up after Spearman and Brown); ``r_disattenuated``: r / sqrt(reliability).
-    - ``slope``: human on predicted effects, through the origin: below 1 the prediction exaggerates.
-    - ``residual_sd``: what is left of y beside slope x; each task's centring and the slope take a degree of freedom.
+    - ``slope``: human on predicted effects, through the origin: below 1 the prediction exaggerates. Not given where
+      the predictor hardly moves: a ratio over about nothing says nothing.
     - ``skill``: 1 - (sum (y - x)^2 - N) / (sum y^2 - N): 0 is predicting no effect, 1 is right.
     - ``respondents``: people of an arm whose sampling error is as large as the error of slope x, see ``worth``.
     - ``captured_gain``: y of the condition predicted highest minus that of the lowest, over the largest difference.
-    - ``sign_accuracy``, ``sign_accuracy_sure``: the share of the pairs of conditions that differ in people with
-      |z| >= 1.96 or 3 which the prediction puts in the right order, a tie counting one half.
+    - ``sign_accuracy_sure``: the share of the pairs of conditions that differ in people with |z| >= 3 which the
+      prediction puts in the right order, a tie counting one half.
     - ``size_ratio``: root mean square of predicted over human effects.
 
     A predictor that gives every condition the same mean has nothing to correlate: it gets a skill and a gain of 0,
@@ -152,35 +141,32 @@ def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
     x = x if effects.moves else np.zeros_like(x)  # rounding noise has an order, too
     studies = int(effects.study.max()) + 1
     compared = np.bincount(effects.study, minlength=studies) > 0
-    tasks = np.bincount(effects.study[np.unique(effects.group, return_index=True)[1]], minlength=studies)
-    free = (
-        1 - 1 / np.bincount(effects.group)[effects.group]
-    )  # of centring: a question of k conditions has k - 1
+    free = 1 - 1 / np.bincount(effects.group)[effects.group]  # a question of k conditions has k - 1
     noise = effects.error**2 * free
     known = sums_by(effects.study, studies, noise, noise * effects.respondents)
-    sums = np.column_stack([moments(x, y, effects.study, studies), tasks, known])[compared]
+    sums = np.column_stack([moments(x, y, effects.study, studies), known])[compared]
     statistics = {
         "skill": StudyStatistic(_skill, sums),
         "captured_gain": StudyStatistic(share, _gain(effects, x)),
     }
     if not effects.moves:
         return statistics
-    for key, threshold in (("sign_accuracy", CREDIBLE), ("sign_accuracy_sure", SURE)):
-        left, right = credible_pairs(effects, threshold)
-        if len(left):
-            agree = (np.sign(x[left] - x[right]) * np.sign(y[left] - y[right]) + 1) / 2
-            both = sums_by(effects.study[left], studies, agree, np.ones(len(left)))
-            statistics[key] = StudyStatistic(share, both[both[:, 1] > 0], angle, angle_back)
+    left, right = sure_pairs(effects)
+    if len(left):
+        agree = (np.sign(x[left] - x[right]) * np.sign(y[left] - y[right]) + 1) / 2
+        both = sums_by(effects.study[left], studies, agree, np.ones(len(left)))
+        statistics["sign_accuracy_sure"] = StudyStatistic(share, both[both[:, 1] > 0], angle, angle_back)
+    size = StudyStatistic(lambda t: np.sqrt(distance.ratio(t[..., 4], t[..., 5])), sums, np.log, np.exp)
+    if size.value >= SMALLEST_RATIO:
+        statistics["slope"] = StudyStatistic(lambda t: distance.ratio(t[..., 3], t[..., 4]), sums)
     return statistics | {
         "r": StudyStatistic(lambda t: correlation(t[..., :6]), sums, fisher, np.tanh),
-        "reliability": StudyStatistic(lambda t: 1 - share(t[..., [7, 5]]), sums),
+        "reliability": StudyStatistic(_reliability, sums),
         "r_disattenuated": StudyStatistic(
-            lambda t: correlation(t[..., :6]) / np.sqrt(np.maximum(1 - share(t[..., [7, 5]]), 1e-3)), sums
+            lambda t: correlation(t[..., :6]) / np.sqrt(np.maximum(_reliability(t), 1e-3)), sums
         ),
-        "slope": StudyStatistic(lambda t: share(t[..., [3, 4]]), sums),
-        "residual_sd": StudyStatistic(_residual_sd, sums, np.log, np.exp),
-        "size_ratio": StudyStatistic(lambda t: np.sqrt(share(t[..., [4, 5]])), sums, np.log, np.exp),
-        "respondents": worth(sums, lambda t: t[..., 8], lambda t: _left(t) - t[..., 7]),
+        "size_ratio": size,
+        "respondents": worth(sums, lambda t: t[..., 7], lambda t: _left(t) - t[..., 6]),
     }
 
 
@@ -202,15 +188,19 @@ def worth(
     return StudyStatistic(people, sums, lambda n: -1 / n, lambda inverse: -1 / np.minimum(inverse, -1 / MOST))
 
 
+def _reliability(sums: Floats) -> Floats:
+    return 1 - distance.ratio(sums[..., 6], sums[..., 5])
+
+
 def _left(sums: Floats) -> Floats:
     """Squares of human effects beside slope x predicted ones."""
-    _, _, _, xy, xx, yy, *_ = np.moveaxis(sums, -1, 0)
-    return yy - xy * np.nan_to_num(share(np.stack([xy, xx], axis=-1)))
+    xy, xx, yy = np.moveaxis(sums[..., 3:6], -1, 0)
+    return yy - xy * np.nan_to_num(distance.ratio(xy, xx))
 
 
 def _skill(sums: Floats) -> Floats:
-    _, _, _, xy, xx, yy, _, noise, _ = np.moveaxis(sums, -1, 0)
-    return share(np.stack([2 * xy - xx, yy - noise], axis=-1))
+    xy, xx, yy, noise = np.moveaxis(sums[..., 3:7], -1, 0)
+    return distance.ratio(2 * xy - xx, yy - noise)
 
 
 def _gain(effects: Effects, x: Floats) -> Floats:
@@ -226,34 +216,9 @@ def _gain(effects: Effects, x: Floats) -> Floats:
     return sums[sums[:, 1] > 0]
 
 
-def _residual_sd(sums: Floats) -> Floats:
-    left, freedom = _left(sums), sums[..., 0] - sums[..., 6] - 1
-    variance = np.divide(left, freedom, out=np.full(np.shape(left), np.nan), where=freedom > 0)
-    return np.sqrt(np.maximum(variance, 1e-18))  # a perfect fit: its logarithm stays finite
-
-
-def credible_pairs(effects: Effects, threshold: float = CREDIBLE) -> tuple[Ints, Ints]:
-    """Indices of the pairs of conditions of one study and task whose human means differ by that many errors."""
+def sure_pairs(effects: Effects) -> tuple[Ints, Ints]:
+    """Indices of the pairs of conditions of one study and task whose human means differ by three standard errors."""
     left, right = np.nonzero(np.triu(effects.group[:, None] == effects.group, 1))
     gap = np.abs(effects.human[left] - effects.human[right])
-    credible = gap > threshold * np.hypot(effects.error[left], effects.error[right])
-    return left[credible], right[credible]
-
-
-def permutation_p(effects: Effects, permutations: int, rng: np.random.Generator) -> float | None:
-    """Share of shuffles whose r is at least the one found, both counted (Phipson and Smyth 2010).
-
-    The conditions of a study are shuffled once for all its tasks, because its tasks are answered by
-    the same people and are not independent evidence.
-    """
-    if permutations == 0 or not effects.moves:
-        return None
-    x, y = effects.predicted, effects.human
-    order = np.argsort(effects.group, kind="stable")
-    observed, extreme = float(x @ y), 0
-    for _ in range(permutations):
-        key = rng.random(effects.condition.max() + 1)[effects.condition]
-        shuffled = np.empty_like(x)
-        shuffled[order] = x[np.lexsort((key, effects.group))]
-        extreme += float(shuffled @ y) >= observed - 1e-15
-    return (extreme + 1) / (permutations + 1)
+    sure = gap > SURE * np.hypot(effects.error[left], effects.error[right])
+    return left[sure], right[sure]

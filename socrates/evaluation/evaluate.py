@@ -6,23 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-from scipy.special import entr
 
-from socrates.evaluation import distance, summary
-from socrates.evaluation.cells import Floats, Predictor, Survey
-from socrates.evaluation.groups import gap_table, group_table
-from socrates.evaluation.headline import figures_of_the_rest
+from socrates.evaluation.cells import Predictor, Survey
 from socrates.evaluation.intervals import FOR_A_RESULT
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import check_same, read_predictions
-from socrates.evaluation.predictors import PRIMARY, comparisons, ordered
+from socrates.evaluation.predictors import COMPARED, PRIMARY, ordered
 from socrates.evaluation.reading import reading
 from socrates.evaluation.references import reference_predictors, train_marginals
 from socrates.evaluation.resampling import differences, estimates
-from socrates.evaluation.respondents import respondent_errors
-from socrates.evaluation.scoring import Scores, perfect_prediction, score
+from socrates.evaluation.scoring import perfect_prediction, score
+from socrates.evaluation.summary import Tree, counts, figures_of_the_rest, tables, to_nested_dict
 from socrates.survey.tables import CELL
 
 
@@ -30,7 +25,7 @@ from socrates.survey.tables import CELL
 class Evaluation:
     """What the stage writes: nested scalars, tables by file name, and the line it prints."""
 
-    metrics: summary.Tree
+    metrics: Tree
     tables: dict[str, pl.DataFrame]
     summary: str
 
@@ -65,33 +60,29 @@ def evaluate(
     """
     survey, read = read_all(predictions, paths)
     marginals = train_marginals(train, longest=survey.grid.shape[1])
-    predictors = [*read, *reference_predictors(survey, marginals, truth)]
-    scores = {p.name: score(survey, p, params) for p in predictors}
+    predictors = {part.name: part for part in (*read, *reference_predictors(survey, marginals, truth))}
+    scores = {name: score(survey, part, params) for name, part in predictors.items()}
     scores["empirical_best"] = perfect_prediction(survey, params)
-    errors = errors_from_respondents(survey, predictors, params)
 
-    metrics = {
-        name: summary.to_nested_dict(estimates(survey, part, errors.get(name, {}), params))
-        for name, part in scores.items()
-    }
-    for first, second in comparisons([p.name for p in read]):
-        change = differences(scores[first], scores[second], params)
-        metrics[f"{first}_minus_{second}"] = summary.to_nested_dict(change, signed=True)
+    metrics = {name: to_nested_dict(estimates(survey, part, params)) for name, part in scores.items()}
+    pairs = {f"adapter_minus_{part.name}": part.name for part in read[1:]}
+    pairs |= {f"adapter_minus_{name}": name for name in COMPARED}
     if best_baseline is not None:
-        change = differences(scores["adapter"], scores[best_baseline], params)
-        metrics[PRIMARY] = summary.to_nested_dict(change, signed=True)
+        pairs[PRIMARY] = best_baseline
         metrics["primary"] = {"baseline": best_baseline}
-    known = {part.name: part for part in predictors if part.name in ("adapter", "planted")}
+    for key, other in pairs.items():
+        metrics[key] = to_nested_dict(differences(scores["adapter"], scores[other], params), signed=True)
+    known = {name: part for name, part in predictors.items() if name in ("adapter", "planted")}
     asked = {name: read_predictions(table, Path(name), name) for name, table in (probes or {}).items()}
     metrics["reading"] = reading(survey, known, asked, params)
-    metrics["counts"] = summary.counts(survey, params, excluded, marginals)
+    metrics["counts"] = counts(survey, params, excluded, marginals)
     near = survey.cells.join(flagged, on=CELL, how="semi").height if flagged is not None else 0
     metrics["counts"]["cells_near_duplicate"] = near
     if flagged is not None and 0 < near < len(survey.cells):
         rest = {name: table.join(flagged, on=CELL, how="anti") for name, table in predictions.items()}
         others = evaluate(rest, paths, train, truth, excluded, params, best_baseline)
         metrics["without_near_duplicates"] = figures_of_the_rest(others.metrics)
-    return Evaluation(metrics, tables(survey, list(scores.values()), errors, params), _line(metrics))
+    return Evaluation(metrics, tables(survey, list(scores.values()), params), _line(metrics))
 
 
 def read_all(
@@ -106,48 +97,7 @@ def read_all(
     return survey, [predictor for _, predictor in read.values()]
 
 
-def errors_from_respondents(
-    survey: Survey, predictors: list[Predictor], params: Evaluate
-) -> dict[str, dict[str, Floats]]:
-    """predictor -> metric -> [S] standard error of W from each study's respondents."""
-    small = (survey.respondents < params.min_cell_size)[:, None]
-    conventions: dict[str, distance.Convention] = {"wasserstein": "paper", "stated.wasserstein": "stated"}
-    gaps = {
-        key: np.where(
-            small, np.nan, distance.gaps(survey.human, survey.grid, convention, params.constant_cells)
-        )
-        for key, convention in conventions.items()
-    }
-    return respondent_errors(survey, predictors, gaps)
-
-
-def tables(
-    survey: Survey, scores: list[Scores], errors: Mapping[str, Mapping[str, Floats]], params: Evaluate
-) -> dict[str, pl.DataFrame]:
-    """Every table by its file's name."""
-    # Ranked by the people's answers, so that two runs on the same studies show the same cells.
-    divided = np.where(
-        np.isnan(scores[0].cells["wasserstein"]), np.nan, entr(survey.human).sum(axis=1).round(9)
-    )
-    shown = summary.typical_cells(divided, params.plot_cells)
-    by_attribute = [
-        list(parts) for parts in zip(*(part.groups for part in scores if part.groups), strict=True)
-    ]
-    groups = [part for parts in by_attribute for part in parts]
-    return {
-        "cells": summary.cell_table(survey, params.min_cell_size),
-        "cell_scores": summary.score_table(survey, scores),
-        "studies": summary.study_table(survey, scores, errors),
-        "distributions": summary.distribution_table(survey, scores, shown),
-        "reliability": summary.reliability_table(scores),
-        "pit": summary.pit_table(scores),
-        "effects": summary.effects_table(survey, scores),
-        "groups": group_table(groups),
-        "group_gaps": gap_table(groups),
-    }
-
-
-def _line(metrics: summary.Tree) -> str:
+def _line(metrics: Tree) -> str:
     counts = metrics["counts"]
     shown = (
         f"{name} {'none' if w is None else f'{w:.4f}'}"
@@ -155,13 +105,10 @@ def _line(metrics: summary.Tree) -> str:
         if name in metrics
         for w in [metrics[name]["wasserstein"]]
     )
-    few = counts["studies_scored"] < FOR_A_RESULT
-    nothing = (
-        f"; fewer than {FOR_A_RESULT} test studies carry no result: this run shows that the data are read"
-    )
-    return (
+    line = (
         f"evaluate: W {', '.join(shown)} over {counts['cells_scored']} of {counts['cells']} cells, "
         f"{counts['studies_scored']} of {counts['studies']} studies, {counts['answers']} answers"
-        + nothing
-        * few
     )
+    if counts["studies_scored"] >= FOR_A_RESULT:
+        return line
+    return f"{line}; fewer than {FOR_A_RESULT} test studies carry no result: this run shows that the data are read"

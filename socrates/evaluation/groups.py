@@ -9,7 +9,6 @@ alone; the yardstick is the gap where respondents who answered the same question
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,35 +18,25 @@ from numpy.typing import NDArray
 from socrates.evaluation.cells import Floats, Ints, Survey
 from socrates.evaluation.intervals import generator, share, sums_by
 from socrates.evaluation.params import Evaluate
-from socrates.evaluation.predictors import MODELS
 from socrates.survey.tables import DEMOGRAPHICS
 
-AGES = ((30, "18-29"), (45, "30-44"), (60, "45-59"), (200, "60 and over"))
+AGES = ([30, 45, 60], ["18-29", "30-44", "45-59", "60 and over"])  # where a bracket begins, in years
 SHUFFLED = 20_000_000  # respondents times permutations, at most: fewer permutations of half a million answers
 
 
 @dataclass(frozen=True)
-class GroupMetrics:
-    """How well one predictor serves the groups of one attribute; G groups.
+class Groups:
+    """How well one predictor serves the groups of respondents.
 
     Attributes:
-        predictor, attribute: their names.
-        groups: G names.
-        respondents: [G].
-        sums: [G, 3] answers, summed accuracy and summed CRPS.
-        gap: of accuracy, best minus worst group, each against the mean of its cells.
-        chance: the median gap of the permutations; None for a predictor that is not one of the models.
-        p: share of permutations with at least this gap, both counted.
+        served: predictor, attribute, group, respondents, answers, accuracy.
+        gaps: attribute, predictor, ``accuracy_gap`` (best minus worst group, each against the mean of its cells),
+            ``chance`` (the median gap of the permutations) and ``p`` (share of permutations with at least this gap,
+            both counted).
     """
 
-    predictor: str
-    attribute: str
-    groups: list[str]
-    respondents: Ints
-    sums: Floats
-    gap: float
-    chance: float | None
-    p: float | None
+    served: pl.DataFrame
+    gaps: pl.DataFrame
 
 
 def group_codes(survey: Survey, min_group_size: int) -> dict[str, tuple[list[str], Ints]]:
@@ -73,61 +62,53 @@ def group_codes(survey: Survey, min_group_size: int) -> dict[str, tuple[list[str
 def brackets(ages: pl.Series) -> pl.Series:
     """Age brackets of ages in years; other texts stay as they are."""
     years = ages.str.strip_chars().cast(pl.Float64, strict=False)
-    named: pl.Expr = pl.col("age")
-    for limit, name in reversed(AGES):
-        named = pl.when(pl.col("years") < limit).then(pl.lit(name)).otherwise(named)
-    return pl.DataFrame({"years": years, "age": ages}).select(named.alias("age"))["age"]
+    return years.cut(AGES[0], labels=AGES[1], left_closed=True).cast(pl.String).fill_null(ages)
 
 
-def group_metrics(
-    survey: Survey, name: str, scores: Mapping[str, NDArray[np.floating]], params: Evaluate
-) -> list[GroupMetrics]:
-    """Accuracy and CRPS by group, for every attribute, and the gap in accuracy beside what chance gives.
+def group_scores(
+    survey: Survey, name: str, accuracy: NDArray[np.floating], params: Evaluate
+) -> Groups | None:
+    """Accuracy by group, for every attribute, and the gap beside what chance gives; None without groups to compare.
 
     Args:
         name: of the predictor.
-        scores: ``accuracy`` and ``crps`` [N] of each answer.
+        accuracy: [N] of each answer.
     """
     known = group_codes(survey, params.min_group_size)
     if not known:
-        return []
-    table = survey.rows.select(pl.struct("study_id", "participant").rank("dense").alias("person") - 1)
-    person = table["person"].to_numpy().astype(np.int64)
-    people, first = np.unique(person, return_index=True)
-    cell = survey.cell_of_answer
-    residual = scores["accuracy"] - (np.bincount(cell, scores["accuracy"]) / survey.respondents)[cell]
-    served = sums_by(person, len(people), residual, np.ones(len(person)))
-    shuffles = list(_shuffles(table.with_columns(cell=cell), params)) if name in MODELS else []
-    metrics = []
+        return None
+    people, first = np.unique(survey.person, return_index=True)
+    residual = (
+        accuracy - (np.bincount(survey.cell_of_answer, accuracy) / survey.respondents)[survey.cell_of_answer]
+    )
+    against_cell = sums_by(survey.person, len(people), residual, np.ones(len(residual)))
+    orders = _shuffles(survey, params)
+    served, gaps = [], []
     for attribute, (names, index) in known.items():
         member = index >= 0
-        columns = (np.ones(len(index)), scores["accuracy"], scores["crps"])
-        sums = sums_by(index[member], len(names), *(column[member] for column in columns))
+        answers, right = sums_by(index[member], len(names), np.ones(member.sum()), accuracy[member]).T
         own = index[first]
-        gap = _gap(own, served, len(names))
-        chance = [_gap(own[order], served, len(names)) for order in shuffles]
+        size = np.bincount(own[own >= 0], minlength=len(names))
+        served += [
+            (name, attribute, *row)
+            for row in zip(names, size, answers.astype(int), right / answers, strict=True)
+        ]
+        gap = _gap(own, against_cell, len(names))
+        chance = [_gap(own[order], against_cell, len(names)) for order in orders]
         extreme = sum(other >= gap - 1e-12 for other in chance)
-        metrics.append(
-            GroupMetrics(
-                name,
-                attribute,
-                names,
-                np.bincount(own[own >= 0], minlength=len(names)),
-                sums,
-                gap,
-                float(np.median(chance)) if chance else None,
-                (extreme + 1) / (len(chance) + 1) if chance else None,
-            )
-        )
-    return metrics
+        beside = (np.median(chance), (extreme + 1) / (len(chance) + 1)) if chance else (None, None)
+        gaps.append((attribute, name, gap, *beside))
+    return Groups(
+        pl.DataFrame(
+            served, ["predictor", "attribute", "group", "respondents", "answers", "accuracy"], orient="row"
+        ),
+        pl.DataFrame(gaps, ["attribute", "predictor", "accuracy_gap", "chance", "p"], orient="row"),
+    )
 
 
-def _shuffles(rows: pl.DataFrame, params: Evaluate) -> list[Ints]:
-    """Permutations [P] of the respondents among those who answered the same cells.
-
-    Args:
-        rows: person and cell of each answer.
-    """
+def _shuffles(survey: Survey, params: Evaluate) -> list[Ints]:
+    """Permutations [P] of the respondents among those who answered the same cells."""
+    rows = pl.DataFrame({"person": survey.person, "cell": survey.cell_of_answer})
     answered = rows.group_by("person").agg(pl.col("cell").sort().cast(pl.String).str.join(" ")).sort("person")
     alike = answered["cell"].rank("dense").to_numpy()
     rng = generator(params.seed, "groups")
@@ -145,23 +126,3 @@ def _gap(index: Ints, served: Floats, groups: int) -> float:
     member = index >= 0
     means = share(sums_by(index[member], groups, *served[member].T))
     return float(np.nanmax(means) - np.nanmin(means))
-
-
-def group_table(metrics: Sequence[GroupMetrics]) -> pl.DataFrame:
-    """One row per attribute, predictor and group: respondents, answers, accuracy, CRPS."""
-    columns = {"predictor": pl.String, "attribute": pl.String, "group": pl.String, "respondents": pl.Int64,
-               "answers": pl.Int64, "accuracy": pl.Float64, "crps": pl.Float64}  # fmt: skip
-    rows = [
-        (part.predictor, part.attribute, name, int(people), int(n), float(right / n), float(score / n))
-        for part in metrics
-        for name, people, (n, right, score) in zip(part.groups, part.respondents, part.sums, strict=True)
-    ]
-    return pl.DataFrame(rows, columns, orient="row")
-
-
-def gap_table(metrics: Sequence[GroupMetrics]) -> pl.DataFrame:
-    """One row per attribute and predictor: the gap in accuracy, the one that chance gives, and its p."""
-    rows = [(part.predictor, part.attribute, part.gap, part.chance, part.p) for part in metrics]
-    columns = ["predictor", "attribute", "accuracy_gap", "chance", "p"]
-    floats = dict.fromkeys(columns[2:], pl.Float64)
-    return pl.DataFrame(rows, columns, schema_overrides=floats, orient="row")

@@ -13,7 +13,6 @@ A metric of answers takes one block of them, and gives [n]:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,21 +112,6 @@ def gain_over_mean(score: AnswerMetric) -> AnswerMetric:
     return gain
 
 
-def brier(p: Reals, answers: Ints, positions: Reals) -> Reals:
-    """Sum over options of (probability - 1 if chosen)^2 (Brier 1950), 0 to 2."""
-    return _rows(np.einsum("nk,nk->n", p, p), answers) - 2 * _at(p, answers) + 1
-
-
-def confidence(p: Reals, answers: Ints, positions: Reals) -> Reals:
-    """The largest probability."""
-    return _rows(p.max(axis=1), answers)
-
-
-def correct(p: Reals, answers: Ints, positions: Reals) -> Reals:
-    """1 where the option of the largest probability is the human answer."""
-    return (p.argmax(axis=1) == answers).astype(np.float32)
-
-
 def answer_scores(
     survey: Survey, predictor: Predictor, metrics: Mapping[str, AnswerMetric]
 ) -> dict[str, NDArray[np.float32]]:
@@ -138,30 +122,6 @@ def answer_scores(
         for key, metric in metrics.items():
             scores[key][block.rows] = metric(p, block.answers, positions)
     return scores
-
-
-def reliability(confidence: Reals, correct: Reals, study: Ints, studies: int) -> Floats:
-    """[S, BINS, 3] answers, summed confidence and summed correctness in ten equal bins of confidence.
-
-    They show how often the option held likeliest is the human answer, by how likely it was held.
-
-    Args:
-        confidence, correct: [N], of the functions of these names.
-        study: [N] index of each answer's study.
-    """
-    bins = np.minimum((confidence.astype(np.float64) * BINS).astype(np.int64), BINS - 1)
-    sums = sums_by(study * BINS + bins, studies * BINS, np.ones(len(bins)), confidence, correct)
-    return sums.reshape(studies, BINS, 3)
-
-
-def calibration_error(sums: Floats) -> Floats:
-    """Expected calibration error (Guo et al. 2017): |confidence - correct| by bin, weighted by answers.
-
-    Args:
-        sums: [..., BINS * 3] as from :func:`reliability`, summed over studies.
-    """
-    count, confidence, correct = np.moveaxis(sums.reshape(*sums.shape[:-1], BINS, 3), -1, 0)
-    return np.abs(confidence - correct).sum(axis=-1) / count.sum(axis=-1)
 
 
 def pit(below: Reals, exact: Reals, study: Ints, studies: int) -> Floats:
@@ -205,13 +165,6 @@ def apply_temperature_top_p(p: Reals, temperature: float, top_p: float) -> Reals
     last = np.where(outside, np.inf, ranked).min(axis=1, keepdims=True)
     sharp[sharp < last * (1 - 1e-6)] = 0
     return sharp / sharp.sum(axis=1, keepdims=True)
-
-
-def tempered_predictor(predictor: Predictor, temperature: float, top_p: float) -> Predictor:
-    """The distributions that a predictor's drawn answers come from; one rule for models, baselines and the truth."""
-    return replace(
-        predictor, blocks=[apply_temperature_top_p(p, temperature, top_p) for p in predictor.blocks]
-    )
 
 
 def draw_answers(survey: Survey, predictor: Predictor, draws: int, rng: np.random.Generator) -> list[Floats]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from socrates.evaluation.cells import Floats, Ints
+from socrates.evaluation.distance import ratio
 
 LEVEL = 0.95
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
@@ -35,17 +36,13 @@ class Estimate:
     Attributes:
         value: the figure, over the studies that have a value.
         low, high: ends of the 95 % interval.
-        standard_error: over studies, on the scale that the interval was made on.
         p: two-sided, that the figure is 0 (used for differences).
-        studies: how many entered.
     """
 
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    standard_error: float | None = None
     p: float | None = None
-    studies: int = 0
 
     @property
     def bounded(self) -> bool:
@@ -122,13 +119,13 @@ def confidence_interval(figure: StudyStatistic, draws: int, rng: np.random.Gener
     total = figure.sums.sum(axis=0)
     value = float(figure.statistic(total))
     if not np.isfinite(value):
-        return Estimate(studies=n)
+        return Estimate()
     left_out = figure.forward(figure.statistic(total - figure.sums)) if n > 1 else np.array([np.nan])
     if not np.isfinite(left_out).all():
-        return Estimate(value, studies=n)
+        return Estimate(value)
     error = float(_jackknife_error(left_out))
     if error < STILL:
-        return Estimate(value, value, value, 0.0, 1.0 if abs(value) < STILL else 0.0, n)
+        return Estimate(value, value, value, 1.0 if abs(value) < STILL else 0.0)
     centre = float(figure.forward(np.array(value)))
     lower, upper = stats.t.ppf(TAILS, n - 1)
     p = float(2 * stats.t.sf(abs(centre) / error, n - 1))
@@ -140,7 +137,7 @@ def confidence_interval(figure: StudyStatistic, draws: int, rng: np.random.Gener
             tail = min((t >= centre / error).sum(), (t <= centre / error).sum())
             p = max(p, min(2 * (int(tail) + 1) / (len(t) + 1), 1.0))
     ends = figure.back(np.array([centre - upper * error, centre - lower * error]))
-    return Estimate(value, float(ends[0]), float(ends[1]), error, p, n)
+    return Estimate(value, float(ends[0]), float(ends[1]), p)
 
 
 def _jackknife_error(left_out: Floats) -> Floats:
@@ -199,7 +196,7 @@ def sign_flip_interval(values: Floats, draws: int, rng: np.random.Generator) -> 
     means = np.sort(members @ x / members.sum(axis=1))
     tail = min((means <= 0).sum(), (means >= 0).sum())
     p = min(2 * (int(tail) + 1) / subsets, 1.0)
-    return Estimate(plain.value, float(means[cut - 1]), float(means[-cut]), plain.standard_error, p, n)
+    return Estimate(plain.value, float(means[cut - 1]), float(means[-cut]), p)
 
 
 def least_p(studies: int, draws: int) -> float:
@@ -208,13 +205,11 @@ def least_p(studies: int, draws: int) -> float:
     return 2 / subsets if int(TAILS[0] * subsets + 1e-9) >= 1 else 0.0
 
 
-def quantile_intervals(
-    values: Floats, study: Ints, percents: tuple[float, ...], draws: int, rng: np.random.Generator
-) -> list[Estimate]:
-    """Quantiles over cells, each with the percentile interval of a bootstrap over the cells' studies.
+def median_interval(values: Floats, study: Ints, draws: int, rng: np.random.Generator) -> Estimate:
+    """The median over cells, with the percentile interval of a bootstrap over the cells' studies.
 
     The percentiles are moved outwards as far as Student's t lies beyond the normal (Hesterberg 2015,
-    section 5.3), without which intervals from few studies are too short. A quantile has no usable
+    section 5.3), without which intervals from few studies are too short. A median has no usable
     standard error from leaving out studies, so that it cannot be studentised.
 
     Args:
@@ -226,36 +221,26 @@ def quantile_intervals(
     x, (names, member) = values[known][order], np.unique(study[known][order], return_inverse=True)
     n = len(names)
     if not n:
-        return [Estimate() for _ in percents]
-    exact = [float(np.percentile(x, percent)) for percent in percents]
+        return Estimate()
+    value = float(np.median(x))
     if n < 2 or not draws:
-        return [Estimate(value, studies=n) for value in exact]
+        return Estimate(value)
     weights = rng.multinomial(n, np.full(n, 1 / n), size=draws)[:, member]
-    reached = np.cumsum(weights, axis=1)
     tail = float(stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf(TAILS[0], n - 1)))
-    intervals = []
-    for percent, value in zip(percents, exact, strict=True):
-        low, high = np.quantile(percentiles(x, reached, percent), [tail, 1 - tail])
-        intervals.append(Estimate(value, min(float(low), value), max(float(high), value), None, None, n))
-    return intervals
+    low, high = np.quantile(medians(x, np.cumsum(weights, axis=1)), [tail, 1 - tail])
+    return Estimate(value, min(float(low), value), max(float(high), value))
 
 
-def percentiles(x: Floats, reached: Ints, percent: float) -> Floats:
-    """[R] numpy's percentile of sorted ``x`` [C], of which ``reached`` [R, C] counts how many are taken so far."""
-    place = percent / 100 * (reached[:, -1:] - 1)
-    below, above = (x[(reached <= rank).sum(axis=1)] for rank in (np.floor(place), np.ceil(place)))
-    return below + (place - np.floor(place))[:, 0] * (above - below)
+def medians(x: Floats, reached: Ints) -> Floats:
+    """[R] the median of sorted ``x`` [C], of which ``reached`` [R, C] counts how many are taken so far."""
+    last = reached[:, -1:] - 1
+    below, above = (x[(reached <= rank).sum(axis=1)] for rank in (last // 2, (last + 1) // 2))
+    return (below + above) / 2
 
 
 def share(sums: Floats) -> Floats:
     """The first sum over the second; NaN where that is 0."""
-    top, bottom = sums[..., 0], sums[..., 1]
-    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > STILL)
-
-
-def root_share(sums: Floats) -> Floats:
-    """The square root of :func:`share`."""
-    return np.sqrt(share(sums))
+    return ratio(sums[..., 0], sums[..., 1])
 
 
 def angle(p: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 A new metric of cells or of answers is one entry of :data:`METRICS` with its function; means over studies,
 intervals, differences, tables and the report follow from the entry. Figures that are computed
-otherwise (correlations, calibration, effects, gaps between groups) have an entry without a function.
+otherwise (correlations, effects, gaps between groups) have an entry without a function.
 
 Keys are those of metrics/evaluate.json below a predictor: ``adapter.stated.wasserstein`` is the
 metric ``stated.wasserstein`` of the predictor ``adapter``.
@@ -11,7 +11,7 @@ metric ``stated.wasserstein`` of the predictor ``adapter``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Metric:
         target: the best value where neither direction is better.
         cell: from predicted distributions [C, K] to [C]; NaN where a cell has no value.
         answer: from a block of answers to a value for each, as in ``individual``.
-        variants: endings of further figures made from it, of :data:`VARIANTS`.
+        median: whether the figure is the median over cells, and not the mean over studies.
     """
 
     label: str
@@ -48,32 +48,16 @@ class Metric:
     target: float | None = None
     cell: CellMetric | None = None
     answer: AnswerMetric | None = None
-    variants: tuple[str, ...] = ()
-
-    @property
-    def of_quartiles(self) -> bool:
-        """Whether the figure is the median over cells (and its quartiles), and not the mean over studies."""
-        return "_q1" in self.variants
+    median: bool = False
 
 
-# ending -> label and definition of the figure, from those of the metric it is made from
-VARIANTS = {
-    "_cells": ("{label}, flat", "the same, mean over cells whatever their study"),
-    "_respondents_se": (
-        "standard error of {label} from respondents",
-        "what other respondents of the same studies would move it: the smaller part of its uncertainty",
-    ),
-    "_q1": ("{label}, first quartile", "its first quartile"),
-    "_q3": ("{label}, third quartile", "its third quartile"),
-}
+def _wasserstein(pmf: Floats, survey: Survey, params: Evaluate) -> Floats:
+    gaps = distance.gaps(survey.human, survey.grid, "paper", params.constant_cells)
+    return distance.wasserstein(pmf, survey.human, gaps)
 
 
-def _wasserstein(convention: distance.Convention) -> CellMetric:
-    def cell(pmf: Floats, survey: Survey, params: Evaluate) -> Floats:
-        gaps = distance.gaps(survey.human, survey.grid, convention, params.constant_cells)
-        return distance.wasserstein(pmf, survey.human, gaps)
-
-    return cell
+def _stated_wasserstein(pmf: Floats, survey: Survey, params: Evaluate) -> Floats:
+    return distance.wasserstein(pmf, survey.human, distance.gaps(survey.human, survey.grid, "stated"))
 
 
 def _cramer(pmf: Floats, survey: Survey, params: Evaluate) -> Floats:
@@ -85,35 +69,22 @@ def _entropy_ratio(pmf: Floats, survey: Survey, params: Evaluate) -> Floats:
     return distance.ratio(distance.entropy(pmf), distance.entropy(survey.human))
 
 
-def _spread_ratio(pmf: Floats, survey: Survey, params: Evaluate) -> Floats:
-    return distance.ratio(distance.deviation(pmf, survey.grid), distance.deviation(survey.human, survey.grid))
-
-
 _HUMAN, _STATED = "share of the cell's human range", "share of the stated scale"
 _LOWER, _HIGHER = False, True
-_ENTRIES = {
+METRICS = {
     "wasserstein": Metric(
         "W", _HUMAN, 0, None, _LOWER,
         "Wasserstein-1 on the human range of each cell, both sides, no clipping; mean over cells, then studies",
-        cell=_wasserstein("paper"), variants=("_cells", "_respondents_se")),
-    "clipped.wasserstein": Metric(
-        "W, clipped", _HUMAN, 0, 1, _LOWER,
-        "as W, predictions moved to the nearest end of the human range first",
-        cell=_wasserstein("paper_clipped"), variants=("_cells",)),
+        cell=_wasserstein),
     "stated.wasserstein": Metric(
         "W, stated scale", _STATED, 0, 1, _LOWER, "Wasserstein-1 on the range the question allows",
-        cell=_wasserstein("stated"), variants=("_cells", "_respondents_se")),
+        cell=_stated_wasserstein),
     "drawn.wasserstein": Metric(
         "W, drawn answers", _HUMAN, 0, None, _LOWER,
         "as W, of one drawn answer per respondent, mean over repetitions"),
-    "drawn.wasserstein_sd": Metric(
-        "sd of W over draws", _HUMAN, 0, None, _LOWER, "standard deviation of drawn W over the repetitions"),
     "drawn.accuracy": Metric(
         "accuracy, drawn as the paper", "share", 0, 1, _HIGHER,
         "1 - |drawn - answer| / range, answers drawn at the paper's temperature and top-p"),
-    "drawn.exact_match": Metric(
-        "exact match, drawn as the paper", "share", 0, 1, _HIGHER,
-        "share of drawn answers equal to the respondent's"),
     "cramer": Metric(
         "Cramer distance, corrected", _STATED, None, None, _LOWER,
         "squared distance of cumulative distributions less people's sampling noise: the truth scores 0",
@@ -121,26 +92,9 @@ _ENTRIES = {
     "tvd": Metric(
         "total variation", "share", 0, 1, _LOWER, "half the sum of absolute differences in probability",
         cell=lambda pmf, survey, _: distance.total_variation(pmf, survey.human)),
-    "jensen_shannon": Metric(
-        "Jensen-Shannon", "bits", 0, 1, _LOWER, "divergence to the mean of both, base 2",
-        cell=lambda pmf, survey, _: distance.jensen_shannon(pmf, survey.human)),
-    "simbench": Metric(
-        "SimBench score", "points", None, 100, _HIGHER,
-        "100 (1 - mean TVD / mean TVD of the uniform guess): 0 is guessing, 100 is perfect"),
     "entropy_ratio": Metric(
         "entropy ratio", "1", 0, None, None, "median of predicted over human entropy", 1.0,
-        cell=_entropy_ratio, variants=("_q1", "_q3")),
-    "spread_ratio": Metric(
-        "spread ratio", "1", 0, None, None, "median of predicted over human standard deviation", 1.0,
-        cell=_spread_ratio, variants=("_q1", "_q3")),
-    "sigma": Metric(
-        "spread", _STATED, 0, 0.5, None, "mean standard deviation of a cell's answers",
-        cell=lambda pmf, survey, _: distance.deviation(pmf, survey.positions)),
-    "cells_w_zero": Metric("cells with W = 0", "share", 0, 1, _HIGHER, "share of cells with W below 1e-9"),
-    "cells_w_below_0_1": Metric(
-        "cells with W < 0.1", "share", 0, 1, _HIGHER, "share of cells with W below 0.1"),
-    "cells_w_below_0_3": Metric(
-        "cells with W < 0.3", "share", 0, 1, _HIGHER, "share of cells with W below 0.3"),
+        cell=_entropy_ratio, median=True),
     "accuracy": Metric(
         "accuracy", "share", 0, 1, _HIGHER,
         "1 - |drawn - answer| / range, expectation over the predicted distribution",
@@ -174,9 +128,6 @@ _ENTRIES = {
     "persona.crps_mean": Metric(
         "CRPS, own persona - cell's mean", "share of range", None, None, _LOWER,
         "the same in CRPS: below 0 where the persona helps", answer=individual.gain_over_mean(individual.crps)),
-    "brier": Metric(
-        "Brier score", "1", 0, 2, _LOWER, "sum over options of (probability - chosen)^2",
-        answer=individual.brier),
     "mae": Metric(
         "mean absolute error", "share of range", 0, 1, _LOWER, "|median - answer| / range",
         answer=individual.absolute_error),
@@ -186,9 +137,6 @@ _ENTRIES = {
     "rmse": Metric(
         "root mean squared error", "share of range", 0, 1, _LOWER,
         "of the predicted mean, on the stated scale"),
-    "calibration_error": Metric(
-        "expected calibration error", "share", 0, 1, _LOWER,
-        "|confidence - share correct| of the likeliest option, ten bins"),
     "pit_deviation": Metric(
         "PIT deviation", "share", 0, 0.9, _LOWER,
         "share of answers out of place in the histogram of the probability integral transform, ten bins"),
@@ -199,12 +147,6 @@ _ENTRIES = {
         "condition means centred in their task, predicted against human"),
     "effects.slope": Metric(
         "effect slope", "1", None, None, None, "human effect per predicted effect", 1.0),
-    "effects.residual_sd": Metric(
-        "effect residual", _STATED, 0, None, _LOWER,
-        "standard deviation of human effects around slope x predicted effect"),
-    "effects.sign_accuracy": Metric(
-        "effect sign accuracy", "share", 0, 1, _HIGHER,
-        "credibly different pairs of conditions put in the right order"),
     "effects.size_ratio": Metric(
         "effect size ratio", "1", 0, None, None,
         "root mean square of predicted over human effects", 1.0),
@@ -230,9 +172,6 @@ _ENTRIES = {
     "cell_respondents": Metric(
         "worth of a cell", "respondents", None, None, _HIGHER,
         "people whose sample is as close to the cell's population as the prediction is, in Cramer distance"),
-    "effects.p": Metric(
-        "effect p-value", "probability", 0, 1, _LOWER,
-        "permutation of conditions within studies, one-sided"),
     "groups.accuracy_gap": Metric(
         "accuracy gap", "share", 0, 1, _LOWER,
         "accuracy of the best served demographic group minus that of the worst, each against the mean of its "
@@ -241,38 +180,16 @@ _ENTRIES = {
         "accuracy gap by chance", "share", 0, 1, None,
         "the same where respondents of the same cells exchange places: median of the permutations"),
 }  # fmt: skip
-
-
-def _with_variants(key: str, entry: Metric) -> dict[str, Metric]:
-    """An entry, followed by those of its variants."""
-    made = {key: entry}
-    for ending in entry.variants:
-        label, definition = VARIANTS[ending]
-        made[key + ending] = replace(
-            entry,
-            label=label.format(label=entry.label),
-            definition=definition,
-            cell=None,
-            answer=None,
-            variants=(),
-        )
-    return made
-
-
-METRICS = {name: entry for key, top in _ENTRIES.items() for name, entry in _with_variants(key, top).items()}
 CELL_METRICS = {key: entry.cell for key, entry in METRICS.items() if entry.cell}
 ANSWER_METRICS = {key: entry.answer for key, entry in METRICS.items() if entry.answer}
-QUARTILES = {"_q1": 25.0, "": 50.0, "_q3": 75.0}  # percent, by the ending of the key
 ENDINGS = ("_low", "_high", "_p", "_sign")  # of an interval, a p-value and a sign, beside their figure
 
 
 def metric(key: str) -> Metric:
     """The entry of a key below a predictor, without ``_low`` or another ending that qualifies it."""
-    if key in METRICS:
-        return METRICS[key]
-    for ending in ENDINGS:
-        if key.endswith(ending) and key.removesuffix(ending) in METRICS:
-            return METRICS[key.removesuffix(ending)]
+    for name in (key, *(key.removesuffix(ending) for ending in ENDINGS)):
+        if name in METRICS:
+            return METRICS[name]
     raise KeyError(f"{key}: not in socrates/evaluation/metrics.py")
 
 
@@ -282,7 +199,7 @@ def cell_scores(
     """metric -> [C] of the metrics of cells; NaN where a cell is not scored.
 
     Cells of fewer than ``min_cell_size`` people are scored by none; where everyone agreed, the
-    conventions on the human range follow ``constant_cells``.
+    convention on the human range follows ``constant_cells``.
     """
     small = survey.respondents < params.min_cell_size
     return {key: np.where(small, np.nan, CELL_METRICS[key](pmf, survey, params)) for key in keys}

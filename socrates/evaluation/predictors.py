@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 MODELS = ("adapter", "base")
@@ -20,6 +20,7 @@ PREDICTORS = {
     "planted": "the planted truth, by respondent",
 }
 PROBES = "probes"  # the folder of data/predictions/ that holds no predictors
+COMPARED = ("uniform", "train_marginal")  # with the fine-tuned model, beside every predictor that is read
 PRIMARY = "adapter_minus_best_baseline"  # the comparison that decides, fixed before any test study is scored
 
 
@@ -37,18 +38,3 @@ def ordered(names: Iterable[str]) -> list[str]:
 def predicted(folder: Path) -> list[str]:
     """The folders of data/predictions/; ``adapter`` and ``base`` always, since nothing is said without them."""
     return ordered({*MODELS, *(path.name for path in folder.glob("[!.]*/") if path.name != PROBES)})
-
-
-def comparisons(read: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs whose difference is tested, the first minus the second, paired by study and so by cell.
-
-    Args:
-        read: the predictors that were read from files, the fine-tuned model first.
-    """
-    first, *others = read
-    return [
-        *((first, other) for other in others),
-        (first, "uniform"),
-        (first, "train_marginal"),
-        *((other, "uniform") for other in others),
-    ]

@@ -19,8 +19,10 @@ from socrates.evaluation.intervals import (
     study_mean,
 )
 from socrates.evaluation.params import Evaluate
+from socrates.evaluation.summary import to_nested_dict
 
 SCORES = {"log": individual.log_likelihood, "crps": individual.crps}
+SHUFFLED = {key: individual.gain_over_shuffled(score) for key, score in SCORES.items()}
 ANOTHER = "another_persona"
 
 
@@ -40,18 +42,14 @@ def reading(
         predictors: ``adapter`` and, where it is known, ``planted``.
         probes: what the adapter predicted of each probe, of some of the respondents.
     """
-    shuffled = {key: individual.gain_over_shuffled(score) for key, score in SCORES.items()}
-    rows = {ANOTHER: {name: _table(survey, part, shuffled) for name, part in predictors.items()}}
+    gains = {ANOTHER: {name: _table(survey, part, SHUFFLED) for name, part in predictors.items()}}
     own = {name: _table(survey, part, SCORES) for name, part in predictors.items()}
     for probe, (asked, prediction) in probes.items():
         base = _table(asked, prediction, SCORES)
-        rows[probe] = {
-            name: base.join(table, on=KEY, suffix="_own").select(
-                *KEY, *((pl.col(f"{key}_own") - pl.col(key)).alias(key) for key in SCORES)
-            )
-            for name, table in own.items()
-        }
-    return {probe: _gains(tables, probe, params) for probe, tables in rows.items()}
+        both = {name: base.join(table, on=KEY, suffix="_own") for name, table in own.items()}
+        gain = [(pl.col(f"{key}_own") - pl.col(key)).alias(key) for key in SCORES]
+        gains[probe] = {name: table.select(*KEY, *gain) for name, table in both.items()}
+    return {probe: _figures(tables, probe, params) for probe, tables in gains.items()}
 
 
 def _table(
@@ -59,27 +57,24 @@ def _table(
 ) -> pl.DataFrame:
     """The scores of each answer under its key, higher is better."""
     found = individual.answer_scores(survey, predictor, scores)
-    found["crps"] = -found["crps"]
-    return survey.rows.select(KEY).with_columns(**{key: pl.Series(values) for key, values in found.items()})
+    return survey.rows.select(KEY).with_columns(log=found["log"], crps=-found["crps"])
 
 
-def _gains(tables: Mapping[str, pl.DataFrame], probe: str, params: Evaluate) -> dict[str, Any]:
+def _figures(tables: Mapping[str, pl.DataFrame], probe: str, params: Evaluate) -> dict[str, Any]:
     by_study = {
         name: table.group_by("study_id").agg(pl.col(*SCORES).mean()).sort("study_id")
         for name, table in tables.items()
     }
-    figures: dict[str, Any] = {"answers": tables["adapter"].height}
+    figures: dict[str, Estimate] = {}
     for key in SCORES:
-        gain = by_study["adapter"][key].to_numpy().astype(np.float64)
+        gain, *best = (
+            by_study[name][key].to_numpy().astype(np.float64)
+            for name in ("adapter", "planted")
+            if name in by_study
+        )
         rng = generator(params.seed, "reading", probe, key)
-        figures |= _with_ends(key, confidence_interval(study_mean(gain), params.bootstrap, rng))
-        if "planted" in by_study:
-            best = by_study["planted"][key].to_numpy().astype(np.float64)
-            statistic = StudyStatistic(share, np.column_stack([gain, best]))
-            figures |= _with_ends(f"{key}_share", confidence_interval(statistic, params.bootstrap, rng))
-    return figures
-
-
-def _with_ends(key: str, figure: Estimate) -> dict[str, float | None]:
-    ends = {key: figure.value, f"{key}_low": figure.low, f"{key}_high": figure.high}
-    return {name: None if value is None else round(value, 6) for name, value in ends.items()}
+        figures[key] = confidence_interval(study_mean(gain), params.bootstrap, rng)
+        if best:
+            statistic = StudyStatistic(share, np.column_stack([gain, *best]))
+            figures[f"{key}_share"] = confidence_interval(statistic, params.bootstrap, rng)
+    return {"answers": tables["adapter"].height} | to_nested_dict(figures)

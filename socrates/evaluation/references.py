@@ -32,11 +32,23 @@ def train_marginals(train: pl.DataFrame, longest: int) -> dict[int, Floats]:
 
     Args:
         train: study_id, scale (notation) and response of the training rows.
-        longest: scales of more options are passed over.
+        longest: scales of more options are passed over: an open question may allow sixty million integers.
     """
+    counted = train.group_by("study_id", "scale", "response").len().sort("study_id", "scale", "response")
+    totals: dict[tuple[str, int], Floats] = {}
+    for (study, notation), part in counted.group_by(["study_id", "scale"], maintain_order=True):
+        known = parse_scale(str(notation))
+        length = len(known.options)
+        if length > longest:
+            continue
+        inside = part.filter(pl.col("response").is_between(known.low, known.high))
+        index = np.searchsorted(known.options, nearest(known, inside["response"].to_numpy()))
+        counts = np.bincount(index, inside["len"].to_numpy(), length)
+        totals[str(study), length] = totals.get((str(study), length), np.zeros(length)) + counts
     shares: dict[int, list[Floats]] = {}
-    for (_, length), counts in _training_counts(train, longest).items():
-        shares.setdefault(length, []).append(counts / counts.sum())
+    for (_, length), total in sorted(totals.items(), key=lambda item: item[0]):
+        if total.sum():
+            shares.setdefault(length, []).append(total / total.sum())
     return {length: np.mean(parts, axis=0) for length, parts in shares.items()}
 
 
@@ -48,26 +60,6 @@ def train_marginal(survey: Survey, marginals: dict[int, Floats]) -> Predictor:
     """
     lengths = (len(block.options) for block in survey.blocks)
     return Predictor("train_marginal", [marginals.get(k, np.full(k, 1 / k))[None] for k in lengths])
-
-
-def _training_counts(train: pl.DataFrame, longest: int) -> dict[tuple[str, int], Floats]:
-    """(study, scale length) -> answer counts by option, of the training rows in order.
-
-    Scales longer than ``longest`` are passed over: an open question may allow sixty million integers.
-    """
-    counted = train.group_by("study_id", "scale", "response").len().sort("study_id", "scale", "response")
-    totals: dict[tuple[str, int], Floats] = {}
-    for (study, notation), part in counted.group_by(["study_id", "scale"], maintain_order=True):
-        known = parse_scale(str(notation))
-        if len(known.options) > longest:
-            continue
-        inside = part.filter(pl.col("response").is_between(known.low, known.high))
-        index = np.searchsorted(known.options, nearest(known, inside["response"].to_numpy()))
-        counts = np.bincount(index, inside["len"].to_numpy(), len(known.options))
-        if counts.sum():
-            key = (str(study), len(known.options))
-            totals[key] = totals.get(key, np.zeros(len(counts))) + counts
-    return dict(sorted(totals.items()))
 
 
 def pooled(survey: Survey) -> Predictor:

@@ -2,59 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-
-from socrates.evaluation import effects
-from socrates.evaluation.cells import Floats, Survey
+from socrates.evaluation.cells import Survey
 from socrates.evaluation.intervals import (
     Estimate,
     confidence_interval,
     generator,
-    quantile_intervals,
+    median_interval,
     sign_flip_interval,
     study_mean,
 )
-from socrates.evaluation.metrics import METRICS, QUARTILES
+from socrates.evaluation.metrics import METRICS
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.scoring import Scores
 
 
-def estimates(
-    survey: Survey, scores: Scores, errors: Mapping[str, Floats], params: Evaluate
-) -> dict[str, Estimate]:
-    """metric -> figure of one predictor with its interval over studies.
-
-    Args:
-        errors: metric -> [S] standard errors from respondents, as of :func:`respondents.respondent_errors`.
-    """
-    figures = {} if scores.drawn is None else {"drawn.wasserstein_sd": Estimate(scores.drawn.sd)}
+def estimates(survey: Survey, scores: Scores, params: Evaluate) -> dict[str, Estimate]:
+    """metric -> figure of one predictor with its interval over studies."""
+    figures = {}
     for key, values in scores.studies.items():
-        if METRICS[key].of_quartiles:
-            continue
         rng = generator(params.seed, key)
-        figures[key] = confidence_interval(study_mean(values), params.bootstrap, rng)
-        if key in errors:
-            known = errors[key][~np.isnan(errors[key])]
-            error = float(np.sqrt((known**2).sum()) / len(known)) if len(known) else None
-            figures[f"{key}_respondents_se"] = Estimate(error)
-    for key in (key for key in scores.studies if METRICS[key].of_quartiles):
-        rng = generator(params.seed, key)
-        percents = tuple(QUARTILES.values())
-        quartiles = quantile_intervals(scores.cells[key], survey.study, percents, params.bootstrap, rng)
-        figures |= {key + ending: figure for ending, figure in zip(QUARTILES, quartiles, strict=True)}
+        if METRICS[key].median:
+            figures[key] = median_interval(scores.cells[key], survey.study, params.bootstrap, rng)
+        else:
+            figures[key] = confidence_interval(study_mean(values), params.bootstrap, rng)
     for key, statistic in scores.statistics.items():
         figures[key] = confidence_interval(statistic, params.bootstrap, generator(params.seed, key))
-    if scores.effects is not None:
-        rng = generator(params.seed, "effects")
-        figures["effects.p"] = Estimate(effects.permutation_p(scores.effects, params.permutations, rng))
-        for key in effects.KEYS:
-            figures.setdefault(f"effects.{key}", Estimate())
-    if scores.groups:
-        figures["groups.accuracy_gap"] = Estimate(float(np.mean([part.gap for part in scores.groups])))
-        chance = [part.chance for part in scores.groups if part.chance is not None]
-        figures["groups.accuracy_gap_chance"] = Estimate(float(np.mean(chance)) if chance else None)
+    if scores.groups is not None:
+        for key, column in (("accuracy_gap", "accuracy_gap"), ("accuracy_gap_chance", "chance")):
+            figures[f"groups.{key}"] = Estimate(scores.groups.gaps[column].mean())  # type: ignore[arg-type]
     return figures
 
 
@@ -66,7 +41,7 @@ def differences(first: Scores, second: Scores, params: Evaluate) -> dict[str, Es
     """
     figures = {}
     for key, values in first.studies.items():
-        if key in second.studies and not METRICS[key].of_quartiles:
+        if key in second.studies and not METRICS[key].median:
             rng = generator(params.seed, "difference", key)
             figures[key] = sign_flip_interval(values - second.studies[key], params.bootstrap, rng)
     for key, statistic in first.statistics.items():

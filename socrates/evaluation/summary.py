@@ -1,4 +1,4 @@
-"""What the stage writes: nested scalars for metrics/evaluate.json, and the tables beside it."""
+"""What the stage writes: nested scalars for metrics/evaluate.json, the few that are compared first, and tables."""
 
 from __future__ import annotations
 
@@ -8,19 +8,59 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy.special import entr
 
+from socrates.core.params import flat
 from socrates.evaluation import distance, individual
 from socrates.evaluation.cells import Floats, Survey
-from socrates.evaluation.effects import condition_effects, credible_pairs
+from socrates.evaluation.effects import condition_effects, sure_pairs
 from socrates.evaluation.intervals import Estimate
-from socrates.evaluation.metrics import ANSWER_METRICS, METRICS, metric
+from socrates.evaluation.metrics import ANSWER_METRICS, CELL_METRICS, METRICS
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.scoring import Scores
-from socrates.survey.tables import CELL
+from socrates.survey.tables import CELL, DEMOGRAPHICS
 
 DECIMALS = 6
-
 Tree = dict[str, Any]  # nested, with figures as leaves
+
+# Of the hundreds of figures of metrics/evaluate.json those that ``dvc exp show`` and ``dvc metrics diff`` show, from
+# metrics/headline.json: what decides, under the same dotted keys.
+W = ("wasserstein", "wasserstein_low", "wasserstein_high")
+OF_A_MODEL = (
+    *W, "stated.wasserstein", "cramer", "crps", "log_likelihood", "persona.log_shuffled",
+    "drawn.wasserstein",  # the like of the paper's W
+    "drawn.accuracy", "accuracy_median", "exact_match", "within_one", "mae", "rmse", "pearson", "entropy_ratio",
+    "effects.r", "format_validity",
+)  # fmt: skip
+PARTS = {
+    "adapter": OF_A_MODEL,
+    "base": OF_A_MODEL,
+    "uniform": ("wasserstein", "drawn.wasserstein", "drawn.accuracy"),
+    **dict.fromkeys(("words_demographics", "words", "demographics", "nearest", "train_marginal"), W[:1]),
+    "empirical_best": W[:1],
+    "planted": ("wasserstein", "cramer", "crps", "log_likelihood", "persona.log_shuffled", "drawn.accuracy"),
+    **{f"adapter_minus_{name}": (*W, "wasserstein_p") for name in ("best_baseline", "base", "uniform")},
+    "counts": ("studies", "studies_scored", "cells_scored", "cells_near_duplicate", "answers"),
+    "without_near_duplicates": (
+        *(f"{name}.{key}" for name in ("adapter", "base", "adapter_minus_best_baseline") for key in W),
+        "counts.cells_scored",
+    ),
+}  # fmt: skip
+KEYS = tuple(f"{part}.{key}" for part, keys in PARTS.items() for key in keys)
+
+
+def headline(metrics: Tree) -> dict[str, Any]:
+    """The figures of :data:`KEYS` by dotted key, in that order; what ``metrics`` does not have is left out."""
+    everything = dict(flat(metrics))
+    return {key: everything[key] for key in KEYS if key in everything}
+
+
+def figures_of_the_rest(metrics: Tree) -> dict[str, Any]:
+    """Those of :data:`OF_A_MODEL` with their intervals, of every predictor and difference, and how many cells."""
+    wanted = {key + end for key in OF_A_MODEL for end in ("", "_low", "_high", "_p")}
+    counted = {"counts.cells_scored": metrics["counts"]["cells_scored"]}
+    parts = {part: tree for part, tree in metrics.items() if part != "counts"}
+    return {key: value for key, value in flat(parts) if key.partition(".")[2] in wanted} | counted
 
 
 def to_nested_dict(figures: Mapping[str, Estimate], signed: bool = False) -> Tree:
@@ -42,8 +82,8 @@ def to_nested_dict(figures: Mapping[str, Estimate], signed: bool = False) -> Tre
             node = node.setdefault(part, {})
         node[last] = _rounded(figure.value)
         if figure.low is not None and figure.high is not None:
-            known = metric(key)
-            bounds = (None, None) if signed else (known.low, known.high)
+            known = None if signed else METRICS.get(key)
+            bounds = (known.low, known.high) if known else (None, None)
             node[f"{last}_low"], node[f"{last}_high"] = (
                 _rounded(float(np.clip(end, *bounds))) for end in (figure.low, figure.high)
             )
@@ -70,7 +110,8 @@ def counts(
     """
     small = survey.respondents < params.min_cell_size
     constant = (survey.human.max(axis=1) > 1 - 1e-12) & ~small
-    unscored = small | constant if params.constant_cells == "exclude" else small
+    left_out = constant & (params.constant_cells == "exclude")
+    unscored = small | left_out
     compared = condition_effects(survey, survey.human, params.min_cell_size)
     known = set(known_lengths)
     return {
@@ -78,11 +119,7 @@ def counts(
         "studies_scored": len(np.unique(survey.study[~unscored])),
         "cells": len(survey.cells),
         "cells_scored": int((~unscored).sum()),
-        "cells_excluded": {
-            "too_small": int(small.sum()),
-            "constant": int(constant.sum()) if params.constant_cells == "exclude" else 0,
-        },
-        "cells_constant": int(constant.sum()),
+        "cells_excluded": {"too_small": int(small.sum()), "constant": int(left_out.sum())},
         "cells_mixed_scale": int(survey.cells["scale"].str.contains(" | ", literal=True).sum()),
         "answers": len(survey.rows),
         "respondents": survey.rows.select("study_id", "participant").n_unique(),
@@ -90,7 +127,7 @@ def counts(
         "effects": {
             "conditions": len(compared.cell),
             "questions": len(np.unique(compared.group)),
-            "credible_pairs": len(credible_pairs(compared)[0]),
+            "sure_pairs": len(sure_pairs(compared)[0]),
         },
         "answers_moved_to_grid": survey.off_grid,
         "answers_excluded": {
@@ -102,22 +139,39 @@ def counts(
     }
 
 
-def cell_table(survey: Survey, min_cell_size: int) -> pl.DataFrame:
-    """One row per cell: what was asked of how many, and how they answered.
-
-    Of fewer than ``min_cell_size`` people nothing but their number is said: the mean of one is an answer.
-    """
-    low, high = distance.observed_range(survey.human, survey.grid)
-    shown = {
-        "human_low": low,
-        "human_high": high,
-        "human_mean": distance.mean(survey.human, survey.grid),
-        "human_sd": distance.deviation(survey.human, survey.grid),
+def tables(survey: Survey, scores: Sequence[Scores], params: Evaluate) -> dict[str, pl.DataFrame]:
+    """Every table by its file's name."""
+    groups = [part.groups for part in scores if part.groups]
+    by_attribute = pl.col("attribute").cast(pl.Enum(list(DEMOGRAPHICS)))
+    return {
+        "cells": cell_table(survey, params.min_cell_size),
+        "cell_scores": score_table(survey, scores),
+        "studies": study_table(survey, scores),
+        "distributions": distribution_table(survey, scores, params.plot_cells),
+        "pit": pit_table(scores),
+        "effects": effects_table(survey, scores),
+        "groups": _stacked([part.served for part in groups], by_attribute),
+        "group_gaps": _stacked([part.gaps for part in groups], by_attribute),
     }
+
+
+def _stacked(parts: Sequence[pl.DataFrame], by: pl.Expr) -> pl.DataFrame:
+    if not parts:
+        return pl.DataFrame(schema=dict.fromkeys(("attribute", "predictor", "group", "accuracy", "accuracy_gap",
+                                                  "chance", "p"), pl.String))  # fmt: skip
+    return pl.concat(parts, how="vertical_relaxed").sort(by, maintain_order=True)
+
+
+def cell_table(survey: Survey, min_cell_size: int) -> pl.DataFrame:
+    """One row per cell: what was asked of how many, and the ends of what they answered.
+
+    Of fewer than ``min_cell_size`` people nothing but their number is said: the answer of one is an answer.
+    """
     small = survey.respondents < min_cell_size
+    ends = zip(("human_low", "human_high"), distance.observed_range(survey.human, survey.grid), strict=True)
     return survey.cells.with_columns(
         pl.Series("options", survey.options),
-        *(pl.Series(key, np.where(small, np.nan, values)) for key, values in shown.items()),
+        *(pl.Series(key, np.where(small, np.nan, end)) for key, end in ends),
     ).fill_nan(None)
 
 
@@ -126,80 +180,66 @@ def score_table(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
 
     Individual-level metrics are means over the cell's answers.
     """
-    keys = [
-        key
-        for key, entry in METRICS.items()
-        if key != "sigma" and (entry.cell or key in ANSWER_METRICS or key == "drawn.wasserstein")
-    ]
-    nothing = np.full(len(survey.cells), np.nan)
+    known = {*CELL_METRICS, *ANSWER_METRICS, "drawn.wasserstein"}
+    return _by_predictor(
+        survey.cells.select(*CELL, "respondents"),
+        {part.name: {key: part.cells.get(key) for key in METRICS if key in known} for part in scores},
+    )
+
+
+def study_table(survey: Survey, scores: Sequence[Scores]) -> pl.DataFrame:
+    """One row per study and predictor with every study metric.
+
+    ``wasserstein_low`` and ``_high`` say how far other respondents of the same study would move it.
+    """
+    keys = list(dict.fromkeys(key for part in scores for key in part.studies))
+    columns: dict[str, dict[str, Floats | None]] = {}
+    for part in scores:
+        w, error = part.studies["wasserstein"], part.errors
+        columns[part.name] = {key: part.studies.get(key) for key in keys} | {
+            f"wasserstein_{end}": None if error is None else np.maximum(w + sign * 1.96 * error, 0)
+            for end, sign in (("low", -1), ("high", 1))
+        }
+    head = {
+        "study_id": survey.studies,
+        "cells": np.bincount(survey.study, minlength=len(survey.studies)),
+        "answers": np.bincount(survey.study_of_answer),
+    }
+    return _by_predictor(pl.DataFrame(head), columns)
+
+
+def _by_predictor(head: pl.DataFrame, columns: Mapping[str, Mapping[str, Floats | None]]) -> pl.DataFrame:
+    """``head`` once for each predictor, with its name and values; None is a column without any."""
+    nothing = np.full(head.height, np.nan)
     parts = [
-        survey.cells.select(*CELL, "respondents").with_columns(
-            pl.lit(part.name).alias("predictor"),
-            *(pl.Series(key, part.cells.get(key, nothing)) for key in keys),
+        head.with_columns(
+            pl.lit(name).alias("predictor"),
+            *(pl.Series(key, nothing if value is None else value) for key, value in values.items()),
         )
-        for part in scores
+        for name, values in columns.items()
     ]
     return pl.concat(parts).fill_nan(None)
 
 
-def study_table(
-    survey: Survey, scores: Sequence[Scores], errors: Mapping[str, Mapping[str, Floats]]
-) -> pl.DataFrame:
-    """One row per study and predictor with every study metric.
+def distribution_table(survey: Survey, scores: Sequence[Scores], wanted: int) -> pl.DataFrame:
+    """Long form for plots: cell, predictor (and ``human``), option, probability, of ``wanted`` cells.
 
-    ``wasserstein_low`` and ``_high`` say how far other respondents of the same study would move it.
-
-    Args:
-        errors: predictor -> metric -> [S], as of :func:`respondents.respondent_errors`.
+    Evenly spaced by how divided people are, the extremes and the median among them, so that two runs on the same
+    studies show the same cells.
     """
-    keys = list(dict.fromkeys(key for part in scores for key in part.studies))
-    with_error = [key.removesuffix("_respondents_se") for key in METRICS if key.endswith("_respondents_se")]
-    nothing = np.full(len(survey.studies), np.nan)
-    cells = np.bincount(survey.study, minlength=len(survey.studies))
-    answers = np.bincount(survey.study_of_answer)
-    tables = []
-    for part in scores:
-        columns = [pl.Series(key, part.studies.get(key, nothing)) for key in keys]
-        for key in with_error:
-            reach = 1.96 * errors.get(part.name, {}).get(key, nothing)
-            for end, moved in (("low", -reach), ("high", reach)):
-                columns.append(pl.Series(f"{key}_{end}", np.maximum(part.studies[key] + moved, 0)))
-        head = pl.DataFrame({"study_id": survey.studies, "cells": cells, "answers": answers})
-        tables.append(head.with_columns(pl.lit(part.name).alias("predictor"), *columns))
-    return pl.concat(tables).fill_nan(None)
-
-
-def distribution_table(survey: Survey, scores: Iterable[Scores], cells: Iterable[int]) -> pl.DataFrame:
-    """Long form for plots: cell, predictor (and ``human``), option, probability."""
+    divided = entr(survey.human).sum(axis=1).round(9)
+    scored = ~np.isnan(scores[0].cells["wasserstein"])
+    ranked = [int(cell) for cell in np.argsort(divided, kind="stable") if scored[cell]]
+    picks = np.rint(np.linspace(0, len(ranked) - 1, min(wanted, len(ranked)))).astype(int)
     sides = [("human", survey.human), *((part.name, part.pmf) for part in scores if part.pmf is not None)]
     keys = list(survey.cells.select(CELL).iter_rows())
     rows = [
         (*keys[cell], name, int(survey.grid[cell, option]), float(pmf[cell, option]))
-        for cell in cells
+        for cell in (ranked[pick] for pick in sorted(set(picks.tolist())))
         for name, pmf in sides
         for option in range(survey.options[cell])
     ]
     return pl.DataFrame(rows, [*CELL, "predictor", "option", "probability"], orient="row")
-
-
-def typical_cells(values: Floats, wanted: int) -> list[int]:
-    """Cells evenly spaced by the rank of ``values`` [C], NaN left out: the extremes and the median are in."""
-    ranked = [int(cell) for cell in np.argsort(values, kind="stable") if not np.isnan(values[cell])]
-    picks = np.rint(np.linspace(0, len(ranked) - 1, min(wanted, len(ranked)))).astype(int)
-    return [ranked[pick] for pick in sorted(set(picks.tolist()))]
-
-
-def reliability_table(scores: Iterable[Scores]) -> pl.DataFrame:
-    """Ten bins of confidence per predictor; empty bins are left out."""
-    rows = [
-        (part.name, i / individual.BINS, (i + 1) / individual.BINS, int(n), confidence / n, correct / n)
-        for part in scores
-        if part.reliability is not None
-        for i, (n, confidence, correct) in enumerate(part.reliability)
-        if n
-    ]
-    columns = ["predictor", "low", "high", "answers", "confidence", "correct"]
-    return pl.DataFrame(rows, columns, orient="row")
 
 
 def pit_table(scores: Iterable[Scores]) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from socrates.evaluation.intervals import FOR_A_RESULT
+from socrates.evaluation.predictors import label
 from socrates.reporting.read import Report
 
 # Below 20 studies a difference as large as the paper's is found less than four times in five (the table of
@@ -98,42 +99,21 @@ def _sizes(report: Report) -> list[str]:
 
 
 def _comparisons(report: Report) -> list[str]:
-    adapter, uniform = report.estimate("adapter"), report.estimate("uniform")
+    adapter = report.estimate("adapter")
     if adapter.value is None:
         return ["No cell could be scored, so that there is no headline."]
     if not adapter.bounded:
         return ["The figures have no intervals (evaluate.bootstrap is 0 or there is one study only)."]
-    texts = []
-    sign = report.metrics.get("adapter_minus_uniform", {}).get("wasserstein_sign", 0)
-    if sign > 0:
-        texts.append("The fine-tuned model is worse than a uniform guess.")
-    elif sign == 0:
-        texts.append(
-            "The fine-tuned model cannot be told apart from a uniform guess: the interval of their "
-            "difference, paired by cell, contains zero."
-        )
-    elif uniform.bounded and adapter.high >= uniform.low:  # type: ignore[operator]
-        texts.append(
-            "The interval of the fine-tuned model overlaps that of a uniform guess, although the difference "
-            "paired by cell is below zero: better than guessing on these studies, by an uncertain amount."
-        )
-    for other, words in (
-        ("train_marginal", "the average of the training studies, which reads no question"),
-        ("base", "the base model"),
-    ):
-        texts += _against(report, other, words)
-    return texts
-
-
-def _against(report: Report, other: str, words: str) -> list[str]:
-    adapter, rival = report.estimate("adapter").value, report.estimate(other).value
-    sign = report.metrics.get(f"adapter_minus_{other}", {}).get("wasserstein_sign", 0)
-    if adapter is None or rival is None or sign < 0:
-        return []
-    if adapter > rival:
-        sure = "and the interval of the difference excludes zero" if sign > 0 else "if not significantly"
-        return [f"The fine-tuned model is worse than {words}: W = {adapter:.3f} against {rival:.3f}, {sure}."]
-    return [f"An advantage over {words} is not established: the interval of the difference contains zero."]
+    rivals = [
+        label(name)
+        for name in ("uniform", "train_marginal", "base")
+        if report.metrics.get(f"adapter_minus_{name}", {}).get("wasserstein_sign", 0) >= 0
+    ]
+    return (
+        [f"The fine-tuned model is not shown to be closer to people than: {', '.join(rivals)}."]
+        if rivals
+        else []
+    )
 
 
 def _answers(report: Report) -> list[str]:

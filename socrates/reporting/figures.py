@@ -174,37 +174,6 @@ def effects(table: pl.DataFrame, predictor: str) -> Canvas:
 
 
 @to_svg
-def reliability(table: pl.DataFrame, predictors: Sequence[str]) -> Canvas:
-    """Share of right answers against confidence; the larger the point, the more answers.
-
-    Args:
-        table: columns predictor, confidence, correct, answers.
-    """
-    canvas, axes = _axes(3.0)
-    axes.plot([0, 1], [0, 1], color="#000000", linewidth=0.8, linestyle="--", label="calibrated")
-    for predictor in predictors:
-        rows = table.filter(pl.col("predictor") == predictor).sort("confidence")
-        x, y, answers = (rows[name].to_numpy() for name in ("confidence", "correct", "answers"))
-        style = look(predictor)
-        axes.plot(x, y, color=style["color"], linewidth=1)
-        axes.scatter(
-            x,
-            y,
-            s=12 + 140 * answers / max(answers.sum(), 1),
-            marker=style["marker"],
-            facecolor=style["markerfacecolor"],
-            edgecolor=style["color"],
-            label=SHORT.get(predictor, predictor),
-        )
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("confidence in the likeliest answer")
-    axes.set_ylabel("share right")
-    axes.legend(loc="upper left", markerscale=0.7)
-    return canvas
-
-
-@to_svg
 def curve(
     table: pl.DataFrame,
     columns: Mapping[str, str],

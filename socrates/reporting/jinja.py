@@ -1,11 +1,23 @@
-"""How every page of the project is made from its template."""
+"""How every page of the project is made from its template, and how a value is written in it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from socrates.evaluation.intervals import Estimate
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts, numbers and estimates, for a page in HTML and in Markdown alike."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[Any]]
 
 
 def environment(package: str, html: bool, filters: dict[str, Callable[..., Any]]) -> Environment:
@@ -24,3 +36,55 @@ def environment(package: str, html: bool, filters: dict[str, Callable[..., Any]]
     )
     made.filters |= filters
     return made
+
+
+def templates(html: bool, package: str = "socrates.reporting") -> Environment:
+    """The templates of a package and of this one, with the filters that they use."""
+    filters: dict[str, Callable[..., Any]] = {
+        "number": number,
+        "interval": interval_text,
+        "cell": html_cell if html else markdown_cell,
+        "md": markdown_text,
+        "quote": markdown_quote,
+    }
+    return environment(package, html, filters)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A figure with a true minus sign; an en dash where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, str | bool):
+        return str(value)
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) >= 10):
+        return f"{value:,.0f}".replace("-", "−")
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval_text(estimate: Estimate) -> str:
+    """The ends of an interval; empty where there is none."""
+    return f"{number(estimate.low)} to {number(estimate.high)}" if estimate.bounded else ""
+
+
+def html_cell(value: Any) -> str | Markup:
+    """A value in a cell of a table, the interval of an estimate below it."""
+    if isinstance(value, Estimate) and value.bounded:
+        return Markup("{}<small>{}</small>").format(number(value.value), interval_text(value))
+    return number(value.value if isinstance(value, Estimate) else value)
+
+
+def markdown_cell(value: Any) -> str:
+    """A value in a cell of a table, the interval of an estimate in brackets."""
+    if isinstance(value, Estimate):
+        return number(value.value) + (f" ({interval_text(value)})" if value.bounded else "")
+    return markdown_text(number(value))
+
+
+def markdown_text(value: Any) -> str:
+    """Text that cannot break out of a Markdown table."""
+    return " ".join(str(value).split()).replace("<", "&lt;").replace("|", "\\|")
+
+
+def markdown_quote(text: str) -> str:
+    """Text as a Markdown quotation."""
+    return "\n".join(f"> {markdown_text(line)}".rstrip() for line in text.splitlines())

@@ -1,8 +1,8 @@
-"""The content of the report, one function a section. Both templates are filled with the same."""
+"""The content of the report, one function a section: tables, figures and the few numbers that its text names."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -11,20 +11,27 @@ import polars as pl
 
 from socrates.core.params import flat
 from socrates.evaluation.intervals import FOR_A_RESULT, Estimate, least_p
-from socrates.evaluation.metrics import METRICS
+from socrates.evaluation.metrics import METRICS, Metric
 from socrates.evaluation.predictors import MODELS, PRIMARY, label, ordered
 from socrates.reporting import figures
 from socrates.reporting.caveats import caveats, comparable
+from socrates.reporting.jinja import Table, number
 from socrates.reporting.read import Report, Results
 from socrates.survey.tables import CELL
 
 HEADLINE = ("wasserstein", "cramer", "drawn.wasserstein", "drawn.accuracy", "crps", "log_likelihood",
             "entropy_ratio", "effects.r")  # fmt: skip
 REST = "without_near_duplicates"
-EFFECT_COUNTS = ("conditions", "questions", "credible_pairs")
-EFFECTS = ("r", "r_disattenuated", "slope", "residual_sd", "skill", "respondents", "captured_gain",
-           "sign_accuracy", "sign_accuracy_sure", "size_ratio", "p")  # fmt: skip
-GAP_COLUMNS = ("attribute", "predictor", "accuracy_gap", "chance", "p")
+EFFECTS = (
+    "r",
+    "r_disattenuated",
+    "slope",
+    "skill",
+    "respondents",
+    "captured_gain",
+    "sign_accuracy_sure",
+    "size_ratio",
+)
 STUDIES_PER_FIGURE = 40  # so that a figure fits on a printed page
 SHORT = figures.SHORT | {"train_marginal": "training-study average", "pooled": "pooled people (oracle)"}
 PAPER_MODELS = {
@@ -66,72 +73,80 @@ class Figure:
         return "data:image/svg+xml," + quote(" ".join(self.svg.split()), safe=" /:=;,.-+()")
 
 
-@dataclass(frozen=True)
-class ShownCell:
-    """A cell whose distributions are shown; ``used`` is the range of people's answers, the unit of W."""
-
-    name: str
-    rank: str
-    adapter: float
-    base: float | None
-    respondents: int
-    scale: str
-    used: str
-    text: str
-    wordings: int
-    figure: Figure
-
-
 def content(report: Report) -> dict[str, Any]:
-    """What both templates are filled with."""
-    present = report.predictors
+    """What the report and the model card are filled with."""
+    known = [
+        entry
+        for entry in METRICS
+        if any(report.estimate(name, entry).value is not None for name in report.predictors)
+    ]
+    params = {name: part for name, part in report.params.items() if isinstance(part, dict)}
+    models = list(report.predictions)
     return {
         "report": report,
         "about": about(report),
         "caveats": caveats(report),
         "comparable": comparable(report),
-        "label": label,
-        "present": present,
-        "registry": METRICS,
         "first": first_table(report),
-        "headline_keys": HEADLINE,
-        "headline": [(name, [report.estimate(name, key) for key in HEADLINE]) for name in present],
-        "rest": [
-            (name, [report.estimate(REST, f"{name}.{key}") for key in HEADLINE])
-            for name in present
-            if REST in report.metrics
-        ],
+        "headline": _scores(report, report.predictors, HEADLINE),
+        "rest": _scores(report, report.predictors, HEADLINE, REST) if REST in report.metrics else None,
         "flagged": (int(report.count("cells_near_duplicate")), int(report.count("cells"))),
         "headline_figure": headline_figure(report),
         "paper": paper(report),
         "differences": differences(report),
         **studies(report),
         "cells": cells(report),
-        **effects(report),
-        "reliability": Figure(
-            figures.reliability(report.tables["reliability"], list(report.predictions)),
-            "share of right answers against confidence, of each model",
-        ),
+        "effects": _scores(report, models, [f"effects.{key}" for key in EFFECTS]),
+        "effect_counts": {
+            key: number(int(report.count(f"effects.{key}")))
+            for key in ("conditions", "questions", "sure_pairs")
+        },
+        "effect_figures": [
+            Figure(
+                figures.effects(report.tables["effects"], name),
+                f"predicted against human effect of each condition, {label(name)}",
+            )
+            for name in models
+            if name in report.tables["effects"].columns
+        ],
         "pit": _pit_figure(report),
         **groups(report),
         "curves": curves(report.curves, CURVES),
         "left_out": left_out(report),
         "rules": rules(report),
-        "metrics": every_metric(report, present),
-        "params": {name: dict(flat(part)) for name, part in report.params.items() if isinstance(part, dict)},
+        "metrics": Table(
+            ["metric", *map(label, report.predictors)],
+            [
+                (_head(METRICS[key]), *(report.estimate(name, key) for name in report.predictors))
+                for key in known
+            ],
+        ),
+        "definitions": [(key, METRICS[key]) for key in known],
+        "params": Table(["parameter", "value"], [(key, _plain(value)) for key, value in flat(params)]),
         "provenance": provenance(report),
     }
 
 
-def number(value: Any, digits: int = 3) -> str:
-    """A figure with a true minus sign; an en dash where there is none."""
-    if value is None:
-        return "–"
-    if isinstance(value, str | bool):
-        return str(value)
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) >= 10):
-        return f"{value:,.0f}".replace("-", "−")
-    return f"{value:.{digits}f}".replace("-", "−")
+def _plain(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _head(entry: Metric) -> str:
+    """A metric's label, and which direction is better."""
+    arrow = {True: " ↑", False: " ↓", None: ""}[entry.higher_is_better]
+    return entry.label + (arrow if entry.target is None else f" (best at {entry.target:g})")
+
+
+def _scores(report: Report, names: Iterable[str], keys: Sequence[str], part: str = "") -> Table:
+    """A row for each predictor, a column for each metric; ``part``: of metrics/evaluate.json, that holds them all."""
+    rows = [
+        (
+            label(name),
+            *(report.estimate(part, f"{name}.{key}") if part else report.estimate(name, key) for key in keys),
+        )
+        for name in names
+    ]
+    return Table(["predictor", *(_head(METRICS[key]) for key in keys)], rows)
 
 
 def about(report: Report) -> str:
@@ -157,8 +172,8 @@ def _trained_on(report: Report) -> str:
     return f"{number(kept)} answers, each read {read / kept:.1f} times on average"
 
 
-def paper(report: Results) -> list[tuple[str, Any, Any]]:
-    """(label, W, accuracy) of what the paper reports, best first."""
+def paper(report: Results) -> Table:
+    """W and accuracy of what the paper reports, best first."""
     rows: list[tuple[str, dict[str, Any]]] = []
     for name in ordered(set(report.paper) - {"source", "reported"}):
         who = report.paper.get("source", {}).get(name, "")
@@ -170,7 +185,10 @@ def paper(report: Results) -> list[tuple[str, Any, Any]]:
             (words, {key: reported.get(f"{name}.{key}") for key in ("wasserstein", "drawn.accuracy")})
         )
     scored = [(words, row.get("wasserstein"), row.get("drawn.accuracy")) for words, row in rows]
-    return sorted((row for row in scored if row[1] is not None), key=lambda row: row[1])
+    return Table(
+        ["predictor", "W", "accuracy"],
+        sorted((row for row in scored if row[1] is not None), key=lambda row: row[1]),
+    )
 
 
 def headline_figure(results: Results) -> Figure:
@@ -211,30 +229,41 @@ def verdict(found: Estimate, margin: float, better: str, worse: str) -> str:
     return {-1: better, 1: worse}.get(found.sign, "not established: the interval contains zero")
 
 
-def first_table(report: Report) -> list[tuple[str, str, Estimate, Estimate | None, str]]:
-    """(question, against what, figure, its share of the achievable, answer): what decides, before anything else."""
-    margin = report.params["evaluate"]["equivalence_margin"]
+def _answer(report: Report, words: str) -> str:
     few = report.count("studies_scored") < FOR_A_RESULT
+    return f"no result: fewer than {FOR_A_RESULT} studies" if few else words
+
+
+def first_table(report: Report) -> Table:
+    """What decides, before anything else: question, figure, its share of the achievable, answer."""
+    margin = report.params["evaluate"]["equivalence_margin"]
     rows: list[tuple[str, str, Estimate, Estimate | None, str]] = []
     primary = report.metrics.get("primary", {}).get("baseline")
-    better, worse = "yes: closer to people", "no: farther from people"
+    asked = []
     if primary:
-        question, best = "Better than what needs no language model?", SHORT.get(primary, label(primary))
-        found = report.estimate(PRIMARY)
-        rows.append((question, f"W less that of {best}", found, None, verdict(found, margin, better, worse)))
+        asked.append(
+            (
+                "Better than what needs no language model?",
+                f"W less that of {SHORT.get(primary, label(primary))}",
+                report.estimate(PRIMARY),
+            )
+        )
     if rest := report.metrics.get(REST):
-        found = report.estimate(REST, f"{PRIMARY}.wasserstein")
         against = f"the same on the {number(rest['counts.cells_scored'])} cells whose text resembles none of training"
-        rows.append(("", against, found, None, verdict(found, margin, better, worse)))
+        asked.append(("", against, report.estimate(REST, f"{PRIMARY}.wasserstein")))
+    for question, against, found in asked:
+        words = verdict(found, margin, "yes: closer to people", "no: farther from people")
+        rows.append((question, against, found, None, _answer(report, words)))
     for name, (question, against) in PROBES.items():
         found = report.estimate("reading", f"{name}.log")
         if found.value is not None:
-            part = report.estimate("reading", f"{name}.log_share")
-            answer = verdict(found, 0.0, "no: worse with it", "yes")
+            words = verdict(found, 0.0, "no: worse with it", "yes")
             if name == "reversed_options" and found.bounded:  # who reads labels loses nothing
-                answer = "no, or not wholly" if found.sign > 0 else "no loss is shown"
-            rows.append((question, f"log score {against}, nats", found, part if part.value else None, answer))
-    return [(*row[:4], f"no result: fewer than {FOR_A_RESULT} studies" if few else row[4]) for row in rows]
+                words = "no, or not wholly" if found.sign > 0 else "no loss is shown"
+            share = report.estimate("reading", f"{name}.log_share")
+            known = share if share.value else None
+            rows.append((question, f"log score {against}, nats", found, known, _answer(report, words)))
+    return Table(["question", "figure", "value (95 % interval)", "share of the achievable", "answer"], rows)
 
 
 def p_value(p: float | None, least: float) -> str:
@@ -242,8 +271,8 @@ def p_value(p: float | None, least: float) -> str:
     return number(p) if p is None or p > least * 1.001 else f"≤ {least:.2g}"
 
 
-def differences(report: Report) -> list[tuple[str, Estimate, str, str]]:
-    """(who against whom, difference in W, p, what it means)."""
+def differences(report: Report) -> Table:
+    """Who against whom, difference in W, p, what it means."""
     rows = []
     margin, draws = (report.params["evaluate"][key] for key in ("equivalence_margin", "bootstrap"))
     least = least_p(int(report.count("studies_scored")), draws)
@@ -257,44 +286,44 @@ def differences(report: Report) -> list[tuple[str, Estimate, str, str]]:
             names[second] = f"best baseline ({SHORT.get(best, label(best))})"
         found = report.estimate(part)
         words = verdict(found, margin, *(f"{names[name]} is closer to people" for name in (first, second)))
-        pair = f"{names[first]} − {names[second]}"
-        if report.count("studies_scored") < FOR_A_RESULT:
-            words = f"no result: fewer than {FOR_A_RESULT} studies"
-        rows.append((pair, found, p_value(figures_of.get("wasserstein_p"), least), words))
-    return rows
+        p = p_value(figures_of.get("wasserstein_p"), least)
+        rows.append((f"{names[first]} − {names[second]}", found, p, _answer(report, words)))
+    return Table(["pair", "difference in W, paired by cell", "p", "reading"], rows)
 
 
 def studies(report: Report) -> dict[str, Any]:
-    """Studies from the best to the worst W of the fine-tuned model, as rows and as figures."""
+    """Studies from the best to the worst W of the fine-tuned model, as a table and as figures."""
     scores: dict[str, dict[str, Estimate]] = {}
     columns = ["study_id", "predictor", "wasserstein", "wasserstein_low", "wasserstein_high"]
     for study, predictor, *values in report.tables["studies"].select(columns).iter_rows():
-        scores.setdefault(study, {})[predictor] = Estimate(*values)
+        # the fine-tuned model alone with its interval
+        scores.setdefault(study, {})[predictor] = Estimate(
+            *(values if predictor == "adapter" else values[:1])
+        )
 
     def rank(study: str) -> tuple[bool, float, str]:
         w = scores[study].get("adapter", Estimate()).value
         return w is None, w or 0.0, study
 
-    rows = [(study, scores[study]) for study in sorted(scores, key=rank)]
-    parts = [rows[i : i + STUDIES_PER_FIGURE] for i in range(0, len(rows), STUDIES_PER_FIGURE)]
-    return {"studies": rows, "study_figures": [_study_figure(part) for part in parts]}
-
-
-def _study_figure(rows: Sequence[tuple[str, dict[str, Estimate]]]) -> Figure:
-    """The fine-tuned model with its interval, base and uniform as points."""
-    points = [
-        (
-            study,
-            {name: Estimate(row.get(name, Estimate()).value) for name in ("base", "uniform")}
-            | {"adapter": row.get("adapter", Estimate())},
-        )
-        for study, row in rows
+    shown = ("base", "uniform", "adapter")
+    rows = [
+        (study, {name: scores[study].get(name, Estimate()) for name in shown})
+        for study in sorted(scores, key=rank)
     ]
-    svg = figures.forest(points, legend=("adapter", "base", "uniform"))
-    return Figure(svg, f"W of {len(rows)} studies with intervals; the table below has the figures")
+    made = []
+    for i in range(0, len(rows), STUDIES_PER_FIGURE):
+        part = rows[i : i + STUDIES_PER_FIGURE]
+        svg = figures.forest(part, legend=("adapter", "base", "uniform"))
+        made.append(Figure(svg, f"W of {len(part)} studies with intervals; the table below has the figures"))
+    columns = ["adapter", "base", "uniform", "empirical_best"]
+    table = [(study, *(scores[study].get(name) for name in columns)) for study, _ in rows]
+    return {
+        "studies": Table(["study", "fine-tuned", "base", "uniform", "floor"], table),
+        "study_figures": made,
+    }
 
 
-def cells(report: Report) -> list[ShownCell]:
+def cells(report: Report) -> list[dict[str, Any]]:
     """The cells of distributions.csv, with what they asked."""
     scores = report.tables["cell_scores"].select(*CELL, "predictor", "wasserstein").drop_nulls()
     adapter = scores.filter(pl.col("predictor") == "adapter").sort("wasserstein", *CELL)
@@ -312,7 +341,8 @@ def cells(report: Report) -> list[ShownCell]:
     return [_shown_cell(row, shares, adapter.height) for row in shown.iter_rows(named=True)]
 
 
-def _shown_cell(row: dict[str, Any], shares: pl.DataFrame, total: int) -> ShownCell:
+def _shown_cell(row: dict[str, Any], shares: pl.DataFrame, total: int) -> dict[str, Any]:
+    """A cell whose distributions are shown; ``about`` names the range of people's answers, the unit of W."""
     own = shares.join(pl.DataFrame([{key: row[key] for key in CELL}]), on=CELL).sort("option")
     options = own.filter(pl.col("predictor") == "human")["option"].to_list()
     sides = {
@@ -320,21 +350,19 @@ def _shown_cell(row: dict[str, Any], shares: pl.DataFrame, total: int) -> ShownC
         for name in ("human", "base", "adapter")
     }
     name = f"study {row['study_id']}, condition {row['condition_num']}, task {row['task_num']}"
-    return ShownCell(
-        name=name,
-        rank=_rank(row["rank"], total),
-        adapter=row["wasserstein"],
-        base=row["base"],
-        respondents=row["respondents"],
-        scale=row["scale"],
-        used=f"{row['human_low']:,.0f} to {row['human_high']:,.0f}",
-        text=row["text"] or "(the text of this cell is not in the test split)",
-        wordings=row["wordings"] or 0,
-        figure=Figure(
+    wordings = f"; the commonest of {row['wordings']} wordings" if (row["wordings"] or 0) > 1 else ""
+    base = "" if row["base"] is None else f" (base {number(row['base'])})"
+    return {
+        "wasserstein": row["wasserstein"],
+        "title": f"{_rank(row['rank'], total)}: W {number(row['wasserstein'])}{base}",
+        "about": f"{name}; {row['respondents']} respondents; scale {row['scale']}, of which people used "
+        f"{row['human_low']:,.0f} to {row['human_high']:,.0f}{wordings}",
+        "text": row["text"] or "(the text of this cell is not in the test split)",
+        "figure": Figure(
             figures.distribution(options, {key: side for key, side in sides.items() if side}),
             f"distribution of answers in {name}: people, base and fine-tuned model",
         ),
-    )
+    }
 
 
 def _rank(rank: int, total: int) -> str:
@@ -342,26 +370,6 @@ def _rank(rank: int, total: int) -> str:
         return f"{'worst' if rank else 'best'} of {total:,}"
     # numpy's rint, which chose the cells, rounds a middle between two ranks to the even one
     return f"{'median, ' if rank == round((total - 1) / 2) else ''}{rank + 1:,} of {total:,}"
-
-
-def effects(report: Report) -> dict[str, Any]:
-    """Effects of conditions, of every predictor that was read."""
-    table, models = report.tables["effects"], list(report.predictions)
-    return {
-        "effects": [
-            (name, {key: report.estimate(name, f"effects.{key}") for key in EFFECTS}) for name in models
-        ],
-        "effect_keys": EFFECTS,
-        "effect_counts": {key: int(report.count(f"effects.{key}")) for key in EFFECT_COUNTS},
-        "effect_figures": [
-            Figure(
-                figures.effects(table, name),
-                f"predicted against human effect of each condition, {label(name)}",
-            )
-            for name in models
-            if name in table.columns
-        ],
-    }
 
 
 def _pit_figure(report: Report) -> Figure:
@@ -374,13 +382,16 @@ def _pit_figure(report: Report) -> Figure:
 
 def groups(report: Report) -> dict[str, Any]:
     """The gap between the groups of each attribute beside what chance gives, and the accuracy in each group."""
-    rows: dict[str, dict[str, Any]] = {}
-    for attribute, predictor, *values in report.tables["group_gaps"].select(GAP_COLUMNS).iter_rows():
-        rows.setdefault(attribute.replace("_", " "), {})[predictor] = values
-    return {
-        "gaps": [(name, [row.get(model, [None] * 3) for model in MODELS]) for name, row in rows.items()],
-        "group_figures": _group_figures(report.tables["groups"].filter(pl.col("predictor").is_in(MODELS))),
-    }
+    gaps: dict[str, dict[str, Any]] = {}
+    columns = ("attribute", "predictor", "accuracy_gap", "chance", "p")
+    for attribute, predictor, *values in report.tables["group_gaps"].select(columns).iter_rows():
+        gaps.setdefault(attribute.replace("_", " "), {})[predictor] = values
+    rows = [
+        (name, *(value for model in MODELS for value in row.get(model, [None] * 3)))
+        for name, row in gaps.items()
+    ]
+    head = ["attribute", "gap, fine-tuned", "by chance", "p", "gap, base", "by chance", "p"]
+    return {"gaps": Table(head, rows), "group_figures": _group_figures(report.tables["groups"])}
 
 
 def _group_figures(table: pl.DataFrame) -> list[Figure]:
@@ -414,8 +425,8 @@ def curves(table: pl.DataFrame, wanted: Sequence[tuple[dict[str, str], str]]) ->
     return made
 
 
-def left_out(report: Report) -> list[tuple[str, str, int]]:
-    """(stage, reason, number) of everything that was left out, zeros included: they say that it was looked for."""
+def left_out(report: Report) -> Table:
+    """Everything that was left out, by stage and reason, zeros included: they say that it was looked for."""
     counts, overlap, raw = report.metrics.get("counts", {}), report.splits.get("overlap", {}), report.raw
     evaluated = {
         "cells_excluded.too_small": "cells with fewer respondents than evaluate.min_cell_size",
@@ -424,45 +435,38 @@ def left_out(report: Report) -> list[tuple[str, str, int]]:
         "answers_moved_to_grid": "answers moved to the nearest option of a thinned scale",
         "cells_without_train_scale": "cells whose scale length is not in training (train_marginal is uniform there)",
     }
-    return [
-        ("download", "rows read", raw.get("rows_read", 0)),
-        *(("download", f"{reason} (rows)", n) for reason, n in sorted(raw.get("rejected", {}).items())),
-        ("download", "rows kept", raw.get("kept", {}).get("rows", 0)),
-        *(
-            ("split", f"{key.replace('_', ' ')} between train and test", overlap[key])
-            for key in ("shared_studies", "near_duplicate_scenarios", "near_duplicate_cells")
-            if key in overlap
-        ),
-        *(
-            ("train", f"{part} rows longer than prompt.max_length", n)
-            for part, n in sorted(report.training.get("rows_too_long", {}).items())
-        ),
-        *(
-            (f"predict, {name}", f"{reason} (answers)", n)
-            for name, manifest in report.predictions.items()
-            for reason, n in sorted(manifest.get("excluded", {}).items())
-        ),
-        *(("evaluate", words, counts[key]) for key, words in evaluated.items() if key in counts),
+    shared = ("shared_studies", "near_duplicate_scenarios", "near_duplicate_cells")
+    rows = [("download", "rows read", raw.get("rows_read", 0))]
+    rows += [("download", f"{reason} (rows)", n) for reason, n in sorted(raw.get("rejected", {}).items())]
+    rows += [("download", "rows kept", raw.get("kept", {}).get("rows", 0))]
+    rows += [
+        ("split", f"{key.replace('_', ' ')} between train and test", overlap[key])
+        for key in shared
+        if key in overlap
     ]
+    too_long = sorted(report.training.get("rows_too_long", {}).items())
+    rows += [("train", f"{part} rows longer than prompt.max_length", n) for part, n in too_long]
+    rows += [
+        (f"predict, {name}", f"{reason} (answers)", n)
+        for name, manifest in report.predictions.items()
+        for reason, n in sorted(manifest.get("excluded", {}).items())
+    ]
+    rows += [("evaluate", words, counts[key]) for key, words in evaluated.items() if key in counts]
+    return Table(["stage", "what", "number"], rows)
 
 
-def rules(report: Report) -> list[tuple[str, int, float]]:
-    """(how the scale was found, answers, share)."""
+def rules(report: Report) -> Table:
+    """How the allowed answers were found, of how many answers."""
     counted = report.predictions["adapter"].get("scale_rules", {})
     total = sum(counted.values())
-    return [
-        (", ".join(RULES.get(part, part) for part in rule.split("+")), n, n / total)
+    rows = [
+        (", ".join(RULES.get(part, part) for part in rule.split("+")), n, f"{n / total:.1%}")
         for rule, n in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     ]
+    return Table(["how the allowed answers were found", "answers", "share"], rows)
 
 
-def every_metric(report: Report, present: list[str]) -> list[tuple[str, Any, list[Estimate]]]:
-    """(key, registry entry, estimate per predictor) of every metric that any predictor has."""
-    rows = [(key, entry, [report.estimate(name, key) for name in present]) for key, entry in METRICS.items()]
-    return [row for row in rows if any(estimate.value is not None for estimate in row[2])]
-
-
-def provenance(report: Report) -> list[tuple[str, str]]:
+def provenance(report: Report) -> Table:
     """What made the result: revisions and versions, which are equal wherever it is made again."""
     raw, base, params = report.raw, report.base, report.params
     if report.synthetic:
@@ -477,7 +481,7 @@ def provenance(report: Report) -> list[tuple[str, str]]:
     else:
         model = f"{params['model']['name']}, {number(base.get('parameters'))} parameters"
     known = base.get("knows", {}).get("held-out")  # of the texts that it has read
-    return [
+    rows = [
         ("data", data),
         ("base model", model),
         *([("facts that it knows of held-out studies' topics", f"{known:.1%}")] if known is not None else []),
@@ -486,3 +490,4 @@ def provenance(report: Report) -> list[tuple[str, str]]:
         ("training tokens", number(report.training.get("tokens"))),
         *((name, str(version)) for name, version in sorted(report.training.get("versions", {}).items())),
     ]
+    return Table(["what", "which"], rows)

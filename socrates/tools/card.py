@@ -17,7 +17,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from socrates.core.files import atomic_folder
 from socrates.evaluation.metrics import METRICS
-from socrates.reporting.page import templates
+from socrates.reporting.jinja import templates
 from socrates.reporting.read import Report
 from socrates.reporting.sections import Figure, content
 from socrates.runs.log import Line, read_lines
@@ -72,12 +72,14 @@ def render_card(report: Report, found: dict[str, Any], lines: Iterable[Line], ch
         lines: of the training's log; may be empty.
     """
     values = {
+        "markup": "markdown.j2",
         "front_matter": front_matter(report, choices),
         "choices": choices,
         "usage": usage(lines, report.training.get("steps")),
         "plots": [name for name in sorted(plots(found)) if SHOWN.search(name)],
     }
-    return _template("card.md.j2").render(found | values | _to_load(report, choices))
+    text = _template("card.md.j2").render(found | values | _to_load(report, choices))
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def front_matter(report: Report, choices: Choices) -> str:
@@ -117,7 +119,7 @@ def front_matter(report: Report, choices: Choices) -> str:
 
 def plots(found: dict[str, Any]) -> dict[str, Figure]:
     """The figures by file name, from the content of a page; none of them shows the text of a question."""
-    figures = {"headline": found["headline_figure"], "reliability": found["reliability"]}
+    figures = {"headline": found["headline_figure"], "pit": found["pit"]}
     for name in ("study_figures", "effect_figures", "group_figures", "curves"):
         for number, figure in enumerate(found[name], start=1):
             figures[f"{name.removesuffix('_figures')}-{number}"] = figure

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from socrates.core.errors import DataError
 from socrates.core.files import json_text, read_json
-from socrates.evaluation.headline import headline
+from socrates.evaluation.summary import headline
 
 PAPER = Path("metrics/paper.json")
 TAG = "paper-baseline"

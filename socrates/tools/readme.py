@@ -13,9 +13,9 @@ from pathlib import Path
 from socrates.core import files
 from socrates.core.errors import DataError
 from socrates.evaluation.predictors import PREDICTORS, PRIMARY
-from socrates.reporting.page import interval_text
+from socrates.reporting.jinja import interval_text, number
 from socrates.reporting.read import Results, read_results
-from socrates.reporting.sections import headline_figure, number
+from socrates.reporting.sections import headline_figure
 from socrates.tools.estimate import assumed_workload, estimates, model_dims
 from socrates.tools.preset import preview
 

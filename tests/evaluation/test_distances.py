@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
 from socrates.evaluation import distance
@@ -31,12 +30,9 @@ def w(p: np.ndarray, h: np.ndarray, convention: distance.Convention, **how: str)
     return float(distance.wasserstein(p, h, gap)[0])
 
 
-@pytest.mark.parametrize(
-    ("convention", "expected"), [("paper", 3.5), ("paper_clipped", 0.5), ("stated", 3.5 / 4)]
-)
+@pytest.mark.parametrize(("convention", "expected"), [("paper", 3.5), ("stated", 3.5 / 4)])
 def test_a_model_far_from_people(convention: distance.Convention, expected: float) -> None:
     # People answer 4 or 5, the model always 1: it is 3.5 points away, on a range of 1 used and 4 allowed.
-    # Clipped, it answers 4: wrong by 1 for half of the people.
     assert w(share(1, 0, 0, 0, 0), share(0, 0, 0, 1, 1), convention) == pytest.approx(expected)
 
 
@@ -58,8 +54,6 @@ def test_w_is_scipys(p: np.ndarray, h: np.ndarray) -> None:
     low, high = GRID[h[0] > 0].min(), GRID[h[0] > 0].max()
     if high > low:
         assert w(p, h, "paper") == pytest.approx(expected * 4 / (high - low), abs=1e-12)
-        clipped = wasserstein_distance(GRID.clip(low, high), GRID, p[0], h[0]) / (high - low)
-        assert w(p, h, "paper_clipped") == pytest.approx(clipped, abs=1e-12)
 
 
 @given(pmf(), pmf())
@@ -84,28 +78,16 @@ def test_a_constant_predictor_never_scores_zero_on_varied_people(h: np.ndarray, 
             assert w(constant, h, convention) > 0
 
 
-@given(pmf(3))
-def test_shifting_all_predictions_changes_w(h: np.ndarray) -> None:
-    people = np.pad(h, ((0, 0), (0, 2)))
-    shifted = np.pad(h, ((0, 0), (2, 0)))
-    assert w(people, people, "stated") == 0
-    assert w(shifted, people, "stated") == pytest.approx(0.5)
-
-
 @given(pmf(), pmf())
-def test_other_distances_are_those_of_scipy(p: np.ndarray, h: np.ndarray) -> None:
-    js = distance.jensen_shannon(p, h)[0]
-    assert js == pytest.approx(jensenshannon(p[0], h[0], base=2) ** 2, abs=1e-9)
+def test_total_variation_is_bounded(p: np.ndarray, h: np.ndarray) -> None:
     tvd = distance.total_variation(p, h)[0]
-    assert 0 <= tvd <= 1 + 1e-12
+    assert 0 <= tvd <= 1 + 1e-12 and tvd == distance.total_variation(h, p)[0]
     assert (tvd < 1e-12) == np.allclose(p, h)
-    assert js <= tvd + 1e-9  # Lin 1991
 
 
-def test_entropy_and_spread_by_hand() -> None:
+def test_entropy_by_hand() -> None:
     assert distance.entropy(share(1, 1, 1, 1))[0] == pytest.approx(2)
     assert distance.entropy(share(0, 1, 0, 0))[0] == 0
-    assert distance.deviation(share(1, 0, 0, 0, 1), GRID[None])[0] == pytest.approx(2)
     assert np.isnan(distance.ratio(np.array([1.0]), np.array([0.0])))[0]
 
 
@@ -119,9 +101,3 @@ def test_padding_changes_nothing() -> None:
         assert distance.wasserstein(*wide, distance.gaps(wide[1], padded, convention)) == pytest.approx(
             narrow
         )
-
-
-def test_study_means_count_only_scored_cells() -> None:
-    means = distance.study_means(np.array([0.1, 0.3, np.nan, np.nan]), np.array([0, 0, 0, 1]), 2)
-    assert means[0] == pytest.approx(0.2)
-    assert np.isnan(means[1])

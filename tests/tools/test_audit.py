@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
 from socrates.core.params import parse, read_yaml
-from socrates.evaluation.headline import KEYS
+from socrates.evaluation.summary import KEYS
 from socrates.tools.audit import Run, audit, markdown, read_run, summary
 from socrates.tools.paper import PAPER
 from socrates.tools.preset import apply

@@ -50,19 +50,19 @@ def test_compare_pairs_two_revisions(tmp_path: Path) -> None:
     git("init", "-q")
     git("add", ".")
     git("commit", "-qm", "run")
-    worse = result.tables["cell_scores"].with_columns(pl.col("wasserstein") + 0.1, pl.col("brier") - 0.01)
+    worse = result.tables["cell_scores"].with_columns(pl.col("wasserstein") + 0.1, pl.col("crps") - 0.01)
     worse.write_csv(table)
     old, new = compare.read_scores("HEAD", tmp_path), compare.read_scores("workspace", tmp_path)
     found = {row["metric"]: row for row in compare.compare(old, new, "adapter").iter_rows(named=True)}
     assert found["wasserstein"]["difference"] == pytest.approx(0.1)
     assert found["wasserstein"]["sign"] == 1
     assert found["tvd"]["sign"] == found["accuracy"]["sign"] == 0
-    assert (found["brier"]["difference"], found["brier"]["sign"]) == (pytest.approx(-0.01), -1)
+    assert (found["crps"]["difference"], found["crps"]["sign"]) == (pytest.approx(-0.01), -1)
     reported = dict(flat(result.metrics["adapter"]))
     assert {key: row["a"] for key, row in found.items()} == pytest.approx(
         {key: reported[key] for key in found}, abs=1e-5
     )
-    older = compare.compare(old.drop("brier"), new, "adapter")  # a run from before the metric
+    older = compare.compare(old.drop("crps"), new, "adapter")  # a run from before the metric
     assert older.height == len(found) - 1
     assert "| worse |" in compare.markdown(compare.compare(old, new, "adapter"), "HEAD", "workspace")
     with pytest.raises(DataError, match="at revision nowhere"):

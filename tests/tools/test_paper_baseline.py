@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from socrates.core.errors import DataError
-from socrates.evaluation.headline import headline
+from socrates.evaluation.summary import headline
 from socrates.tools.paper_baseline import TAG, tag_paper
 
 PIPELINE = """
