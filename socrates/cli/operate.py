@@ -36,7 +36,7 @@ def preset(
 
 @app.command(epilog=example("socrates doctor"), rich_help_panel=PANEL)
 def doctor(as_json: Json = False) -> None:
-    """Check Python, packages, Git, stores, GPU, disk, scratch and hub against params.yaml.
+    """Check packages, stores, GPU, disk, scratch and hub against params.yaml.
 
     The exit status is 1 where a run would fail; a warning is a risk that you may take.
     """

@@ -6,7 +6,6 @@ import contextlib
 import re
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -51,13 +50,13 @@ def merge(
     with contextlib.redirect_stdout(sys.stderr):  # DeepSpeed logs to standard output, which is for the result
         check = merge_models(Path(), out, rows, tolerance)
     if as_json:
-        show(True, {"out": str(out), **asdict(check)})
+        show(True, {"out": str(out), **check})
         return
     typer.echo(
-        f"merge: {out}, {check.dtype}, the adapter added to the "
-        f"{'de-quantised NF4' if check.quantization == 'nf4' else 'base'} weights; on {check.rows} test rows the "
-        f"largest difference of a probability is {check.largest_difference:.2g} "
-        f"(of their sum {check.largest_mass_difference:.2g}; allowed {check.tolerance:.2g})"
+        f"merge: {out}, {check['dtype']}, the adapter added to the "
+        f"{'de-quantised NF4' if check['quantization'] == 'nf4' else 'base'} weights; on {check['rows']} test rows "
+        f"the largest difference of a probability is {check['largest_difference']:.2g} "
+        f"(of their sum {check['largest_mass_difference']:.2g}; allowed {check['tolerance']:.2g})"
     )
 
 

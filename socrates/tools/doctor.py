@@ -8,9 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -59,11 +56,9 @@ def examine(
     available = psutil.virtual_memory().available
     checks: list[tuple[bool, str, Callable[..., str], tuple[Any, ...]]] = [
         (True, "packages", packages, (folder / "requirements.txt",)),
-        (True, "git", git, (folder,)),
         (True, "dvc remote", dvc_remote, (folder,)),
         (True, "processes", check_global_batch, (sections, processes)),
         (True, "device", device, (folder, sections, devices, processes)),
-        (bool(devices), "compiler", compiler, ()),
         (bool(devices), "kernels", kernels, (devices,)),
         (True, "host memory", host_memory, (sections, processes, available)),
         (processes > 1, "shared memory", shared_memory, (processes, shutil.disk_usage)),
@@ -101,18 +96,6 @@ def packages(requirements: Path) -> str:
     if wrong:
         raise ProblemError(", ".join(wrong), "make env")
     return f"{len(pinned)} as pinned"
-
-
-def git(folder: Path) -> str:
-    """Whether the result could be traced to a commit."""
-    command = ["git", "status", "--porcelain", "--untracked-files=no"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ProblemError("not a Git repository", "clone the project; DVC needs its commits")
-    if changed := [line[3:] for line in done.stdout.splitlines()]:
-        shown = ", ".join(changed[:3]) + (" ..." if len(changed) > 3 else "")
-        raise ProblemError(f"{len(changed)} files changed: {shown}", "commit them before a long run", "warn")
-    return "nothing uncommitted"
 
 
 def dvc_remote(folder: Path) -> str:
@@ -187,34 +170,22 @@ def device(folder: Path, sections: Mapping[str, Any], devices: Sequence[Any], pr
     return text
 
 
-def compiler() -> str:
-    """Whether Triton can build what starts its kernels on a GPU: TRL's loss is one, at the first step."""
-    header = Path(sysconfig.get_path("include", "posix_prefix"), "Python.h")
-    program = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-    missing = [] if program else ["no gcc or clang"]
-    missing += [] if header.exists() else [f"{header}: not found"]
-    if missing:
-        python = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
-        raise ProblemError(", ".join(missing), f"apt-get install gcc {python}, or as your system has them")
-    return f"{program}, {header}"
-
-
 def kernels(devices: Sequence[Any], probes: Sequence[Callable[[str], None]] | None = None) -> str:
     """Whether every GPU runs what training needs: a product with 4-bit weights, and a kernel of Triton's.
 
     Args:
         probes: in place of :func:`four_bit_product` and :func:`compiled_sum`; each is given a device's name.
     """
-    probes = [four_bit_product, compiled_sum] if probes is None else probes
     for index, gpu in enumerate(devices):
-        for probe in probes:
+        for probe in [four_bit_product, compiled_sum] if probes is None else probes:
             try:
                 probe(f"cuda:{index}")
             except Exception as error:  # of bitsandbytes, Triton or the driver
-                text = (
-                    f"GPU {index} ({gpu.name}), {probe.__name__}: {type(error).__name__}: {str(error)[:150]}"
-                )
+                found = f"{type(error).__name__}: {str(error)[:150]}"
+                text = f"GPU {index} ({gpu.name}), {probe.__name__}: {found}"
                 do = "make env; the driver, bitsandbytes and torch must fit (nvidia-smi, python -m bitsandbytes)"
+                if probe is compiled_sum:
+                    do = "Triton needs a compiler and Python.h: apt-get install gcc python3-dev; then " + do
                 raise ProblemError(" ".join(text.split()), do) from None
     return f"{len(devices)} GPUs multiply 4-bit weights and run compiled kernels"
 
@@ -267,11 +238,10 @@ def scratch_writable(folder: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"probe")
-            file.flush()
-            os.fsync(file.fileno())
     except OSError as error:
-        do = f"set {SCRATCH_VARIABLE} to a folder of yours"
-        raise ProblemError(f"{folder}: {error.strerror}", do) from None
+        raise ProblemError(
+            f"{folder}: {error.strerror}", f"set {SCRATCH_VARIABLE} to a folder of yours"
+        ) from None
     return f"{folder}: writable"
 
 

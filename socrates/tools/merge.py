@@ -8,7 +8,6 @@ model that nobody has evaluated.
 from __future__ import annotations
 
 import gc
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,35 +38,18 @@ from socrates.survey.tables import SCALED_RESPONSES
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 
 
-@dataclass(frozen=True)
-class MergeCheck:
-    """What a merge was checked with.
-
-    Attributes:
-        rows: test rows compared.
-        largest_difference: of the probability of an allowed answer, given that the answer is allowed.
-        largest_mass_difference: of the probability of all allowed answers together.
-        tolerance: that both had to keep.
-        dtype: of the merged weights.
-        quantization: of the base that the adapter was trained on.
-    """
-
-    rows: int
-    largest_difference: float
-    largest_mass_difference: float
-    tolerance: float
-    dtype: str
-    quantization: str
-
-
 def merge(
     project: Path, out: Path, rows: int = 100, tolerance: float | None = None, seed: int = 0
-) -> MergeCheck:
+) -> dict[str, Any]:
     """Write the merged model to ``out``, after both forms have answered ``rows`` drawn test rows alike.
 
     Args:
         project: the folder with params.yaml, data/splits/ and models/.
         tolerance: None: :data:`TOLERANCE` of the machine's dtype.
+
+    Returns:
+        The check: rows compared, the largest difference of the probability of an allowed answer (given that the
+        answer is allowed) and of all allowed answers together, tolerance, dtype, the base's quantisation.
 
     Raises:
         ModelError: the two forms differ by more than the tolerance; nothing is written then.
@@ -91,26 +73,28 @@ def merge(
     expected, mass = answers(load_model(base, adapter, params))
     gc.collect()  # two models of 14 billion parameters need not fit; a quantised layer and its weights are a cycle
     dtype = compute_dtype()
+    allowed = TOLERANCE[dtype] if tolerance is None else tolerance
     with atomic_folder(out) as folder:
         merged_model(base, adapter, params, dtype).save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
-        got, got_mass = answers(_load(folder, dtype))
-        check = MergeCheck(
-            rows=len(drawn),
-            largest_difference=max(float(np.abs(a - b).max()) for a, b in zip(expected, got, strict=True)),
-            largest_mass_difference=float(np.abs(mass - got_mass).max()),
-            tolerance=TOLERANCE[dtype] if tolerance is None else tolerance,
-            dtype=str(dtype).removeprefix("torch."),
-            quantization=params.quantization,
-        )
-        worst = max(check.largest_difference, check.largest_mass_difference)
-        if not worst <= check.tolerance:
+        where = {"device_map": {"": device()}, "trust_remote_code": False, "use_safetensors": True}
+        got, got_mass = answers(AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, **where))
+        check: dict[str, Any] = {
+            "rows": len(drawn),
+            "largest_difference": max(float(np.abs(a - b).max()) for a, b in zip(expected, got, strict=True)),
+            "largest_mass_difference": float(np.abs(mass - got_mass).max()),
+            "tolerance": allowed,
+            "dtype": str(dtype).removeprefix("torch."),
+            "quantization": params.quantization,
+        }
+        worst = max(check["largest_difference"], check["largest_mass_difference"])
+        if not worst <= allowed:
             raise ModelError(
                 f"{out}: not written; merged and adapter differ by {worst:.2g} in a probability on "
-                f"{len(drawn)} test rows, allowed is {check.tolerance:.2g}; raise --tolerance if that will do"
+                f"{len(drawn)} test rows, allowed is {allowed:.2g}; raise --tolerance if that will do"
             )
         hashes = {"base": read_json(base / "manifest.json"), "adapter": file_hashes(adapter)}
-        (folder / "merge.json").write_text(json_text({**hashes, "check": asdict(check)}))
+        (folder / "merge.json").write_text(json_text({**hashes, "check": check}))
     return check
 
 
@@ -139,10 +123,3 @@ def round_weights(model: Any, dtype: torch.dtype) -> PreTrainedModel:
             weight.copy_(bits.view(torch.float32))
     rounded: PreTrainedModel = model.to(dtype)
     return rounded
-
-
-def _load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The merged model, loaded as anyone would load it."""
-    return AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=dtype, device_map={"": device()}, trust_remote_code=False, use_safetensors=True
-    )

@@ -39,34 +39,24 @@ def apply(
         ParamsError: no such preset, a file that is not YAML, or a result that the typed parameters
             refuse (unknown key, wrong type or range). All problems stand in the one message.
     """
-    before = dict(flat(read_yaml(path)))
-    written = _merged([name], path, folder)
+    before, written = dict(flat(read_yaml(path))), _merged([name], path, folder)
     after = YAML(typ="safe").load(written)
     try:
         parse(after, path, dict(sections))
     except ParamsError as error:
         raise ParamsError(f"{folder / name}.yaml: cannot be applied to {error}") from None
-    changes = [
-        f"{key}: {json.dumps(before.get(key))} -> {json.dumps(value)}"
-        for key, value in flat(after)
-        if key not in before or before[key] != value
-    ]
-    if changes:
+    changed = [(key, value) for key, value in flat(after) if key not in before or before[key] != value]
+    if changed:
         write_text(path, written)
-    return changes
+    return [f"{key}: {json.dumps(before.get(key))} -> {json.dumps(value)}" for key, value in changed]
 
 
 def apply_to_pipeline(name: str) -> tuple[Path, list[str]]:
-    """Apply preset ``NAME`` of this folder, or ``gsm8k/NAME`` of the second pipeline's: the file, and its changes.
-
-    Raises:
-        ParamsError: as :func:`apply`; or there is no such pipeline.
-    """
+    """Apply preset ``NAME`` of this folder, or ``gsm8k/NAME`` of the second pipeline's: the file, and its changes."""
     pipeline, _, stem = name.rpartition("/")
     if pipeline not in PIPELINES:
         raise ParamsError(f"{pipeline}: no pipeline of that name; presets are NAME or gsm8k/NAME")
-    path = pipeline / PATH
-    return path, apply(stem, path, pipeline / FOLDER, PIPELINES[pipeline])
+    return pipeline / PATH, apply(stem, pipeline / PATH, pipeline / FOLDER, PIPELINES[pipeline])
 
 
 def layers(name: str, folder: Path = FOLDER, extended_by: tuple[str, ...] = ()) -> list[dict[str, Any]]:
@@ -86,11 +76,7 @@ def layers(name: str, folder: Path = FOLDER, extended_by: tuple[str, ...] = ()) 
 
 
 def preview(names: Iterable[str], path: Path = PATH, folder: Path = FOLDER) -> dict[str, Section]:
-    """The sections that ``path`` would hold after the named presets, one after another; nothing is written.
-
-    Raises:
-        ParamsError: as :func:`apply`.
-    """
+    """The sections that ``path`` would hold after the named presets, one after another; nothing is written."""
     return parse(YAML(typ="safe").load(_merged(names, path, folder)), path)
 
 
@@ -116,10 +102,8 @@ def _overlay(target: Any, overlay: Mapping[str, Any]) -> None:
 
 def _yaml() -> YAML:
     yaml = YAML()
-    yaml.width = 4096  # no line is folded
-    yaml.preserve_quotes = True
+    yaml.width, yaml.preserve_quotes = 4096, True  # no line is folded
     # By default null would be written as nothing.
-    yaml.representer.add_representer(
-        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
+    null = ("tag:yaml.org,2002:null", "null")
+    yaml.representer.add_representer(type(None), lambda representer, _: representer.represent_scalar(*null))
     return yaml

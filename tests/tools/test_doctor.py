@@ -58,24 +58,6 @@ def test_packages_are_held_against_the_pins(tmp_path: Path) -> None:
     assert run(doctor.packages, tmp_path / "absent.txt").status == "fail"
 
 
-def test_uncommitted_changes_are_a_warning(tmp_path: Path) -> None:
-    assert run(doctor.git, tmp_path).status == "fail"
-
-    def call(*command: str) -> None:
-        subprocess.run(
-            ["git", "-c", "user.name=t", "-c", "user.email=t@t", *command], cwd=tmp_path, check=True
-        )
-
-    call("init", "-q")
-    (tmp_path / "a").write_text("1")
-    call("add", "a")
-    call("commit", "-qm", "a")
-    assert run(doctor.git, tmp_path).status == "ok"
-    (tmp_path / "a").write_text("2")
-    found = run(doctor.git, tmp_path)
-    assert found.status == "warn" and "a" in found.text
-
-
 def test_a_store_is_written_read_and_deleted_in(tmp_path: Path) -> None:
     store = tmp_path / "nas"
     assert run(doctor.backup, str(store), None).status == "ok"
@@ -229,21 +211,6 @@ def test_the_base_model_needs_room_where_the_hub_keeps_it(
     assert small_cache.status == "fail" and "/dev/shm: 10.0 GiB free, 27" in small_cache.text
     room = {tmp_path: 25, other: 50}
     assert run(doctor.disk, sections("full"), lambda place: free(room.get(place, 100))(place)).status == "ok"
-
-
-def test_a_gpu_needs_a_compiler_for_its_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for gpus in ([], [A100]):
-        checks = [check.name for check in doctor.examine(tmp_path, sections(), gpus, 1)]
-        assert ("compiler" in checks) == bool(gpus)
-    monkeypatch.setenv("CC", "/opt/cc")
-    monkeypatch.setattr(doctor.sysconfig, "get_path", lambda *_: str(tmp_path))
-    missing = run(doctor.compiler)
-    assert missing.status == "fail" and "Python.h: not found" in missing.text and "-dev" in missing.do
-    (tmp_path / "Python.h").touch()
-    assert run(doctor.compiler).status == "ok"
-    monkeypatch.delenv("CC")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert run(doctor.compiler).text == "no gcc or clang"
 
 
 def test_the_hub_or_its_cache_must_have_the_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

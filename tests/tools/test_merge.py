@@ -34,14 +34,14 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def test_merged_and_adapter_give_the_same_distributions(project: Path, tmp_path: Path) -> None:
     found = merge(project, tmp_path / "merged", rows=10)
-    assert found.rows == 10
-    assert found.largest_difference < 1e-4 and found.largest_mass_difference < 1e-4
+    assert found["rows"] == 10
+    assert max(found["largest_difference"], found["largest_mass_difference"]) < 1e-4
     names = {path.name for path in (tmp_path / "merged").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "merge.json"} <= names
     assert not any(name.endswith((".bin", ".pt", ".pkl")) or "adapter" in name for name in names)
     assert "quantization_config" not in json.loads((tmp_path / "merged/config.json").read_text())
     record = json.loads((tmp_path / "merged/merge.json").read_text())
-    assert record["check"]["largest_difference"] == found.largest_difference
+    assert record["check"]["largest_difference"] == found["largest_difference"]
 
 
 def test_the_adapter_is_added_to_what_nf4_represents(project: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_merge_that_differs_is_refused_and_leaves_nothing(
 def test_the_command_reports_the_largest_difference(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
 
-    def talkative(*arguments: Any) -> merging.MergeCheck:
+    def talkative(*arguments: Any) -> Any:
         print("a library's log")
         return merge(*arguments)
 
