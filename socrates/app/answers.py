@@ -23,10 +23,8 @@ DOUBTFUL = 0.5  # a format validity below it says that the model did not underst
 class Answer:
     """The answer of one respondent to one question.
 
-    Attributes:
-        scale: the integers that answer it.
-        probabilities: of each, given that the answer is one of them, ``[options]``.
-        format_validity: what the model put on them in all, 0 to 1.
+    ``probabilities`` are those of the scale's options, given that the answer is one of them; ``format_validity`` is
+    what the model put on them in all, 0 to 1.
     """
 
     scale: Scale
@@ -36,11 +34,9 @@ class Answer:
     @classmethod
     def of_table(cls, answered: pl.DataFrame) -> list[Answer]:
         """The rows of a table with ``scale``, ``probabilities`` and ``allowed_mass``."""
+        rows = answered.select("scale", "probabilities", "allowed_mass").iter_rows()
         return [
-            cls(scale(notation), np.asarray(probabilities, dtype=np.float64), float(mass))
-            for notation, probabilities, mass in answered.select(
-                "scale", "probabilities", "allowed_mass"
-            ).iter_rows()
+            cls(scale(on), np.asarray(shares, dtype=np.float64), float(mass)) for on, shares, mass in rows
         ]
 
     @property
@@ -66,30 +62,24 @@ class Answer:
     @property
     def doubts(self) -> list[str]:
         """What the answer itself gives reason to doubt, a sentence each."""
-        if self.format_validity >= DOUBTFUL:
-            return []
         share = f"{100 * self.format_validity:.1f} %"
-        return [f"only {share} of the model's probability is on allowed answers: it does not know this form"]
+        text = f"only {share} of the model's probability is on allowed answers: it does not know this form"
+        return [text] if self.format_validity < DOUBTFUL else []
 
     def summary(self) -> dict[str, Any]:
         """All of it as values that JSON can hold."""
-        low, high = self.interval()
         return {
             "scale": self.scale.notation,
             "options": list(self.scale.options),
             "probabilities": [round(float(p), 6) for p in self.probabilities],
             "expected": round(self.expected, 4),
-            "middle_80": [low, high],
+            "middle_80": list(self.interval()),
             "format_validity": round(self.format_validity, 6),
         }
 
 
 def chart(answers: dict[str, Answer], columns: int = 80) -> str:
-    """Bars of one or more distributions over the same scale, one block a predictor.
-
-    Args:
-        columns: of the terminal; the longest bar takes what labels and shares leave, ``LONGEST_BAR`` at most.
-    """
+    """Bars of one or more distributions over the same scale, one block a predictor, in so many columns."""
     longest = max(float(binned(answer)[1].max()) for answer in answers.values())
     blocks = []
     for name, answer in answers.items():

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +26,7 @@ from socrates.app.parse import QUESTIONS, Question, parse_demographics, parse_qu
 from socrates.app.row_files import check_kind, check_output, column_missing, read_rows, write_rows
 from socrates.app.training_support import TrainingSupport
 from socrates.core.errors import DataError
-from socrates.runs.fingerprint import hash_sources, run_directory_lock
+from socrates.core.files import Schema
 from socrates.survey.personas import LABELS, persona_fields
 from socrates.survey.tables import DEMOGRAPHICS
 
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
 OUT = ["scale", "probabilities", "expected", "middle_80_low", "middle_80_high", "format_validity"]
 TAKEN = re.compile(rf"(base_)?({'|'.join(OUT[1:])})|samples|notes|problem")  # what the answers are called
 READ = ("scenario", "stimuli", "scale", "demographics", "demographic")  # columns, in any case
+ASKED: Schema = {**QUESTIONS, "notes": pl.List(pl.String), "problem": pl.String}
 TOO_LONG = "scenario: longer than the model reads"
 PROBLEM_KINDS = {  # words of a problem -> how it is counted
     "is empty": "empty scenario",
@@ -54,16 +53,13 @@ class QuestionFile:
 
     Attributes:
         table: the file's rows.
-        questions: ``QUESTIONS`` and ``position``, the row in ``table``, for rows that can be asked.
-        problems: why a row cannot be asked, by position.
-        notes: what a row's reading or the training range calls for, by position.
+        asked: a row for each: ``QUESTIONS`` (null where it cannot be asked), ``notes`` on its reading and the training
+            range, and the ``problem`` with it.
         read_from: what personas were read from, what of them was not understood, and columns that were not read.
     """
 
     table: pl.DataFrame
-    questions: pl.DataFrame
-    problems: dict[int, str]
-    notes: dict[int, list[str]]
+    asked: pl.DataFrame
     read_from: str
 
 
@@ -108,31 +104,31 @@ def read_batch(path: Path, given_scale: str | None, support: TrainingSupport | N
     table = read_table(path)
     scales = _texts(table, "scale", path) if "scale" in table.columns else [""] * len(table)
     given = zip(_personas(table, path), _texts(table, "scenario", path), scales, strict=True)
-    problems, notes = {}, {}
     known: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
-    rows: list[tuple[int, str, str, str]] = []
-    for position, (who, scenario, own_scale) in enumerate(given):
+    rows: list[tuple[Any, ...]] = []
+    for who, scenario, own_scale in given:
         try:
             persona = parse_demographics(who)
             if persona.unknown and not persona.fields:
                 raise DataError(f"demographics: no field of {', '.join(persona.unknown)} is known")
             question, remarks = read_question(scenario, own_scale.strip() or given_scale)
         except DataError as error:
-            problems[position] = str(error)
+            rows.append((None, None, None, [], str(error)))
             continue
         known.update(persona.fields.keys())
         unknown.update(persona.unknown.keys())
-        rows.append((position, persona.text, question.stimuli, question.scale.notation))
-        notes[position] = [*(support.of_persona(persona) if support else []), *remarks]
-    if not rows:
-        raise DataError(f"{path}: none of {len(table):,} rows can be asked; the first: {problems[0]}")
-    questions = pl.DataFrame(rows, schema={"position": pl.Int64, **QUESTIONS}, orient="row")
+        notes = [*(support.of_persona(persona) if support else []), *remarks]
+        rows.append((persona.text, question.stimuli, question.scale.notation, notes, None))
+    asked = pl.DataFrame(rows, ASKED, orient="row")
+    if not (count := asked["problem"].null_count()):
+        first = asked["problem"][0]
+        raise DataError(f"{path}: none of {len(table):,} rows can be asked; the first: {first}")
     beside = [name for name in table.columns if name not in READ and name.strip().lower() not in LABELS]
     fields = {field: known[field] for field in DEMOGRAPHICS if known[field]}
-    read_from = persona_fields(fields, unknown, len(rows))
+    read_from = persona_fields(fields, unknown, count)
     read_from += f"; columns not read: {', '.join(beside)}" if beside else ""
-    return QuestionFile(table, questions, problems, notes, read_from)
+    return QuestionFile(table, asked, read_from)
 
 
 def _texts(table: pl.DataFrame, name: str, path: Path) -> list[str]:
@@ -180,65 +176,57 @@ def answer_file(
     check_output(output, source)
     batch = read_batch(source, given_scale, ref.support)
     models = opened()
-    problems, fits = dict(batch.problems), batch.questions
+    rows, can_be_asked = batch.asked.with_row_index("position"), pl.col("problem").is_null()
     for model in models.values():
-        long = model.too_long(fits)
-        problems |= dict.fromkeys(fits.filter(long)["position"].to_list(), TOO_LONG)
-        fits = fits.filter(~long)
-    columns: dict[str, pl.Series] = {"position": fits["position"]}
-    resumed, validity = 0, {}
+        fits = rows.filter(can_be_asked)
+        long = pl.col("position").is_in(fits.filter(model.too_long(fits))["position"].implode())
+        rows = rows.with_columns(problem=pl.when(long).then(pl.lit(TOO_LONG)).otherwise("problem"))
+    fits = rows.filter(can_be_asked)
     with contextlib.ExitStack() as folders:
-        for name, model in models.items():
-            answered, done_before = _ask(model, fits.select(*QUESTIONS), name, folders)
-            resumed += done_before
-            validity[name] = round(float(answered["allowed_mass"].mean() or 0), 6)  # type: ignore[arg-type]
-            answers = Answer.of_table(answered)
-            values = _columns(answered, answers)
-            if len(columns) > 1:  # the base beside the adapter
-                columns |= {f"{name}_{key}": values[key] for key in OUT[1:]}
-                continue
-            columns |= values | _draws(answers, samples, seed)
-            for position, answer in zip(fits["position"], answers, strict=True):
-                batch.notes[position] += answer.doubts
-        notes = {row: "; ".join(texts) for row, texts in batch.notes.items() if texts}
-        write_rows(output, _with_columns(batch.table, columns, notes, problems))
-    draw = {"n": samples, "temperature": TEMPERATURE, "top_p": TOP_P, "seed": seed}
+        answers, validity, resumed = _answers(fits, models, samples, seed, folders)
+        remarks = rows.select("position", "notes", "problem")
+        told = remarks.join(answers, on="position", how="left", maintain_order="left")
+        notes = pl.col("notes").list.concat(pl.col("doubts").fill_null([])).list.join("; ")
+        told = told.with_columns(notes=pl.when(notes != "").then(notes)).drop("position", "doubts")
+        told = told.select(pl.exclude("notes", "problem"), "notes", "problem")
+        write_rows(output, batch.table.drop("scale", strict=False).hstack(told))
     return {
-        **{"output": str(output), "rows": len(batch.table), "answered": len(fits), "resumed": resumed},
+        **{"output": str(output), "rows": len(rows), "answered": len(fits), "resumed": resumed},
         "persona": batch.read_from,
-        "with_notes": sum(row not in problems for row in notes),
-        "problems": dict(sorted(Counter(map(_kind, problems.values())).items())),
+        "with_notes": told.filter(can_be_asked)["notes"].count(),
+        "problems": dict(sorted(Counter(map(_kind, rows["problem"].drop_nulls())).items())),
         "format_validity": validity,
-        "samples": draw if samples else None,
+        "samples": {"n": samples, "temperature": TEMPERATURE, "top_p": TOP_P, "seed": seed}
+        if samples
+        else None,
         "models": [str(model) for model in models.values()],
         "notes": ref.cautions,
     }
 
 
-def _ask(
-    model: OpenModel, questions: pl.DataFrame, name: str, folders: contextlib.ExitStack
-) -> tuple[pl.DataFrame, int]:
-    """The answers of a model, and how many were there already; their folder goes when ``folders`` close whole."""
-    from socrates.app.model import ask_in_shards, identity
+def _answers(
+    fits: pl.DataFrame, models: dict[str, OpenModel], samples: int, seed: int, folders: contextlib.ExitStack
+) -> tuple[pl.DataFrame, dict[str, float], int]:
+    """``position``, the columns ``OUT`` of every model, and ``doubts``; format validity by model; rows done before."""
+    from socrates.app.model import ask_in_shards  # torch, which files that cannot be used need not wait for
 
-    key = hashlib.sha256(questions.write_json().encode()).hexdigest()
-    config = {"questions": key, **identity(model), **hash_sources("socrates.app.model")}
-    folder = folders.enter_context(run_directory_lock("answers", config))
-    folders.push(lambda kind, *_: shutil.rmtree(folder) if kind is None else None)
-    return ask_in_shards(model, questions, folder, f"predict {name}")
-
-
-def _with_columns(
-    table: pl.DataFrame, columns: dict[str, pl.Series], notes: dict[int, str], problems: dict[int, str]
-) -> pl.DataFrame:
-    """The rows of the file with the answers at their ``position``, and every row's notes and problem."""
-    positions = pl.DataFrame({"position": range(len(table))})
-    answers = positions.join(pl.DataFrame(columns), on="position", how="left", maintain_order="left")
-    remarks = {
-        name: pl.Series([texts.get(row) for row in range(len(table))], dtype=pl.String)
-        for name, texts in (("notes", notes), ("problem", problems))
-    }
-    return table.drop("scale", strict=False).hstack(answers.drop("position").with_columns(**remarks))
+    columns: dict[str, pl.Series] = {"position": fits["position"]}
+    validity, resumed = {}, 0
+    for name, model in models.items():
+        answered, done_before = ask_in_shards(model, fits.select(*QUESTIONS), f"predict {name}", folders)
+        resumed += done_before
+        validity[name] = round(float(answered["allowed_mass"].mean() or 0), 6)  # type: ignore[arg-type]
+        answers = Answer.of_table(answered)
+        values = _columns(answered, answers)
+        if len(columns) > 1:  # the base beside the adapter
+            columns |= {f"{name}_{key}": values[key] for key in OUT[1:]}
+            continue
+        columns |= values
+        if samples:
+            draws = [answer.draw(samples, seed + i) for i, answer in enumerate(answers)]
+            columns["samples"] = pl.Series(draws, dtype=pl.List(pl.Int64))
+        columns["doubts"] = pl.Series([answer.doubts for answer in answers], dtype=pl.List(pl.String))
+    return pl.DataFrame(columns), validity, resumed
 
 
 def _columns(answered: pl.DataFrame, answers: list[Answer]) -> dict[str, pl.Series]:
@@ -251,11 +239,6 @@ def _columns(answered: pl.DataFrame, answers: list[Answer]) -> dict[str, pl.Seri
         [answer.format_validity for answer in answers],
     ]
     return {name: pl.Series(name, value) for name, value in zip(OUT, values, strict=True)}
-
-
-def _draws(answers: list[Answer], samples: int, seed: int) -> dict[str, pl.Series]:
-    draws = [answer.draw(samples, seed + i) for i, answer in enumerate(answers)]
-    return {"samples": pl.Series(draws, dtype=pl.List(pl.Int64))} if samples else {}
 
 
 def _kind(problem: str) -> str:

@@ -11,11 +11,13 @@ and many rows at once are much faster than one after another.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
+import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -26,11 +28,12 @@ from socrates.app.answers import Answer
 from socrates.app.model_ref import ModelRef
 from socrates.app.parse import QUESTIONS, Persona, Question, quoted
 from socrates.core.errors import ModelError
-from socrates.core.files import Schema, sha256
-from socrates.model.encoding import Encoded, encode
+from socrates.core.files import Schema
+from socrates.model.encoding import encode
 from socrates.model.internals import disable_avx512_repack
 from socrates.model.loading import device, load_tokenizer, model_source, with_adapter
-from socrates.prediction.distributions import Scored, ScoringPlan
+from socrates.prediction.distributions import Scored, ScoringBatch, ScoringPlan
+from socrates.runs.fingerprint import hash_files, hash_sources, run_directory_lock
 from socrates.survey.scales import scale
 
 if TYPE_CHECKING:
@@ -52,13 +55,7 @@ Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A model that is ready to be asked.
-
-    Attributes:
-        ref: its files.
-        tokenizer: of its base.
-        precision: number format of the weights.
-    """
+    """A model that is ready to be asked: its files, its base's tokenizer, the number format of its weights."""
 
     ref: ModelRef
     tokenizer: Any
@@ -79,11 +76,6 @@ class OpenModel:
         """The longest prompt and answer it reads."""
         return int(self.model.config.max_position_embeddings)
 
-    @property
-    def tokens_per_batch(self) -> int:
-        """Packed tokens of one pass."""
-        return TOKENS_PER_BATCH[self.model.device.type]
-
     def ask(self, questions: pl.DataFrame, progress: Progress = iter) -> pl.DataFrame:
         """``questions`` with the columns of ``ANSWERS``.
 
@@ -93,7 +85,7 @@ class OpenModel:
         Raises:
             ModelError: a row is longer than the model reads; see :meth:`too_long`.
         """
-        plan = self.plan(questions)
+        plan, batches = self.plan(questions)
         lengths = plan.data.lengths()
         if (lengths > self.max_tokens).any():
             row = int(lengths.argmax())
@@ -101,8 +93,7 @@ class OpenModel:
                 f"scenario {quoted(questions['stimuli'][row])}: {lengths[row]:,} tokens with its persona; "
                 f"the model reads {self.max_tokens:,}: shorten the scenario"
             )
-        batches = progress(list(plan.batches(self.tokens_per_batch)))
-        return with_answers(questions, plan.expand(plan.score(self.model, batch) for batch in batches))
+        return with_answers(questions, plan.expand(plan.score(self.model, b) for b in progress(batches)))
 
     def answers(self, asked: Iterable[tuple[Persona, Question]]) -> list[Answer]:
         """The answers of persons to questions. Raises :class:`ModelError` as :meth:`ask` does."""
@@ -111,17 +102,15 @@ class OpenModel:
 
     def too_long(self, questions: pl.DataFrame) -> pl.Series:
         """Whether each row is longer than the model reads: booleans."""
-        return pl.Series(self.encoded(questions).lengths() > self.max_tokens, dtype=pl.Boolean)
+        return pl.Series(self.plan(questions)[0].data.lengths() > self.max_tokens, dtype=pl.Boolean)
 
-    def encoded(self, questions: pl.DataFrame) -> Encoded:
-        """The rows as token ids."""
+    def plan(self, questions: pl.DataFrame) -> tuple[ScoringPlan, list[ScoringBatch]]:
+        """How the rows are scored, in which batches."""
         high = pl.col("scale").map_elements(lambda notation: scale(notation).high, return_dtype=pl.Int64)
         rows = questions.select("stimuli", "persona", response=high)  # the answer only counts for the length
-        return encode(rows, self.tokenizer, self.ref.prompt.layout)
-
-    def plan(self, questions: pl.DataFrame) -> ScoringPlan:
-        """How the rows are scored."""
-        return ScoringPlan(self.tokenizer, self.encoded(questions), questions["scale"].to_list())
+        encoded = encode(rows, self.tokenizer, self.ref.prompt.layout)
+        plan = ScoringPlan(self.tokenizer, encoded, questions["scale"].to_list())
+        return plan, list(plan.batches(TOKENS_PER_BATCH[self.model.device.type]))
 
 
 def open_model(ref: ModelRef, asked: Precision | Literal["auto"] = "auto") -> OpenModel:
@@ -181,13 +170,10 @@ def load_base(name: str, options: dict[str, Any], precision: Precision) -> PreTr
 
 
 def choose_precision(parameters: int) -> Precision:
-    """The first of the device's number formats whose weights fit its free memory.
-
-    Args:
-        parameters: weights of the model.
+    """The first of the device's number formats in which so many weights fit its free memory.
 
     Raises:
-        ModelError: not even the smallest fits.
+        ModelError: not even the smallest does.
     """
     here = device()
     free = free_bytes(here)
@@ -216,14 +202,13 @@ def count_parameters(name: str, options: dict[str, Any]) -> int:
 
 
 def ask_in_shards(
-    model: OpenModel, questions: pl.DataFrame, folder: Path, label: str
+    model: OpenModel, questions: pl.DataFrame, label: str, folders: contextlib.ExitStack
 ) -> tuple[pl.DataFrame, int]:
     """:meth:`OpenModel.ask` for many rows, none too long, in shards that outlive a kill.
 
-    Each shard is written to ``folder`` when it is done; the same call made again reads it.
-
     Args:
         label: of the progress bar.
+        folders: what it closes; a shard stays in the scratch folder until then, or for the same call made again.
 
     Returns:
         The rows with the columns of ``ANSWERS``, and how many distinct ones were there already.
@@ -231,21 +216,19 @@ def ask_in_shards(
     from socrates.prediction.shards import compute_shards, cut_shards, read_shard, shard_path
     from socrates.runs.launch import Process
 
-    plan = model.plan(questions)
-    shards = cut_shards(list(plan.batches(model.tokens_per_batch)), len(plan.rows))
+    ref, key = model.ref, hashlib.sha256(questions.write_json().encode()).hexdigest()
+    files = [ref.base / "manifest.json", ref.base / "config.json"]
+    files += [ref.adapter / "adapter_model.safetensors"] if ref.adapter else []
+    how = {"questions": key, "place": model.place, "layout": ref.prompt.layout}
+    config = how | hash_files(file for file in files if file.exists()) | hash_sources("socrates.app.model")
+    folder = folders.enter_context(run_directory_lock("answers", config))
+    folders.push(lambda kind, *_: shutil.rmtree(folder) if kind is None else None)
+    plan, batches = model.plan(questions)
+    shards = cut_shards(batches, len(plan.rows))
     done = [shard for number, shard in enumerate(shards) if shard_path(folder, number).exists()]
     compute_shards(plan, shards, folder, Process(0, 1), lambda: model.model, label)
     scored = plan.expand(read_shard(folder, number) for number in range(len(shards)))
     return with_answers(questions, scored), sum(len(batch.rows) for shard in done for batch in shard)
-
-
-def identity(model: OpenModel) -> dict[str, str]:
-    """What shapes a model's answers, as hashes and names."""
-    ref = model.ref
-    files = [ref.base / "manifest.json", ref.base / "config.json"]
-    files += [ref.adapter / "adapter_model.safetensors"] if ref.adapter else []
-    hashes = {f"file.{path.name}": sha256(path) for path in files if path.exists()}
-    return hashes | {"place": model.place, "layout": ref.prompt.layout}
 
 
 def with_answers(questions: pl.DataFrame, scored: Scored) -> pl.DataFrame:

@@ -36,13 +36,8 @@ WHOLE = re.compile(r"(\d+)\.0+\Z")  # how other programs write whole numbers whe
 
 @dataclass(frozen=True)
 class Persona:
-    """A respondent as the prompt describes them.
-
-    Attributes:
-        text: ``Age: 30; Gender: Female``, known fields first and in the order of training.
-        fields: value by field of ``survey.tables.DEMOGRAPHICS``.
-        unknown: value by label, of labels that the survey tables do not have.
-    """
+    """A respondent: the prompt's ``text`` (``Age: 30; Gender: Female``, known fields first, in the order of training),
+    value by field of ``survey.tables.DEMOGRAPHICS``, and by label that is no field's."""
 
     text: str
     fields: dict[str, str]
@@ -98,19 +93,17 @@ def _from_text(given: str) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _from_mapping(given: Mapping[str, str | None]) -> tuple[dict[str, str], dict[str, str]]:
-    """Known and unknown fields of ``{"age": "30"}``; empty values are left out."""
+    """Known and unknown fields of ``{"age": "30"}``; missing values are left out."""
     fields: dict[str, str] = {}
     unknown: dict[str, str] = {}
-    for label, value in given.items():
-        if value is None or is_missing(text := str(value).strip()):
+    values = {label.strip(): str(value).strip() for label, value in given.items() if value is not None}
+    for label, value in values.items():
+        field = LABELS.get(label.lower())
+        if is_missing(value):
             continue
-        field = LABELS.get(label.strip().lower())
         if field in fields:
             raise DataError(f"demographics: {field} is given twice ({', '.join(given)}); keep one")
-        if field is None:
-            unknown[label.strip()] = text
-        else:
-            fields[field] = text
+        (unknown if field is None else fields)[field or label] = value
     return fields, unknown
 
 
@@ -121,7 +114,7 @@ def parse_question(scenario: str, given: str | None = None, how: str = "--scale 
     saw a question without.
 
     Args:
-        given: ``1-7``, ``0-1000/100`` (steps of 100) or ``1,2,98``.
+        given: see :func:`parse_scale`.
         how: to give a scale, for the message.
 
     Raises:
@@ -132,7 +125,7 @@ def parse_question(scenario: str, given: str | None = None, how: str = "--scale 
         raise DataError("scenario: is empty; give the text that respondents read, with its question")
     parsed = parse_instruction(text)
     stated = parsed.scale if parsed else None
-    notes = []
+    notes: list[str] = []
     if given is not None:
         whole, rule = parse_scale(given), "given"
         if stated is None:
@@ -151,12 +144,11 @@ def parse_question(scenario: str, given: str | None = None, how: str = "--scale 
         before = _stated_before(text)
         if before is not None and before.options != whole.options:
             notes.append(f"the text states {short(before)} too; answers are read on {short(whole)}, its last")
-    labelled = {int(number) for number in LABELLED_NUMBER.findall(text[-READ:])}
-    if stray := sorted(labelled - set(thin_scale(whole, MOST_OPTIONS).options) - {whole.low, whole.high}):
-        notes.append(f"the label of {', '.join(map(str, stray))} lies outside {short(whole)}")
     thin = thin_scale(whole, MOST_OPTIONS)
-    if len(thin.options) < len(whole.options):
-        count, kept = len(whole.options), len(thin.options)
+    labelled = {int(number) for number in LABELLED_NUMBER.findall(text[-READ:])}
+    if stray := sorted(labelled - set(thin.options)):
+        notes.append(f"the label of {', '.join(map(str, stray))} lies outside {short(whole)}")
+    if (kept := len(thin.options)) < (count := len(whole.options)):
         notes.append(f"{whole.notation} has {count:,} answers; {kept:,} round ones stand for them")
     return Question(text, thin, rule, tuple(notes))
 
@@ -219,5 +211,5 @@ def _instruction(on: Scale) -> str:
 def _understood(parsed: ParsedScale | None) -> str:
     if parsed is None or parsed.low is parsed.high is None:
         return "understood no answer scale"
-    stated = f"of {parsed.low} or more" if parsed.low is not None else f"up to {parsed.high}"
+    stated = f"up to {parsed.high}" if parsed.low is None else f"of {parsed.low} or more"
     return f"understood an integer {stated}, no whole range"

@@ -6,7 +6,6 @@ them had is a use that nobody has measured.
 
 from __future__ import annotations
 
-import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,46 +24,44 @@ FEW_ROWS = 2000  # training answers below which the model says next to nothing
 LISTED = 5  # new words that are named
 # What stands for an answer: "1 means Strongly oppose and", "7 = 'Strongly support'", "1 (never)", "2 for No;".
 LABEL = re.compile(
-    r"(?<![\w.,$])(?P<answer>[-−–]?\d+)(?![\d%]|[.,]\d)[\"'”’]?"
+    r"(?<![\w.,$])([-−–]?\d+)(?![\d%]|[.,]\d)[\"'”’]?"
     r"\s*(?:=|:|→|(?=\((?!\s*[-−–]?\d+\s*=))"
     r"|\b(?:means?|meaning|is|for|if|being|indicat(?:es?|ing)|represents?|corresponds to|stands for)\b)\s*"
-    r"(?:\((?P<a>[^()]*)\)|\"(?P<b>[^\"]*)\"|“(?P<c>[^”]*)”|['‘](?P<d>(?:[^'’]|['’](?=\w))*)['’]"
-    r"|(?P<e>[^,;.()\n]*?)(?=\s*(?:[,;.()\n]|$|\s(?:and|to|or)\s+[\"'“‘]?[-−–]?\d)))",
+    r"(?:\(([^()]*)\)|\"([^\"]*)\"|“([^”]*)”|['‘]((?:[^'’]|['’](?=\w))*)['’]"
+    r"|([^,;.()\n]*?)(?=\s*(?:[,;.()\n]|$|\s(?:and|to|or)\s+[\"'“‘]?[-−–]?\d)))",
     re.IGNORECASE,
 )
 
 
 @dataclass(frozen=True)
 class TrainingSupport:
-    """The range of a training table.
+    """The range of a training table of so many rows.
 
     Attributes:
-        rows: its length.
         values: the answers to each demographic field that was asked, sorted; of fields with more than
             ``MANY_VALUES`` none.
         numbers: the lowest and highest of fields whose answers are whole numbers.
         scales: the notations of its questions, sorted.
         characters: length of its shortest and longest scenario.
         fewest: demographic fields of the respondent with fewest.
-        labels: what the lowest and the highest answer of its questions stand for, see :func:`ends`, sorted.
-        words: of all its scenarios, sorted.
+        labels: what the lowest and the highest answer of its questions stand for, see :func:`ends`.
+        words: of all its scenarios.
     """
 
     rows: int
     values: dict[str, list[str]]
-    numbers: dict[str, list[int]]
+    numbers: dict[str, tuple[int, int]]
     scales: list[str]
-    characters: list[int]
+    characters: tuple[int, int]
     fewest: int
-    labels: list[list[str]]
-    words: list[str]
+    labels: set[tuple[str, str]]
+    words: set[str]
 
     @property
     def cautions(self) -> list[str]:
         """That the model learned from few answers, if it did."""
-        if self.rows >= FEW_ROWS:
-            return []
-        return [f"The model learned from {self.rows:,} answers, too few to say anything of people."]
+        few = f"The model learned from {self.rows:,} answers, too few to say anything of people."
+        return [few] if self.rows < FEW_ROWS else []
 
     def outside(self, persona: Persona, question: Question) -> list[str]:
         """What of a person asked a question lies outside the training range, a sentence each."""
@@ -99,13 +96,12 @@ class TrainingSupport:
         if on.notation not in self.scales:
             lengths = sorted(len(scale(notation).options) for notation in self.scales)
             known = ", ".join(self.scales[:8]) + (", ..." if len(self.scales) > 8 else "")
+            had = f"no training question had it (they had {known})"
             if lengths and not lengths[0] <= len(on.options) <= lengths[-1]:
-                lengths_had = f"{lengths[0]:,} to {lengths[-1]:,}"
-                found.append(f"scale {short(on)}: training questions had {lengths_had} answers")
-            else:
-                found.append(f"scale {short(on)}: no training question had it (they had {known})")
+                had = f"training questions had {lengths[0]:,} to {lengths[-1]:,} answers"
+            found.append(f"scale {short(on)}: {had}")
         found += self._of_labels(ends(stimuli, on), on)
-        new = sorted((words := set(tokens(stimuli))) - self._words)
+        new = sorted((words := tokens(stimuli)) - self.words)
         if len(new) > NEW_WORDS * len(words):
             named = ", ".join(new[:LISTED]) + (", ..." if len(new) > LISTED else "")
             found.append(f"words: {len(new)} of {len(words)} are in no training scenario ({named})")
@@ -114,13 +110,12 @@ class TrainingSupport:
             found.append(f"scenario: {len(stimuli):,} characters; training scenarios had {low:,} to {high:,}")
         return found
 
-    def _of_labels(self, given: list[str], on: Scale) -> list[str]:
+    def _of_labels(self, given: tuple[str, str], on: Scale) -> list[str]:
         if given in self.labels:
             return []
-        if given == ["", ""]:
-            return [
-                f"answers: the text does not say what {on.low} and {on.high} stand for; training questions did"
-            ]
+        if not any(given):
+            ends_of = f"{on.low} and {on.high}"
+            return [f"answers: the text does not say what {ends_of} stand for; training questions did"]
         said = " and ".join(
             f"{option} for {f'{label[:60]!r}' if label else 'nothing'}"
             for option, label in zip((on.low, on.high), given, strict=True)
@@ -129,25 +124,18 @@ class TrainingSupport:
             return [f"answers: {said}; training questions had it the other way round only"]
         return [f"answers: {said}; no training question had these ends"]
 
-    @functools.cached_property
-    def _words(self) -> frozenset[str]:
-        return frozenset(self.words)
 
-
-def tokens(text: str) -> list[str]:
+def tokens(text: str) -> set[str]:
     """The words of a text, in lower case, without numbers."""
-    return re.findall(r"[^\W\d_]+", text.lower())
+    return set(re.findall(r"[^\W\d_]+", text.lower()))
 
 
-def ends(stimuli: str, on: Scale) -> list[str]:
+def ends(stimuli: str, on: Scale) -> tuple[str, str]:
     """What the text says that the lowest and the highest answer stand for, in lower case; "" for nothing."""
     found = {}
-    for match in LABEL.finditer(stimuli[-READ:]):
-        words = next(
-            words for name, words in match.groupdict().items() if name != "answer" and words is not None
-        )
-        found[match["answer"].replace("−", "-").replace("–", "-")] = " ".join(words.split()).casefold()
-    return [found.get(str(option), "") for option in (on.low, on.high)]
+    for answer, *words in LABEL.findall(stimuli[-READ:]):
+        found[re.sub("[−–]", "-", answer)] = " ".join("".join(words).split()).casefold()
+    return found.get(str(on.low), ""), found.get(str(on.high), "")
 
 
 def read_support(training_table: Path) -> TrainingSupport:
@@ -165,7 +153,7 @@ def summarise(table: pl.DataFrame) -> TrainingSupport:
             continue
         whole = answers.cast(pl.Int64, strict=False)
         if whole.null_count() == 0:
-            numbers[field] = [int(whole.min()), int(whole.max())]  # type: ignore[arg-type]
+            numbers[field] = int(whole.min()), int(whole.max())  # type: ignore[arg-type]
         values[field] = answers.to_list() if len(answers) <= MANY_VALUES else []
     texts = table["stimuli"].unique()
     on = dict(table.select("stimuli", "scale").unique().drop_nulls().sort("scale").iter_rows())
@@ -175,8 +163,8 @@ def summarise(table: pl.DataFrame) -> TrainingSupport:
         values,
         numbers,
         table["scale"].drop_nulls().unique().sort().to_list(),
-        [texts.str.len_chars().min() or 0, texts.str.len_chars().max() or 0],  # type: ignore[list-item]
+        (min(map(len, texts), default=0), max(map(len, texts), default=0)),
         int(fewest or 0),  # type: ignore[arg-type]
-        sorted(map(list, {tuple(ends(text, scale(notation))) for text, notation in on.items()})),
-        sorted({word for text in texts for word in tokens(text)}),
+        {ends(text, scale(notation)) for text, notation in on.items()},
+        set().union(*map(tokens, texts)),
     )
