@@ -51,9 +51,9 @@ class ErrorModel:
         slope, slope_variance: [K] human effect per predicted one (below 1 the model exaggerates), and its variance.
         tau, sigma, rho: [K] see the module.
         studies, contrasts: the held-out studies, and the pairs of conditions in them.
-        covered: share of people's effects, their noise taken out, inside the 90 % interval that the other studies give.
-        skill: 1 - squared error / squared effect, noise taken out of both, slopes from the other studies; with its 90 %
-            interval: 0 is predicting no effect.
+        covered: see :func:`self_check`.
+        skill: 1 - squared error / squared effect, noise taken out of both, slopes from the other studies; with its
+            90 % interval. 0 is predicting no effect.
         largest: the largest predicted contrast among them; beyond it the slope is an extrapolation.
     """
 
@@ -79,9 +79,8 @@ class ErrorModel:
 
     def effect(self, predicted: float, spread: float = 0.0) -> EffectDistribution:
         """What the effect in people may be; ``spread`` is the sampling variance of ``predicted``."""
-        return EffectDistribution(
-            self.weight, self.slope * predicted, self.variance(predicted) + self.slope**2 * spread
-        )
+        variance = self.variance(predicted) + self.slope**2 * spread
+        return EffectDistribution(self.weight, self.slope * predicted, variance)
 
     def draw(
         self, predicted: Floats, covariance: Floats, condition: NDArray[np.int64], draws: int, seed: int
@@ -147,10 +146,7 @@ def weighted_interval(values: Floats, weight: Floats) -> tuple[float, float]:
 
 
 def read_effects(tables: Path, predictor: str) -> pl.DataFrame:
-    """The held-out effects that ``evaluate`` writes into metrics/tables, for one predictor.
-
-    Returns:
-        ``COLUMNS`` and ``predicted``, a row per condition and question.
+    """The held-out effects that ``evaluate`` writes into metrics/tables: ``COLUMNS`` and ``predicted`` by a predictor.
 
     Raises:
         DataError: a table is missing or has not these columns.
@@ -166,9 +162,8 @@ def _read(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
         table = pl.read_csv(path, schema_overrides={"study_id": pl.String}, infer_schema_length=None)
         return table.select(columns)
     except FileNotFoundError:
-        raise DataError(
-            f"{path}: not found; run dvc repro: without held-out studies the model's error is unknown"
-        ) from None
+        unknown = "without held-out studies the model's error is unknown"
+        raise DataError(f"{path}: not found; run dvc repro: {unknown}") from None
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path}: {' '.join(str(error).split())[:200]}; run dvc repro evaluate") from None
 
@@ -176,8 +171,8 @@ def _read(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
 class StudyFits(NamedTuple):
     """Each study's part of the likelihood at every sigma and rho (G points), ``[G, S]`` each.
 
-    With y the study's contrasts, x their predictions and W the inverse of their covariance without tau: ``a`` x'Wx,
-    ``b`` x'Wy, ``c`` y'Wy, ``logdet`` of the covariance, ``information`` of sigma^2 (Fisher's).
+    With y the study's contrasts, x their predictions and W the inverse of their covariance without tau: x'Wx, x'Wy,
+    y'Wy, the log determinant of the covariance, Fisher's information of sigma^2.
     """
 
     a: Floats
@@ -188,10 +183,8 @@ class StudyFits(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """The grid [tau, sigma and rho, ...]: weights (or log likelihoods), the slope there and its variance.
-
-    The last axis is 1, or S where each study in turn is left out.
-    """
+    """The grid [tau, sigma and rho, ...]: weights (or log likelihoods), the slope there and its variance; the last axis
+    is 1, or S where each study in turn is left out."""
 
     weight: Floats
     slope: Floats
@@ -241,11 +234,10 @@ def _total(parts: Floats, leave_one_out: bool) -> Floats:
 
 
 def posterior(fits: StudyFits, leave_one_out: bool = False) -> Posterior:
-    """Weights of the grid, from all studies or all but each."""
+    """Weights of the grid."""
     logs, slope, variance = restricted_likelihood(fits, leave_one_out)
-    sigma = np.repeat(SIGMA, len(RHO))[
-        :, None
-    ]  # their spacing is as wide as they are large: once more in the prior
+    # the spacing of the sigmas is as wide as they are large: once more in the prior
+    sigma = np.repeat(SIGMA, len(RHO))[:, None]
     logs = logs + np.log(sigma**2 * np.sqrt(_total(fits.information, leave_one_out)))
     logs = logs + np.log(stats.norm.pdf(TAU / TAU_SCALE) * np.gradient(TAU))[:, None, None]
     weight = np.exp(logs - logs.max(axis=(0, 1)))
@@ -253,11 +245,7 @@ def posterior(fits: StudyFits, leave_one_out: bool = False) -> Posterior:
 
 
 def fit_errors(effects: pl.DataFrame) -> ErrorModel:
-    """The error of a model on held-out studies.
-
-    Args:
-        effects: ``COLUMNS`` and ``predicted``; human and predicted are compared within each study and question, so that
-            any origin will do.
+    """The error of a model on held-out studies: ``effects`` as from :func:`read_effects`, of any origin in a question.
 
     Raises:
         Unidentified: too few studies, too few people in them, or predictions that do not differ between conditions.
@@ -269,11 +257,9 @@ def fit_errors(effects: pl.DataFrame) -> ErrorModel:
     )
     count = table["study_id"].n_unique()
     if count < FEWEST_STUDIES:
-        raise Unidentified(
-            f"{count} held-out {'study has' if count == 1 else 'studies have'} two or more conditions to compare, and "
-            f"{FEWEST_STUDIES} or more are needed: train again with split.test_studies={FEWEST_STUDIES} or more "
-            "(docs/own-data.md)"
-        )
+        have = f"{count} held-out {'study has' if count == 1 else 'studies have'} two or more conditions to compare"
+        again = f"train again with split.test_studies={FEWEST_STUDIES} or more (docs/own-data.md)"
+        raise Unidentified(f"{have}, and {FEWEST_STUDIES} or more are needed: {again}")
     if not (table["predicted"] ** 2).sum() > 1e-9:  # type: ignore[operator]
         raise Unidentified("the model predicts no effect in any held-out study")
     table = table.with_columns(noise=noise_of(table))
@@ -308,9 +294,8 @@ def noise_of(table: pl.DataFrame) -> Floats:
 def _check_identified(table: pl.DataFrame, fits: StudyFits, slope: float) -> None:
     """Refuse held-out studies whose noise hides an error as large as the effects themselves.
 
-    Their design decides (people, cells, studies), not the error that they happen to show: choosing by that would print
-    intervals where it is large by luck. Where there is no error, sigma^2 is estimated with a standard error of one
-    over the root of its information; twice that is what they can tell.
+    Their design decides (people, cells, studies), not the error that they happen to show, which may be large by luck.
+    Without error, sigma^2 has a standard error of one over the root of its information; twice that they can tell.
     """
     tellable = np.sqrt(2 / np.sqrt(fits.information[0].sum()))
     free = len(table) - table.n_unique(QUESTION)
@@ -349,11 +334,7 @@ def self_check(checks: list[Floats], without_error: bool = False) -> float:
     """The share of people's effects, their noise taken out, that lie inside 90 % intervals made from other studies.
 
     Squared errors less their noise, over the variances that the intervals are made of, say by which factor those are
-    wrong; a normal distribution gives the share. An interval that is too narrow cannot hide behind people's noise here.
-
-    Args:
-        checks: of each study as from :func:`study_checks`.
-        without_error: use intervals of the slope's uncertainty alone, which a model without error would have.
+    wrong; a normal distribution gives the share. ``without_error``: of intervals of the slope's uncertainty alone.
     """
     _, y, noise, centre, whole, of_slope = np.concatenate(checks).T
     variance = of_slope if without_error else whole
@@ -365,12 +346,8 @@ def self_check(checks: list[Floats], without_error: bool = False) -> float:
 
 def _skill(checks: list[Floats]) -> tuple[float, float, float]:
     """Skill over no effect with its 90 % interval, leaving out one study at a time."""
-    sums = np.array(
-        [
-            (((y - centre) ** 2 - noise).sum(), (y**2 - noise).sum())
-            for _, y, noise, centre, *_ in (c.T for c in checks)
-        ]
-    )
+    parts = [(y, noise, centre) for _, y, noise, centre, *_ in (check.T for check in checks)]
+    sums = np.array([(((y - c) ** 2 - noise).sum(), (y**2 - noise).sum()) for y, noise, c in parts])
     skill, without = (1 - t[..., 0] / t[..., 1] for t in (sums.sum(axis=0), sums.sum(axis=0) - sums))
     n = len(sums)
     error = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())

@@ -40,15 +40,12 @@ CODEBOOK = {
 
 def distribution_table(result: ExperimentResult) -> pl.DataFrame:
     """A row per condition, outcome and option: its share of respondents."""
-    return pl.DataFrame(
-        [
-            (arm.condition, arm.outcome, arm.answer.scale.notation, option, float(share))
-            for arm in result.arms
-            for option, share in zip(arm.answer.scale.options, arm.answer.probabilities, strict=True)
-        ],
-        ["condition", "outcome", "scale", "option", "probability"],
-        orient="row",
-    )
+    rows = [
+        (arm.condition, arm.outcome, arm.answer.scale.notation, option, float(share))
+        for arm in result.arms
+        for option, share in zip(arm.answer.scale.options, arm.answer.probabilities, strict=True)
+    ]
+    return pl.DataFrame(rows, ["condition", "outcome", "scale", "option", "probability"], orient="row")
 
 
 def effect_row(effect: Effect, result: ExperimentResult) -> dict[str, Any]:
@@ -63,61 +60,50 @@ def effect_row(effect: Effect, result: ExperimentResult) -> dict[str, Any]:
     row |= {"power": known and known.power, "respondents_needed": known and known.needed}
     chances = {choice.outcome: choice.best for choice in result.choices}
     row["chance_best"] = chances[effect.outcome][effect.condition] if chances else None
-    row |= dict(
-        zip(("worth", "worth_low_90", "worth_high_90"), known.worth if known else [None] * 3, strict=True)
-    )
+    worth = known.worth if known else (None, None, None)
+    row |= dict(zip(("worth", "worth_low_90", "worth_high_90"), worth, strict=True))
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
 
 
 def write(result: ExperimentResult, folder: Path) -> list[Path]:
     """Write experiment.html, effects.csv, distributions.csv and codebook.csv; returns the paths."""
     rows = [(file, column, text) for file, columns in CODEBOOK.items() for column, text in columns.items()]
+    effects = [effect_row(effect, result) for effect in result.effects]
     tables = {
-        "effects": pl.DataFrame(
-            [effect_row(effect, result) for effect in result.effects], infer_schema_length=None
-        ),
-        "distributions": distribution_table(result),
-        "codebook": pl.DataFrame(rows, ["file", "column", "meaning"], orient="row"),
+        folder / "effects.csv": pl.DataFrame(effects, infer_schema_length=None),
+        folder / "distributions.csv": distribution_table(result),
+        folder / "codebook.csv": pl.DataFrame(rows, ["file", "column", "meaning"], orient="row"),
     }
-    for name, table in tables.items():
-        files.write_table(folder / f"{name}.csv", table)
-    page = folder / "experiment.html"
-    files.write_text(page, render(result))
-    return [page, *(folder / f"{name}.csv" for name in tables)]
+    for path, table in tables.items():
+        files.write_table(path, table)
+    files.write_text(folder / "experiment.html", render(result))
+    return [folder / "experiment.html", *tables]
 
 
 def summary(result: ExperimentResult) -> dict[str, Any]:
     """All of a result as values that JSON can hold."""
-    known = result.known
-    names = ("slope", "tau", "sigma", "rho")
+    people, error = result.people, result.known
+    told: dict[str, Any] | str = result.unknown
+    if error:
+        told = {name: round(error.mean(getattr(error, name)), 4) for name in ("slope", "tau", "sigma", "rho")}
+        told |= {"studies": error.studies, "contrasts": error.contrasts}
+        told |= {"self_check": round(error.covered, 4), "skill": [round(value, 4) for value in error.skill]}
+    cells = [
+        {
+            **{"condition": arm.condition, "outcome": arm.outcome, "unit": arm.unit.name},
+            "mean": round(arm.unit.mean(arm.mean(people.weights)), 4),
+            **arm.answer.summary(),
+        }
+        for arm in result.arms
+    ]
+    size = {"personas": len(people.personas), "effective": round(people.effective_size, 1)}
     return {
         "title": result.design.title,
         "model": result.model,
         "answer": answer(result),
-        "population": {
-            "source": result.people.source,
-            "personas": len(result.people.personas),
-            "effective": round(result.people.effective_size, 1),
-        },
-        "error": {
-            **{name: round(known.mean(getattr(known, name)), 4) for name in names},
-            "studies": known.studies,
-            "contrasts": known.contrasts,
-            "self_check": round(known.covered, 4),
-            "skill": [round(value, 4) for value in known.skill],
-        }
-        if known
-        else result.unknown,
-        "cells": [
-            {
-                "condition": arm.condition,
-                "outcome": arm.outcome,
-                "unit": arm.unit.name,
-                "mean": round(arm.unit.mean(arm.mean(result.people.weights)), 4),
-                **arm.answer.summary(),
-            }
-            for arm in result.arms
-        ],
+        "population": {"source": people.source, **size},
+        "error": told,
+        "cells": cells,
         "effects": [effect_row(effect, result) for effect in result.effects],
         "choices": [asdict(choice) for choice in result.choices],
         "warnings": result.warnings,
@@ -130,22 +116,21 @@ def answer(result: ExperimentResult) -> list[str]:
     sentences = []
     for outcome in result.design.outcomes:
         of = [effect for effect in result.effects if effect.outcome == outcome.name]
-        unit = of[0].unit.name
+        unit = of[0].unit
         if result.known is None:
-            told = ", ".join(f"{signed(e.unit.factor * e.predicted)} under “{e.condition}”" for e in of)
-            sentences.append(
-                f"{outcome.name}: the model itself says {told} ({unit}); how wrong that is, is not known."
-            )
+            told = ", ".join(f"{signed(unit.factor * e.predicted)} under “{e.condition}”" for e in of)
+            unknown = "how wrong that is, is not known"
+            sentences.append(f"{outcome.name}: the model itself says {told} ({unit.name}); {unknown}.")
             continue
-        clear = [e for e in of if e.estimate and e.estimate.sign]
-        parts = [
-            f"“{e.condition}” moves it by {signed(e.unit.factor * e.estimate.effect)} ({interval(e)})"
-            for e in clear
-            if e.estimate
-        ]
-        if open_ := [f"“{e.condition}” ({interval(e)})" for e in of if e not in clear]:
-            parts.append(f"{' and '.join(open_)} may move it either way")
-        sentences.append(f"{outcome.name} ({unit}): {'; '.join(parts)}.")
+        parts, either = [], []
+        for effect in of:
+            if effect.estimate and effect.estimate.sign:
+                moved = signed(unit.factor * effect.estimate.effect)
+                parts.append(f"“{effect.condition}” moves it by {moved} ({interval(effect)})")
+            else:
+                either.append(f"“{effect.condition}” ({interval(effect)})")
+        parts += [f"{' and '.join(either)} may move it either way"] if either else []
+        sentences.append(f"{outcome.name} ({unit.name}): {'; '.join(parts)}.")
     return sentences
 
 
@@ -160,23 +145,14 @@ def render(result: ExperimentResult) -> str:
     functions = (signed, percent, plain, short, binned, interval, count)
     filters: dict[str, Any] = {function.__name__: function for function in functions}
     page = environment("socrates.app", html=True, filters=filters).get_template("experiment.html.j2")
-    arms = {(arm.outcome, arm.condition): arm for arm in result.arms}
     shown = [effect.estimate.interval for effect in result.effects if effect.estimate]
     return page.render(
         result=result,
         design=result.design,
         answer=answer(result),
-        alpha=ALPHA,
-        fewest=FEWEST_PER_ARM,
-        wanted=POWER,
-        arms=arms,
+        **{"alpha": ALPHA, "fewest": FEWEST_PER_ARM, "wanted": POWER},
+        arms={(arm.outcome, arm.condition): arm for arm in result.arms},
         choices={choice.outcome: choice for choice in result.choices},
-        highest={
-            outcome.name: max(
-                binned(arms[outcome.name, c.name].answer)[1].max() for c in result.design.conditions
-            )
-            for outcome in result.design.outcomes
-        },
         reach=max([0.01, *(abs(end) for ends in shown for end in ends)]),
     )
 

@@ -28,14 +28,8 @@ DRAWS = 20_000  # of all effects of an experiment together
 
 @dataclass(frozen=True)
 class Arm:
-    """The answers to one outcome under one condition.
-
-    Attributes:
-        stimuli: what is read.
-        answer: the distribution over respondents; its format validity is the mean over personas.
-        positions: [N] each persona's expected answer, 0 at the low and 1 at the high end of the scale.
-        spreads: [N] the variance of each persona's own answer.
-    """
+    """The answers to one outcome under one condition: the text, the distribution over respondents, and [N] each
+    persona's expected answer (0 at the low and 1 at the high end of the scale) and the variance of its own answer."""
 
     condition: str
     outcome: str
@@ -58,18 +52,16 @@ class Arm:
         on = self.answer.scale
         labels = ends(self.stimuli, on)
         if len(on.options) != 2:
-            return Unit(f"points of {on.low} to {on.high}", on.high - on.low, on.low, (labels[0], labels[1]))
+            return Unit(f"points of {on.low} to {on.high}", on.high - on.low, on.low, labels)
         low = labels[0].startswith("yes")
         name = labels[0 if low else 1] or str(on.low if low else on.high)
-        return Unit(f"% {name.capitalize()}", -100 if low else 100, 100 if low else 0, (labels[0], labels[1]))
+        return Unit(f"% {name.capitalize()}", -100 if low else 100, 100 if low else 0, labels)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A scale's shares as a reader wants them: ``factor`` times the share, plus ``origin`` for a mean.
-
-    ``labels`` are what the lowest and the highest answer stand for; "" where the text does not say.
-    """
+    """A scale's shares as a reader wants them: ``factor`` times the share, plus ``origin`` for a mean; ``labels`` are
+    what the lowest and the highest answer stand for, see :func:`ends`."""
 
     name: str
     factor: float
@@ -114,12 +106,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Effect:
-    """A condition against the control on one outcome.
-
-    Attributes:
-        predicted: the model's own difference, a share of the scale.
-        estimate: None where the model's error is not known.
-    """
+    """A condition against the control on one outcome; ``predicted`` is the model's own difference, a share of the
+    scale, ``estimate`` None where the model's error is not known."""
 
     condition: str
     outcome: str
@@ -130,13 +118,8 @@ class Effect:
 
 @dataclass(frozen=True)
 class Choice:
-    """What choosing by the model would give on one outcome.
-
-    Attributes:
-        condition: the one with the best estimated mean, the control among them.
-        best: condition -> chance that it has the best mean.
-        regret: by how much the best is expected to be better than the chosen one, in the outcome's unit.
-    """
+    """What choosing by the model gives on one outcome: the condition with the best estimated mean (it may be the
+    control), each one's chance to be ``best``, and what the best is expected to be better by, in the outcome's unit."""
 
     outcome: str
     condition: str
@@ -147,12 +130,7 @@ class Choice:
 def effects(
     pairs: list[tuple[Arm, Arm]], weights: Floats, known: ErrorModel | None, design: Design
 ) -> tuple[list[Effect], list[Choice]]:
-    """Treatments against the control, ``pairs`` of both by outcome.
-
-    Args:
-        weights: [N] of the personas, summing to 1.
-        known: None where the model's error is not; there is no estimate then.
-    """
+    """Treatments against the control, ``pairs`` of both by outcome; without estimates where the error is not known."""
     differences = np.stack([treated.positions - control.positions for treated, control in pairs])
     predicted = differences @ weights
     gaps = (differences - predicted[:, None]) * weights
@@ -208,22 +186,15 @@ def _estimate(
 
 
 def power(effect: EffectDistribution, noise: float, respondents: float) -> float:
-    """Chance that a study finds the effect: two-sided t-test at ``ALPHA``, in the direction of its mean.
-
-    Args:
-        noise: sampling variance of the study's difference.
-        respondents: of both arms.
-    """
+    """Chance that a study finds the effect: two-sided t-test at ``ALPHA``, in the direction of its mean. ``noise`` is
+    the sampling variance of its difference, with so many respondents in both arms."""
     cut = stats.t.ppf(1 - ALPHA / 2, max(respondents - 2, 1)) * np.sqrt(noise)
     return effect.above(cut, noise) if effect.mean >= 0 else 1 - effect.above(-cut, noise)
 
 
 def needed(effect: EffectDistribution, noise: float, respondents: int, arms: list[float]) -> int | None:
     """Respondents in all for a power of ``POWER``, ``FEWEST_PER_ARM`` in each arm at least; None where none will do.
-
-    Args:
-        noise: sampling variance with ``respondents`` in all, of whom ``arms`` are in the two arms.
-    """
+    ``noise`` is the sampling variance with ``respondents`` in all, of whom ``arms`` are in the two arms."""
 
     def enough(total: int) -> bool:
         times = total / respondents
