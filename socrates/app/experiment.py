@@ -219,7 +219,7 @@ def _error_warnings(effects: list[Effect], known: ErrorModel | None, unknown: st
         found.append(
             f"It is known from {known.studies} held-out studies; the intervals are wider than {FEW_STUDIES} would give."
         )
-    if far := sum(abs(e.predicted) > known.largest for e in effects):
+    if far := sum(abs(e.predicted / e.unit.factor) > known.largest for e in effects):
         found.append(
             f"{far} of {len(effects)} predicted effects are larger than any of theirs ({known.largest:.2f} of the "
             "scale): the correction is an extrapolation."

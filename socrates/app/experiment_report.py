@@ -48,27 +48,18 @@ def distribution_table(result: ExperimentResult) -> pl.DataFrame:
     return pl.DataFrame(rows, ["condition", "outcome", "scale", "option", "probability"], orient="row")
 
 
-def effect_row(effect: Effect, result: ExperimentResult) -> dict[str, Any]:
-    """An effect as plain values, in the outcome's unit."""
-    unit, known = effect.unit, effect.estimate
-    row: dict[str, Any] = {"outcome": effect.outcome, "condition": effect.condition, "unit": unit.name}
-    row |= {"predicted": unit.factor * effect.predicted, "effect": known and unit.factor * known.effect}
-    for name in ("interval", "joint", "study"):
-        low, high = unit.range(getattr(known, name)) if known else (None, None)
-        prefix = "" if name == "interval" else f"{name}_"
-        row |= {f"{prefix}low_90": low, f"{prefix}high_90": high}
-    row |= {"power": known and known.power, "respondents_needed": known and known.needed}
-    chances = {choice.outcome: choice.best for choice in result.choices}
-    row["chance_best"] = chances[effect.outcome][effect.condition] if chances else None
-    worth = known.worth if known else (None, None, None)
-    row |= dict(zip(("worth", "worth_low_90", "worth_high_90"), worth, strict=True))
+def effect_row(effect: Effect) -> dict[str, Any]:
+    """An effect as plain values."""
+    row = {field: getattr(effect, field) for field in Effect.__dataclass_fields__} | {
+        "unit": effect.unit.name
+    }
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
 
 
 def write(result: ExperimentResult, folder: Path) -> list[Path]:
     """Write experiment.html, effects.csv, distributions.csv and codebook.csv; returns the paths."""
     rows = [(file, column, text) for file, columns in CODEBOOK.items() for column, text in columns.items()]
-    effects = [effect_row(effect, result) for effect in result.effects]
+    effects = [effect_row(effect) for effect in result.effects]
     tables = {
         folder / "effects.csv": pl.DataFrame(effects, infer_schema_length=None),
         folder / "distributions.csv": distribution_table(result),
@@ -104,7 +95,7 @@ def summary(result: ExperimentResult) -> dict[str, Any]:
         "population": {"source": people.source, **size},
         "error": told,
         "cells": cells,
-        "effects": [effect_row(effect, result) for effect in result.effects],
+        "effects": [effect_row(effect) for effect in result.effects],
         "choices": [asdict(choice) for choice in result.choices],
         "warnings": result.warnings,
         "notes": result.notes,
@@ -116,28 +107,24 @@ def answer(result: ExperimentResult) -> list[str]:
     sentences = []
     for outcome in result.design.outcomes:
         of = [effect for effect in result.effects if effect.outcome == outcome.name]
-        unit = of[0].unit
+        unit = of[0].unit.name
         if result.known is None:
-            told = ", ".join(f"{signed(unit.factor * e.predicted)} under “{e.condition}”" for e in of)
+            told = ", ".join(f"{signed(effect.predicted)} under “{effect.condition}”" for effect in of)
             unknown = "how wrong that is, is not known"
-            sentences.append(f"{outcome.name}: the model itself says {told} ({unit.name}); {unknown}.")
+            sentences.append(f"{outcome.name}: the model itself says {told} ({unit}); {unknown}.")
             continue
-        parts, either = [], []
-        for effect in of:
-            if effect.estimate and effect.estimate.sign:
-                moved = signed(unit.factor * effect.estimate.effect)
-                parts.append(f"“{effect.condition}” moves it by {moved} ({interval(effect)})")
-            else:
-                either.append(f"“{effect.condition}” ({interval(effect)})")
+        parts = [
+            f"“{e.condition}” moves it by {signed(e.effect or 0)} ({interval(e)})" for e in of if e.clear
+        ]
+        either = [f"“{effect.condition}” ({interval(effect)})" for effect in of if not effect.clear]
         parts += [f"{' and '.join(either)} may move it either way"] if either else []
-        sentences.append(f"{outcome.name} ({unit.name}): {'; '.join(parts)}.")
+        sentences.append(f"{outcome.name} ({unit}): {'; '.join(parts)}.")
     return sentences
 
 
-def interval(effect: Effect, name: str = "interval") -> str:
-    """The ends of an interval of an effect, in its unit."""
-    low, high = effect.unit.range(getattr(effect.estimate, name))
-    return f"{signed(low)} to {signed(high)}"
+def interval(effect: Effect, name: str = "") -> str:
+    """The ends of an interval of an effect: the single one, ``joint_`` or ``study_``."""
+    return " to ".join(signed(getattr(effect, f"{name}{end}_90")) for end in ("low", "high"))
 
 
 def render(result: ExperimentResult) -> str:
@@ -145,7 +132,7 @@ def render(result: ExperimentResult) -> str:
     functions = (signed, percent, plain, short, binned, interval, count)
     filters: dict[str, Any] = {function.__name__: function for function in functions}
     page = environment("socrates.app", html=True, filters=filters).get_template("experiment.html.j2")
-    shown = [effect.estimate.interval for effect in result.effects if effect.estimate]
+    ends = [end / e.unit.factor for e in result.effects for end in (e.low_90, e.high_90) if end is not None]
     return page.render(
         result=result,
         design=result.design,
@@ -153,7 +140,7 @@ def render(result: ExperimentResult) -> str:
         **{"alpha": ALPHA, "fewest": FEWEST_PER_ARM, "wanted": POWER},
         arms={(arm.outcome, arm.condition): arm for arm in result.arms},
         choices={choice.outcome: choice for choice in result.choices},
-        reach=max([0.01, *(abs(end) for ends in shown for end in ends)]),
+        reach=max([0.01, *map(abs, ends)]),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,49 +72,37 @@ class Unit:
     def mean(self, share: float) -> float:
         return self.origin + self.factor * share
 
-    def range(self, ends: tuple[float, float]) -> tuple[float, float]:
-        """The ends of an interval of a difference, the lower first."""
-        low, high = sorted(self.factor * end for end in ends)
-        return low, high
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What is known of an effect in people; shares of the scale.
-
-    Attributes:
-        effect: its mean.
-        interval, joint, study: ends of the 90 % interval; of the one that holds all effects of the experiment at once
-            in 90 %; of what the planned study would find.
-        power: chance that the planned study finds it (two-sided 0.05, predicted direction), over what it may be.
-        needed: respondents in all for a power of 0.8; None where no number gives it.
-        worth: respondents of each arm whose study would be as close, with a 90 % interval.
-    """
-
-    effect: float
-    interval: tuple[float, float]
-    joint: tuple[float, float]
-    study: tuple[float, float]
-    power: float
-    needed: int | None
-    worth: tuple[float, float, float]
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 where the interval lies on one side of zero, otherwise 0."""
-        return int(self.interval[0] > 0) - int(self.interval[1] < 0)
-
 
 @dataclass(frozen=True)
 class Effect:
-    """A condition against the control on one outcome; ``predicted`` is the model's own difference, a share of the
-    scale, ``estimate`` None where the model's error is not known."""
+    """A condition against the control on one outcome, in the outcome's unit.
 
-    condition: str
+    What each figure means stands in ``experiment_report.CODEBOOK``. Where the model's error is not known there is
+    ``predicted`` alone; ``respondents_needed`` is None too where no number gives the power.
+    """
+
     outcome: str
+    condition: str
     unit: Unit
     predicted: float
-    estimate: Estimate | None
+    effect: float | None = None
+    low_90: float | None = None
+    high_90: float | None = None
+    joint_low_90: float | None = None
+    joint_high_90: float | None = None
+    study_low_90: float | None = None
+    study_high_90: float | None = None
+    power: float | None = None
+    respondents_needed: int | None = None
+    chance_best: float | None = None
+    worth: float | None = None
+    worth_low_90: float | None = None
+    worth_high_90: float | None = None
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval lies on one side of zero."""
+        return self.low_90 is not None and self.high_90 is not None and (self.low_90 > 0 or self.high_90 < 0)
 
 
 @dataclass(frozen=True)
@@ -136,52 +125,60 @@ def effects(
     gaps = (differences - predicted[:, None]) * weights
     people = len(weights)
     covariance = gaps @ gaps.T * people / max(people - 1, 1)  # of the means over the personas
-    estimates: list[Estimate | None] = [None] * len(pairs)
-    choices = []
-    if known is not None:
-        names = [treated.condition for treated, _ in pairs]
-        number = np.array([list(dict.fromkeys(names)).index(name) + 1 for name in names])
-        drawn = known.draw(predicted, covariance, number, DRAWS, seed=1)
-        effects = [known.effect(x, v) for x, v in zip(predicted, covariance.diagonal(), strict=True)]
-        centre, sd = (np.array([getattr(effect, name) for effect in effects]) for name in ("mean", "sd"))
-        reach = float(np.quantile(np.abs((drawn - centre) / sd).max(axis=1), LEVEL))
-        estimates = [
-            _estimate(effect, pair, weights, reach, design, known.variance(x))
-            for effect, pair, x in zip(effects, pairs, predicted, strict=True)
-        ]
-        choices = [_choice(outcome, pairs, drawn) for outcome in design.outcomes]
+    if known is None:
+        both = zip((treated for treated, _ in pairs), predicted, strict=True)
+        return [Effect(t.outcome, t.condition, t.unit, t.unit.factor * float(x)) for t, x in both], []
+    names = [treated.condition for treated, _ in pairs]
+    number = np.array([list(dict.fromkeys(names)).index(name) + 1 for name in names])
+    drawn = known.draw(predicted, covariance, number, DRAWS, seed=1)
+    found = [known.effect(x, v) for x, v in zip(predicted, covariance.diagonal(), strict=True)]
+    centre, sd = (np.array([getattr(effect, name) for effect in found]) for name in ("mean", "sd"))
+    reach = float(np.quantile(np.abs((drawn - centre) / sd).max(axis=1), LEVEL))
+    choices = {outcome.name: _choice(outcome, pairs, drawn) for outcome in design.outcomes}
     return [
-        Effect(treated.condition, treated.outcome, treated.unit, float(x), estimate)
-        for (treated, _), x, estimate in zip(pairs, predicted, estimates, strict=True)
-    ], choices
+        _effect(effect, float(x), pair, weights, reach, design, known, choices[pair[0].outcome])
+        for effect, pair, x in zip(found, pairs, predicted, strict=True)
+    ], list(choices.values())
 
 
-def _estimate(
-    effect: EffectDistribution,
-    pair: tuple[Arm, Arm],
-    weights: Floats,
-    reach: float,
-    design: Design,
-    error: Floats,
-) -> Estimate:
-    level = pair[1].mean(weights)
+def _effect(
+    found: EffectDistribution, predicted: float, pair: tuple[Arm, Arm], weights: Floats, reach: float,
+    design: Design, known: ErrorModel, choice: Choice,
+) -> Effect:  # fmt: skip
+    treated, control = pair
+    unit, level = treated.unit, control.mean(weights)
     variances = [arm.variance(weights) for arm in pair]
     arms = [design.effective(arm.condition) for arm in pair]
     noise = sum(variance / n for variance, n in zip(variances, arms, strict=True))
+    error = known.variance(predicted)
 
-    def inside(ends: tuple[float, float]) -> tuple[float, float]:
-        low, high = np.clip(ends, -level, 1 - level)  # what the scale allows
-        return float(low), float(high)
+    def told(*shares: float) -> list[float]:
+        """Within what the scale allows, in the unit, the lower first."""
+        return sorted((unit.factor * np.clip(shares, -level, 1 - level)).tolist())
 
-    worth = sum(variances) / error  # 2 sd^2 / n is what n people an arm err by
-    return Estimate(
-        float(np.clip(effect.mean, -level, 1 - level)),
-        inside(effect.interval()),
-        inside((effect.mean - reach * effect.sd, effect.mean + reach * effect.sd)),
-        inside(effect.interval(noise)),
-        power(effect, noise, sum(arms)),
-        needed(effect, noise, design.respondents, arms),
-        (sum(variances) / float(effect.weight @ error), *weighted_interval(worth, effect.weight)),
+    joint = found.mean - reach * found.sd, found.mean + reach * found.sd
+    intervals = {"": found.interval(), "joint_": joint, "study_": found.interval(noise)}
+    ends: dict[str, Any] = {
+        f"{kind}{end}_90": value
+        for kind, interval in intervals.items()
+        for end, value in zip(("low", "high"), told(*interval), strict=True)
+    }
+    worth = weighted_interval(
+        sum(variances) / error, found.weight
+    )  # 2 sd^2 / n is what n people an arm err by
+    return Effect(
+        treated.outcome,
+        treated.condition,
+        unit,
+        unit.factor * predicted,
+        told(found.mean)[0],
+        **ends,
+        power=power(found, noise, sum(arms)),
+        respondents_needed=needed(found, noise, design.respondents, arms),
+        chance_best=choice.best[treated.condition],
+        worth=sum(variances) / float(found.weight @ error),
+        worth_low_90=worth[0],
+        worth_high_90=worth[1],
     )
 
 

@@ -88,15 +88,10 @@ def _print(result: ExperimentResult, written: list[Path]) -> None:
     ):
         table.add_column(name, justify="left" if name in ("outcome", "condition", "unit") else "right")
     for effect in result.effects:
-        row = [
-            effect.outcome,
-            effect.condition,
-            effect.unit.name,
-            signed(effect.unit.factor * effect.predicted),
-        ]
-        if known := effect.estimate:
-            needed = f"{known.needed:,}" if known.needed else "not attainable"
-            row += [signed(effect.unit.factor * known.effect), interval(effect), percent(known.power), needed]
+        row = [effect.outcome, effect.condition, effect.unit.name, signed(effect.predicted)]
+        if effect.effect is not None and effect.power is not None:
+            needed = f"{effect.respondents_needed:,}" if effect.respondents_needed else "not attainable"
+            row += [signed(effect.effect), interval(effect), percent(effect.power), needed]
         table.add_row(*row)
     console = Console(highlight=False, markup=False)
     # a file or a pipe has no width; in a narrow terminal a broken line is better than a shortened number

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -126,9 +127,11 @@ def test_a_killed_batch_goes_on_and_gives_the_same(here: Path, monkeypatch: pyte
         return compute(self, *given)
 
     monkeypatch.setattr(ScoringPlan, "score", killed)
-    with pytest.raises(KeyboardInterrupt):
-        ask_in_shards(model, questions, here / "shards", "ask")
-    answered, resumed = ask_in_shards(model, questions, here / "shards", "ask")
+    with pytest.raises(KeyboardInterrupt), ExitStack() as folders:
+        ask_in_shards(model, questions, "ask", folders)
+    with ExitStack() as folders:
+        answered, resumed = ask_in_shards(model, questions, "ask", folders)
+    assert not list((here / ".scratch/answers").iterdir())
     assert resumed == 6  # a shard for each of three scales; two were done
     straight = model.ask(questions)
     assert answered.drop("probabilities").equals(
@@ -328,7 +331,7 @@ def test_an_empty_and_a_huge_scenario_are_refused(text: str) -> None:
 
 def test_what_training_had_not_seen_is_said() -> None:
     known = summarise(tiny.rows(12))
-    assert known.numbers["age"] == [18, 117]
+    assert known.numbers["age"] == (18, 117)
     assert known.values["gender"] == ["Female", "Male"]
     assert known.scales == ["0..100", "1..2", "1..7"]
     assert known.of_persona(parse_demographics("Age: 30; Gender: Male")) == []
@@ -370,7 +373,7 @@ def test_what_the_ends_of_a_scale_stand_for_is_read(text: str, labels: str) -> N
 
 def test_ends_that_training_had_the_other_way_round_are_said() -> None:
     known = summarise(tiny.rows(12))
-    assert known.labels == [["", ""], ["yes", "no"]]
+    assert known.labels == {("", ""), ("yes", "no")}
     turned = "Would you ride it? Only return 1 for 'No' or 2 for 'Yes', nothing else."
     assert known.of_question(parse_question(turned)) == [
         "answers: 1 for 'no' and 2 for 'yes'; training questions had it the other way round only"

@@ -445,7 +445,7 @@ def test_an_error_that_cannot_be_known_is_refused_and_no_interval_is_printed(tab
     with pytest.raises(Unidentified, match=message) as error:
         fit_errors(table)
     result = run_experiment(plan(), people(), answer, str(error.value))
-    assert result.effects[0].estimate is None and result.effects[0].predicted == pytest.approx(0.25)
+    assert result.effects[0].effect is None and result.effects[0].predicted == pytest.approx(1)
     html = render(result)
     assert "They cannot tell it" in html and "90 % interval</" not in html and "is not known" in html
     assert summary(result)["effects"][0]["low_90"] is None
@@ -466,24 +466,25 @@ def test_the_tables_of_evaluate_are_read():
 
 
 def test_an_effect_and_its_intervals_by_hand():
-    result = run_experiment(plan(respondents=200), people(), answer, KNOWN)
-    found = result.effects[0].estimate
-    assert result.effects[0].predicted == pytest.approx(0.25)  # one point of four, for everybody
-    assert found.effect == pytest.approx(1.2 * 0.25)
+    found = run_experiment(plan(respondents=200), people(), answer, KNOWN).effects[0]
+    assert found.predicted == pytest.approx(1)  # one point of four, for everybody
+    assert found.effect == pytest.approx(1.2)
     error = np.sqrt((0.1 * 0.25) ** 2 + 2 * 0.05**2)  # the personas agree: no sampling of theirs
-    assert found.interval[1] - found.effect == pytest.approx(1.645 * error, rel=1e-3)
-    assert found.joint == pytest.approx(found.interval, abs=0.005)  # there is but one effect
+    assert found.high_90 - found.effect == pytest.approx(4 * 1.645 * error, rel=1e-3)
+    assert found.joint_low_90 == pytest.approx(found.low_90, abs=0.02)  # there is but one effect
     deviation = 0.125  # half the people one point of four higher
     sampling = np.sqrt(2 * deviation**2 / 100)
-    assert found.study[1] - found.effect == pytest.approx(1.645 * np.hypot(error, sampling), rel=1e-3)
-    assert found.worth[0] == pytest.approx(2 * deviation**2 / error**2)
+    assert found.study_high_90 - found.effect == pytest.approx(
+        4 * 1.645 * np.hypot(error, sampling), rel=1e-3
+    )
+    assert found.worth == pytest.approx(2 * deviation**2 / error**2)
 
 
 def test_no_interval_leaves_the_scale():
-    found = run_experiment(plan(), people(), answer, known_error(sigma=0.5)).effects[0].estimate
-    control = 0.375  # the mean of 2 and 3 on 1 to 5
-    assert found.interval == (-control, pytest.approx(1 - control))
-    assert found.joint == found.study == found.interval
+    found = run_experiment(plan(), people(), answer, known_error(sigma=0.5)).effects[0]
+    control = 2.5  # the mean of 2 and 3 on 1 to 5
+    assert (found.low_90, found.high_90) == pytest.approx((1 - control, 5 - control))
+    assert found.joint_low_90 == found.study_low_90 == found.low_90
 
 
 def test_personas_that_differ_widen_the_interval_and_more_of_them_narrow_it():
@@ -499,8 +500,8 @@ def test_personas_that_differ_widen_the_interval_and_more_of_them_narrow_it():
         )
 
     def half(count):
-        found = run_experiment(plan(), people(count), mixed, KNOWN).effects[0].estimate
-        return found.interval[1] - found.effect
+        found = run_experiment(plan(), people(count), mixed, KNOWN).effects[0]
+        return (found.high_90 - found.effect) / 4
 
     base = np.sqrt((0.1 * 0.125) ** 2 + 2 * 0.05**2)
     assert half(10) > half(1000) > 1.645 * base
@@ -547,10 +548,10 @@ def test_a_study_is_worth_less_by_attrition_clusters_and_unequal_arms():
     )
     assert [design.effective(name) for name in ("none", "jobs")] == pytest.approx([300, 100])
     weak, strong = (
-        run_experiment(d, people(), answer, known_error(0.3, sigma=0.01)).effects[0].estimate
+        run_experiment(d, people(), answer, known_error(0.3, sigma=0.01)).effects[0]
         for d in (design, plan(respondents=1000))
     )
-    assert weak.power < strong.power and weak.needed > strong.needed
+    assert weak.power < strong.power and weak.respondents_needed > strong.respondents_needed
 
 
 THREE = [*CROWDED, {"name": "peace", "text": "It would create jobs and peace."}]
@@ -561,10 +562,11 @@ def test_joint_intervals_hold_all_effects_at_once_and_the_best_is_ranked():
     outcomes = [{"name": n, "question": f"Do you support {n}?", "scale": "1-5", "better": b} for n, b in
                 (("a", "higher"), ("b", "lower"))]  # fmt: skip
     result = run_experiment(plan(conditions=THREE, outcomes=outcomes), people(), answer, known)
-    predicted = np.array([e.predicted for e in result.effects])
+    predicted = np.array([e.predicted for e in result.effects]) / 4
     true = known.draw(predicted, np.zeros((6, 6)), np.array([1, 2, 3] * 2), 20_000, seed=9)
     single, joint = (
-        np.array([getattr(e.estimate, name) for e in result.effects]).T for name in ("interval", "joint")
+        np.array([[getattr(e, f"{kind}{end}_90") / 4 for e in result.effects] for end in ("low", "high")])
+        for kind in ("", "joint_")
     )
     inside = ((true > single[0]) & (true < single[1])).mean()
     assert inside == pytest.approx(0.9, abs=0.01)
@@ -609,11 +611,11 @@ READ = "You read about a plan to charge a toll. It will be decided soon. It woul
 RANGE = TrainingSupport(
     10_000,
     {"gender": ["Female", "Male"], "age": []},
-    {"age": [18, 60]},
+    {"age": (18, 60)},
     ["1..5", "1..7"],
-    [60, 160],
+    (60, 160),
     1,
-    [["", ""], ["no", "yes"]],
+    {("", ""), ("no", "yes")},
     tokens(f"{READ} Only return an integer from 1 to 5, nothing else."),
 )
 

@@ -317,7 +317,7 @@ def test_an_example_is_answered(here: Path) -> None:
     ("arguments", "status", "message"),
     [
         (["predict", "--scenario", "Is it warm?", "--scale", "1-7"], 1, "models/base: no such folder"),
-        (["predict", "--example", "99"], 2, "--example 99: there are 5, from 1; see socrates predict --help"),
+        (["predict", "--example", "99"], 2, "--example 99: there are 3, from 1; see socrates predict --help"),
         (["predict", "--sample", "-1"], 2, "'--sample'"),
         (["predict", "--precision", "int4"], 2, "'int4' is not one of 'auto', 'bfloat16', 'nf4', 'int8', 'float32'"),
         (["predicts"], 2, "No such command 'predicts'"),
