@@ -1,13 +1,12 @@
-"""Sample, split and the preparation of training groups at the size of the real data.
+"""Sample, split and tokenisation at the size of the real data.
 
-    python -m benchmarks.data_at_full_size [--runs 3] [--scale 1.0] [--raw FILE]
+    python -m benchmarks.data_at_full_size [--runs 3] [--scale 1.0] [--tokenizer FOLDER]
 
-A table with SocSci210's cardinalities is generated (210 studies, 5,998 cells, 400,491 respondents,
-2,901,390 rows, texts of 600 to 700 characters), once with its own rows in the order the download
-stage leaves. The two stages run as their users run them; the preparation is what the train stage does
-before it loads a model (token ids of train and validation rows, the order of an epoch, the dataset of
-passes). Each runs in a process of its own. Wall seconds are medians, CPU seconds those of all threads, memory
-is the peak resident set of the process. The tokenizer is Qwen2.5's where ../shared has it, else a small one.
+A table with SocSci210's cardinalities is generated (210 studies, 5,998 cells, 400,491 respondents, 2,901,390 rows,
+texts of 600 to 700 characters), once with its own rows in the order the download stage leaves. Then the stages
+``sample`` and ``split`` and ``socrates prepare`` run as their users run them, each in a process of its own. Wall
+seconds are medians, CPU seconds those of all threads, memory is the peak resident set of the process. Without
+``--tokenizer`` a small one is trained on some of the texts.
 """
 
 from __future__ import annotations
@@ -35,115 +34,60 @@ WORDS = (
     "city school doctor policy neighbour income vote candidate fair trust news report family letter price wage "
     "company harvest river council teacher budget visit choice travel energy union program signal record"
 )
+COMMANDS = {"sample": ["stages.sample"], "split": ["stages.split"], "prepare": ["socrates", "prepare"]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=3, help="runs of each stage")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each step")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the respondents and rows")
-    parser.add_argument("--raw", type=Path, help="where the generated table is kept, or lies already")
-    parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)  # the preparing process's base folder
-    parser.add_argument("--generate", type=Path, help=argparse.SUPPRESS)  # the generating process's output
+    parser.add_argument("--tokenizer", type=Path, help="a folder to read one from")
     arguments = parser.parse_args()
-    if arguments.generate:
-        write_table(arguments.generate, sort_rows(generate(arguments.scale)))
-    elif arguments.prepare:
-        print(prepare(arguments.prepare))
-    else:
-        with tempfile.TemporaryDirectory() as name:
-            measure(Path(name), arguments.raw, arguments.scale, arguments.runs)
+    with tempfile.TemporaryDirectory() as name:
+        measure(Path(name), arguments.scale, arguments.runs, arguments.tokenizer)
 
 
-def measure(folder: Path, kept: Path | None, scale: float, runs: int) -> None:
-    """Generate the table unless it is kept, run each step in ``folder``, and print the table of results."""
-    (folder / "data/raw").mkdir(parents=True)
-    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    generated = (kept or folder / "generated.parquet").resolve()
-    this = "benchmarks.data_at_full_size"
-    if not generated.exists():
-        Run(folder, this, "--generate", str(generated), "--scale", str(scale))
-        print(f"generated: {generated.stat().st_size / 2**20:.0f} MiB", flush=True)
-    raw = folder / "data/raw/responses.parquet"
-    raw.symlink_to(generated)
-    base = tokenizer_folder(folder / "base", raw)
-    commands = {
-        "sample": ["stages.sample"],
-        "split": ["stages.split"],
-        "prepare": [this, "--prepare", str(base)],
-    }
-    timed: dict[str, list[Run]] = {step: [] for step in commands}
-    for _ in range(runs):
-        shutil.rmtree(folder / "scratch", ignore_errors=True)
-        for step, command in commands.items():
-            timed[step].append(Run(folder, *command))
-    print(timed["prepare"][0].output.strip())
-    rows = pl.scan_parquet(raw).select(pl.len()).collect().item()
-    print(f"| {rows:,} rows | wall, s | CPU, s | peak GiB |\n|---|---|---|---|")
-    total = 0.0
-    for step, done in timed.items():
-        seconds, cpu = (statistics.median(getattr(run, key) for run in done) for key in ("seconds", "cpu"))
-        total += seconds
-        print(f"| {step} | {seconds:.1f} | {cpu:.1f} | {max(run.gibibytes for run in done):.2f} |")
-    print(f"| together | {total:.1f} | | |", flush=True)
-
-
-def tokenizer_folder(folder: Path, raw: Path) -> Path:
-    """A base folder with a tokenizer and no model: the real Qwen2.5 tokenizer, or one trained on a few rows."""
-    real = Path(os.environ.get("SOCRATES_SHARED", ROOT.parent / "shared")) / "tokenizers/qwen2.5"
-    if real.exists():
-        shutil.copytree(real, folder)
-        folder.chmod(0o755)
+def measure(folder: Path, scale: float, runs: int, tokenizer: Path | None) -> None:
+    """Generate the table, run each step in ``folder``, and print the table of results."""
+    shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
+    raw = sort_rows(generate(scale))
+    write_table(folder / "data/raw/responses.parquet", raw)
+    base = folder / "models/base"
+    if tokenizer:
+        shutil.copytree(tokenizer, base, copy_function=shutil.copyfile)
     else:
         from socrates.tiny_model.build import train_tokenizer
 
-        texts = pl.scan_parquet(raw).select("stimuli").head(2_000).collect()["stimuli"].to_list()
-        train_tokenizer(texts, 8_192).save_pretrained(folder)
-    (folder / "config.json").write_text('{"model_type": "qwen2"}')
-    write_json(folder / "manifest.json", {"kind": "builtin"})
-    return folder
+        train_tokenizer(raw["stimuli"].head(2_000).to_list(), 8_192).save_pretrained(base)
+    (base / "config.json").write_text('{"model_type": "qwen2"}')
+    write_json(base / "manifest.json", {"kind": "builtin"})
+    timed: dict[str, list[tuple[float, float, float]]] = {step: [] for step in COMMANDS}
+    for _ in range(runs):
+        shutil.rmtree(folder / "scratch", ignore_errors=True)
+        for step, command in COMMANDS.items():
+            timed[step].append(run(folder, *command))
+    print(f"| {len(raw):,} rows | wall, s | CPU, s | peak GiB |\n|---|---|---|---|")
+    for step, done in timed.items():
+        wall, cpu = (statistics.median(column) for column in list(zip(*done, strict=True))[:2])
+        print(f"| {step} | {wall:.1f} | {cpu:.1f} | {max(gibibytes for _, _, gibibytes in done):.2f} |")
 
 
-def prepare(base: Path) -> str:
-    """What the train stage does before it loads a model; one line about it."""
-    from socrates.runs.token_cache import tokenised
-    from socrates.training.collator import shared_dataset
-    from socrates.training.schedule import make_schedule
-
-    data = tokenised(
-        [Path(f"data/splits/{name}.parquet") for name in ("train", "val")], base, "scenario_first"
+def run(folder: Path, *command: str) -> tuple[float, float, float]:
+    """Wall seconds, CPU seconds and peak memory in GiB of a module run in ``folder``."""
+    started = time.perf_counter()
+    threads = dict.fromkeys(("POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "OMP_NUM_THREADS"), "2")
+    own = {"PYTHONPATH": str(ROOT), "SOCRATES_SCRATCH": str(folder / "scratch")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env=os.environ | own | threads,
+        stdout=subprocess.DEVNULL,
     )
-    order = make_schedule(np.arange(len(data)), data.scenario_of_row, len(data), 32, seed=42)
-    passes = shared_dataset(order, 32)
-    return (
-        f"prepared: {len(passes):,} passes of {len(data):,} rows, {len(data.scenarios):,} scenarios, "
-        f"{len(data.personas):,} personas, {data.lengths().mean():.0f} tokens a row"
-    )
-
-
-class Run:
-    """A finished process: its output, wall ``seconds``, ``cpu`` seconds and peak memory in ``gibibytes``."""
-
-    def __init__(self, folder: Path, *command: str) -> None:
-        started = time.perf_counter()
-        environment = os.environ | {
-            "PYTHONPATH": str(ROOT),
-            "POLARS_MAX_THREADS": "2",
-            "RAYON_NUM_THREADS": "2",
-            "OMP_NUM_THREADS": "2",
-            "SOCRATES_SCRATCH": str(folder / "scratch"),
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout
-        self.output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)  # its own peak: RUSAGE_CHILDREN keeps the largest of all
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise SystemExit(f"{command[0]} failed")
-        self.seconds = time.perf_counter() - started
-        self.cpu = usage.ru_utime + usage.ru_stime
-        self.gibibytes = usage.ru_maxrss / 2**20
+    _, status, usage = os.wait4(process.pid, 0)  # its own peak: RUSAGE_CHILDREN keeps the largest of all
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command[0]} failed")
+    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
 
 
 def generate(scale: float, seed: int = 0) -> pl.DataFrame:

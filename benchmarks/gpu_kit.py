@@ -8,6 +8,7 @@ ones those that a miniature run of ``benchmarks.gpu`` loads, stripped, with bits
 
 from __future__ import annotations
 
+import lzma
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
@@ -22,15 +24,13 @@ from socrates.core.errors import SocratesError, run
 
 MOST = 60 * 2**20  # bytes of the archive
 BROUGHT = ("torch", "transformers", "accelerate", "peft")
-MAYBE = {
-    "pydantic",
-    "pydantic_core",
-    "annotated_types",
-    "typing_inspection",
-}  # some of their versions require it
-UNUSED = {"scipy", "pillow"}  # loaded where they are there, and not needed
+# Some versions of the packages above require these, and bring them.
+MAYBE = {"pydantic", "pydantic_core", "annotated_types", "typing_inspection"}
+UNUSED = {"scipy", "PIL", "pillow"}  # loaded where they are there, and not needed
+UNUSED_FILES = re.compile(r"pyarrow/.*s3")  # a cloud's client, which pyarrow does without
 CUDA = "bitsandbytes/libbitsandbytes_cuda130.so"
 FOLDERS = ("socrates", "gsm8k", "stages", "benchmarks", "presets")
+FILTERS = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**26}]
 LOADED = """
 import sys
 from benchmarks import gpu
@@ -44,34 +44,41 @@ def main() -> None:
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "gpu-kit.tar.xz").absolute()
     with tempfile.TemporaryDirectory() as folder:
         kit = Path(folder) / "gpu-kit"
+        left_out = shutil.ignore_patterns("__pycache__", "data", "models", "metrics")
         for name in FOLDERS:
-            shutil.copytree(
-                name, kit / name, ignore=shutil.ignore_patterns("__pycache__", "data", "models", "metrics")
-            )
+            shutil.copytree(name, kit / name, ignore=left_out)
         shutil.copyfile("params.yaml", kit / "params.yaml")
         collect(kit / "site")
-        with tarfile.open(out, "w:xz", preset=6) as archive:
+        with lzma.open(out, "wb", filters=FILTERS) as file, tarfile.open(fileobj=file, mode="w") as archive:
             archive.add(kit, "gpu-kit")
+        weights = Counter[str]()
+        for path in (kit / "site").rglob("*.*"):
+            weights[path.relative_to(kit / "site").parts[0]] += path.stat().st_size
     size = out.stat().st_size
+    heaviest = ", ".join(f"{name} {count / 2**20:.0f}" for name, count in weights.most_common(5))
     if size > MOST:
-        raise SocratesError(f"{out}: {size / 2**20:.1f} MiB, more than {MOST / 2**20:.0f}")
-    print(f"{out}: {size / 2**20:.1f} MiB")
+        raise SocratesError(
+            f"{out}: {size / 2**20:.1f} MiB, more than {MOST / 2**20:.0f}; unpacked: {heaviest}"
+        )
+    print(f"{out}: {size / 2**20:.1f} MiB; unpacked, the heaviest: {heaviest}")
 
 
 def collect(site: Path) -> None:
     """Copy to ``site`` what a miniature run loads from the environment and the machine does not have."""
-    packages, there = Path(sysconfig.get_path("purelib")), brought() - MAYBE
+    packages, left_out = Path(sysconfig.get_path("purelib")), brought() - MAYBE | UNUSED
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     loaded = {Path(line) for line in done.stdout.split("FILES\n")[1].splitlines()} | {packages / CUDA}
     files = {path for path in loaded if packages in path.parents}
-    names = {path.relative_to(packages).parts[0] for path in files} - there - UNUSED
-    for name in names:  # on a GPU other files of the same packages are read
+    owners = metadata.packages_distributions()
+    for name in {path.relative_to(packages).parts[0] for path in files} - left_out:
+        # On a GPU other files of the same packages are read.
         files |= {path for path in (packages / name).rglob("*") if path.suffix in (".py", ".json", ".jinja")}
-        for distribution in metadata.packages_distributions().get(name, []):
+        for distribution in owners.get(name, []):
             files |= set(packages.glob(f"{distribution.replace('-', '_')}-*.dist-info/METADATA"))
     for path in files:
         relative = path.relative_to(packages)
-        if relative.parts[0].removesuffix(".libs") in there | UNUSED or "tests" in relative.parts:
+        top = relative.parts[0].removesuffix(".libs")
+        if top in left_out or "tests" in relative.parts or UNUSED_FILES.match(relative.as_posix()):
             continue
         (site / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, site / relative)
@@ -81,27 +88,19 @@ def collect(site: Path) -> None:
 
 def brought() -> set[str]:
     """The modules of :data:`BROUGHT` and of what they require, as they lie among the installed packages."""
-    wanted, known = list(BROUGHT), set()
+    owners = metadata.packages_distributions()
+    installed = {_name(owner) for names in owners.values() for owner in names}
+    wanted, known = list(BROUGHT), set[str]()
     while wanted:
-        name = re.sub(r"[-_.]+", "-", wanted.pop()).lower()
-        if name not in known:
+        name = _name(re.split(r"[^\w.-]", wanted.pop())[0])
+        if name in installed - known:
             known.add(name)
-            required = metadata.requires(name) if _installed(name) else None
-            wanted += [re.split(r"[^\w.-]", one)[0] for one in required or [] if "extra ==" not in one]
-    modules = metadata.packages_distributions()
-    return {
-        module
-        for module, owners in modules.items()
-        if {re.sub(r"[-_.]+", "-", o).lower() for o in owners} & known
-    }
+            wanted += [one for one in metadata.requires(name) or [] if "extra ==" not in one]
+    return {module for module, names in owners.items() if known & set(map(_name, names))}
 
 
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+def _name(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 if __name__ == "__main__":

@@ -8,9 +8,8 @@ import torch
 
 from benchmarks import gpu, timing
 from benchmarks import prediction_speed as prediction
-from benchmarks.quantised import nf4_model, twin
 from benchmarks.training import OURS, PADDED, check_equal, trainers
-from benchmarks.workload import REAL, config, cpu_model, rows, tokenizer
+from benchmarks.workload import REAL, cpu_model, rows, tokenizer
 from socrates.core.errors import SocratesError
 
 
@@ -76,12 +75,3 @@ def test_ways_run_in_turn_and_the_first_round_is_forgotten():
     assert calls == ["a", "b", "b", "a", "a", "b"]
     assert seconds == {"a": [4.0, 5.0], "b": [3.0, 6.0]}
     assert timing.ratio(seconds, "b", "a") == pytest.approx((3 / 4 + 6 / 5) / 2)
-
-
-def test_a_twin_shares_frozen_weights_and_nothing_else():
-    model = nf4_model(config(), torch.device("cpu"), torch.float32)
-    other = twin(model)
-    first, second = (m.model.layers[0].self_attn.q_proj for m in (model, other))
-    assert first is not second and first.weight is second.weight
-    other.set_attn_implementation("eager")
-    assert model.config._attn_implementation != "eager"

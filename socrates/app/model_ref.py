@@ -12,7 +12,6 @@ from typing import Any
 from socrates.app.training_support import TrainingSupport, read_support
 from socrates.core.errors import ModelError, SourceError
 from socrates.core.files import read_json, sha256
-from socrates.core.git import commit_of
 from socrates.core.hub import hub_errors
 from socrates.core.params import PATH, load, pinned
 from socrates.data.params import Data
@@ -122,9 +121,15 @@ def from_revision(revision: str, paths: list[Path]) -> Path:
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
+    from dvc.scm import SCM, SCMError, resolve_rev
     from dvc_data.index import DataIndexDirError
 
-    commit = commit_of(revision)
+    try:
+        commit = str(resolve_rev(SCM("."), revision))
+    except SCMError as error:
+        raise SourceError(
+            f"revision {revision!r}: {error}; give a commit, branch, tag or experiment"
+        ) from None
     root = scratch() / "models" / commit
     for path in [*paths, TRAINING_TABLE]:
         if (root / path).exists():

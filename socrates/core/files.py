@@ -91,11 +91,9 @@ def json_text(value: Any) -> str:
 def read_json(
     path: Path, hint: str = "run dvc repro", error_class: type[SocratesError] = DataError
 ) -> dict[str, Any]:
-    """A JSON object.
+    """A JSON object; ``hint``: what to do about a file that has none, for the message.
 
-    Args:
-        hint: what to do about a file that has none, for the message.
-        error_class: raised where the file is missing, is not JSON, or holds something else than an object.
+    Raises ``error_class`` where the file is missing, is not JSON, or holds something else than an object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -13,7 +13,8 @@ logits, and the CUDA context, sharded as the ZeRO stage says (Rajbhandari et al.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class Lengths:
     """Tokens of a row: means and standard deviations.
 
     Those of SocSci210 are of its 2,780 rows in 20 studies that the seed project passed on, counted with Qwen2.5's
-    tokenizer (python -m benchmarks.training_passes).
+    tokenizer (docs/performance.md).
 
     Attributes:
         scenario: with its question.
@@ -135,10 +136,7 @@ class ModelDims:
         return self.layers * lora.r * sum(widths)
 
 
-DIMS = {
-    "Qwen/Qwen2.5-14B-Instruct": ModelDims(48, 5120, 13824, 152064, 40, 8, tied=False),
-    "Qwen/Qwen2.5-0.5B-Instruct": ModelDims(24, 896, 4864, 151936, 14, 2, tied=True),
-}
+DIMS = {"Qwen/Qwen2.5-14B-Instruct": ModelDims(48, 5120, 13824, 152064, 40, 8, tied=False)}
 
 
 def model_dims(model: Model) -> ModelDims:
@@ -213,16 +211,6 @@ class Workload:
     def tokens(self) -> float:
         """Tokens with a forward and a backward pass."""
         return self.pass_tokens * (self.rows // self.micro)
-
-    def plans(self, train: Train) -> Iterator[Workload]:
-        """The work cut in every way that the params leave open."""
-        share = self.plan.micro_batch_size * self.plan.grad_accum_steps
-        sizes = (
-            [n for n in range(1, share + 1) if share % n == 0] if train.micro_batch is None else [self.micro]
-        )
-        for every in (0, 2, 1) if train.gradient_checkpointing is None else (self.plan.checkpointed,):
-            for size in sizes:
-                yield replace(self, plan=BatchPlan(self.plan.max_steps, size, share // size, every))
 
 
 def workload(folder: Path, sections: Mapping[str, Any], processes: int) -> Workload:
@@ -391,14 +379,20 @@ def estimates(
 
 
 def best_plan(dims: ModelDims, work: Workload, sections: Mapping[str, Any], gpus: int, gpu: Gpu) -> Workload:
-    """The fastest way of cutting the work that fits into a GPU; the smallest where none does."""
-    needs = [
-        (sum(memory(dims, plan, sections, gpus).values()), plan) for plan in work.plans(sections["train"])
-    ]
-    fitting = [plan for need, plan in needs if need <= gpu.memory * GIB]
+    """The work cut in the fastest way that the params leave open and a GPU has room for; else in the smallest."""
+    train, plan = sections["train"], work.plan
+    share = plan.micro_batch_size * plan.grad_accum_steps
+    open_sizes = [size for size in range(1, share + 1) if share % size == 0]
+    sizes = open_sizes if train.micro_batch is None else [work.micro]
+    checkpointing = (0, 2, 1) if train.gradient_checkpointing is None else (plan.checkpointed,)
+    needs = []
+    for every, size in itertools.product(checkpointing, sizes):
+        cut = replace(work, plan=BatchPlan(plan.max_steps, size, share // size, every))
+        needs.append((sum(memory(dims, cut, sections, gpus).values()), cut))
+    fitting = [cut for need, cut in needs if need <= gpu.memory * GIB]
     if not fitting:
         return min(needs, key=lambda each: each[0])[1]
-    return min(fitting, key=lambda plan: seconds(dims, plan, sections["model"].quantization, gpu, best=False))
+    return min(fitting, key=lambda cut: seconds(dims, cut, sections["model"].quantization, gpu, best=False))
 
 
 def assumptions(work: Workload, sections: Mapping[str, Any], gpus: int) -> list[str]:

@@ -40,6 +40,8 @@ def result(scores: Results) -> str:
         found = scores.estimate(part, key)
         return f"{number(found.value)} ({interval_text(found)})"
 
+    truth = scores.estimate("planted", "persona.log_shuffled").value if "planted" in scores.metrics else None
+    achievable = "" if truth is None else f" (the planted truth gains {number(truth)})"
     primary = scores.estimate(PRIMARY)
     best = PREDICTORS[scores.metrics["primary"]["baseline"]]
     present = [name for name in SHOWN[1:5] if name in scores.metrics]
@@ -55,15 +57,9 @@ def result(scores: Results) -> str:
         f"base model {said('adapter_minus_base')}. Effects of conditions correlate with the respondents' at\n"
         f"{said('adapter', 'effects.r')}. The respondent's own persona is worth "
         f"{said('adapter', 'persona.log_shuffled')}\nnats over the persona of another of the "
-        f"cell{_achievable(scores)}; "
+        f"cell{achievable}; "
         f"{number(scores.estimate('adapter', 'format_validity').value)} of the probability is on allowed answers."
     )
-
-
-def _achievable(scores: Results) -> str:
-    """What the truth gains by the persona, where the world is made."""
-    truth = scores.estimate("planted", "persona.log_shuffled") if "planted" in scores.metrics else None
-    return "" if truth is None or truth.value is None else f" (the planted truth gains {number(truth.value)})"
 
 
 def cost(names: tuple[str, ...] = PRESETS) -> str:

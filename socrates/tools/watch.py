@@ -51,8 +51,10 @@ def view(run: History, now: float, width: int = 60) -> RenderableType:
         values = [line.get(key) for line in lines]
         last = next((value for value in reversed(values) if value is not None), None)
         table.add_row(label, "-" if last is None else format(last, unit), sparkline(values, width))
+    stopped = run.last["event"] == "stop"
+    ending = f"stopped: {run.last.get('reason', 'finished')}" if stopped else None
     body = Group(_summary(run, now), "", table)
-    return Panel(body, title=f"training {run.last['fingerprint'][:12]}", subtitle=_ending(run.last))
+    return Panel(body, title=f"training {run.last['fingerprint'][:12]}", subtitle=ending)
 
 
 def _summary(run: History, now: float) -> str:
@@ -72,15 +74,10 @@ def _backup(line: Line) -> str:
     state = line.get("backup")
     if not state:
         return "no backup"
-    if state["error"]:
-        return f"[bold red]backup failing, {len(state['waiting'])} behind[/]"
-    if state["waiting"]:
-        return f"backup {len(state['waiting'])} behind"
+    if state["error"] or state["waiting"]:
+        behind = f"{len(state['waiting'])} behind"
+        return f"[bold red]backup failing, {behind}[/]" if state["error"] else f"backup {behind}"
     return "no backup yet" if state["done"] is None else f"backed up to step {state['done']}"
-
-
-def _ending(line: Line) -> str | None:
-    return f"stopped: {line.get('reason', 'finished')}" if line["event"] == "stop" else None
 
 
 def state(log: Path) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from socrates.core import params
@@ -26,16 +25,11 @@ BRANCH = "main"
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 
 
-def demo_text() -> str:
-    """params.yaml with the demo preset: what ships, also where somebody's experiment stands in the file."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "params.yaml")
-        shutil.copyfile(ROOT / "params.yaml", file)
-        apply("demo", file, ROOT / FOLDER)
-        return file.read_text(encoding="utf-8")
-
-
-SHIPPED = demo_text()
+# The default is the demo preset, which a test below holds: an experiment may stand in the file.
+with tempfile.TemporaryDirectory() as _folder:
+    shutil.copyfile(ROOT / "params.yaml", f"{_folder}/params.yaml")
+    apply("demo", Path(_folder, "params.yaml"), ROOT / FOLDER)
+    SHIPPED = Path(_folder, "params.yaml").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -95,14 +89,10 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(key: str, value: Any
     ("key", "value"),
     [
         ("train.max_steps", "150"),
-        ("train.max_steps", 1.5),
-        ("train.max_steps", True),
         ("train.learning_rate", "1e-5"),
         ("train.learning_rate", None),
         ("lora.target_modules", "q_proj"),
-        ("lora.target_modules", [1]),
         ("model.name", 14),
-        ("data.path", 3),
         ("model.tiny", None),
     ],
 )
@@ -116,32 +106,19 @@ def test_a_mistyped_value_is_refused_not_converted(key: str, value: Any) -> None
     ("key", "value"),
     [
         ("sample.fraction", 0.0),
-        ("sample.fraction", -0.1),
         ("sample.fraction", 1.01),
         ("sample.fraction", float("nan")),
-        ("data.max_rejected", 1.5),
         ("data.synthetic.studies", 7),
         ("lora.r", 0),
-        ("lora.alpha", 0),
-        ("lora.dropout", 1.0),
         ("lora.target_modules", []),
-        ("train.global_batch", 0),
         ("train.learning_rate", 0.0),
         ("train.learning_rate", float("inf")),
-        ("train.epochs", -1.0),
-        ("train.warmup_ratio", 1.0),
-        ("train.max_steps", 0),
         ("prompt.max_length", 1),
-        ("deepspeed.zero_stage", 4),
-        ("evaluate.top_p", 0.0),
-        ("evaluate.temperature", 0.0),
         ("predict.max_options", 1),
         ("run.backup.stop_seconds", -1.0),
         ("run.backup.url", ""),
         ("train.seed", -1),
         ("evaluate.seed", 2**32),
-        ("data.synthetic.seed", -1),
-        ("model.tiny.seed", -1),
         ("train.epochs", 1e12),
     ],
 )
@@ -149,11 +126,6 @@ def test_a_value_outside_its_range_is_refused(key: str, value: Any) -> None:
     text = refusal(with_values({key: value}))
     assert f"{key}: " in text
     assert f"(got {value!r})" in text
-
-
-@pytest.mark.parametrize("fraction", [1.0, 1, 0.01, 1e-9])
-def test_a_fraction_may_be_anything_above_zero_up_to_one(fraction: float) -> None:
-    params.parse(with_values({"sample.fraction": fraction}))
 
 
 @pytest.mark.parametrize("section", list(params.SECTIONS))
@@ -223,14 +195,12 @@ BOMB = "\n".join([*LEVELS, "data: {path: *l9}"]).encode()
     [
         (None, "not found"),
         (b"train: [", "not valid YAML"),
-        (b"train: {a: 1, a: 2}", "not valid YAML"),
         (b"train: 2026-02-30", "not valid YAML"),  # a date that no calendar has
         ("# Größe\ntrain: {}".encode("latin-1"), "save it as UTF-8"),
         (b"train: " + b"[" * 50_000, "not valid YAML"),
         (b"- train", "expected sections"),
         (b"", "expected sections"),
         (b"train: 3", "train: "),
-        (b"[" * 50_000, "not valid YAML"),
         (BOMB, "data.path: input should be a valid string (got ["),
     ],
 )
@@ -250,20 +220,10 @@ def test_an_exponent_without_a_point_is_a_number(path: Path) -> None:
     assert params.load(Train, path).learning_rate == 1e-5
 
 
-def test_a_section_cannot_be_changed_after_it_was_read() -> None:
-    lora = params.parse(read())["lora"]
-    with pytest.raises(ValidationError):
-        lora.r = 32  # type: ignore[attr-defined]
-
-
 def test_alpha_left_out_is_twice_r() -> None:
     lora = Lora.model_validate({**read()["lora"], "r": 24, "alpha": None})
     assert lora.alpha == 48
     assert Lora.model_validate({**read()["lora"], "alpha": 7}).alpha == 7
-
-
-def test_the_presets_that_the_readme_promises_are_there() -> None:
-    assert {"demo", "smoke", "one-percent", "full", "local-jsonl"} <= set(PRESETS)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -286,12 +246,6 @@ def test_demo_brings_back_the_shipped_file_byte_for_byte(name: str, path: Path) 
     apply(name, path, ROOT / FOLDER)
     apply("demo", path, ROOT / FOLDER)
     assert path.read_text(encoding="utf-8") == SHIPPED
-
-
-def test_demo_names_every_key_that_another_preset_sets() -> None:
-    demo = dict(flat(layers("demo", ROOT / FOLDER)[0]))
-    for name in PRESETS:
-        assert {key for key, _ in flat(layers(name, ROOT / FOLDER)[-1])} <= set(demo), name
 
 
 @pytest.mark.parametrize(
@@ -335,11 +289,8 @@ def test_only_changes_are_reported_and_none_touches_the_file(path: Path) -> None
     ("overlay", "says"),
     [
         ("train: {max_stepz: 10}", "train.max_stepz: unknown key (did you mean max_steps?)"),
-        ("nothing: {a: 1}", "nothing: unknown key"),
         ("lora: {r: '16'}", "lora.r: "),
         ("lora: 3", "lora: "),
-        ("lora: {r: {x: 1}}", "lora.r: "),
-        ("sample: {fraction: 0}", "sample.fraction: "),
         ("lora: [", "not valid YAML"),
         ("- lora", "expected sections"),
         ("extends: mine", "circle"),
@@ -380,8 +331,3 @@ def test_the_command_ends_with_one_line_and_status_1(tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     assert ended.stderr == "error: params.yaml: not found; run from the folder that holds it\n"
-
-
-def test_the_default_prints_few_lines_of_progress_where_there_is_no_terminal() -> None:
-    raw = params.read_yaml(Path(__file__).resolve().parents[2] / "params.yaml")
-    assert raw["train"]["max_steps"] / raw["run"]["log_steps"] <= 15

@@ -16,7 +16,6 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
-from socrates.cli.operate import span
 from socrates.core.errors import DataError, ModelError, ParamsError
 from socrates.core.files import read_table
 from socrates.model.encoding import encode
@@ -216,12 +215,6 @@ def test_the_published_steps_are_met() -> None:
         assert assumed_workload(sections(*names), 1).plan.max_steps == pytest.approx(steps, rel=0.06)
 
 
-def test_sharing_saves_tokens() -> None:
-    full = sections("full")
-    apart = {**full, "prompt": full["prompt"].model_copy(update={"layout": "persona_first"})}
-    assert assumed_workload(full, 4).tokens < 0.34 * assumed_workload(apart, 4).tokens
-
-
 def test_what_does_not_fit_has_no_hours() -> None:
     params = sections("one-percent")
     params["model"] = params["model"].model_copy(update={"quantization": "none"})
@@ -266,9 +259,3 @@ def test_the_command_lists_what_it_assumes_and_writes_nothing(
     assert told["assumed"][1:] == assumptions(assumed_workload(sections("full"), 4), sections("full"), 4)
     assert (tmp_path / "params.yaml").read_bytes() == before
     assert isinstance(CliRunner().invoke(app, ["estimate", "fulll"]).exception, ParamsError)
-
-
-def test_a_small_estimate_is_not_called_nothing() -> None:
-    assert span((0.0004, 0.002)) == "under 0.01"
-    assert span((0.0, 0.0)) == "0.00"
-    assert span((1234.5, 2000.0)) == "1,234.50 to 2,000.00"

@@ -105,16 +105,6 @@ def test_the_same_head_gives_the_same_commit_and_a_new_head_moves_the_tag(repo: 
     assert tag_paper(repo) == git(repo, "rev-parse", TAG) != first
 
 
-def test_a_pipeline_in_a_folder_of_the_repository_gets_its_own_file_replaced(repo: Path) -> None:
-    inner = repo / "inner"
-    (inner / "metrics").mkdir(parents=True)
-    (inner / "metrics/paper.json").write_text(json.dumps({"adapter": {"wasserstein": 0.5}}))
-    (inner / "metrics/evaluate.json").write_text("{}")
-    commit_all(repo)
-    tag_paper(inner)
-    assert git(repo, "diff", "--name-only", "HEAD", TAG).split() == [f"inner/{path}" for path in METRICS]
-
-
 @pytest.mark.parametrize("content", [None, "{", "[1]", '{"adapter": 0.151}'])
 def test_unusable_figures_are_refused_with_the_file_named(repo: Path, content: str | None) -> None:
     commit_all(repo)
@@ -122,12 +112,6 @@ def test_unusable_figures_are_refused_with_the_file_named(repo: Path, content: s
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(DataError, match=r"metrics/paper\.json"):
         tag_paper(repo)
-
-
-def test_a_repository_without_a_commit_is_one_line(repo: Path) -> None:
-    with pytest.raises(DataError, match="HEAD") as refused:
-        tag_paper(repo)
-    assert "\n" not in str(refused.value)
 
 
 def test_a_folder_outside_git_is_one_line(repo: Path) -> None:
