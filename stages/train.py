@@ -7,14 +7,11 @@ Run: ``python -m stages.train``; ``SOCRATES_PROCESSES=4`` starts four processes.
 
 from pathlib import Path
 
-import polars as pl
-
 from socrates.core.errors import run
 from socrates.core.params import load
 from socrates.model.params import Model, Prompt
 from socrates.runs.launch import cleanup_distributed, launch
 from socrates.runs.params import Run
-from socrates.runs.progress import curve_summary
 from socrates.training.params import Deepspeed, Lora, Train
 
 DATA_FILES = (Path("data/splits/train.parquet"), Path("data/splits/val.parquet"))
@@ -35,7 +32,6 @@ def main() -> None:
     params = TrainParams(load(Model), load(Lora), load(Deepspeed), load(Run))
     summary = fine_tune(paths, DATA_FILES, params, load(Prompt), load(Train), process)
     if process.is_main:
-        print(curve_summary(pl.read_csv(CURVES, infer_schema_length=None)))
         print(f"train: {summary}")
     cleanup_distributed()
 

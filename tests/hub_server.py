@@ -6,12 +6,14 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
+
+Answer = tuple[int, dict[str, str], bytes]  # status, headers, body
 
 
 class Hub:
@@ -40,11 +42,12 @@ class Hub:
     def tree(self) -> list[dict[str, object]]:
         entries = []
         for name, content in self.files.items():
-            entry: dict[str, object] = {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
+            entry = {"type": "file", "path": name, "size": len(content), "oid": self.etag(name)}
             if name.endswith(".parquet"):
-                entry["lfs"] = {"oid": self.etag(name), "size": len(content), "pointerSize": 130}
-            else:
-                entry["oid"] = self.etag(name)
+                entry |= {
+                    "oid": "0" * 40,
+                    "lfs": {"oid": self.etag(name), "size": len(content), "pointerSize": 130},
+                }
             entries.append(entry)
         return entries
 
@@ -52,66 +55,30 @@ class Hub:
         """(file, Range header) of every transfer asked for."""
         return [(name, span) for method, name, span in self.asked if method == "GET" and name in self.files]
 
+    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        api, resolve = f"/api/datasets/{self.repo}", f"/datasets/{self.repo}/resolve/{self.revision}/"
+        name = path.removeprefix(resolve)
+        self.asked.append((method, name, headers.get("Range")))
+        if path == f"{api}/tree/{self.revision}":
+            return as_json(200, self.tree())
+        if path == f"{api}/revision/{self.revision}":
+            return as_json(200, {"id": self.repo, "sha": self.revision})
+        if path.startswith(resolve) and name in self.files:
+            return self._file(method, name, headers.get("Range"))
+        return 404, {"X-Error-Code": "RevisionNotFound" if path.startswith(api) else "EntryNotFound"}, b"{}"
 
-@contextmanager
-def serve(hub: Hub) -> Iterator[Hub]:
-    """Serve ``hub`` on a free port; ``hub.endpoint`` is its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:
-            self.answer()
-
-        def do_GET(self) -> None:
-            self.answer()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def answer(self) -> None:
-            path = unquote(urlsplit(self.path).path)
-            api, resolve = f"/api/datasets/{hub.repo}", f"/datasets/{hub.repo}/resolve/{hub.revision}/"
-            name = path.removeprefix(resolve) if path.startswith(resolve) else path
-            hub.asked.append((self.command, name, self.headers.get("Range")))
-            if path == f"{api}/tree/{hub.revision}":
-                self.send(200, json.dumps(hub.tree()).encode(), {"Content-Type": "application/json"})
-            elif path == f"{api}/revision/{hub.revision}":
-                self.send(200, json.dumps({"id": hub.repo, "sha": hub.revision}).encode(), {})
-            elif path.startswith(resolve) and name in hub.files:
-                self.send_file(name)
-            else:
-                missing = "RevisionNotFound" if path.startswith(api) else "EntryNotFound"
-                self.send(404, b"{}", {"X-Error-Code": missing})
-
-        def send_file(self, name: str) -> None:
-            content = hub.files[name]
-            if name in hub.corrupt:
-                content = content[:-1] + bytes([content[-1] ^ 1])
-            headers = {"ETag": f'"{hub.etag(name)}"', "X-Repo-Commit": hub.revision, "Accept-Ranges": "bytes"}
-            span = self.headers.get("Range")
-            status, start = 200, 0
-            if span:
-                start = int(span.removeprefix("bytes=").split("-")[0])
-                status = 206
-                headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-            stop = None
-            if self.command == "GET" and hub.break_once == name:
-                hub.break_once, stop = None, len(content) // 2
-            self.send(status, content[start:], headers, stop)
-
-        def send(self, status: int, body: bytes, headers: dict[str, str], stop: int | None = None) -> None:
-            self.send_response(status)
-            for key, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(key, value)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body[:stop])
-            if stop is not None:
-                self.close_connection = True
-
-    with _listening(Handler) as hub.endpoint:
-        yield hub
+    def _file(self, method: str, name: str, span: str | None) -> Answer:
+        content = self.files[name]
+        if name in self.corrupt:
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        headers = {"ETag": f'"{self.etag(name)}"', "X-Repo-Commit": self.revision, "Accept-Ranges": "bytes"}
+        start = int(span.removeprefix("bytes=").split("-")[0]) if span else 0
+        if span:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        headers["Content-Length"] = str(len(content) - start)
+        if method == "GET" and self.break_once == name:
+            self.break_once, content = None, content[: len(content) // 2]
+        return 206 if span else 200, headers, content[start:]
 
 
 @dataclass
@@ -133,41 +100,46 @@ class ModelHub:
     asked: list[tuple[str, str]] = field(default_factory=list)
     endpoint: str = ""
 
-    def answer(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
-        """Status and JSON for a request of a writer."""
+    def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        self.asked.append((method, path))
+        refused = [status for start, status in self.refuse.items() if path.startswith(start)]
+        # Large files go to addresses that are secrets themselves.
+        may_write = path.startswith("/lfs/") or headers.get("Authorization") == f"Bearer {self.token}"
+        if refused or not may_write:
+            return as_json((refused or [401])[0], {"error": "refused"})
         if path == "/api/validate-yaml":
-            return 200, {"errors": [], "warnings": []}
+            return as_json(200, {"errors": [], "warnings": []})
         if path == "/api/repos/create":
             return self._create(json.loads(body))
         if path.startswith("/lfs/"):
             digest = hashlib.sha256(body).hexdigest()
             self.blobs[digest] = body
-            return (200 if path == f"/lfs/{digest}" else 400), {}
+            return as_json(200 if path == f"/lfs/{digest}" else 400, {})
         if path.endswith(".git/info/lfs/objects/batch"):
             objects = [
                 {**wanted, "actions": {"upload": {"href": f"{self.endpoint}/lfs/{wanted['oid']}"}}}
                 for wanted in json.loads(body)["objects"]
             ]
-            return 200, {"transfer": "basic", "objects": objects}
+            return as_json(200, {"transfer": "basic", "objects": objects})
         return self._in_repository(*path.removeprefix("/api/models/").split("/"), body=body)
 
-    def _create(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _create(self, asked: dict[str, Any]) -> Answer:
         name = f"{asked['organization']}/{asked['name']}"
         there = name in self.repositories
         self.repositories.setdefault(name, {"private": asked.get("visibility") == "private", "files": {}})
-        return (409 if there else 200), {"url": f"{self.endpoint}/{name}"}
+        return as_json(409 if there else 200, {"url": f"{self.endpoint}/{name}"})
 
-    def _in_repository(self, owner: str, name: str, *rest: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    def _in_repository(self, owner: str, name: str, *rest: str, body: bytes) -> Answer:
         repository = self.repositories.get(f"{owner}/{name}")
         if repository is None:
-            return 404, {"error": "Repository not found"}
+            return as_json(404, {"error": "Repository not found"})
         if not rest:
-            return 200, {"id": f"{owner}/{name}", "private": repository["private"], "siblings": []}
+            return as_json(200, {"id": f"{owner}/{name}", "private": repository["private"], "siblings": []})
         if rest[0] == "preupload":
             asked = [file["path"] for file in json.loads(body)["files"]]
             mode = {path: "lfs" if path.endswith(".safetensors") else "regular" for path in asked}
             files = [{"path": path, "uploadMode": mode[path], "shouldIgnore": False} for path in asked]
-            return 200, {"files": files}
+            return as_json(200, {"files": files})
         assert rest == ("commit", "main"), rest
         for line in map(json.loads, body.splitlines()):
             value = line["value"]
@@ -176,50 +148,46 @@ class ModelHub:
             elif line["key"] == "lfsFile":
                 repository["files"][value["path"]] = self.blobs[value["oid"]]
         oid = "d" * 40
-        return 200, {"commitOid": oid, "commitUrl": f"{self.endpoint}/{owner}/{name}/commit/{oid}"}
+        return as_json(200, {"commitOid": oid, "commitUrl": f"{self.endpoint}/{owner}/{name}/commit/{oid}"})
+
+
+def as_json(status: int, value: object) -> Answer:
+    return status, {"Content-Type": "application/json"}, json.dumps(value).encode()
+
+
+Served = TypeVar("Served", Hub, ModelHub)
 
 
 @contextmanager
-def serve_models(hub: ModelHub) -> Iterator[ModelHub]:
-    """Serve ``hub`` on a free port; ``hub.endpoint`` is its address."""
+def serve(hub: Served) -> Iterator[Served]:
+    """Serve ``hub`` on a free port as long as the block runs; ``hub.endpoint`` is its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def handle_any(self) -> None:
-            path = unquote(urlsplit(self.path).path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            hub.asked.append((self.command, path))
-            refused = [status for start, status in hub.refuse.items() if path.startswith(start)]
-            # Large files go to addresses that are secrets themselves.
-            may_write = path.startswith("/lfs/") or self.headers.get("Authorization") == f"Bearer {hub.token}"
-            if refused or not may_write:
-                status, found = (refused or [401])[0], {"error": "refused"}
-            else:
-                status, found = hub.answer(path, body)
-            content = json.dumps(found).encode()
+            path = unquote(urlsplit(self.path).path)
+            status, headers, content = hub.answer(self.command, path, self.headers, body)
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
+            announced = headers.setdefault("Content-Length", str(len(content)))
+            for key, value in headers.items():
+                self.send_header(key, value)
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
+                self.close_connection = len(content) < int(announced)
 
-        do_GET = do_POST = do_PUT = handle_any
+        do_HEAD = do_GET = do_POST = do_PUT = handle_any
 
         def log_message(self, *_: object) -> None:
             pass
 
-    with _listening(Handler) as hub.endpoint:
-        yield hub
-
-
-@contextmanager
-def _listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Answer requests at a free port, whose address is given, as long as the block runs."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield hub
     finally:
         server.shutdown()
         server.server_close()

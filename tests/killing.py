@@ -59,43 +59,36 @@ def arm(place: str) -> None:
         complete = checkpoints.list_checkpoints(root)
         return checkpoints.step_of(complete[-1]) if complete else None
 
-    if moment == "notice":
-
-        def notify(callback: Any, args: Any, state: Any, *_: Any) -> None:
-            if state.global_step != step:
-                return
-            inside = itertools.takewhile(
-                lambda process: process.pid != int(os.environ["SOCRATES_TEST_STARTER"]),
-                psutil.Process().parents(),
-            )
+    def notify(callback: Any, args: Any, state: Any, *_: Any) -> None:
+        if state.global_step == step:
+            starter = int(os.environ["SOCRATES_TEST_STARTER"])
+            inside = itertools.takewhile(lambda process: process.pid != starter, psutil.Process().parents())
             list(inside)[-1].send_signal(int(os.environ["SOCRATES_TEST_SIGNAL"]))
             deadline = time.monotonic() + 60
             while not callback.termination.requested and time.monotonic() < deadline:
                 time.sleep(0.05)
 
-        before(RunCallback, "on_step_end", notify)
-    elif moment == "training":
-        before(RunCallback, "on_step_end", lambda callback, args, state, *_: state.global_step)
-    elif moment == "writing":
-        before(TrainerState, "save_to_json", lambda state, *_: state.global_step)
-    elif moment == "written":
-        before(checkpoints, "write_manifest", lambda folder, *_: checkpoints.step_of(folder))
-    elif moment == "hashed":
-        before(checkpoints, "complete", lambda folder, *_: checkpoints.step_of(folder))
-    elif moment == "committed":
-        before(checkpoints, "rotate", newest)
-    elif moment == "deleting":
-        real = checkpoints.shutil.rmtree
+    def half(path: Any, *args: Any, **kwargs: Any) -> None:
+        folder = Path(path)
+        if checkpoints.step_of(folder) is not None:
+            for file in sorted(path for path in folder.iterdir() if path.is_file())[:1]:
+                file.unlink()
+            die(newest(folder.parent))
+        rmtree(path, *args, **kwargs)
 
-        def half(path: Any, *args: Any, **kwargs: Any) -> None:
-            folder = Path(path)
-            if checkpoints.step_of(folder) is not None:
-                for file in sorted(path for path in folder.iterdir() if path.is_file())[:1]:
-                    file.unlink()
-                die(newest(folder.parent))
-            real(path, *args, **kwargs)
-
+    rmtree = checkpoints.shutil.rmtree
+    points: dict[str, tuple[Any, str, Callable[..., int | None]]] = {
+        "notice": (RunCallback, "on_step_end", notify),
+        "training": (RunCallback, "on_step_end", lambda callback, args, state, *_: state.global_step),
+        "writing": (TrainerState, "save_to_json", lambda state, *_: state.global_step),
+        "written": (checkpoints, "write_manifest", lambda folder, *_: checkpoints.step_of(folder)),
+        "hashed": (checkpoints, "complete", lambda folder, *_: checkpoints.step_of(folder)),
+        "committed": (checkpoints, "rotate", newest),
+    }
+    if moment == "deleting":
         checkpoints.shutil.rmtree = half  # type: ignore[assignment]
+    elif moment in points:
+        before(*points[moment])
     else:
         raise ValueError(f"{moment}: not one of {', '.join(MOMENTS)}")
 

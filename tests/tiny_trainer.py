@@ -86,20 +86,12 @@ class OnStep(TrainerCallback):
 
 def run_params(**changes: Any) -> Run:
     """The section ``run`` of a tiny training; ``backup_url`` and ``stop_seconds`` go into its backup."""
-    backup = {
+    backup = {"finish_minutes": 1, "endpoint_url": None} | {
         "url": changes.pop("backup_url", None),
-        "endpoint_url": changes.pop("endpoint_url", None),
-        "finish_minutes": 1,
         "stop_seconds": changes.pop("stop_seconds", 90),
     }
-    values = {
-        "save_steps": SAVE_STEPS,
-        "log_steps": changes.pop("log_steps", 1000),
-        "keep_checkpoints": 2,
-        "usd_per_hour": 0.0,
-        "stall_minutes": None,
-        "backup": backup,
-    }
+    values = {"save_steps": SAVE_STEPS, "log_steps": 1000, "keep_checkpoints": 2, "usd_per_hour": 0.0,
+              "stall_minutes": None, "backup": backup}  # fmt: skip
     return Run.model_validate(values | changes)
 
 
@@ -108,33 +100,16 @@ def build(run: Run, kind: type[Trainer] = Trainer, **changes: Any) -> Trainer:
     torch.set_num_threads(1)
     transformers_logging.set_verbosity_error()
     set_seed(3)
-    config = Qwen2Config(
-        vocab_size=64,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        attention_dropout=0.1,
-    )
+    config = Qwen2Config(vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+                         num_attention_heads=2, num_key_value_heads=1, attention_dropout=0.1)  # fmt: skip
     lora = LoraConfig(r=4, lora_dropout=0.2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
     model = get_peft_model(Qwen2ForCausalLM(config), lora)
-    settings: dict[str, Any] = {
-        **common_arguments(run),
-        "num_train_epochs": 2,
-        "per_device_train_batch_size": 2,
-        "gradient_accumulation_steps": 2,
-        "learning_rate": 1e-2,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 2,
-        "eval_strategy": "steps",
-        "eval_steps": 5,
-        "eval_on_start": True,
-        "seed": 3,
-        "data_seed": 3,
-        **changes,
+    settings = common_arguments(run) | {
+        **{"num_train_epochs": 2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2},
+        **{"learning_rate": 1e-2, "lr_scheduler_type": "cosine", "warmup_steps": 2},
+        **{"eval_strategy": "steps", "eval_steps": 5, "eval_on_start": True, "seed": 3, "data_seed": 3},
     }
-    args = TrainingArguments(**settings)
+    args = TrainingArguments(**settings | changes)
     trainer = kind(model, args, train_dataset=Rows(32, 1), eval_dataset=Rows(8, 2))
     trainer.remove_callback(PrinterCallback)
     return trainer

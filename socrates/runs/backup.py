@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
+import queue
 import threading
 from pathlib import Path
 from typing import Any
@@ -55,33 +55,29 @@ class Store:
         """Steps of the copies that have a manifest, ascending."""
         return [step for step, whole in self._folders().items() if whole]
 
-    def put(self, folder: Path, manifest: Manifest) -> None:
+    def put(self, folder: Path) -> None:
         """Upload a complete checkpoint, its manifest last. One that is on the store already is not sent again."""
-        remote = self._path(manifest.step, MANIFEST)
+        manifest, remote = checkpoints.read_manifest(folder), f"{self.root}/{folder.name}"
         with contextlib.suppress(FileNotFoundError):
-            if self.filesystem.cat_file(remote) == (folder / MANIFEST).read_bytes():
+            if self.filesystem.cat_file(f"{remote}/{MANIFEST}") == (folder / MANIFEST).read_bytes():
                 return
-            self.filesystem.rm_file(remote)
+            self.filesystem.rm_file(f"{remote}/{MANIFEST}")
         for path in [*sorted(manifest.files), MANIFEST]:
-            self.filesystem.put_file(str(folder / path), self._path(manifest.step, path))
+            self.filesystem.put_file(str(folder / path), f"{remote}/{path}")
 
-    def fetch(self, step: int, fingerprint: str, destination: Path) -> Path:
+    def fetch(self, step: int, destination: Path) -> Path:
         """Download a copy into its place under ``destination``, check every hash, then write its manifest.
 
         Raises:
-            TrainingError: the copy is of another run, or what came is not what its manifest says.
+            TrainingError: what came is not what its manifest says.
         """
-        manifest = Manifest.model_validate_json(self.filesystem.cat_file(self._path(step, MANIFEST)))
-        if manifest.fingerprint != fingerprint:
-            raise TrainingError(f"the backup of step {step} belongs to another fingerprint")
-        folder = destination / checkpoints.name(step)
+        folder, remote = destination / checkpoints.name(step), f"{self.root}/{checkpoints.name(step)}"
+        manifest = Manifest.model_validate_json(self.filesystem.cat_file(f"{remote}/{MANIFEST}"))
         if folder.exists():
             checkpoints.discard(folder)
         files = sorted(manifest.files)
-        self.filesystem.get(
-            [self._path(step, file) for file in files], [str(folder / file) for file in files]
-        )
-        if reason := checkpoints.difference(folder, manifest):
+        self.filesystem.get([f"{remote}/{file}" for file in files], [str(folder / file) for file in files])
+        if reason := checkpoints.validate(folder, manifest):
             checkpoints.discard(folder)
             raise TrainingError(f"the backup of step {step} is damaged: {reason}")
         checkpoints.complete(folder, manifest)
@@ -95,23 +91,18 @@ class Store:
         folders = {step: whole for step, whole in self._folders().items() if step <= newest}
         kept = {newest, *[step for step, whole in folders.items() if whole][-keep:]}
         for step in folders.keys() - kept:
+            remote = f"{self.root}/{checkpoints.name(step)}"
             if folders[step]:
-                self.filesystem.rm_file(self._path(step, MANIFEST))
-            self.filesystem.rm(self._path(step), recursive=True)
+                self.filesystem.rm_file(f"{remote}/{MANIFEST}")
+            self.filesystem.rm(remote, recursive=True)
 
     def probe(self) -> None:
         """Write, read and delete a small object. Raises what the store raises, OSError on a wrong reading."""
         path, data = f"{self.root}/.probe-{os.getpid()}", os.urandom(64)
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(data)
-            file.flush()
-            self.filesystem.put_file(file.name, path)
+        self.filesystem.pipe_file(path, data)
         if self.filesystem.cat_file(path) != data:
             raise OSError("the store gave back other bytes than were written")
         self.filesystem.rm_file(path)
-
-    def _path(self, step: int, file: str = "") -> str:
-        return f"{self.root}/{checkpoints.name(step)}/{file}".rstrip("/")
 
     def _folders(self) -> dict[int, bool]:
         """Whether each checkpoint has its manifest, by step, ascending."""
@@ -135,12 +126,10 @@ def open_store(url: str, stage: str, fingerprint: str, endpoint_url: str | None 
     if not separator:
         scheme, url = "file", str(Path(url).expanduser().resolve())
     bucket = rest.split("/", 1)[0]
-    if (separator and not bucket) or scheme == "memory":
-        raise TrainingError("run.backup.url: names no place that outlives the machine; null means no backup")
+    if separator and not bucket:
+        raise TrainingError("run.backup.url: names no bucket; null means no backup")
     if "@" in bucket:
-        raise TrainingError(
-            "run.backup.url: carries credentials; take them out, use the AWS variables or ~/.aws"
-        )
+        raise TrainingError("run.backup.url: carries credentials; use the AWS variables or ~/.aws instead")
     if endpoint_url and scheme != "s3":
         raise TrainingError(f"run.backup.endpoint_url is for s3:// URLs, not for {scheme}; set it to null")
     options: dict[str, Any] = {"skip_instance_cache": True}
@@ -155,54 +144,47 @@ def open_store(url: str, stage: str, fingerprint: str, endpoint_url: str | None 
     except ImportError as error:
         raise TrainingError(f"run.backup.url: {scheme}:// needs a package: {error}") from None
     except ValueError:
-        raise TrainingError(
-            f"run.backup.url: unknown scheme {scheme!r}; use s3://bucket/folder, a plain folder or another "
-            "fsspec URL"
-        ) from None
+        known = "use s3://bucket/folder, a plain folder or another fsspec URL"
+        raise TrainingError(f"run.backup.url: unknown scheme {scheme!r}; {known}") from None
     return Store(filesystem, f"{root.rstrip('/')}/{stage}/{fingerprint}")
 
 
 class Uploader:
-    """Uploads complete checkpoints from a background thread, newest first, until it succeeds.
+    """Uploads the complete checkpoints of a run from a background thread, newest first, until it succeeds.
 
     A failing store never reaches the training: it is tried again after 1, 2, 4, ... 300 seconds, each failure is
     one line in the log, and :attr:`state` shows the backlog. A checkpoint that local retention has deleted
     meanwhile leaves the backlog too, as retention on the store is the same.
+
+    Args:
+        folder: of the run's checkpoints, those of earlier attempts among them.
     """
 
-    def __init__(self, store: Store, keep: int) -> None:
-        self._store, self._keep = store, keep
+    def __init__(self, store: Store, folder: Path, keep: int) -> None:
+        self._store, self._folder, self._keep = store, folder, keep
         self._changed = threading.Condition()
-        self._waiting: dict[int, Path] = {}
-        self._done: int | None = None
-        self._failures = 0
-        self._error: str | None = None
-        self._closed = False
+        self._sent: set[int] = set()
+        self._failures, self._error, self._closed = 0, "", False
         threading.Thread(target=self._work, name="backup", daemon=True).start()
 
     @property
+    def waiting(self) -> dict[int, Path]:
+        """Checkpoints that are not on the store, by step, ascending."""
+        steps = {checkpoints.step_of(path) or 0: path for path in checkpoints.list_checkpoints(self._folder)}
+        return {step: path for step, path in steps.items() if step not in self._sent}
+
+    @property
     def state(self) -> dict[str, Any]:
-        """Newest step on the store, steps that wait, attempts failed in a row and the last one's error; never waits."""
-        with self._changed:
-            return {
-                "done": self._done,
-                "waiting": sorted(self._waiting),
-                "failures": self._failures,
-                "error": self._error,
-            }
+        """Newest step on the store, steps that wait, and the last failure; never waits."""
+        return {
+            "done": max(self._sent, default=None),
+            "waiting": [*self.waiting],
+            "error": self._error or None,
+        }
 
-    def __str__(self) -> str:
-        state = self.state
-        if state["error"]:
-            return f"backup FAILING, {len(state['waiting'])} behind ({state['error']})"
-        if state["waiting"]:
-            return f"backup {len(state['waiting'])} behind"
-        return "no backup yet" if state["done"] is None else f"backed up to step {state['done']}"
-
-    def submit(self, folder: Path) -> None:
-        """Queue a complete checkpoint; returns at once."""
+    def wake(self) -> None:
+        """There is another checkpoint; returns at once."""
         with self._changed:
-            self._waiting[checkpoints.read_manifest(folder).step] = folder
             self._changed.notify_all()
 
     def drain(self, timeout: float) -> None:
@@ -214,108 +196,46 @@ class Uploader:
         with self._changed:
             self._failures = 0  # one prompt attempt, whatever wait the last failure had earned
             self._changed.notify_all()
-            if not self._changed.wait_for(lambda: not self._waiting, timeout):
-                missing = ", ".join(str(self._waiting[step]) for step in sorted(self._waiting))
+            if not self._changed.wait_for(lambda: not self.waiting, timeout):
+                missing = ", ".join(map(str, self.waiting.values()))
                 reason = self._error or f"still uploading after {timeout:.0f} s"
                 raise TrainingError(f"not backed up: {missing} ({reason}); they are complete on this machine")
 
     def close(self) -> None:
         """Stop after the upload in hand; what waits is left."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._closed = True
+        self.wake()
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
+                self._changed.wait_for(lambda: self._closed or self.waiting)
                 if self._closed:
                     return
-                step = max(self._waiting)
-                folder = self._waiting[step]
-            error = self._attempt(step, folder)
+                step, folder = max(self.waiting.items())
+            try:
+                self._store.put(folder)
+                self._store.rotate(max({step} | self._sent), self._keep)
+                error = ""
+            except Exception as failure:  # a store can raise anything, and none of it may end the training
+                error = error_code(failure)
             with self._changed:
-                self._error = error
-                if error is None:
-                    self._failures = 0
-                    self._waiting.pop(step, None)
-                    self._changed.notify_all()
-                else:
+                self._error = error if step in self.waiting else ""
+                if self._error:
                     self._wait_after_failure()
+                    continue
+                self._failures = 0
+                if not error:  # else it is gone
+                    self._sent.add(step)
+                self._changed.notify_all()
 
     def _wait_after_failure(self) -> None:
         """Until the next attempt is due, or :meth:`drain` asks for one. The lock is held."""
-        self._failures += 1
-        failures = self._failures
+        failures = self._failures = self._failures + 1
         wait = min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT)
-        log.warning(
-            "BACKUP FAILED (attempt %d, next in %.0f s, %d waiting): %s",
-            failures, wait, len(self._waiting), self._error,
-        )  # fmt: skip
+        told = f"attempt {failures}, next in {wait:.0f} s, {len(self.waiting)} waiting"
+        log.warning("BACKUP FAILED (%s): %s", told, self._error)
         self._changed.wait_for(lambda: self._closed or self._failures != failures, wait)
-
-    def _attempt(self, step: int, folder: Path) -> str | None:
-        """Upload one checkpoint; type and code of the failure, or None. A deleted one is done with."""
-        try:
-            self._store.put(folder, checkpoints.read_manifest(folder))
-            with self._changed:
-                newest = self._done = max(step, self._done or 0)
-            self._store.rotate(newest, self._keep)
-        except Exception as error:  # a store can raise anything, and none of it may end the training
-            if (folder / MANIFEST).exists():
-                return error_code(error)
-            log.warning("%s: deleted before it could be backed up; a later one takes its place", folder)
-        return None
-
-
-def fetch_newest(store: Store, fingerprint: str, destination: Path, after: int = -1) -> Path | None:
-    """Fetch the newest whole copy with a step beyond ``after`` into ``destination``; None where there is none.
-
-    A damaged copy is skipped with a warning and the one before is fetched.
-
-    Raises:
-        TrainingError: the store cannot be read.
-    """
-    try:
-        for step in reversed([step for step in store.complete() if step > after]):
-            try:
-                return store.fetch(step, fingerprint, destination)
-            except (TrainingError, FileNotFoundError, ValueError) as error:
-                reason = str(error) if isinstance(error, TrainingError) else error_code(error)
-                log.warning("%s; skipping the backup of step %d", reason, step)
-    except Exception as error:
-        raise unusable(error_code(error)) from None
-    return None
-
-
-def check_answers(store: Store) -> None:
-    """Write, read and delete a little on the store, before a training relies on it.
-
-    Raises:
-        TrainingError: that failed, or took longer than ``ANSWER``.
-    """
-    failures: list[Exception] = []
-
-    def probe() -> None:
-        try:
-            store.probe()
-        except Exception as error:  # a store can raise anything
-            failures.append(error)
-
-    attempt = threading.Thread(target=probe, name="probe", daemon=True)
-    attempt.start()
-    attempt.join(ANSWER)
-    if attempt.is_alive():
-        raise unusable(f"no answer for {ANSWER:.0f} s")
-    if failures:
-        raise unusable(error_code(failures[0]))
-
-
-def unusable(reason: str) -> TrainingError:
-    return TrainingError(
-        f"the backup store cannot be read and written: {reason}; mend it, or set run.backup.url to null to start "
-        "without"
-    )
 
 
 def resume_point(folder: Path, fingerprint: str, processes: int, store: Store | None) -> Path | None:
@@ -332,11 +252,60 @@ def resume_point(folder: Path, fingerprint: str, processes: int, store: Store | 
         here = -1 if newest is None else checkpoints.read_manifest(newest).step
         try:
             check_answers(store)
-            newest = fetch_newest(store, fingerprint, folder, after=here) or newest
+            newest = fetch_newest(store, folder, after=here) or newest
         except TrainingError as error:
             if newest is None:
                 raise
             log.warning("%s; going on from %s", error, newest)
     if newest is not None:
-        checkpoints.check_fits(newest, fingerprint=fingerprint, processes=processes)
+        checkpoints.check_fits(newest, fingerprint, processes)
     return newest
+
+
+def check_answers(store: Store) -> None:
+    """Write, read and delete a little on the store, before a training relies on it.
+
+    Raises:
+        TrainingError: that failed, or took longer than ``ANSWER``.
+    """
+    outcome: queue.Queue[str | None] = queue.Queue()
+
+    def probe() -> None:
+        try:
+            store.probe()
+            outcome.put(None)
+        except Exception as error:  # a store can raise anything
+            outcome.put(error_code(error))
+
+    threading.Thread(target=probe, name="probe", daemon=True).start()
+    try:
+        reason = outcome.get(timeout=ANSWER)
+    except queue.Empty:
+        reason = f"no answer for {ANSWER:.0f} s"
+    if reason:
+        raise unusable(reason)
+
+
+def fetch_newest(store: Store, destination: Path, after: int = -1) -> Path | None:
+    """Fetch the newest whole copy with a step beyond ``after`` into ``destination``; None where there is none.
+
+    A damaged copy is skipped with a warning and the one before is fetched.
+
+    Raises:
+        TrainingError: the store cannot be read.
+    """
+    try:
+        for step in reversed([step for step in store.complete() if step > after]):
+            try:
+                return store.fetch(step, destination)
+            except (TrainingError, FileNotFoundError, ValueError) as error:
+                reason = str(error) if isinstance(error, TrainingError) else error_code(error)
+                log.warning("%s; skipping the backup of step %d", reason, step)
+    except Exception as error:
+        raise unusable(error_code(error)) from None
+    return None
+
+
+def unusable(reason: str) -> TrainingError:
+    mend = "mend it, or set run.backup.url to null to start without"
+    return TrainingError(f"the backup store cannot be read and written: {reason}; {mend}")

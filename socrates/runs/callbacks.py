@@ -26,7 +26,7 @@ from socrates.runs.guards import LossGuard, StepMetrics, Termination, Watchdog, 
 from socrates.runs.launch import Process, barrier
 from socrates.runs.log import RunLog
 from socrates.runs.params import Run
-from socrates.runs.progress import ProgressBar
+from socrates.runs.progress import ProgressBar, backup_words
 
 
 @dataclass
@@ -35,7 +35,7 @@ class MainProcess:
 
     log: RunLog
     progress: ProgressBar
-    watchdog: Watchdog | None
+    watchdog: Watchdog
     backup: Uploader | None
 
 
@@ -53,7 +53,6 @@ class RunCallback(TrainerCallback):
     fingerprint: str  # goes into every manifest
     termination: Termination
     main: MainProcess | None
-    resume_every: int = 1  # only multiples of so many steps can be resumed from
     no_go: str | None = None  # why the run stops after its next checkpoint, by the go/no-go gate
     terminated: int = 0  # number of the signal that ended the training, the same on all processes
 
@@ -71,11 +70,12 @@ class RunCallback(TrainerCallback):
         self._step_ended = self._step_ended or time.monotonic()
 
     def on_step_end(self, args: Args, state: State, control: Control, **_: Any) -> None:
-        requested, self._memory_bytes = self._maximum(
-            args.device, [self.termination.requested, _memory_bytes()]
+        memory = (
+            torch.cuda.max_memory_allocated() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         )
-        if requested and state.global_step % self.resume_every == 0:
-            self.terminated = requested
+        here = [self.termination.requested, memory]
+        self.terminated, self._memory_bytes = self._maximum(args.device, here)
+        if self.terminated:
             control.should_save = control.should_training_stop = True
         self._heartbeat()
 
@@ -84,11 +84,11 @@ class RunCallback(TrainerCallback):
             return
         metrics = self._metrics(state, logs)
         if self.main:
-            backup = self.main.backup
-            self.main.log.step(metrics, backup.state if backup else None, **logs)
-            self.main.progress(metrics, f"${self.main.log.usd:.2f}, {backup or 'no backup'}")
+            backup = self.main.backup.state if self.main.backup else None
+            self.main.log.step(metrics, backup, **logs)
+            self.main.progress(metrics, f"${self.main.log.usd:.2f}, {backup_words(backup)}")
         self._guard(metrics)
-        if self._guard.loss_spike and not control.should_training_stop:
+        if self._guard.above and not control.should_training_stop:
             control.should_save = False
 
     def on_evaluate(self, args: Args, state: State, control: Control, metrics: Any = None, **_: Any) -> None:
@@ -107,30 +107,23 @@ class RunCallback(TrainerCallback):
 
     def worth_saving(self, state: State) -> bool:
         """Whether a run can go on from a step whose evaluation was stopped: it evaluates there first, then trains."""
-        sealed = Path(checkpoints.name(state.global_step), checkpoints.MANIFEST)
-        return (
-            state.global_step > 0
-            and state.global_step % self.resume_every == 0
-            and not (self.folder / sealed).exists()
-            and not self._guard.loss_spike
-        )
+        manifest = self.folder / checkpoints.name(state.global_step) / checkpoints.MANIFEST
+        return state.global_step > 0 and not manifest.exists() and not self._guard.above
 
     def on_save(self, args: Args, state: State, control: Control, **_: Any) -> None:
         barrier(self.process)  # every process has written its shard
         if self.main:
             folder = self.folder / checkpoints.name(state.global_step)
-            checkpoints.write_manifest(
-                folder, fingerprint=self.fingerprint, processes=self.process.world_size
-            )
+            checkpoints.write_manifest(folder, self.fingerprint, self.process.world_size)
             checkpoints.rotate(self.folder, self.run.keep_checkpoints)
             if self.main.backup:
-                self.main.backup.submit(folder)
+                self.main.backup.wake()
             self.main.log.write("checkpoint", path=folder.name)
         barrier(self.process)
         self._heartbeat()
 
     def _heartbeat(self) -> None:
-        if self.main and self.main.watchdog:
+        if self.main:
             self.main.watchdog.heartbeat()
 
     def _metrics(self, state: State, logs: dict[str, Any]) -> StepMetrics:
@@ -138,10 +131,8 @@ class RunCallback(TrainerCallback):
         metrics = StepMetrics(
             step=state.global_step,
             steps=state.max_steps,
-            epoch=float(state.epoch or 0.0),
             loss=logs["loss"],
             grad_norm=logs.get("grad_norm"),
-            learning_rate=logs["learning_rate"],
             tokens=int(tokens - self._tokens),
             seconds=now - (self._step_ended or now),
             memory_bytes=self._memory_bytes,
@@ -156,9 +147,3 @@ class RunCallback(TrainerCallback):
         tensor = torch.tensor(values, dtype=torch.int64, device=device)
         torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)
         return tensor.tolist()
-
-
-def _memory_bytes() -> int:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

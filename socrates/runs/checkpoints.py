@@ -23,22 +23,17 @@ NAME = re.compile(r"checkpoint-(\d+)")
 log = logging.getLogger(__name__)
 
 
-class File(BaseModel, frozen=True):
-    bytes: int
-    sha256: str
-
-
 class Manifest(BaseModel, frozen=True):
     """What a complete checkpoint holds."""
 
     step: int  # optimiser steps taken
     fingerprint: str  # of the run that wrote it
     processes: int  # that wrote it; sharded optimiser state fits only as many
-    files: dict[str, File]  # by relative POSIX path, the manifest itself left out
+    files: dict[str, str]  # SHA-256 by relative POSIX path, the manifest itself left out
 
     @field_validator("files")
     @classmethod
-    def _inside(cls, files: dict[str, File]) -> dict[str, File]:
+    def _inside(cls, files: dict[str, str]) -> dict[str, str]:
         if any(PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts for path in files):
             raise ValueError("a path leads out of the checkpoint")
         return files
@@ -55,7 +50,7 @@ def step_of(folder: Path | str) -> int | None:
     return int(match[1]) if match else None
 
 
-def write_manifest(folder: Path, *, fingerprint: str, processes: int = 1) -> Manifest:
+def write_manifest(folder: Path, fingerprint: str, processes: int = 1) -> None:
     """Hash and flush every file of a checkpoint, then complete it with its manifest.
 
     Raises:
@@ -66,17 +61,15 @@ def write_manifest(folder: Path, *, fingerprint: str, processes: int = 1) -> Man
     files = hash_files(folder)
     if step is None or not files:
         raise TrainingError(f"{folder}: not a checkpoint, or nothing was written into it")
-    manifest = Manifest(step=step, fingerprint=fingerprint, processes=processes, files=files)
-    complete(folder, manifest)
-    return manifest
+    complete(folder, Manifest(step=step, fingerprint=fingerprint, processes=processes, files=files))
 
 
-def hash_files(folder: Path) -> dict[str, File]:
-    """Every file but the manifest by relative POSIX path, flushed to the disk."""
+def hash_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file but the manifest by relative POSIX path, flushed to the disk."""
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST):
         flush(path)
-        files[path.relative_to(folder).as_posix()] = File(bytes=path.stat().st_size, sha256=sha256(path))
+        files[path.relative_to(folder).as_posix()] = sha256(path)
     return files
 
 
@@ -98,28 +91,16 @@ def read_manifest(folder: Path) -> Manifest:
         raise TrainingError(f"{folder / MANIFEST}: damaged") from None
 
 
-def validate(folder: Path) -> str | None:
-    """Why ``folder`` is not a complete checkpoint, in one line; None when every byte is as its manifest says."""
+def validate(folder: Path, manifest: Manifest | None = None) -> str | None:
+    """How ``folder`` differs from its manifest, or from the one that is given, in one line; None where it does not."""
     try:
-        manifest = read_manifest(folder)
+        manifest = manifest or read_manifest(folder)
     except TrainingError as error:
         return str(error)
-    return difference(folder, manifest)
-
-
-def difference(folder: Path, manifest: Manifest) -> str | None:
-    """How ``folder`` differs from a manifest, in one line; None where it does not."""
     if manifest.step != step_of(folder):
         return f"{folder}: its {MANIFEST} is of step {manifest.step}"
-    files = hash_files(folder)
-    for path in sorted(files.keys() | manifest.files.keys()):
-        if path not in files:
-            return f"{folder / path}: missing"
-        if path not in manifest.files:
-            return f"{folder / path}: not in the manifest"
-        if files[path] != manifest.files[path]:
-            return f"{folder / path}: differs from the manifest ({files[path].bytes} bytes)"
-    return None
+    differing = dict(hash_files(folder).items() ^ manifest.files.items())
+    return f"{folder / min(differing)}: differs from the manifest" if differing else None
 
 
 def list_checkpoints(root: Path) -> list[Path]:
@@ -143,12 +124,8 @@ def newest_in_words(root: Path) -> str:
     return f"the newest checkpoint is {found[-1].name}" if found else "there is no checkpoint yet"
 
 
-def check_fits(folder: Path, *, fingerprint: str, processes: int) -> Manifest:
-    """The manifest of ``folder`` if this run can resume from it.
-
-    Raises:
-        TrainingError: it belongs to another fingerprint, or to another number of processes.
-    """
+def check_fits(folder: Path, fingerprint: str, processes: int) -> None:
+    """Raises :class:`TrainingError` where a checkpoint is of another fingerprint or number of processes."""
     manifest = read_manifest(folder)
     if manifest.fingerprint != fingerprint:
         raise TrainingError(
@@ -160,15 +137,12 @@ def check_fits(folder: Path, *, fingerprint: str, processes: int) -> Manifest:
             f"{folder}: was written by {manifest.processes} processes and this run has {processes}; start "
             f"{manifest.processes} to go on, or move the folder away to start fresh"
         )
-    return manifest
 
 
-def rotate(root: Path, keep: int) -> list[Path]:
-    """Delete all but the last ``keep`` complete checkpoints; return what was deleted, oldest first."""
-    old = list_checkpoints(root)[:-keep]
-    for path in old:
+def rotate(root: Path, keep: int) -> None:
+    """Delete all but the last ``keep`` complete checkpoints."""
+    for path in list_checkpoints(root)[:-keep]:
         discard(path)
-    return old
 
 
 def clean_incomplete(root: Path, after: int | None = None) -> None:

@@ -15,28 +15,26 @@ import fcntl
 import hashlib
 import importlib.metadata
 import json
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from socrates.core.errors import TrainingError
-from socrates.core.files import sha256, write_json
+from socrates.core.errors import SocratesError, TrainingError
+from socrates.core.files import read_json, sha256, write_json
 from socrates.core.params import Section, flat
 
 ROOT = Path(__file__).resolve().parents[2]  # of this package, and of gsm8k beside it
 SHAPES_NOTHING = ("socrates.runs.", "socrates.core.errors.")
 SCRATCH_VARIABLE = "SOCRATES_SCRATCH"
 CONFIG_FILE = "fingerprint.json"
+KEYS_SHOWN = 5  # of those in which a fresh start differs from the earlier run
 
 # Packages whose code computes the result.
 PACKAGES = ("accelerate", "bitsandbytes", "deepspeed", "numpy", "peft", "safetensors", "tokenizers", "torch",
             "transformers", "trl")  # fmt: skip
 
 RunConfig = dict[str, Any]
-
-log = logging.getLogger(__name__)
 
 
 def run_config(sections: Mapping[str, Section], files: Iterable[Path], *entries: str) -> RunConfig:
@@ -47,8 +45,11 @@ def run_config(sections: Mapping[str, Section], files: Iterable[Path], *entries:
         files: data, and the base model's manifest.
         entries: modules that compute the result, with all they import.
     """
-    params = {name: section.model_dump(mode="json") for name, section in sections.items()}
-    return dict(flat({"params": params})) | hash_files(files) | hash_sources(*entries) | versions_of()
+    given = {
+        "params": {name: section.model_dump(mode="json") for name, section in sections.items()},
+        "package": versions(),
+    }
+    return dict(flat(given)) | hash_files(files) | hash_sources(*entries)
 
 
 def hash_files(paths: Iterable[Path]) -> RunConfig:
@@ -66,22 +67,18 @@ def hash_sources(*entries: str) -> RunConfig:
         ValueError: an entry is no module of this project.
     """
     sources: RunConfig = {}
-    waiting = list(entries)
+    waiting = [*entries]
     while waiting:
         module = waiting.pop()
         path = _source(module)
         if path is None and module in entries:
             raise ValueError(f"{module}: no such module")
-        if (
-            path is not None
-            and f"code.{module}" not in sources
-            and not f"{module}.".startswith(SHAPES_NOTHING)
-        ):
+        known = f"code.{module}" in sources or f"{module}.".startswith(SHAPES_NOTHING)
+        if path is not None and not known:
             tree = ast.parse(path.read_bytes())
             waiting += _imports(tree)
-            sources[f"code.{module}"] = hashlib.sha256(
-                ast.dump(_WithoutTexts().visit(tree)).encode()
-            ).hexdigest()
+            text = ast.dump(_WithoutTexts().visit(tree))
+            sources[f"code.{module}"] = hashlib.sha256(text.encode()).hexdigest()
     return sources
 
 
@@ -112,11 +109,6 @@ class _WithoutTexts(ast.NodeTransformer):
         return ast.Raise(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)
 
 
-def versions_of(packages: Iterable[str] = PACKAGES) -> RunConfig:
-    """The versions of packages, under ``package.<name>``."""
-    return {f"package.{package}": version for package, version in versions(packages).items()}
-
-
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str | None]:
     """Installed version of each package, by name; None where it is not installed."""
     installed: dict[str, str | None] = dict.fromkeys(sorted(packages))
@@ -130,12 +122,6 @@ def fingerprint(config: RunConfig) -> str:
     """SHA-256 of a run config as canonical JSON, in hexadecimal; the order of keys does not matter."""
     text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def difference(a: RunConfig, b: RunConfig) -> list[str]:
-    """Keys whose values differ, or that only one side has, sorted."""
-    absent = object()
-    return sorted(key for key in a.keys() | b.keys() if a.get(key, absent) != b.get(key, absent))
 
 
 def scratch() -> Path:
@@ -168,49 +154,44 @@ def run_directory_lock(stage: str, config: RunConfig, root: Path | None = None) 
     folder = (root or scratch()) / stage / fingerprint(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = (folder / "lock").open("a+")
     except OSError as error:
-        raise TrainingError(
-            f"{folder}: scratch cannot be written ({error.strerror}); set {SCRATCH_VARIABLE} to another"
-        ) from None
-    try:
+        told = f"scratch cannot be written ({error.strerror}); set {SCRATCH_VARIABLE} to another"
+        raise TrainingError(f"{folder}: {told}") from None
+    with lock:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "another"
-            raise TrainingError(
-                f"{folder}: process {owner} is at work on this fingerprint; wait for it, or stop it first"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            lock.seek(0)
+            told = "is at work on this fingerprint; wait for it, or stop it first"
+            raise TrainingError(f"{folder}: process {lock.read() or 'another'} {told}") from None
+        lock.truncate(0)
+        print(os.getpid(), end="", file=lock, flush=True)
         if not (folder / CONFIG_FILE).exists():
             write_json(folder / CONFIG_FILE, config)
         yield folder
-    finally:
-        os.close(descriptor)
 
 
-def explain_fresh_start(folder: Path, config: RunConfig, keys_shown: int = 5) -> str | None:
+def explain_fresh_start(folder: Path, config: RunConfig) -> str | None:
     """Why the earlier run of the same stage does not continue, in one line; None where there is none.
 
     Of several, the one with the fewest differing keys is named.
     """
-    others = []
-    for path in sorted(folder.parent.glob(f"*/{CONFIG_FILE}")):
-        if path.parent == folder:
-            continue
-        try:
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            log.warning("%s: cannot be read; ignored", path)
-            continue
-        others.append((difference(earlier, config), path.parent.name, earlier))
-    if not others:
+    differing: dict[str, list[str]] = {}
+    for path in folder.parent.glob(f"*/{CONFIG_FILE}"):
+        if path.parent != folder:
+            with contextlib.suppress(SocratesError, OSError):
+                earlier = read_json(path)
+                differing[path.parent.name] = [
+                    f"{key} ({_short(earlier.get(key))} -> {_short(config.get(key))})"
+                    for key in sorted(earlier.keys() | config.keys())
+                    if earlier.get(key) != config.get(key)
+                ]
+    if not differing:
         return None
-    keys, mark, earlier = min(others, key=lambda item: (len(item[0]), item[1]))
-    shown = [f"{key} ({_short(earlier.get(key))} -> {_short(config.get(key))})" for key in keys[:keys_shown]]
-    more = f" and {len(keys) - keys_shown} more" if len(keys) > keys_shown else ""
-    return f"starting fresh: the earlier run {mark[:12]} differs in {', '.join(shown)}{more}"
+    mark, keys = min(differing.items(), key=lambda item: (len(item[1]), item[0]))
+    more = f" and {len(keys) - KEYS_SHOWN} more" if len(keys) > KEYS_SHOWN else ""
+    return f"starting fresh: the earlier run {mark[:12]} differs in {', '.join(keys[:KEYS_SHOWN])}{more}"
 
 
 def _short(value: Any) -> str:

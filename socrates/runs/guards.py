@@ -35,10 +35,8 @@ class StepMetrics:
 
     step: int  # optimiser steps taken, this one included
     steps: int  # of the whole run
-    epoch: float  # passes over the data, fractional
     loss: float  # mean over the global batch, in nats per answer token
     grad_norm: float | None  # before clipping; None where the backend does not tell
-    learning_rate: float
     tokens: int  # input tokens of this step over all processes, as TRL counts them
     seconds: float  # since the last step ended
     memory_bytes: int  # most that one process has held, of its GPU or without one resident
@@ -51,7 +49,7 @@ class StopTraining(TrainingError):
 class LossGuard:
     """Stops on a loss or gradient norm that is not finite, and on a loss that stays far above its median.
 
-    ``loss_spike`` is true while the loss is above ``multiple`` times the median of the last ``WINDOW``
+    ``above`` counts the steps in a row whose loss was above ``multiple`` times the median of the last ``WINDOW``
     steps: no checkpoint is written then, so that a diverged state never pushes a good one out.
     ``multiple`` None turns the second test off. After a resume the median starts anew.
     """
@@ -60,12 +58,7 @@ class LossGuard:
         self._multiple = multiple
         self._steps = steps
         self._recent: deque[float] = deque(maxlen=WINDOW)
-        self._above = 0
-
-    @property
-    def loss_spike(self) -> bool:
-        """Whether the last loss was above the limit."""
-        return self._above > 0
+        self.above = 0
 
     def __call__(self, metrics: StepMetrics) -> None:
         """Raises :class:`StopTraining`, never worth a checkpoint: the weights are already spoilt."""
@@ -78,16 +71,16 @@ class LossGuard:
         if self._multiple is None:
             return
         median = statistics.median(self._recent) if len(self._recent) >= WARM_UP else math.inf
-        if metrics.loss > self._multiple * median:
-            self._above += 1  # not part of the median, or a long spike would become the normal
-        else:
-            self._above = 0
+        if metrics.loss <= self._multiple * median:
+            self.above = 0
             self._recent.append(metrics.loss)
-        if self._above >= self._steps:
+            return
+        self.above += 1  # not part of the median, or a long spike would become the normal
+        if self.above >= self._steps:
             raise StopTraining(
                 f"step {metrics.step}: the loss ({metrics.loss:.4g}) has been above {self._multiple:g} times its "
-                f"running median ({median:.4g}) for {self._above} steps; the checkpoints before step "
-                f"{metrics.step - self._above + 1} are good; lower train.learning_rate or raise "
+                f"running median ({median:.4g}) for {self.above} steps; the checkpoints before step "
+                f"{metrics.step - self.above + 1} are good; lower train.learning_rate or raise "
                 "run.spike_multiple"
             )
 
@@ -130,11 +123,10 @@ class Watchdog:
     def __init__(
         self, seconds: float, on_timeout: Callable[[str], object], newest: Callable[[], str] = str
     ) -> None:
-        self._seconds = seconds
-        self._on_timeout = on_timeout
-        self._newest = newest
-        self._last_heartbeat = time.monotonic()
+        self._seconds, self._on_timeout, self._newest = seconds, on_timeout, newest
         self._stopped = threading.Event()
+        self.heartbeat()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def heartbeat(self) -> None:
         self._last_heartbeat = time.monotonic()
@@ -142,14 +134,6 @@ class Watchdog:
     def stop(self) -> None:
         """Watch no longer: what follows has a limit of its own."""
         self._stopped.set()
-
-    def __enter__(self) -> Watchdog:
-        self.heartbeat()
-        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def _watch(self) -> None:
         while time.monotonic() - self._last_heartbeat < self._seconds:
@@ -173,8 +157,8 @@ class Termination:
 
     ``seconds`` after it the process ends with the notice's status in any case, also when the main thread or a store
     hangs: a thread hears the signal through a pipe and waits. A checkpoint being written then has no manifest, so
-    only complete ones are left. None: no such limit. A second notice changes nothing. Enter and leave it in the
-    main thread; after a notice the forced exit stays armed.
+    only complete ones are left. A second notice changes nothing. Enter and leave it in the main thread; after a
+    notice the forced exit stays armed.
 
     Args:
         newest: says which checkpoint is left (:func:`socrates.runs.checkpoints.newest_in_words`).
@@ -183,14 +167,10 @@ class Termination:
         requested: the signal's number; 0 before one.
     """
 
-    def __init__(self, seconds: float | None = None, newest: Callable[[], str] = str) -> None:
+    def __init__(self, seconds: float = math.inf, newest: Callable[[], str] = str) -> None:
         self.requested = 0
-        self._seconds = seconds
-        self._newest = newest
+        self._seconds, self._newest = seconds, newest
         self._deadline = math.inf
-        self._former: dict[signal.Signals, Any] = {}
-        self._former_descriptor = -1
-        self._pipe = -1
 
     @property
     def left(self) -> float:
@@ -202,12 +182,12 @@ class Termination:
         reading, self._pipe = os.pipe()
         os.set_blocking(self._pipe, False)
         # Written to where the signal arrives, also while the main thread runs no Python code.
-        self._former_descriptor = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(reading,), name="termination", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(self._former_descriptor)
+        signal.set_wakeup_fd(-1)
         os.close(self._pipe)
         for number, handler in self._former.items():
             signal.signal(number, handler)
@@ -216,13 +196,13 @@ class Termination:
         signals.detach(number)
         if not self.requested:
             self.requested = number
-            self._deadline = time.monotonic() + (math.inf if self._seconds is None else self._seconds)
+            self._deadline = time.monotonic() + self._seconds
 
     def _watch(self, reading: int) -> None:
         with open(reading, "rb", buffering=0) as pipe:
             while (number := pipe.read(1)) and number[0] not in self._former:
                 pass
-        if not number or self._seconds is None:
+        if not number or math.isinf(self._seconds):
             return
         notice = signal.Signals(number[0])
         time.sleep(self._seconds)

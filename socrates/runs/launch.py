@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -19,9 +17,7 @@ from socrates.runs import signals
 
 T = TypeVar("T")
 PROCESSES = "SOCRATES_PROCESSES"
-DDP_TIMEOUT = timedelta(
-    days=30
-)  # the main process may wait for a backup; a launcher ends the others of a dead one
+DDP_TIMEOUT = timedelta(days=30)  # of waiting for a backup; a launcher ends the others of a dead process
 
 
 @dataclass(frozen=True)
@@ -73,9 +69,7 @@ def launch(module: str, *arguments: str) -> Process | None:
             torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m"]
             _run_and_wait(torchrun, [module, *arguments])
             return None
-        os.environ.update(
-            RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port())
-        )
+        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
     return Process(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
 
 
@@ -132,31 +126,15 @@ def _run_and_wait(launcher: list[str], command: list[str]) -> None:
     """
     environment = {**os.environ, signals.STARTER: str(os.getpid())}
     arguments = [sys.executable, "-m", *launcher, *command]
-    child = subprocess.Popen(
-        arguments, env=environment, start_new_session=True
-    )  # Ctrl+C reaches this process alone
-    noticed = 0
+    # In a session of its own, so that Ctrl+C reaches this process alone.
+    child = subprocess.Popen(arguments, env=environment, start_new_session=True)
 
-    def forward(number: int, _frame: object) -> None:
-        nonlocal noticed
-        noticed = number
-        signals.detach(number)
+    def pass_on(number: int) -> None:
         for process in psutil.Process(child.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 if "LOCAL_RANK" in process.environ():
                     process.send_signal(number)
 
-    signals.heed(forward)
-    status = child.wait()
-    if status and noticed:
-        raise SystemExit(signals.NOTICES[signal.Signals(noticed)])
-    if status:
-        raise TrainingError(
-            f"{' '.join(command)}: a process failed (status {status}); its error stands above"
-        )
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    if status := signals.wait_for(child, pass_on):
+        told = f"a process failed (status {status}); its error stands above"
+        raise TrainingError(f"{' '.join(command)}: {told}")

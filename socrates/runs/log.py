@@ -7,10 +7,9 @@ stay visible. A line has an ``event``: ``start``, ``machine``, ``plan``, ``step`
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import math
-import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -36,18 +35,16 @@ class RunLog:
     """
 
     def __init__(
-        self, path: Path, *, usd_per_hour: float, fingerprint: str, resumed_from: int = 0, steps: int = 0
+        self, path: Path, usd_per_hour: float, fingerprint: str, resumed_from: int = 0, steps: int = 0
     ) -> None:
         earlier = [line for line in read_lines(path) if line.get("fingerprint") == fingerprint]
         self._usd_before = earlier[-1]["usd"] if earlier else 0.0
-        self._usd_per_hour = usd_per_hour
-        self._fingerprint = fingerprint
+        self._usd_per_hour, self._fingerprint = usd_per_hour, fingerprint
         self._started = time.monotonic()
-        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
-            os.write(self._file, b"\n")  # after a line that a kill has torn
+        self._file = path.open("ab", buffering=0)
+        if self._file.tell() and not path.read_bytes().endswith(b"\n"):
+            self._file.write(b"\n")  # after a line that a kill has torn
         self.write("start", step=resumed_from, steps=steps)
 
     @property
@@ -57,21 +54,13 @@ class RunLog:
 
     def write(self, event: str, **values: Any) -> None:
         """Append one line; numbers that are not finite become null, as JSON has none."""
-        line = {
-            "event": event,
-            "time": round(time.time(), 3),
-            "usd": round(self.usd, 6),
-            "fingerprint": self._fingerprint,
-        }
-        finite = {
-            name: not isinstance(value, float) or math.isfinite(value) for name, value in values.items()
-        }
-        line |= {name: value if finite[name] else None for name, value in values.items()}
-        text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+        line = {"event": event, "time": round(time.time(), 3), "usd": round(self.usd, 6)}
+        line |= {"fingerprint": self._fingerprint, **values}
+        finite = json.loads(json.dumps(line), parse_constant=lambda _: None)
         try:
-            os.write(self._file, text.encode() + b"\n")
+            self._file.write(json.dumps(finite, ensure_ascii=False).encode() + b"\n")
         except OSError as error:  # a full disk of the log is no reason to end a training
-            log.warning("%s: a line could not be written (%s)", self._path, error.strerror)
+            log.warning("%s: a line could not be written (%s)", self._file.name, error.strerror)
 
     def step(self, metrics: StepMetrics, backup: Mapping[str, Any] | None = None, **logs: Any) -> None:
         """The line of one optimiser step, with the backup's state and what else the trainer logged."""
@@ -80,21 +69,17 @@ class RunLog:
         self.write("step", **values)
 
     def close(self) -> None:
-        os.close(self._file)
+        self._file.close()
 
 
 def read_lines(path: Path) -> list[Line]:
     """Every whole line of a run log; torn ones are passed over. Empty where there is no file."""
-    if not path.exists():
-        return []
     lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
+    for text in path.read_bytes().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
             line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and "event" in line and "usd" in line:
-            lines.append(line)
+            if isinstance(line, dict) and "event" in line and "usd" in line:
+                lines.append(line)
     return lines
 
 
@@ -111,18 +96,13 @@ class History:
 def history(lines: Iterable[Line]) -> History:
     """The history of the last fingerprint in a run log."""
     lines = list(lines)
-    current = lines[-1].get("fingerprint") if lines else None
     result = History()
-    for line in lines:
-        if line.get("fingerprint") != current:
-            continue
+    for line in (line for line in lines if line.get("fingerprint") == lines[-1].get("fingerprint")):
         result.last = line
         if line["event"] == "start":
             result.attempts += 1
             result.steps = [kept for kept in result.steps if kept["step"] <= line["step"]]
             result.evaluations = [kept for kept in result.evaluations if kept["step"] <= line["step"]]
-        elif line["event"] == "step":
-            result.steps.append(line)
-        elif line["event"] == "evaluate":
-            result.evaluations.append(line)
+        elif line["event"] in ("step", "evaluate"):
+            (result.steps if line["event"] == "step" else result.evaluations).append(line)
     return result

@@ -13,30 +13,27 @@ from pydantic import Field
 from socrates.core.params import Section
 
 Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
 
 
 class Backup(Section):
-    url: (
-        Annotated[str, Field(min_length=1)] | None
-    )  # any fsspec URL (s3://bucket/folder, /mnt/backup); null: no backup
+    url: Annotated[str, Field(min_length=1)] | None  # any fsspec URL; null: no backup
     endpoint_url: str | None  # for S3-compatible stores
-    finish_minutes: Annotated[float, Field(ge=0)]  # waited for the last uploads when training has ended
-    stop_seconds: Annotated[float, Field(ge=0)]  # from SIGTERM to the exit; a spot notice is 120 s
+    finish_minutes: NotNegative  # waited for the last uploads when training has ended
+    stop_seconds: NotNegative  # from SIGTERM to the exit; a spot notice is 120 s
 
 
 class Run(Section):
     save_steps: Positive  # optimiser steps between two checkpoints
     log_steps: Positive  # between two lines of progress, where stderr is no terminal
     keep_checkpoints: Positive
-    usd_per_hour: Annotated[float, Field(ge=0)]  # of all machines together, for the cost shown
+    usd_per_hour: NotNegative  # of all machines together, for the cost shown
     stall_minutes: Annotated[float, Field(gt=0)] | None  # without progress before the run stops; null: never
     backup: Backup
     # Guards of a loss, which GRPO has not: its params leave them out.
-    spike_multiple: Annotated[float, Field(gt=1)] | None = (
-        None  # of the running median loss; null: no such guard
-    )
+    spike_multiple: Annotated[float, Field(gt=1)] | None = None  # of the running median loss; null: no guard
     spike_steps: Positive = 1  # consecutive steps above that multiple before the run stops
     gate_step: Positive | None = None  # optimiser step of the go/no-go gate; null: none
     gate_improvement: Annotated[float, Field(ge=0, lt=1)] = (
-        0.0  # by which validation loss must beat the base's
+        0.0  # by which the base's validation loss is beaten
     )

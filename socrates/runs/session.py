@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import pickle
 import platform
@@ -120,21 +121,14 @@ class TrainingSession:
     def finish(self, seconds: float) -> None:
         """Wait for the backup. Raises :class:`TrainingError` with the checkpoints that are not backed up."""
         if main := self.callback.main:
-            if main.watchdog:
-                main.watchdog.stop()
+            main.watchdog.stop()
             if main.backup:
                 main.backup.drain(seconds)
 
 
 @contextlib.contextmanager
 def training_session(
-    stage: str,
-    process: Process,
-    config: RunConfig,
-    run: Run,
-    steps: int,
-    log_path: Path,
-    resume_every: int = 1,
+    stage: str, process: Process, config: RunConfig, run: Run, steps: int, log_path: Path
 ) -> Iterator[TrainingSession]:
     """Own the run of a fingerprint for the block, and wait for its backup at the end.
 
@@ -143,14 +137,13 @@ def training_session(
 
     Args:
         steps: optimiser steps of the whole run.
-        resume_every: only multiples of so many steps can be resumed from.
 
     Raises:
         TrainingError: another process runs this fingerprint, the scratch cannot be written, the store's
             URL cannot be used, a checkpoint is of another number of processes, or the backup did not end in time.
     """
     with contextlib.ExitStack() as stack:
-        mark, store, main = fingerprint(config), None, None
+        mark, main, store = fingerprint(config), None, None
         folder, resume = Path(), None
         if process.is_main:
             if run.backup.url:
@@ -158,16 +151,15 @@ def training_session(
             folder = stack.enter_context(run_directory_lock(stage, config))
             resume = open_run_dir(folder, stage, config, process, store)
             start = checkpoints.step_of(resume) or 0 if resume else 0
-            log = RunLog(
-                log_path, usd_per_hour=run.usd_per_hour, fingerprint=mark, resumed_from=start, steps=steps
+            log = stack.enter_context(
+                contextlib.closing(RunLog(log_path, run.usd_per_hour, mark, start, steps))
             )
-            stack.callback(log.close)
             log.write("machine", **machine(process))
             main = main_process(stack, run, folder, store, log)
         folder, resume = broadcast_object(process, (folder, resume))
         newest = partial(checkpoints.newest_in_words, folder)
         termination = stack.enter_context(Termination(run.backup.stop_seconds, newest))
-        callback = RunCallback(process, run, folder, mark, termination, main, resume_every)
+        callback = RunCallback(process, run, folder, mark, termination, main)
         session = TrainingSession(folder, resume, steps, callback)
         try:
             if resume and (reason := no_go(log_history(resume), run.gate_step, run.gate_improvement)):
@@ -192,11 +184,13 @@ def open_run_dir(
     resume = resume_point(folder, fingerprint(config), process.world_size, store)
     checkpoints.clean_incomplete(folder, after=checkpoints.step_of(resume) if resume else 0)
     if resume is not None:
-        print(f"{stage}: resuming from {resume}", flush=True)
+        told: str | None = f"resuming from {resume}"
     elif written:
-        print(f"{stage}: no checkpoint of {written} in {folder} is whole: starting from step 0", flush=True)
-    elif reason := explain_fresh_start(folder, config):
-        print(f"{stage}: {reason}", flush=True)
+        told = f"no checkpoint of {written} in {folder} is whole: starting from step 0"
+    else:
+        told = explain_fresh_start(folder, config)
+    if told:
+        print(f"{stage}: {told}", flush=True)
     return resume
 
 
@@ -204,24 +198,19 @@ def main_process(
     stack: contextlib.ExitStack, run: Run, folder: Path, store: Store | None, log: RunLog
 ) -> MainProcess:
     """Backup, progress bar and watchdog of rank 0, all closed with ``stack``."""
-    backup = watchdog = None
+    backup = None
     if store is not None:
-        backup = Uploader(store, run.keep_checkpoints)
-        stack.callback(backup.close)
-        for checkpoint in checkpoints.list_checkpoints(folder):  # an earlier attempt may not have uploaded it
-            backup.submit(checkpoint)
-    progress = ProgressBar(run.log_steps)
-    stack.callback(progress.close)
-    if run.stall_minutes is not None:
+        backup = stack.enter_context(contextlib.closing(Uploader(store, folder, run.keep_checkpoints)))
 
-        def on_timeout(reason: str) -> None:
-            log.write("stop", reason=reason)
-            if backup is not None:
-                backup.drain(run.backup.stop_seconds)
+    def on_timeout(reason: str) -> None:
+        log.write("stop", reason=reason)
+        if backup is not None:
+            backup.drain(run.backup.stop_seconds)
 
-        watchdog = stack.enter_context(
-            Watchdog(run.stall_minutes * 60, on_timeout, partial(checkpoints.newest_in_words, folder))
-        )
+    seconds = math.inf if run.stall_minutes is None else run.stall_minutes * 60
+    watchdog = Watchdog(seconds, on_timeout, partial(checkpoints.newest_in_words, folder))
+    stack.callback(watchdog.stop)
+    progress = stack.enter_context(contextlib.closing(ProgressBar(run.log_steps)))
     return MainProcess(log, progress, watchdog, backup)
 
 

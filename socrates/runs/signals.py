@@ -95,19 +95,36 @@ def _watch(starter: psutil.Process) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def wait_for(child: subprocess.Popen[bytes], pass_on: Callable[[int], object]) -> int:
+    """The status of a child process. A notice that comes meanwhile goes to ``pass_on``, which sees that the child ends.
+
+    Raises:
+        SystemExit: the child failed after a notice; with the notice's status.
+    """
+    noticed = 0
+
+    def notice(number: int, _frame: object) -> None:
+        nonlocal noticed
+        noticed = number
+        detach(number)
+        pass_on(number)
+
+    heed(notice)
+    status = child.wait()
+    if status and noticed:
+        raise SystemExit(NOTICES[signal.Signals(noticed)])
+    return status
+
+
 def repro(arguments: list[str]) -> None:
     """``dvc repro`` that passes a notice on to the stage at work, waits for it, and ends with its status.
 
     DVC itself dies of SIGTERM at once, and with it the container or systemd unit whose first process it is.
     """
     dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments], start_new_session=True)
-    noticed = 0
 
-    def pass_on(number: int, _frame: object) -> None:
-        nonlocal noticed
-        noticed = number
+    def pass_on(number: int) -> None:
         ignore()
-        detach(number)
         dvc.send_signal(signal.SIGSTOP)  # it starts no further stage
         at_work = stages(dvc.pid)
         for stage in at_work:
@@ -117,6 +134,4 @@ def repro(arguments: list[str]) -> None:
         dvc.terminate()
         dvc.send_signal(signal.SIGCONT)
 
-    heed(pass_on)
-    status = dvc.wait()
-    raise SystemExit(NOTICES[signal.Signals(noticed)] if noticed else status)
+    raise SystemExit(wait_for(dvc, pass_on))

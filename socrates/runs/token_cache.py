@@ -22,7 +22,7 @@ from socrates.core.files import atomic_folder, read_json, read_table, sha256, wr
 from socrates.model.encoding import COLUMNS, Encoded, encode_tables, read_row_groups
 from socrates.model.jagged import JaggedArray
 from socrates.model.loading import load_tokenizer
-from socrates.runs.fingerprint import fingerprint, hash_files, hash_sources, scratch, versions_of
+from socrates.runs.fingerprint import fingerprint, hash_files, hash_sources, scratch, versions
 from socrates.survey.prompts import Layout
 from socrates.survey.tables import RESPONSES
 
@@ -44,12 +44,10 @@ def tokenised(files: Sequence[Path], base: Path, layout: Layout) -> Encoded:
     Raises:
         DataError, ModelError: a file or the tokenizer cannot be used.
     """
-    for path in files:
-        read_table(
-            path, {name: RESPONSES[name] for name in COLUMNS}, slice(0, 0)
-        )  # says what is wrong with it
+    for path in files:  # says what is wrong with one
+        read_table(path, {name: RESPONSES[name] for name in COLUMNS}, slice(0, 0))
     key = {"layout": layout, "order": [path.as_posix() for path in files]}
-    key |= hash_files([*files, base / "manifest.json"]) | hash_sources(*ENTRIES) | versions_of(PACKAGES)
+    key |= hash_files([*files, base / "manifest.json"]) | hash_sources(*ENTRIES) | versions(PACKAGES)
     root = scratch() / "encoded"
     folder = root / fingerprint(key)
     root.mkdir(parents=True, exist_ok=True)
@@ -82,12 +80,12 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def write(data: Encoded, folder: Path) -> None:
     """Write an encoding; the folder appears when it is whole."""
+    texts = {name: getattr(data, name) for name in TEXTS}
+    arrays = {name: text.values for name, text in texts.items()}
+    arrays |= {f"{name}.offsets": text.offsets for name, text in texts.items()}
     with atomic_folder(folder) as partial:
-        for name in TEXTS:
-            np.save(partial / f"{name}.npy", getattr(data, name).values)
-            np.save(partial / f"{name}.offsets.npy", getattr(data, name).offsets)
-        for name in ROWS:
-            np.save(partial / f"{name}.npy", getattr(data, name))
+        for name, array in (arrays | {name: getattr(data, name) for name in ROWS}).items():
+            np.save(partial / f"{name}.npy", array)
         write_json(partial / MANIFEST, hashes(partial))
 
 

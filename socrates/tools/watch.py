@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from socrates.runs.log import History, Line, history, read_lines
-from socrates.runs.progress import RECENT, duration
+from socrates.runs.log import History, history, read_lines
+from socrates.runs.progress import RECENT, backup_words, duration
 
 BARS = "▁▂▃▄▅▆▇█"
 QUIET = 120.0  # seconds without a line after which the view says so
@@ -63,21 +64,16 @@ def _summary(run: History, now: float) -> str:
         last, recent = run.steps[-1], run.steps[-RECENT:]
         left = (last["steps"] - last["step"]) * sum(line["seconds"] for line in recent) / len(recent)
         parts = [f"step {last['step']}/{last['steps']}", f"{duration(left)} left", *parts]
-        parts += [f"{last['memory_bytes'] / 2**30:.1f} GiB", _backup(last)]
+        parts += [f"{last['memory_bytes'] / 2**30:.1f} GiB", _backup(last.get("backup"))]
     silent = now - run.last["time"]
     if run.last["event"] != "stop" and silent > QUIET:
         parts.append(f"[bold red]silent for {duration(silent)}[/]")
     return "  ".join(parts)
 
 
-def _backup(line: Line) -> str:
-    state = line.get("backup")
-    if not state:
-        return "no backup"
-    if state["error"] or state["waiting"]:
-        behind = f"{len(state['waiting'])} behind"
-        return f"[bold red]backup failing, {behind}[/]" if state["error"] else f"backup {behind}"
-    return "no backup yet" if state["done"] is None else f"backed up to step {state['done']}"
+def _backup(state: dict[str, Any] | None) -> str:
+    words = escape(backup_words(state))
+    return f"[bold red]{words}[/]" if state and state["error"] else words
 
 
 def state(log: Path) -> dict[str, Any]:

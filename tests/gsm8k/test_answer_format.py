@@ -53,58 +53,43 @@ def test_the_two_blocks_are_strict_with_several_lines_and_comparison_signs(text:
     assert answers.is_strict(text) and answers.is_soft(text)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "So: " + GOOD,
-        "\n" + GOOD,
-        GOOD + " done",
-        GOOD + "\n\n",
-        GOOD + "\n" + GOOD,
-        GOOD.replace("<answer>\n", "<answer>"),
-        GOOD.replace("\n</reasoning>", "</reasoning>"),
+LOOSE = [
+    *("So: " + GOOD, "\n" + GOOD, GOOD + " done", GOOD + "\n\n", GOOD + "\n" + GOOD, ""),
+    *(GOOD.replace("<answer>\n", "<answer>"), GOOD.replace("\n</reasoning>", "</reasoning>")),
+    *(
         GOOD.replace("</answer>", ""),
         answers.format_completion("", "12"),
         answers.format_completion("  ", "12"),
-        answers.format_completion("3*4=12", ""),
-        answers.format_completion("<answer>\n11\n</answer>", "12"),
-        "",
-    ],
-)
+    ),
+    *(answers.format_completion("3*4", ""), answers.format_completion("<answer>\n11\n</answer>", "12")),
+]
+
+
+@pytest.mark.parametrize("text", LOOSE)
 def test_anything_else_is_not_strict(text: str) -> None:
     assert not answers.is_strict(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "soft"),
+    ("text", "soft", "number"),
     [
-        ("<reasoning>a</reasoning><answer>1</answer>", True),
-        ("\n<reasoning>a\nb</reasoning>\n\n<answer>1</answer> and more", True),
-        ("Well. <reasoning>a</reasoning><answer>1</answer>", False),
-        ("<answer>1</answer><reasoning>a</reasoning>", False),
-        ("<reasoning>a</reasoning> so <answer>1</answer>", False),
-        ("<reasoning>a</reasoning><answer>1", False),
+        (GOOD, True, 12),
+        ("<reasoning>a</reasoning><answer>1</answer>", True, 1),
+        ("\n<reasoning>a\nb</reasoning>\n\n<answer>$1,000</answer> and more", True, 1000),
+        ("Well. <reasoning>a</reasoning><answer>1</answer>", False, 1),
+        ("<answer>1</answer><reasoning>a</reasoning>", False, 1),
+        ("<reasoning>a</reasoning> so <answer>1</answer> no, <answer>2</answer>", False, 2),
+        ("<reasoning>a</reasoning><answer>1", False, None),
+        ("<answer>1</answer> no, <answer>2", False, 1),
+        ("12", False, None),
+        ("1</answer>", False, None),
+        ("<answer>many</answer>", False, None),
     ],
 )
-def test_soft_format_asks_for_the_two_blocks_in_order(text: str, soft: bool) -> None:
-    assert answers.is_soft(text) is soft
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        (GOOD, 12),
-        ("<answer> $1,000 </answer>", 1000),
-        ("<answer>1</answer> no, <answer>2</answer>", 2),
-        ("<answer>1</answer> no, <answer>2", 1),
-        ("12", None),
-        ("<answer>1", None),
-        ("1</answer>", None),
-        ("<answer>many</answer>", None),
-    ],
-)
-def test_the_last_complete_answer_block_counts(text: str, number: int | None) -> None:
-    assert answers.parse_answer(text) == number
+def test_soft_format_asks_for_the_two_blocks_in_order_and_the_last_complete_answer_counts(
+    text: str, soft: bool, number: int | None
+) -> None:
+    assert (answers.is_soft(text), answers.parse_answer(text)) == (soft, number)
 
 
 def test_answers_are_compared_as_numbers() -> None:

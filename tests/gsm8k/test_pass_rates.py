@@ -46,9 +46,6 @@ def test_rates_are_means_over_problems_not_completions() -> None:
     table = attempts(
         attempt(0, "4", sample=0), attempt(0, "4", sample=1), attempt(0, "4", sample=2), attempt(1, "8")
     )
-    rows = pass_rates.by_problem(table, TEST, [])
-    assert rows["samples"].to_list() == [3, 1]
-    assert rows["correct"].to_list() == [3, 0]
     result = summary(table, TEST, ks=[1], resamples=200, seed=0)
     assert result["sampled"]["base"]["exact"]["value"] == 0.5
     assert result["sampled"]["base"]["pass@1"]["value"] == 0.5
@@ -60,13 +57,9 @@ def test_format_and_length_are_reported() -> None:
     table = attempts(attempt(0, "$4.", decoding="greedy"), loose)
     base = summary(table, TEST, ks=[], resamples=50, seed=0)["greedy"]["base"]
     values = {rate: stated["value"] for rate, stated in base.items()}
-    assert values == {
-        "exact": 1.0,
-        "strict_format": 0.5,
-        "soft_format": 1.0,
-        "truncated": 0.5,
-        "tokens": 30.0,
-    }
+    assert list(values.items()) == [
+        *(("exact", 1.0), ("strict_format", 0.5), ("soft_format", 1.0), ("truncated", 0.5), ("tokens", 30.0))
+    ]
 
 
 def test_pass_at_k_is_absent_where_there_are_fewer_samples() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ def save(root: Path, step: int, text: str = "weights") -> Path:
     (folder / "global_step").mkdir(parents=True)
     (folder / "adapter.safetensors").write_text(f"{text} {step}")
     (folder / "global_step" / "optimizer.pt").write_text(f"moments {step}")
-    checkpoints.write_manifest(folder, fingerprint=MARK, processes=2)
+    checkpoints.write_manifest(folder, MARK, processes=2)
     return folder
 
 
@@ -40,51 +41,26 @@ def test_steps_are_ordered_as_numbers(tmp_path: Path) -> None:
     assert checkpoints.newest_complete(tmp_path) == tmp_path / "checkpoint-1000"
 
 
-def truncate(folder: Path) -> None:
-    with (folder / "global_step" / "optimizer.pt").open("r+b") as file:
-        file.truncate(3)
-
-
-def flip(folder: Path) -> None:
-    (folder / "adapter.safetensors").write_text("weightz 20")
-
-
-def remove(folder: Path) -> None:
-    (folder / "adapter.safetensors").unlink()
-
-
-def add(folder: Path) -> None:
-    (folder / "adapter.bin").write_text("loaded instead")
-
-
-def forget(folder: Path) -> None:
-    (folder / MANIFEST).unlink()
-
-
-def halve_manifest(folder: Path) -> None:
-    text = (folder / MANIFEST).read_text()
-    (folder / MANIFEST).write_text(text[: len(text) // 2])
-
-
-def rename(folder: Path) -> None:
+def copy_older(folder: Path) -> None:
     shutil.rmtree(folder)
     shutil.copytree(folder.parent / "checkpoint-10", folder)
 
 
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        (truncate, "differs from the manifest (3 bytes)"),
-        (flip, "differs from the manifest"),
-        (remove, "missing"),
-        (add, "not in the manifest"),
-        (forget, "never finished"),
-        (halve_manifest, "damaged"),
-        (rename, "is of step 10"),
-    ],
-)
+OPTIMIZER, ADAPTER = "global_step/optimizer.pt", "adapter.safetensors"
+DAMAGES: list[tuple[str, Callable[[Path], object]]] = [
+    ("optimizer.pt: differs", lambda folder: os.truncate(folder / OPTIMIZER, 3)),
+    ("adapter.safetensors: differs", lambda folder: (folder / ADAPTER).write_text("weightz 20")),
+    ("adapter.safetensors: differs", lambda folder: (folder / ADAPTER).unlink()),
+    ("adapter.bin: differs", lambda folder: (folder / "adapter.bin").write_text("loaded instead")),
+    ("never finished", lambda folder: (folder / MANIFEST).unlink()),
+    ("damaged", lambda folder: os.truncate(folder / MANIFEST, 50)),
+    ("is of step 10", copy_older),
+]
+
+
+@pytest.mark.parametrize(("says", "damage"), DAMAGES)
 def test_a_damaged_checkpoint_is_skipped_with_a_warning(
-    damage: Callable[[Path], None], says: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    says: str, damage: Callable[[Path], object], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     save(tmp_path, 10)
     damage(save(tmp_path, 20))
@@ -94,7 +70,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
 
 def test_no_folder_and_no_whole_checkpoint_are_both_none(tmp_path: Path) -> None:
     assert checkpoints.newest_complete(tmp_path / "nowhere") is None
-    truncate(save(tmp_path, 20))
+    os.truncate(save(tmp_path, 20) / OPTIMIZER, 3)
     assert checkpoints.newest_complete(tmp_path) is None
 
 
@@ -106,27 +82,20 @@ def test_a_manifest_cannot_lead_out_of_its_checkpoint(tmp_path: Path) -> None:
     assert "damaged" in (checkpoints.validate(folder) or "")
 
 
-def test_only_the_last_ones_are_kept(tmp_path: Path) -> None:
-    for step in (10, 20, 30):
-        save(tmp_path, step)
-    assert checkpoints.rotate(tmp_path, keep=2) == [tmp_path / "checkpoint-10"]
-    assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == [
-        "checkpoint-20",
-        "checkpoint-30",
-    ]
+def names(root: Path) -> list[str]:
+    return [path.name for path in checkpoints.list_checkpoints(root)]
 
 
-def test_what_a_killed_process_left_is_deleted_and_so_is_what_a_resume_will_write_again(
+def test_the_last_ones_are_kept_and_what_a_killed_process_left_or_a_resume_will_write_is_deleted(
     tmp_path: Path,
 ) -> None:
-    for step in (10, 20, 30):
+    for step in (5, 10, 20, 30):
         save(tmp_path, step)
-    forget(tmp_path / "checkpoint-20")
+    checkpoints.rotate(tmp_path, keep=3)
+    assert names(tmp_path) == ["checkpoint-10", "checkpoint-20", "checkpoint-30"]
+    (tmp_path / "checkpoint-20" / MANIFEST).unlink()
     checkpoints.clean_incomplete(tmp_path)
-    assert [path.name for path in checkpoints.list_checkpoints(tmp_path)] == [
-        "checkpoint-10",
-        "checkpoint-30",
-    ]
+    assert names(tmp_path) == ["checkpoint-10", "checkpoint-30"] and not (tmp_path / "checkpoint-20").exists()
     checkpoints.clean_incomplete(tmp_path, after=10)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
@@ -139,7 +108,7 @@ def test_an_empty_folder_is_no_checkpoint(tmp_path: Path) -> None:
 
 def test_another_runs_checkpoint_or_another_process_count_is_refused_in_one_line(tmp_path: Path) -> None:
     folder = save(tmp_path, 10)
-    assert checkpoints.check_fits(folder, fingerprint=MARK, processes=2).step == 10
+    checkpoints.check_fits(folder, MARK, 2)
     with pytest.raises(TrainingError, match="belongs to fingerprint aaaaaaaaaaaa"):
         checkpoints.check_fits(folder, fingerprint="b" * 64, processes=2)
     with pytest.raises(TrainingError, match="written by 2 processes and this run has 4"):

@@ -15,7 +15,7 @@ from socrates.runs import guards, signals
 from socrates.runs.guards import LossGuard, StepMetrics, StopTraining, Termination, no_go
 
 STEP = StepMetrics(
-    step=1, steps=100, epoch=0.1, loss=1.0, grad_norm=0.5, learning_rate=1e-3, tokens=512, seconds=0.5,
+    step=1, steps=100, loss=1.0, grad_norm=0.5, tokens=512, seconds=0.5,
     memory_bytes=2**30,
 )  # fmt: skip
 
@@ -33,10 +33,6 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_at_once(bad: float) -> None
         LossGuard(None, 1)(replace(STEP, grad_norm=bad))
 
 
-def test_a_gradient_norm_nobody_tells_is_no_reason_to_stop() -> None:
-    LossGuard(3.0, 1)(replace(STEP, grad_norm=None))
-
-
 def test_a_loss_far_above_its_median_stops_after_so_many_steps() -> None:
     guard = LossGuard(multiple=3.0, steps=4)
     with pytest.raises(
@@ -48,18 +44,17 @@ def test_a_loss_far_above_its_median_stops_after_so_many_steps() -> None:
 def test_a_short_spike_passes_and_is_a_spike_while_it_lasts() -> None:
     guard = LossGuard(multiple=3.0, steps=4)
     feed(guard, [1.0] * 30 + [9.0] * 3)
-    assert guard.loss_spike
+    assert guard.above
     feed(guard, [1.0])
-    assert not guard.loss_spike
+    assert not guard.above
     feed(guard, [9.0] * 3)
 
 
-def test_a_long_plateau_and_a_falling_loss_pass() -> None:
+def test_a_plateau_a_falling_loss_an_early_spike_and_an_untold_gradient_pass() -> None:
     feed(LossGuard(multiple=1.5, steps=2), [5.0 / (1 + number / 10) for number in range(300)])
-
-
-def test_nothing_is_judged_before_the_median_means_something() -> None:
     feed(LossGuard(multiple=1.1, steps=1), [1.0, 100.0] * (guards.WARM_UP // 2))
+    feed(LossGuard(None, 1), [0.0] * 50 + [9.0])
+    LossGuard(3.0, 1)(replace(STEP, grad_norm=None))
 
 
 @pytest.mark.parametrize(
@@ -81,22 +76,25 @@ def test_the_gate_stops_a_model_that_does_not_beat_the_base(
     assert reason is None if says is None else says in str(reason)
 
 
+def program(text: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", text]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
 STALLING = """
 import time
 from socrates.runs.guards import Watchdog
-with Watchdog(0.5, print) as watchdog:
-    for _ in range(12):
-        time.sleep(0.1)
-        watchdog.heartbeat()
-    print("alive", flush=True)
-    time.sleep(60)
+watchdog = Watchdog(0.5, print)
+for _ in range(12):
+    time.sleep(0.1)
+    watchdog.heartbeat()
+print("alive", flush=True)
+time.sleep(60)
 """
 
 
 def test_a_process_without_progress_says_so_and_ends_and_one_with_heartbeats_does_not() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", STALLING], capture_output=True, text=True, timeout=30, check=False
-    )
+    ended = program(STALLING)
     assert ended.returncode == guards.STALLED
     assert ended.stdout.startswith("alive\n")
     assert "error: no progress for 0.00833 minutes" in ended.stderr
@@ -135,9 +133,7 @@ with Termination(0.3, lambda: "there is no checkpoint yet"):
 
 
 def test_a_process_that_cannot_answer_sigterm_ends_with_its_status_all_the_same() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", NOTICED], capture_output=True, text=True, timeout=30, check=False
-    )
+    ended = program(NOTICED)
     assert ended.returncode == TERMINATED
     assert "error: 0.3 s after SIGTERM" in ended.stderr
     assert ended.stderr.endswith("is lost; there is no checkpoint yet\n")

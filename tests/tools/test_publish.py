@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from socrates.cli.__main__ import app
 from socrates.core.errors import SocratesError
-from tests.hub_server import ModelHub, serve_models
+from tests.hub_server import ModelHub, serve
 from tests.reporting.test_report import project  # noqa: F401  (a fixture)
 
 REPO, TOKEN = "lab/answers", "hf_testtoken0123456789"
@@ -22,7 +22,7 @@ REPO, TOKEN = "lab/answers", "hf_testtoken0123456789"
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHub]:
-    with serve_models(ModelHub(TOKEN)) as running:
+    with serve(ModelHub(TOKEN)) as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
