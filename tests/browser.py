@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import select
@@ -88,13 +87,8 @@ class Browser:
 
     def resize(self, width: int, height: int = 900) -> None:
         """Set the size of the page's window, CSS pixels."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=False,
-        )
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page."""
@@ -113,12 +107,7 @@ class Browser:
     def press(self, key: str, modifiers: int = 0) -> None:
         """Press and release a key of ``KEYS``."""
         code, text = KEYS[key]
-        same = {
-            "key": key,
-            "code": key.strip() or "Space",
-            "windowsVirtualKeyCode": code,
-            "modifiers": modifiers,
-        }
+        same = {"key": key, "code": key.strip() or "Space", "windowsVirtualKeyCode": code, "modifiers": modifiers}
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **same)
         self.call("Input.dispatchKeyEvent", type="keyUp", **same)
 
@@ -129,8 +118,3 @@ class Browser:
     def tree(self) -> list[dict[str, Any]]:
         """The accessibility tree: what a screen reader is told."""
         return [node for node in self.call("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
-
-    def screenshot(self, path: Path) -> None:
-        """The whole page as PNG."""
-        image = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(image["data"]))

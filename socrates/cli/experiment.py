@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from socrates.cli.options import ADAPTER, BASE, USE, Adapter, Base, Json, Precision, Revision, example, show
+from socrates.cli.options import (
+    ADAPTER,
+    BASE,
+    USE,
+    Adapter,
+    Base,
+    Json,
+    Precision,
+    Revision,
+    console,
+    example,
+    show,
+)
 
 if TYPE_CHECKING:
     from socrates.app.experiment import ExperimentResult
@@ -24,7 +36,7 @@ TABLES = Path("metrics/tables")
 def experiment(
     design: Annotated[Path, typer.Argument(help="YAML: conditions, outcomes, population; see examples/.")],
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the page and its tables; experiments/NAME if left out.")
+        Path | None, typer.Option(help="Folder for page and tables; experiments/NAME if left out.")
     ] = None,
     adapter: Adapter = ADAPTER,
     base: Base = BASE,
@@ -54,9 +66,8 @@ def experiment(
 
     folder = output or Path("experiments") / design.stem
     if tables is None and (rev is not None or adapter not in (ADAPTER, None) or base != BASE):
-        raise typer.BadParameter(
-            f"say --tables: {TABLES} has the error of {ADAPTER}, and no other model's is known"
-        )
+        known = f"{TABLES} has the error of {ADAPTER}, and no other model's is known"
+        raise typer.BadParameter(f"say --tables: {known}")
     planned = read_design(design)
     check_output(folder / "experiment.html")
     ref = resolve_model(base, adapter, rev)
@@ -70,40 +81,27 @@ def experiment(
 
 
 def _print(result: ExperimentResult, written: list[Path]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from socrates.app.experiment_report import answer, interval, percent, signed
 
     table = Table(box=None, pad_edge=False, title=result.design.title, title_justify="left")
-    for name in (
-        "outcome",
-        "condition",
-        "unit",
-        "model",
-        "effect",
-        "90 % interval",
-        "power",
-        "respondents for 80 %",
-    ):
-        table.add_column(name, justify="left" if name in ("outcome", "condition", "unit") else "right")
+    for name in ("outcome", "condition", "unit"):
+        table.add_column(name)
+    for name in ("model", "effect", "90 % interval", "power", "respondents for 80 %"):
+        table.add_column(name, justify="right")
     for effect in result.effects:
         row = [effect.outcome, effect.condition, effect.unit.name, signed(effect.predicted)]
         if effect.effect is not None and effect.power is not None:
             needed = f"{effect.respondents_needed:,}" if effect.respondents_needed else "not attainable"
             row += [signed(effect.effect), interval(effect), percent(effect.power), needed]
         table.add_row(*row)
-    console = Console(highlight=False, markup=False)
-    # a file or a pipe has no width; in a narrow terminal a broken line is better than a shortened number
-    console.width = max(console.width, 80) if console.is_terminal else 160
     warnings = [f"warning: {kind}: {text}" for kind, texts in result.warnings.items() for text in texts]
     lines = [f"model       {result.model}", f"population  {result.people.source}", "", *answer(result), ""]
-    console.print("\n".join(lines), soft_wrap=True)
-    console.print(table)
-    study = (
-        f"\nPower: chance that {result.design.respondents} respondents in all find the effect (two-sided 0.05), "
-        "averaged over what it may be."
-    )
-    notes = [f"note: {text}" for text in result.notes]
-    ending = [study, "Simulated answers are no substitute for people.", *warnings, *notes]
-    console.print("\n".join([*ending, f"written: {', '.join(map(str, written))}"]), soft_wrap=True)
+    typer.echo("\n".join(lines))
+    console().print(table)
+    found = f"{result.design.respondents} respondents in all find the effect (two-sided 0.05)"
+    ending = ["", f"Power: chance that {found}, averaged over what it may be."]
+    ending += ["Simulated answers are no substitute for people.", *warnings]
+    ending += [*(f"note: {text}" for text in result.notes), f"written: {', '.join(map(str, written))}"]
+    typer.echo("\n".join(ending))

@@ -26,12 +26,9 @@ def preset(
     from socrates.tools.preset import apply_to_pipeline
 
     path, changes = apply_to_pipeline(name)
-    if as_json:
-        show(True, {"preset": name, "path": str(path), "changes": changes})
-        return
-    for change in changes:
-        typer.echo(f"  {change}")
-    typer.echo(f"preset {name}: {len(changes)} values changed in {path}")
+    told = f"preset {name}: {len(changes)} values changed in {path}"
+    value = {"preset": name, "path": str(path), "changes": changes}
+    show(as_json, value, *(f"  {change}" for change in changes), told)
 
 
 @app.command(epilog=example("socrates doctor"), rich_help_panel=PANEL)
@@ -52,12 +49,8 @@ def doctor(as_json: Json = False) -> None:
             typer.echo(f"{check.status:<5} {check.name:<12} {check.text}{do}")
     failed = [check.name for check in checks if check.status == "fail"]
     warned = sum(check.status == "warn" for check in checks)
-    if as_json:
-        show(True, {"ready": not failed, "checks": [asdict(check) for check in checks]})
-    else:
-        typer.echo(
-            f"doctor: not ready: {', '.join(failed)}" if failed else f"doctor: ready, {warned} warnings"
-        )
+    told = f"not ready: {', '.join(failed)}" if failed else f"ready, {warned} warnings"
+    show(as_json, {"ready": not failed, "checks": [asdict(check) for check in checks]}, f"doctor: {told}")
     if failed:
         raise typer.Exit(1)
 
@@ -81,26 +74,21 @@ def estimate(
     work = workload(Path(), sections, gpus)
     rows = estimates(model_dims(sections["model"]), work, sections, gpus)  # type: ignore[arg-type]
     basis = assumptions(work, sections, gpus)
-    if as_json:
-        machines = [asdict(row) | {"bytes": row.bytes} for row in rows]
-        show(
-            True,
-            {"steps": work.plan.max_steps, "tokens": work.tokens, "machines": machines, "assumed": basis},
-        )
-        return
-    typer.echo(
-        f"estimate: {work.plan.max_steps:,} steps, {work.rows:,} rows, {work.tokens / 1e6:,.1f} million tokens\n"
-    )
-    typer.echo(
+    size = f"{work.plan.max_steps:,} steps, {work.rows:,} rows, {work.tokens / 1e6:,.1f} million tokens"
+    lines = [f"estimate: {size}", ""]
+    lines += [
         f"{'machine':<16}{'GiB per GPU':>12}{'of':>7}{'rows a pass':>13}{'hours':>18}{'US dollars':>18}"
-    )
+    ]
     for row in rows:
         name, size, room = f"{row.gpus} x {row.machine}", f"{row.bytes / GIB:.1f}", f"{row.room / GIB:.0f}"
         cells = "  does not fit: lower train.micro_batch or prompt.max_length, or deepspeed.offload"
         if row.hours and row.usd:
             cells = f"{row.plan.micro_batch_size:>13}{span(row.hours):>18}{span(row.usd):>18}"
-        typer.echo(f"{name:<16}{size:>12}{room:>7}{cells}")
-    typer.echo("\nAll of it is estimated. Assumed:\n" + "\n".join(f"- {line}" for line in basis))
+        lines.append(f"{name:<16}{size:>12}{room:>7}{cells}")
+    lines += ["", "All of it is estimated. Assumed:", *(f"- {line}" for line in basis)]
+    machines = [asdict(row) | {"bytes": row.bytes} for row in rows]
+    value = {"steps": work.plan.max_steps, "tokens": work.tokens, "machines": machines, "assumed": basis}
+    show(as_json, value, *lines)
 
 
 def span(values: tuple[float, float]) -> str:
@@ -125,20 +113,13 @@ def prepare(as_json: Json = False) -> None:
 
     base, splits = Path("models/base"), Path("data/splits")
     layout = load(Prompt).layout
-    counts = {}
+    counts, lines = {}, []
     for stage, names in {"train": ["train", "val"], "predict": ["test"]}.items():
         data = tokenised([splits / f"{name}.parquet" for name in names], base, layout)
-        counts[stage] = {
-            "rows": len(data),
-            "scenarios": len(data.scenarios),
-            "personas": len(data.personas),
-            "tokens": int(data.lengths().sum()),
-        }
-    if as_json:
-        show(True, counts)
-        return
-    for stage, count in counts.items():
-        typer.echo(f"{stage}: " + ", ".join(f"{number:,} {name}" for name, number in count.items()))
+        count = {"rows": len(data), "scenarios": len(data.scenarios), "personas": len(data.personas)}
+        counts[stage] = count | {"tokens": int(data.lengths().sum())}
+        lines.append(f"{stage}: " + ", ".join(f"{n:,} {name}" for name, n in counts[stage].items()))
+    show(as_json, counts, *lines)
 
 
 @app.command(epilog=example("socrates watch", "socrates watch --once"), rich_help_panel=PANEL)

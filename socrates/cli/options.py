@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 ADAPTER, BASE = "models/adapter", Path("models/base")
 USE = "Use the model"  # a panel of --help
@@ -37,3 +40,12 @@ def show(as_json: bool, value: Any, *lines: str) -> None:
     from socrates.core.files import json_text
 
     typer.echo(json_text(value) if as_json else "".join(f"{line}\n" for line in lines), nl=False)
+
+
+def console() -> Console:
+    """Where tables are printed. A file has no width; in a narrow terminal lines break before numbers are shortened."""
+    from rich.console import Console
+
+    made = Console(highlight=False, markup=False)
+    made.width = max(made.width, 80) if made.is_terminal else 160
+    return made

@@ -52,16 +52,18 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict how a person answers a survey question: a distribution over its scale."""
-    for wrong, advice in (
-        ((scenario, example, input).count(None) != 2, "give one of --scenario, --example and --input"),
-        ((input is None) != (output is None), "--input and --output go together"),
-        (input and demographics, "--demographics is for --scenario; a file has its own column"),
-    ):
-        if wrong:
-            raise typer.BadParameter(advice)
+    if (scenario, example, input).count(None) != 2:
+        raise typer.BadParameter("give one of --scenario, --example and --input")
+    if (input is None) != (output is None):
+        raise typer.BadParameter("--input and --output go together")
+    if input and demographics:
+        raise typer.BadParameter("--demographics is for --scenario; a file has its own column")
     if example is not None:
-        demographics, scenario = _example(example, demographics)
+        from socrates.app.examples import EXAMPLES as KNOWN
 
+        if not 1 <= example <= len(KNOWN):
+            raise typer.BadParameter(f"--example {example}: there are {len(KNOWN)}, from 1")
+        demographics, scenario = demographics or KNOWN[example - 1].demographics, KNOWN[example - 1].scenario
     from socrates.app.model_ref import resolve_model
 
     ref = resolve_model(base, adapter, rev)
@@ -81,15 +83,6 @@ def predict(
         show(as_json, counts, *_told(counts))
     else:
         _one((demographics, scenario or "", scale), opened, sample, seed, as_json)
-
-
-def _example(number: int, demographics: str) -> tuple[str, str]:
-    from socrates.app.examples import EXAMPLES
-
-    if not 1 <= number <= len(EXAMPLES):
-        raise typer.BadParameter(f"--example {number}: there are {len(EXAMPLES)}, from 1")
-    found = EXAMPLES[number - 1]
-    return demographics or found.demographics, found.scenario
 
 
 def _one(
@@ -126,12 +119,10 @@ def _one(
     lines += [f"persona  {who.text}", f"asked    {question.stimuli}"]
     lines += [f"scale    {short(question.scale)} ({question.rule})", ""]
     lines += [chart(answers, shutil.get_terminal_size().columns), ""]
-    for name, answer in answers.items():
-        lines.append(f"{name}: {describe(answer)}" if len(answers) > 1 else describe(answer))
-    if samples:
-        lines.append(
-            f"{samples} drawn at temperature {TEMPERATURE}, top-p {TOP_P}: {' '.join(map(str, draws))}"
-        )
+    names = [f"{name}: " if len(answers) > 1 else "" for name in answers]
+    lines += [f"{name}{describe(answer)}" for name, answer in zip(names, answers.values(), strict=True)]
+    how = f"{samples} drawn at temperature {TEMPERATURE}, top-p {TOP_P}"
+    lines += [f"{how}: {' '.join(map(str, draws))}"] if samples else []
     lines += [f"note: {note}" for note in notes]
     lines += [f"outside the training data: {sentence}" for sentence in outside]
     show(as_json, value, *lines)

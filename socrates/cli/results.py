@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from socrates.cli.options import Json, example, show
+from socrates.cli.options import Json, console, example, show
 
 if TYPE_CHECKING:
     from socrates.tools.audit import Comparison
 
 PANEL = "Look at the results"
+Name = Annotated[str, typer.Option(help="What the predictor is called in metrics and report.")]
 STYLES = {"same": "green", "different on purpose": "yellow", "wrong": "bold red", "not compared": "dim"}
 
 app = typer.Typer()
@@ -29,18 +30,15 @@ def audit(
     """Compare params, split, training record and metrics with the paper, item by item.
 
     Each item is the same, different on purpose (with the reason), wrong, or not compared.
-
-    What was not compared is never called the same.
     """
     from socrates.tools import audit as auditing
     from socrates.tools.paper import SOURCE
 
     rows = auditing.audit(auditing.read_run(folder))
-    if as_json:
+    if as_json or markdown:
         items = [dataclasses.asdict(row) for row in rows]
-        show(True, {"source": SOURCE, "counts": auditing.counts(rows), "items": items})
-    elif markdown:
-        typer.echo(auditing.markdown(rows), nl=False)
+        value = {"source": SOURCE, "counts": auditing.counts(rows), "items": items}
+        show(as_json, value, auditing.markdown(rows).removesuffix("\n"))
     else:
         _print_audit(rows, auditing.summary(rows))
     if strict and any(row.verdict == "wrong" for row in rows):
@@ -48,7 +46,6 @@ def audit(
 
 
 def _print_audit(rows: list[Comparison], summary: str) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -58,11 +55,8 @@ def _print_audit(rows: list[Comparison], summary: str) -> None:
     for row in rows:
         verdict = Text(row.verdict, style=STYLES[row.verdict])
         table.add_row(*map(Text, (row.item, row.paper, row.here)), verdict, Text(row.reason))
-    console = Console()
-    if not console.is_terminal:  # a file or a pipe has no width
-        console.width = 160
-    console.print(table)
-    console.print(summary, highlight=False)
+    console().print(table)
+    typer.echo(summary)
 
 
 @app.command(epilog=example("socrates compare main workspace"), rich_help_panel=PANEL)
@@ -71,9 +65,7 @@ def compare(
         str, typer.Argument(help="A Git revision, an experiment, or 'workspace': the files as they are.")
     ],
     b: Annotated[str, typer.Argument(help="The same, of the run that is compared with it.")],
-    predictor: Annotated[
-        str, typer.Option(help="A predictor of metrics/tables/cell_scores.csv.")
-    ] = "adapter",
+    predictor: Annotated[str, typer.Option(help="Of metrics/tables/cell_scores.csv.")] = "adapter",
     as_json: Json = False,
 ) -> None:
     """Compare two runs, paired by cell: the difference of each metric, its 95 % interval and p-value.
@@ -83,10 +75,8 @@ def compare(
     from socrates.tools import compare as comparing
 
     table = comparing.compare(comparing.read_scores(a), comparing.read_scores(b), predictor)
-    if as_json:
-        show(True, {"a": a, "b": b, "predictor": predictor, "metrics": table.to_dicts()})
-    else:
-        typer.echo(comparing.markdown(table, a, b))
+    value = {"a": a, "b": b, "predictor": predictor, "metrics": table.to_dicts()}
+    show(as_json, value, comparing.markdown(table, a, b))
 
 
 @app.command(epilog=example("socrates import-predictions gpt.csv --name gpt"), rich_help_panel=PANEL)
@@ -94,17 +84,15 @@ def import_predictions(
     file: Annotated[
         Path, typer.Argument(help="A .csv or .parquet table; docs/experiments.md has its columns.")
     ],
-    name: Annotated[str, typer.Option(help="What the predictor is called in metrics and report.")],
+    name: Name,
     as_json: Json = False,
 ) -> None:
     """Put another model's predictions of the test rows beside ours: checked, then compared by dvc repro."""
     from socrates.tools.external import import_table
 
     folder, rows = import_table(file, name)
-    if as_json:
-        show(True, {"folder": str(folder), "rows": rows})
-    else:
-        typer.echo(f"{rows:,} rows -> {folder}; now: dvc repro evaluate report")
+    told = f"{rows:,} rows -> {folder}; now: dvc repro evaluate report"
+    show(as_json, {"folder": str(folder), "rows": rows}, told)
 
 
 @app.command(
@@ -117,25 +105,20 @@ def import_predictions(
 def ask_endpoint(
     url: Annotated[str, typer.Option(help="Of an OpenAI-compatible server, up to and with /v1.")],
     model: Annotated[str, typer.Option(help="What the server calls the model.")],
-    name: Annotated[str, typer.Option(help="What the predictor is called in metrics and report.")],
-    mode: Annotated[
-        Literal["logprobs", "draws"], typer.Option(help="Exact, or several sampled answers.")
-    ] = "draws",
+    name: Name,
+    mode: Annotated[Literal["logprobs", "draws"], typer.Option(help="Exact, or sampled answers.")] = "draws",
     draws: Annotated[int, typer.Option(min=1, help="Sampled answers of each question.")] = 10,
     personas: Annotated[
         bool, typer.Option(help="Ask for each respondent, or once for each scenario.")
     ] = True,
     workers: Annotated[int, typer.Option(min=1, help="Calls at a time.")] = 8,
-    usd: Annotated[tuple[float, float], typer.Option(help="Dollars per million tokens sent, received.")] = (
-        0.0,
-        0.0,
-    ),
+    usd: Annotated[tuple[float, float], typer.Option(help="Per million tokens sent, received.")] = (0, 0),
     max_usd: Annotated[float | None, typer.Option(help="Stop before more is spent.")] = None,
     end: Annotated[
-        str, typer.Option(help="The end-of-answer token as text, for logprobs on scales such as 1-10.")
+        str, typer.Option(help="The end-of-answer token, for logprobs on scales such as 1-10.")
     ] = "",
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask before an estimate above --max-usd.")
+        bool, typer.Option("--yes", help="Start even if the estimate is above --max-usd.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -147,11 +130,9 @@ def ask_endpoint(
 
     endpoint = Endpoint(url, model, mode, draws, workers, usd, max_usd, end)
     folder, rows, spent = predict_test_rows(endpoint, name, personas, confirmed=yes)
-    if as_json:
-        paid = {"sent": spent.sent, "received": spent.received, "usd": spent.usd}
-        show(True, {"folder": str(folder), "rows": rows, **paid})
-    else:
-        typer.echo(f"{rows:,} rows, ${spent.usd:.2f} -> {folder}; now: dvc repro evaluate report")
+    paid = {"sent": spent.sent, "received": spent.received, "usd": spent.usd}
+    told = f"{rows:,} rows, ${spent.usd:.2f} -> {folder}; now: dvc repro evaluate report"
+    show(as_json, {"folder": str(folder), "rows": rows, **paid}, told)
 
 
 @app.command(epilog=example("socrates paper-baseline"), rich_help_panel=PANEL)
@@ -160,10 +141,8 @@ def paper_baseline(as_json: Json = False) -> None:
     from socrates.tools.paper_baseline import PAPER, TAG, tag_paper
 
     commit = tag_paper()
-    if as_json:
-        show(True, {"tag": TAG, "commit": commit})
-    else:
-        typer.echo(f"tag {TAG}: {commit[:10]}, HEAD with the figures of {PAPER}; now: dvc metrics diff {TAG}")
+    told = f"tag {TAG}: {commit[:10]}, HEAD with the figures of {PAPER}; now: dvc metrics diff {TAG}"
+    show(as_json, {"tag": TAG, "commit": commit}, told)
 
 
 @app.command(epilog=example("socrates readme"), rich_help_panel=PANEL)
@@ -172,7 +151,4 @@ def readme(as_json: Json = False) -> None:
     from socrates.tools.readme import write
 
     written = [str(path) for path in write()]
-    if as_json:
-        show(True, {"written": written})
-    else:
-        typer.echo(f"readme: {', '.join(written)}")
+    show(as_json, {"written": written}, f"readme: {', '.join(written)}")

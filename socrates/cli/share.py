@@ -15,6 +15,7 @@ from socrates.cli.options import Json, example, show
 
 PANEL = "Hand the model on"
 
+Out = Annotated[Path, typer.Option(file_okay=False, help="Folder that is written; replaced if it is there.")]
 License = Annotated[str, typer.Option("--license", help="Of the adapter, as the hub names it.")]
 LicenseName = Annotated[str, typer.Option(help="With --license other.")]
 UNDECIDED = ("other", "not-decided")
@@ -22,16 +23,12 @@ UNDECIDED = ("other", "not-decided")
 app = typer.Typer()
 
 
-@app.command(
-    epilog=example(
-        "socrates merge", "socrates predict --model models/merged --adapter none --example 1  # asks it then"
-    ),
-    rich_help_panel=PANEL,
-)
+ASKED = "socrates predict --model models/merged --adapter none --example 1  # asks it then"
+
+
+@app.command(epilog=example("socrates merge", ASKED), rich_help_panel=PANEL)
 def merge(
-    out: Annotated[Path, typer.Option(help="Folder of the merged model; replaced if it is there.")] = Path(
-        "models/merged"
-    ),
+    out: Out = Path("models/merged"),
     rows: Annotated[int, typer.Option(min=1, help="Test rows to compare on.")] = 100,
     tolerance: Annotated[
         float | None,
@@ -43,28 +40,22 @@ def merge(
 
     The adapter is added to the weights that NF4 represents, not to the original ones.
     """
-    _check_folder(out)
-
     from socrates.tools.merge import merge as merge_models
 
     with contextlib.redirect_stdout(sys.stderr):  # DeepSpeed logs to standard output, which is for the result
         check = merge_models(Path(), out, rows, tolerance)
-    if as_json:
-        show(True, {"out": str(out), **check})
-        return
-    typer.echo(
+    told = (
         f"merge: {out}, {check['dtype']}, the adapter added to the "
         f"{'de-quantised NF4' if check['quantization'] == 'nf4' else 'base'} weights; on {check['rows']} test rows "
         f"the largest difference of a probability is {check['largest_difference']:.2g} "
         f"(of their sum {check['largest_mass_difference']:.2g}; allowed {check['tolerance']:.2g})"
     )
+    show(as_json, {"out": str(out), **check}, told)
 
 
 @app.command(epilog=example("socrates card --adapter owner/name --license apache-2.0"), rich_help_panel=PANEL)
 def card(
-    out: Annotated[
-        Path, typer.Option(help="Folder of README.md and plots/; replaced if it is there.")
-    ] = Path("models/card"),
+    out: Out = Path("models/card"),
     adapter: Annotated[
         str, typer.Option(help="Where the loading snippet finds the adapter: a folder or a hub repository.")
     ] = "models/adapter",
@@ -73,16 +64,11 @@ def card(
     as_json: Json = False,
 ) -> None:
     """Write a model card from the run: data, params, figures with intervals, limits, cost, how to load."""
-    _check_folder(out)
-
     from socrates.reporting.read import read_report
     from socrates.tools.card import Choices, write_card
 
     files = write_card(out, Path(), read_report(Path()), Choices(adapter, license_, license_name))
-    if as_json:
-        show(True, {"out": str(out), "files": files})
-    else:
-        typer.echo(f"card: {out / 'README.md'} and {len(files) - 1} plots")
+    show(as_json, {"out": str(out), "files": files}, f"card: {out / 'README.md'} and {len(files) - 1} plots")
 
 
 @app.command(
@@ -120,17 +106,8 @@ def publish(
         files = files_to_publish(Path(), card)
         sizes = {path: file.stat().st_size for path, file in files.items()}
         address = None if dry_run else upload(repo, files, public, message)
-    if as_json:
-        show(True, {"repo": repo, "public": public, "commit": address, "files": sizes})
-        return
-    for path, size in sizes.items() if dry_run else ():
-        typer.echo(f"{size:>12,}  {path}")
+    lines = [f"{size:>12,}  {path}" for path, size in sizes.items()] if dry_run else []
     shown = "public" if public else "private"
     done = f"would go to {repo} ({shown}); nothing was sent" if dry_run else f"{shown}, {address}"
-    typer.echo(f"publish: {len(sizes)} files, {sum(sizes.values()):,} bytes, {done}")
-
-
-def _check_folder(out: Path) -> None:
-    """Refuse an ``--out`` that is a file, before the work whose folder it would name."""
-    if out.is_file():
-        raise typer.BadParameter(f"--out {out}: is a file; give a folder")
+    told = f"publish: {len(sizes)} files, {sum(sizes.values()):,} bytes, {done}"
+    show(as_json, {"repo": repo, "public": public, "commit": address, "files": sizes}, *lines, told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from socrates.app import model as asking
 from socrates.app.answers import CHART_BINS, CHART_ROWS, Answer, binned, chart, describe
 from socrates.app.model import ask_in_shards, open_model
 from socrates.app.model_ref import from_hub, resolve_model
-from socrates.app.parse import LONGEST_TEXT, Question, parse_demographics, parse_question, parse_scale, short
+from socrates.app.parse import LONGEST_TEXT, Question, parse_demographics, parse_question, parse_scale
 from socrates.app.training_support import ends, summarise
 from socrates.core.errors import DataError, ModelError, SourceError
 from socrates.core.files import write_json
@@ -227,21 +226,16 @@ def test_precision_follows_the_free_memory(
 # what is asked
 
 
-@pytest.mark.parametrize(
-    ("given", "text"),
-    [
-        ("Gender: Female; Age: 30", "Age: 30; Gender: Female"),
-        (
-            "age: 30, gender: Female, political affiliation: Lean left, perhaps",
-            "Age: 30; Gender: Female; Political affiliation: Lean left, perhaps",
-        ),
-        ("Age: 30\nparty_id: Lean Democrat", "Age: 30; Political affiliation: Lean Democrat"),
-        ("Shoe size: 44; Age: 30", "Age: 30; Shoe size: 44"),
-        ("", "unknown"),
-        ({"age": "30", "Gender": None, "Pet": "cat"}, "Age: 30; Pet: cat"),
-        ({"age": 30.0, "household_size": "2.0"}, "Age: 30; Household size: 2"),
-    ],
-)
+@pytest.mark.parametrize(("given", "text"), [
+    ("Gender: Female; Age: 30", "Age: 30; Gender: Female"),
+    ("age: 30, gender: Female, political affiliation: Lean left, perhaps",
+     "Age: 30; Gender: Female; Political affiliation: Lean left, perhaps"),
+    ("Age: 30\nparty_id: Lean Democrat", "Age: 30; Political affiliation: Lean Democrat"),
+    ("Shoe size: 44; Age: 30", "Age: 30; Shoe size: 44"),
+    ("", "unknown"),
+    ({"age": "30", "Gender": None, "Pet": "cat"}, "Age: 30; Pet: cat"),
+    ({"age": 30.0, "household_size": "2.0"}, "Age: 30; Household size: 2"),
+])  # fmt: skip
 def test_a_persona_reads_as_in_training(given: str | dict, text: str) -> None:
     assert parse_demographics(given).text == text
 
@@ -257,17 +251,14 @@ def test_a_field_that_is_given_twice_is_refused(given: str | dict) -> None:
         parse_demographics(given)
 
 
-@pytest.mark.parametrize(
-    ("text", "notation"),
-    [
-        ("1-7", "1..7"),
-        ("0 to 100", "0..100"),
-        ("-3..3", "-3..3"),
-        ("-3–3", "-3..3"),
-        ("0-1000/100", "0..1000/100"),
-        ("1,2, 98", "1,2,98"),
-    ],
-)
+@pytest.mark.parametrize(("text", "notation"), [
+    ("1-7", "1..7"),
+    ("0 to 100", "0..100"),
+    ("-3..3", "-3..3"),
+    ("-3–3", "-3..3"),
+    ("0-1000/100", "0..1000/100"),
+    ("1,2, 98", "1,2,98"),
+])  # fmt: skip
 def test_scales_are_read(text: str, notation: str) -> None:
     assert parse_scale(text).notation == notation
 
@@ -305,13 +296,6 @@ def test_a_text_with_two_scales_is_noted() -> None:
     assert question.scale.notation == "1..7"
     assert question.notes == ("the text states 0..100 too; answers are read on 1..7, its last",)
     assert parse_question(f"{tiny.SCENARIOS[1]} {tiny.SCENARIOS[1]}").notes == ()
-
-
-def test_a_long_scale_is_shown_by_its_ends() -> None:
-    assert short(parse_question("How much? Only return an integer from 0 to 50000.").scale).startswith(
-        "0..50000 ("
-    )
-    assert short(scale("0..1000/100")) == "0..1000/100"
 
 
 def test_a_long_scale_is_thinned_and_said() -> None:
@@ -353,20 +337,17 @@ def test_what_training_had_not_seen_is_said() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "labels"),
-    [
-        ("from 1 to 7, where 1 means Bad and 7 means Very good, nothing else.", "bad|very good"),
-        ("from 1 to 7, where 1 = 'Don't know' and 7 = 'Very, very warm'.", "don't know|very, very warm"),
-        ("from 1 to 7 (1 = never; 4 = sometimes; 7 = always).", "never|always"),
-        ("Only return 1 for 'Yes' or 7 for 'No', nothing else.", "yes|no"),
-        ("on a scale from 1 (not at all) to 7 (very much).", "not at all|very much"),
-        ("(1-7 scale, 1=Strongly oppose)", "strongly oppose|"),
-        ("from 1 to 7 (1=low).", "low|"),
-        ("Only return an integer from 1 to 7, nothing else.", "|"),
-        ("It costs $1 for a child of 7. Only return an integer from 1 to 7.", "|"),
-    ],
-)
+@pytest.mark.parametrize(("text", "labels"), [
+    ("from 1 to 7, where 1 means Bad and 7 means Very good, nothing else.", "bad|very good"),
+    ("from 1 to 7, where 1 = 'Don't know' and 7 = 'Very, very warm'.", "don't know|very, very warm"),
+    ("from 1 to 7 (1 = never; 4 = sometimes; 7 = always).", "never|always"),
+    ("Only return 1 for 'Yes' or 7 for 'No', nothing else.", "yes|no"),
+    ("on a scale from 1 (not at all) to 7 (very much).", "not at all|very much"),
+    ("(1-7 scale, 1=Strongly oppose)", "strongly oppose|"),
+    ("from 1 to 7 (1=low).", "low|"),
+    ("Only return an integer from 1 to 7, nothing else.", "|"),
+    ("It costs $1 for a child of 7. Only return an integer from 1 to 7.", "|"),
+])  # fmt: skip
 def test_what_the_ends_of_a_scale_stand_for_is_read(text: str, labels: str) -> None:
     assert "|".join(ends(text, scale("1..7"))) == labels
 
@@ -415,8 +396,3 @@ def test_a_chart_shows_all_of_the_distribution(notation: str) -> None:
     assert len({len(line) for line in text.splitlines() if "%" in line}) == 1  # columns line up
     for columns in (30, 40, 80, 200):
         assert max(map(len, chart({"base": answer}, columns).splitlines())) <= columns
-
-
-def test_a_summary_is_json() -> None:
-    answer = Answer(scale("1..7"), np.full(7, 1 / 7), 0.5)
-    assert json.loads(json.dumps(answer.summary()))["middle_80"] == [1, 7]

@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +36,8 @@ from socrates.cli.__main__ import app
 from socrates.core.errors import DataError
 from socrates.survey.scales import scale
 from socrates.survey.tables import DEMOGRAPHICS
+from tests import browser
+from tests.browser import Browser
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,84 +97,42 @@ def answer(rows):
 # the design
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"conditions": [{**c, "control": True} for c in PLAN["conditions"]]}, r"marked: 2 \(none, jobs\)"),
-        ({"conditions": [{**c, "control": False} for c in PLAN["conditions"]]}, "marked: none"),
-        ({"conditions": PLAN["conditions"][:1]}, "conditions: .*at least 2"),
-        (
-            {"conditions": [*PLAN["conditions"], {"name": "jobs", "text": "x"}]},
-            "conditions: two are called 'jobs'",
-        ),
-        (
-            {"conditions": [PLAN["conditions"][0], {"name": "b", "text": "It will be  decided soon."}]},
-            "same text",
-        ),
-        ({"conditions": [PLAN["conditions"][0], {"name": "b", "text": " "}]}, "'b' has no text"),
-        ({"conditions": [PLAN["conditions"][0], {"name": "  ", "text": "x"}]}, r"conditions\.2\.name: "),
-        ({"conditions": [PLAN["conditions"][0], {"name": 2024, "text": "x"}]}, r"got 2024\): put quotes"),
-        ({"outcomes": [{"name": "a", "question": "  ", "scale": "1-7"}]}, r"outcomes\.1\.question: "),
-        (
-            {
-                "population": {
-                    "size": 9,
-                    "quotas": {"gender": {"a": 0.5, "b": 0.5}, "Gender": {"a": 0.5, "b": 0.5}},
-                }
-            },
-            "named twice",
-        ),
-        ({"outcomes": []}, "outcomes: .*at least 1"),
-        ({"outcomes": [{"name": "a", "question": "Why?"}]}, "outcome 'a': .*scale: 1-7"),
-        ({"outcomes": [{"name": "a", "question": "Why?", "scale": "7"}]}, "outcome 'a'"),
-        ({"outcome": []}, r"outcome: unknown key \(did you mean outcomes\?\)"),
-        ({"population": {"sise": 4}}, r"population.sise: unknown key \(did you mean size\?\)"),
-        ({"population": {}}, "either file"),
-        ({"population": {"size": 10, "file": "a.csv"}}, "either file"),
-        ({"population": {"size": 10, "quotas": {"gender": {"Female": 0.4, "Male": 0.4}}}}, "sum to 0.800"),
-        (
-            {"population": {"size": 10, "quotas": {"gendr": {"Female": 0.5, "Male": 0.5}}}},
-            "did you mean gender",
-        ),
-        ({"population": {"size": 600_000}}, "population.size"),
-        ({"subgroups": ["shoe size"]}, "'shoe size' is no demographic field"),
-        ({"respondents": 3}, "respondents: 3 leave 2 who answer under .*at least 20 in each condition"),
-        ({"respondents": 100, "attrition": 0.7}, "leave 15 who answer"),
-        ({"respondents": 59, "conditions": CROWDED}, "respondents: 59 leave 20 who answer"),
-        ({"respondents": "many"}, "respondents: .*'many'"),
-        ({"shares": {"none": 0.5}}, "shares: one for each of jobs, none, which sum to 1"),
-        ({"population": {"size": 10, "seed": -1}}, "population.seed"),
-        ({"population": {"size": 10, "quotas": {"gender": {"Female": 51, "Male": 49}}}}, "0.5, not 50"),
-        ({"outcomes": ["Do you support it?"]}, r"outcomes\.1: give name: and question: in it, not a text"),
-    ],
-)
+@pytest.mark.parametrize(("change", "message"), [
+    ({"conditions": [{**c, "control": True} for c in PLAN["conditions"]]}, r"marked: 2 \(none, jobs\)"),
+    ({"conditions": [{**c, "control": False} for c in PLAN["conditions"]]}, "marked: none"),
+    ({"conditions": PLAN["conditions"][:1]}, "conditions: .*at least 2"),
+    ({"conditions": [*PLAN["conditions"], {"name": "jobs", "text": "x"}]}, "conditions: two are called 'jobs'"),
+    ({"conditions": [PLAN["conditions"][0], {"name": "b", "text": "It will be  decided soon."}]}, "same text"),
+    ({"conditions": [PLAN["conditions"][0], {"name": "b", "text": " "}]}, "'b' has no text"),
+    ({"conditions": [PLAN["conditions"][0], {"name": "  ", "text": "x"}]}, r"conditions\.2\.name: "),
+    ({"conditions": [PLAN["conditions"][0], {"name": 2024, "text": "x"}]}, r"got 2024\): put quotes"),
+    ({"outcomes": [{"name": "a", "question": "  ", "scale": "1-7"}]}, r"outcomes\.1\.question: "),
+    ({"population": {"size": 9, "quotas": {"gender": {"a": 0.5, "b": 0.5}, "Gender": {"a": 0.5, "b": 0.5}}}},
+     "named twice"),
+    ({"outcomes": []}, "outcomes: .*at least 1"),
+    ({"outcomes": [{"name": "a", "question": "Why?"}]}, "outcome 'a': .*scale: 1-7"),
+    ({"outcomes": [{"name": "a", "question": "Why?", "scale": "7"}]}, "outcome 'a'"),
+    ({"outcome": []}, r"outcome: unknown key \(did you mean outcomes\?\)"),
+    ({"population": {"sise": 4}}, r"population.sise: unknown key \(did you mean size\?\)"),
+    ({"population": {}}, "either file"),
+    ({"population": {"size": 10, "file": "a.csv"}}, "either file"),
+    ({"population": {"size": 10, "quotas": {"gender": {"Female": 0.4, "Male": 0.4}}}}, "sum to 0.800"),
+    ({"population": {"size": 10, "quotas": {"gendr": {"Female": 0.5, "Male": 0.5}}}}, "did you mean gender"),
+    ({"population": {"size": 600_000}}, "population.size"),
+    ({"subgroups": ["shoe size"]}, "'shoe size' is no demographic field"),
+    ({"respondents": 3}, "respondents: 3 leave 2 who answer under .*at least 20 in each condition"),
+    ({"respondents": 100, "attrition": 0.7}, "leave 15 who answer"),
+    ({"respondents": 59, "conditions": CROWDED}, "respondents: 59 leave 20 who answer"),
+    ({"respondents": "many"}, "respondents: .*'many'"),
+    ({"shares": {"none": 0.5}}, "shares: one for each of jobs, none, which sum to 1"),
+    ({"population": {"size": 10, "seed": -1}}, "population.seed"),
+    ({"population": {"size": 10, "quotas": {"gender": {"Female": 51, "Male": 49}}}}, "0.5, not 50"),
+    ({"outcomes": ["Do you support it?"]}, r"outcomes\.1: give name: and question: in it, not a text"),
+])  # fmt: skip
 def test_a_design_that_cannot_be_used_is_refused_in_one_line_that_names_the_file(tmp_path, change, message):
     with pytest.raises(DataError, match=message) as error:
         read_design(write_plan(tmp_path, **change))
     assert "plan.yaml" in str(error.value) and "\n" not in str(error.value)
-
-
-def test_all_problems_of_a_design_are_told_at_once(tmp_path):
-    with pytest.raises(DataError) as error:
-        read_design(write_plan(tmp_path, title="", outcome=1))
-    assert all(key in str(error.value) for key in ("title", "outcome: unknown"))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"a: [1", "not valid YAML"),
-        (b"\x92\x00", "not UTF-8"),
-        (b"- a", "expected keys"),
-        (None, "not found"),
-    ],
-)
-def test_a_file_that_is_no_yaml_is_refused(tmp_path, content, message):
-    if content is not None:
-        (tmp_path / "plan.yaml").write_bytes(content)
-    with pytest.raises(DataError, match=f"plan.yaml: {message}") as error:
-        read_design(tmp_path / "plan.yaml")
-    assert "\n" not in str(error.value)
 
 
 def test_everyone_is_asked_everything_in_one_text():
@@ -234,18 +192,12 @@ def test_a_draw_consists_of_whole_respondents_and_meets_its_quotas():
     assert [p.text for p in again.personas] == [p.text for p in drawn.personas]
 
 
-@pytest.mark.parametrize(
-    ("quotas", "message"),
-    [
-        ({"gender": {"Other": 0.1, "Female": 0.9}}, "no training respondent answered 'Other' .*Female, Male"),
-        ({"income": {"Low": 0.5, "High": 0.5}}, "it was not asked"),
-        ({"age": {"18-40": 0.5, "30+": 0.5}}, r"quotas\.age: '\d+' is in two categories; make them apart"),
-        (
-            {"gender": {"Male": 0.2, "Female": 0.8}, "party_id": {"Right": 0.9, "Left": 0.1}},
-            "cannot be met together",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("quotas", "message"), [
+    ({"gender": {"Other": 0.1, "Female": 0.9}}, "no training respondent answered 'Other' .*Female, Male"),
+    ({"income": {"Low": 0.5, "High": 0.5}}, "it was not asked"),
+    ({"age": {"18-40": 0.5, "30+": 0.5}}, r"quotas\.age: '\d+' is in two categories; make them apart"),
+    ({"gender": {"Male": 0.2, "Female": 0.8}, "party_id": {"Right": 0.9, "Left": 0.1}}, "cannot be met together"),
+])  # fmt: skip
 def test_quotas_that_no_one_fills_are_refused(quotas, message):
     with pytest.raises(DataError, match=message):
         rake(memberships(respondents(), quotas), quotas)
@@ -281,18 +233,15 @@ def test_a_million_answers_are_refused_before_the_model_is_asked(tmp_path):
         population_of(plan(population={"file": "people.csv"}), tmp_path, None)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("age,gender\n", "a header and no rows"),
-        ("age,gender\n30,Female\n", "one persona"),
-        ("shoe\n1\n2\n", "no column is a demographic field .*; found shoe"),
-        ("age;gender\n1;2\n2;3\n", "found age;gender; put commas between columns"),
-        ("age,weight\n30,1\n31,none\n", "row 2: weight 'none' is not a positive number"),
-        ("age,weight\n30,0\n31,1\n", "row 1: weight '0'"),
-        ("", "is empty"),
-    ],
-)
+@pytest.mark.parametrize(("text", "message"), [
+    ("age,gender\n", "a header and no rows"),
+    ("age,gender\n30,Female\n", "one persona"),
+    ("shoe\n1\n2\n", "no column is a demographic field .*; found shoe"),
+    ("age;gender\n1;2\n2;3\n", "found age;gender; put commas between columns"),
+    ("age,weight\n30,1\n31,none\n", "row 2: weight 'none' is not a positive number"),
+    ("age,weight\n30,0\n31,1\n", "row 1: weight '0'"),
+    ("", "is empty"),
+])  # fmt: skip
 def test_a_file_that_is_no_population_is_refused(tmp_path, text, message):
     (tmp_path / "people.csv").write_text(text)
     with pytest.raises(DataError, match=message) as error:
@@ -327,7 +276,7 @@ def effects_table(
                 sample = b * x + shared[condition] + own + rng.normal(0, spread, n)
                 se = float(sample.std(ddof=1) / np.sqrt(n))
                 rows.append((f"s{study}", condition, task, "1..5", float(sample.mean()), se, n, x))
-    names = [
+    columns = [
         "study_id",
         "condition_num",
         "task_num",
@@ -337,7 +286,7 @@ def effects_table(
         "respondents",
         "predicted",
     ]
-    return pl.DataFrame(rows, names, orient="row")
+    return pl.DataFrame(rows, columns, orient="row")
 
 
 def test_the_likelihood_is_the_restricted_one_of_the_whole_covariance():
@@ -426,21 +375,12 @@ def test_scales_are_not_compared_with_each_other():
     assert fit_errors(table).contrasts == 5 * 2 * 6
 
 
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        (
-            effects_table(1),
-            "1 held-out study has two or more conditions to compare, and 5 or more are needed",
-        ),
-        (effects_table(4), "4 held-out studies have"),
-        (effects_table(5).with_columns(predicted=pl.lit(0.1)), "predicts no effect"),
-        (
-            effects_table(20, n=6, size=0.03, sigma=0.025),
-            "20 held-out studies with 6 respondents .* are needed",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("table", "message"), [
+    (effects_table(1), "1 held-out study has two or more conditions to compare, and 5 or more are needed"),
+    (effects_table(4), "4 held-out studies have"),
+    (effects_table(5).with_columns(predicted=pl.lit(0.1)), "predicts no effect"),
+    (effects_table(20, n=6, size=0.03, sigma=0.025), "20 held-out studies with 6 respondents .* are needed"),
+])  # fmt: skip
 def test_an_error_that_cannot_be_known_is_refused_and_no_interval_is_printed(table, message):
     with pytest.raises(Unidentified, match=message) as error:
         fit_errors(table)
@@ -632,40 +572,18 @@ def remarks(result):
     return [text for texts in result.warnings.values() for text in texts]
 
 
-@pytest.mark.parametrize(
-    ("change", "crowd", "words"),
-    [
-        ({"outcomes": [{"name": "a", "question": "Do you?", "scale": "0-10"}]}, {}, ["'a':", "scale 0..10"]),
-        (
-            {"outcomes": [{"name": "a", "question": f"So? {REVERSED}"}]},
-            {},
-            ["'a': answers: 1 for 'yes'", "other way"],
-        ),
-        (
-            {"outcomes": [{"name": "a", "question": f"So? {NEW_ENDS}"}]},
-            {},
-            ["1 for 'never' and 5 for nothing"],
-        ),
-        (
-            {
-                "outcomes": [
-                    {
-                        "name": "a",
-                        "question": "Wie finden Sie diesen Plan der Stadt, und warum?",
-                        "scale": "1-5",
-                    }
-                ]
-            },
-            {},
-            ["words: 8 of"],
-        ),
-        ({}, {"shoe": ["7"]}, ["100% of the population: persona: 0 of the fields"]),
-        ({}, {"age": ["old"], "gender": ["Male"]}, ["Age: old is outside the training data's 18 to 60"]),
-        ({"scenario": "Decided soon. " * 40}, {}, ["'none'", "characters", "60 to 160"]),
-        ({}, {"gender": ["Female", "Other"]}, ["50% of the population", "'Other'"]),
-        ({}, {"income": ["Low"]}, ["100% of the population", "Income"]),
-    ],
-)
+@pytest.mark.parametrize(("change", "crowd", "words"), [
+    ({"outcomes": [{"name": "a", "question": "Do you?", "scale": "0-10"}]}, {}, ["'a':", "scale 0..10"]),
+    ({"outcomes": [{"name": "a", "question": f"So? {REVERSED}"}]}, {}, ["'a': answers: 1 for 'yes'", "other way"]),
+    ({"outcomes": [{"name": "a", "question": f"So? {NEW_ENDS}"}]}, {}, ["1 for 'never' and 5 for nothing"]),
+    ({"outcomes": [{"name": "a", "question": "Wie finden Sie diesen Plan der Stadt, und warum?", "scale": "1-5"}]},
+     {}, ["words: 8 of"]),
+    ({}, {"shoe": ["7"]}, ["100% of the population: persona: 0 of the fields"]),
+    ({}, {"age": ["old"], "gender": ["Male"]}, ["Age: old is outside the training data's 18 to 60"]),
+    ({"scenario": "Decided soon. " * 40}, {}, ["'none'", "characters", "60 to 160"]),
+    ({}, {"gender": ["Female", "Other"]}, ["50% of the population", "'Other'"]),
+    ({}, {"income": ["Low"]}, ["100% of the population", "Income"]),
+])  # fmt: skip
 def test_what_lies_outside_the_training_range_is_said_plainly(change, crowd, words):
     found = run_experiment(plan(**change), people(**crowd), answer, KNOWN, RANGE).warnings
     assert list(found) == ["Outside the training data"]
@@ -676,29 +594,16 @@ FIVE = "Do you? Only return an integer from 1 to 5."
 NINE = "Only return an integer from 0 to 9."
 
 
-@pytest.mark.parametrize(
-    ("outcome", "condition", "words"),
-    [
-        (
-            {"question": FIVE, "scale": "1-4"},
-            "So.",
-            "'a': the scenario states 1..5; answers are read on 1..4",
-        ),
-        ({"question": f"{NINE} {FIVE}"}, "So.", "'a': the text states 0..9 too; answers are read on 1..5"),
-        ({"question": FIVE}, NINE, "'a' under 'b': the text states 0..9 too"),
-    ],
-)
+@pytest.mark.parametrize(("outcome", "condition", "words"), [
+    ({"question": FIVE, "scale": "1-4"}, "So.", "'a': the scenario states 1..5; answers are read on 1..4"),
+    ({"question": f"{NINE} {FIVE}"}, "So.", "'a': the text states 0..9 too; answers are read on 1..5"),
+    ({"question": FIVE}, NINE, "'a' under 'b': the text states 0..9 too"),
+])  # fmt: skip
 def test_scales_that_contradict_each_other_are_warned_of(outcome, condition, words):
     conditions = [PLAN["conditions"][0], {"name": "b", "text": condition}]
     design = plan(outcomes=[{"name": "a", **outcome}], conditions=conditions)
     texts = run_experiment(design, people(), answer, KNOWN).warnings["Scales that contradict each other"]
     assert any(words in text for text in texts), texts
-
-
-def test_an_instruction_that_is_added_is_noted():
-    notes = run_experiment(plan(), people(), answer, KNOWN, RANGE).notes
-    instruction = "Only return an integer from 1 to 5, nothing else."
-    assert notes == [f"Outcome 'support': asked with “{instruction}” added to the scenario."]
 
 
 def test_a_population_that_stands_for_few_is_warned_of():
@@ -749,12 +654,8 @@ def result():
 
 def test_page_and_tables_have_the_figures(result, tmp_path):
     paths = write(result, tmp_path)
-    assert [path.name for path in paths] == [
-        "experiment.html",
-        "effects.csv",
-        "distributions.csv",
-        "codebook.csv",
-    ]
+    names = [path.name for path in paths]
+    assert names == ["experiment.html", "effects.csv", "distributions.csv", "codebook.csv"]
     effects = pl.read_csv(tmp_path / "effects.csv")
     assert effects["effect"][0] == pytest.approx(0.3 * 4)  # points of the scale
     shares = pl.read_csv(tmp_path / "distributions.csv")
@@ -763,8 +664,22 @@ def test_page_and_tables_have_the_figures(result, tmp_path):
     ].to_list() == (pytest.approx([1] * 4))
     named = [column for columns in CODEBOOK["effects.csv"] for column in columns.split(", ")]
     assert named == effects.columns[: len(named)]
+    found = json.loads(json.dumps(summary(result), allow_nan=False))
+    assert found["effects"][0]["effect"] == pytest.approx(1.2) and found["error"]["studies"] == 21
+    assert len(found["cells"]) == 4
     html = paths[0].read_text()
     assert "+1.20" in html and "0..100" in html and "moves it by +1.20 (" in html
+
+
+@pytest.mark.skipif(browser.PROGRAM is None, reason="chromium is not installed")
+def test_the_page_makes_no_request_in_a_browser(result, tmp_path):
+    write(result, tmp_path)
+    with Browser(tmp_path) as page:
+        page.open(f"file://{tmp_path / 'experiment.html'}")
+        page.wait("document.querySelectorAll('svg').length >= 6")
+    sent = [e["params"]["request"]["url"] for e in page.events if e["method"] == "Network.requestWillBeSent"]
+    assert [url for url in sent if not url.startswith(("file:", "data:", "about:"))] == []
+    assert not any(event["method"] in ("Log.entryAdded", "Runtime.exceptionThrown") for event in page.events)
 
 
 def test_the_page_is_self_contained_and_escapes_what_the_user_wrote(result):
@@ -774,40 +689,7 @@ def test_the_page_is_self_contained_and_escapes_what_the_user_wrote(result):
     assert "default-src 'none'" in html
 
 
-def test_the_page_makes_no_request_in_a_browser(result, tmp_path):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium here: the page is not looked at in a browser")
-    write(result, tmp_path)
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0", "--dump-dom"]
-    done = subprocess.run(
-        [
-            browser,
-            *flags,
-            f"--user-data-dir={tmp_path / 'profile'}",
-            f"file://{tmp_path / 'experiment.html'}",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr and done.stdout.count("<svg") >= 6
-
-
-def test_the_summary_is_json_and_agrees_with_the_table(result):
-    found = json.loads(json.dumps(summary(result), allow_nan=False))
-    assert found["effects"][0]["effect"] == pytest.approx(1.2)
-    assert len(found["cells"]) == 4 and found["error"]["studies"] == 21
-
-
 # the command
-
-
-def test_the_command_refuses_a_bad_design_without_a_traceback(tmp_path):
-    path = write_plan(tmp_path, conditions=[{**c, "control": True} for c in PLAN["conditions"]])
-    done = CliRunner().invoke(app, ["experiment", str(path)])
-    assert isinstance(done.exception, DataError) and "marked: 2" in str(done.exception)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_model_is_asked(tmp_path):

@@ -83,28 +83,25 @@ def test_two_wordings_are_compared(model: OpenModel) -> None:
     assert refused["error"].startswith("b: scenario: is empty")
 
 
-@pytest.mark.parametrize(
-    ("options", "status", "message"),
-    [
-        ({"content": b'{"scenario": '}, 400, "not JSON"),
-        ({"content": b"\xff\xfe"}, 400, "not JSON"),
-        ({"content": b""}, 400, "not JSON"),
-        ({"content": b"[" * 100_000}, 400, "not JSON"),
-        ({"content": b'{"scenario": "\\ud800 Only return an integer from 1 to 7."}'}, 400, "hex escape"),
-        ({"content": b"null"}, 422, "request: send an object"),
-        ({"json": ["x"]}, 422, "request: send an object"),
-        ({"json": {}}, 422, "scenario: is missing"),
-        ({"json": {"scenario": 7}}, 422, "scenario: "),
-        ({"json": {"scenario": "x", "file": "/etc/passwd"}}, 422, "file: unknown key"),
-        ({"json": {"scenario": "Is it warm?"}}, 422, "or give its scale (the field Scale, such as 1-7)"),
-        ({"json": {"scenario": "", "scale": "1-7"}}, 422, "scenario: is empty"),
-        ({"json": {"scenario": "x?", "scale": "7-1"}}, 422, "scale '7-1'"),
-        ({"json": {"scenario": "x" * 30_000, "scale": "1-7"}}, 422, "scenario: "),
-        ({"json": {"scenario": "x" * 10_000_000, "scale": "1-7"}}, 413, "larger than 128 KiB"),
-        ({"json": {"scenario": "x y " * 5_000, "scale": "1-7"}}, 422, "shorten the scenario"),
-        ({"json": ASKED | {"demographics": "a nurse"}}, 422, "no field was understood"),
-    ],
-)
+@pytest.mark.parametrize(("options", "status", "message"), [
+    ({"content": b'{"scenario": '}, 400, "not JSON"),
+    ({"content": b"\xff\xfe"}, 400, "not JSON"),
+    ({"content": b""}, 400, "not JSON"),
+    ({"content": b"[" * 100_000}, 400, "not JSON"),
+    ({"content": b'{"scenario": "\\ud800 Only return an integer from 1 to 7."}'}, 400, "hex escape"),
+    ({"content": b"null"}, 422, "request: send an object"),
+    ({"json": ["x"]}, 422, "request: send an object"),
+    ({"json": {}}, 422, "scenario: is missing"),
+    ({"json": {"scenario": 7}}, 422, "scenario: "),
+    ({"json": {"scenario": "x", "file": "/etc/passwd"}}, 422, "file: unknown key"),
+    ({"json": {"scenario": "Is it warm?"}}, 422, "or give its scale (the field Scale, such as 1-7)"),
+    ({"json": {"scenario": "", "scale": "1-7"}}, 422, "scenario: is empty"),
+    ({"json": {"scenario": "x?", "scale": "7-1"}}, 422, "scale '7-1'"),
+    ({"json": {"scenario": "x" * 30_000, "scale": "1-7"}}, 422, "scenario: "),
+    ({"json": {"scenario": "x" * 10_000_000, "scale": "1-7"}}, 413, "larger than 128 KiB"),
+    ({"json": {"scenario": "x y " * 5_000, "scale": "1-7"}}, 422, "shorten the scenario"),
+    ({"json": ASKED | {"demographics": "a nurse"}}, 422, "no field was understood"),
+])  # fmt: skip
 def test_a_bad_request_gets_one_line(model: OpenModel, options: dict, status: int, message: str) -> None:
     options = {"headers": {"content-type": "application/json"}, **options}
     response = call(model, "POST", "/api/predict", **options)
@@ -121,20 +118,17 @@ def test_a_body_that_is_not_called_json_is_told_what_to_be(model: OpenModel, kin
     assert response.json() == {"error": f"content-type: {kind or 'none'}; send application/json"}
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("HEAD", "/", 200),
-        ("GET", "/nothing", 404),
-        ("GET", "/../../params.yaml", 404),
-        ("GET", "/%2e%2e/params.yaml", 404),
-        ("GET", "//etc/passwd", 404),
-        ("GET", "/openapi.json", 404),
-        ("GET", "/api/predict", 405),
-        ("HEAD", "/api/predict", 405),
-        ("OPTIONS", "/api/predict", 405),
-    ],
-)
+@pytest.mark.parametrize(("method", "path", "status"), [
+    ("HEAD", "/", 200),
+    ("GET", "/nothing", 404),
+    ("GET", "/../../params.yaml", 404),
+    ("GET", "/%2e%2e/params.yaml", 404),
+    ("GET", "//etc/passwd", 404),
+    ("GET", "/openapi.json", 404),
+    ("GET", "/api/predict", 405),
+    ("HEAD", "/api/predict", 405),
+    ("OPTIONS", "/api/predict", 405),
+])  # fmt: skip
 def test_nothing_else_is_served(model: OpenModel, method: str, path: str, status: int) -> None:
     response = call(model, method, path)
     assert response.status_code == status

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import polars as pl
 import pytest
@@ -16,10 +15,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from socrates.app import model as asking
-from socrates.app.examples import EXAMPLES
-from socrates.app.parse import parse_demographics, parse_question
+from socrates.app.parse import parse_question
 from socrates.cli.__main__ import app
-from socrates.cli.options import Precision
 from socrates.core.errors import DataError, ModelError, SocratesError
 from socrates.prediction.distributions import ScoringPlan
 from tests import model_folders, tiny
@@ -142,45 +139,36 @@ def test_a_label_outside_the_scale_is_named() -> None:
     assert parse_question(text).notes == ("the label of 7 lies outside 1..5",)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", r"rows\.csv: is empty"),
-        ("scenario\n", r"rows\.csv: holds a header and no rows"),
-        ("text\nhello\n", r"rows\.csv: no column scenario; found text"),
-        ("scenario,expected\na,b\n", r"column expected is what the answers are called"),
-        ('scenario\n"a",b,c\n', r"more fields than the header; put quotes"),
-        ("scenario;age\na;3\n", r"found scenario;age; put commas between columns"),
-        ("scenario;age\na, b, c;3\n", r"separated by semicolons; save it with commas"),
-        (
-            'scenario,demographics\nIs it? Only return 1 or 2.,"Shoe size: 4"\n',
-            r"no field of Shoe size is known",
-        ),
-        ("scenario,samples\na,b\n", r"column samples is what the answers are called"),
-        ("scenario,age,age\na,3,4\n", r"two columns are called age; rename one"),
-        ("scenario, Scenario\na,b\n", r"two columns are called scenario; rename one"),
-        ("scenario\nIs it warm?\n", r"none of 1 rows can be asked; the first: .*--scale 1-7"),
-    ],
-)
+@pytest.mark.parametrize(("content", "message"), [
+    ("", r"rows\.csv: is empty"),
+    ("scenario\n", r"rows\.csv: holds a header and no rows"),
+    ("text\nhello\n", r"rows\.csv: no column scenario; found text"),
+    ("scenario,expected\na,b\n", r"column expected is what the answers are called"),
+    ('scenario\n"a",b,c\n', r"more fields than the header; put quotes"),
+    ("scenario;age\na;3\n", r"found scenario;age; put commas between columns"),
+    ("scenario;age\na, b, c;3\n", r"separated by semicolons; save it with commas"),
+    ('scenario,demographics\nIs it? Only return 1 or 2.,"Shoe size: 4"\n', r"no field of Shoe size is known"),
+    ("scenario,samples\na,b\n", r"column samples is what the answers are called"),
+    ("scenario,age,age\na,3,4\n", r"two columns are called age; rename one"),
+    ("scenario, Scenario\na,b\n", r"two columns are called scenario; rename one"),
+    ("scenario\nIs it warm?\n", r"none of 1 rows can be asked; the first: .*--scale 1-7"),
+])  # fmt: skip
 def test_a_file_that_cannot_be_used_is_one_line(here: Path, content: str, message: str) -> None:
     (here / "rows.csv").write_text(content)
     with pytest.raises(DataError, match=message):
         run("--input", "rows.csv", "--output", "out.csv")
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.jsonl", b'{"scenario": 1', "line 1 is not JSON"),
-        ("a.jsonl", b'{"scenario": "a"}\n\n{oops\n', "line 3 is not JSON .*; mend or remove it"),
-        ("a.jsonl", b'[{"scenario": "a"}]\n', "line 1 is not a JSON object"),
-        ("a.jsonl", b'{"scenario": ["a"]}\n', "column scenario holds lists or objects"),
-        ("a.jsonl", b'{"scenario": "a", "age": {"years": 3}}\n', "column age holds lists or objects"),
-        ("a.parquet", b"no", "not readable as parquet"),
-        ("a.csv", b"\xff\xfe\x00scenario", "is not UTF-8"),
-        ("a.csv", "scenario,age\na,1\n".encode("utf-16"), "is not UTF-8"),
-    ],
-)
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("a.jsonl", b'{"scenario": 1', "line 1 is not JSON"),
+    ("a.jsonl", b'{"scenario": "a"}\n\n{oops\n', "line 3 is not JSON .*; mend or remove it"),
+    ("a.jsonl", b'[{"scenario": "a"}]\n', "line 1 is not a JSON object"),
+    ("a.jsonl", b'{"scenario": ["a"]}\n', "column scenario holds lists or objects"),
+    ("a.jsonl", b'{"scenario": "a", "age": {"years": 3}}\n', "column age holds lists or objects"),
+    ("a.parquet", b"no", "not readable as parquet"),
+    ("a.csv", b"\xff\xfe\x00scenario", "is not UTF-8"),
+    ("a.csv", "scenario,age\na,1\n".encode("utf-16"), "is not UTF-8"),
+])  # fmt: skip
 def test_a_damaged_file_is_one_line(here: Path, name: str, content: bytes, message: str) -> None:
     (here / name).write_bytes(content)
     with pytest.raises(DataError, match=f"{name}: {message}"):
@@ -217,33 +205,13 @@ def test_files_of_other_programs_are_read(here: Path, name: str) -> None:
     assert table["expected"][0] == pytest.approx(alone["adapter"]["expected"], abs=1e-3)
 
 
-def test_demographics_may_be_an_object(here: Path) -> None:
-    (here / "rows.jsonl").write_text(
-        json.dumps({"scenario": tiny.SCENARIOS[1], "demographics": {"age": 30}}) + "\n"
-    )
-    run_json("--input", "rows.jsonl", "--output", "out.jsonl")
-    alone = run_json("--demographics", "Age: 30", "--scenario", tiny.SCENARIOS[1])
-    assert pl.read_ndjson(here / "out.jsonl")["expected"][0] == pytest.approx(
-        alone["adapter"]["expected"], abs=1e-3
-    )
-
-
-def test_a_file_in_another_encoding_is_said_to_be_one(here: Path) -> None:
-    (here / "rows.csv").write_bytes("scenario\nest-ce bon à 1-7 ?\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"rows\.csv: is not UTF-8 text; save it as UTF-8"):
-        run("--input", "rows.csv", "--output", "out.csv")
-
-
-@pytest.mark.parametrize(
-    ("output", "message"),
-    [
-        ("rows.csv", "holds the questions"),
-        ("sub/../rows.csv", "holds the questions"),
-        ("sub.csv", "is a folder"),
-        ("file/out.csv", "cannot be written"),
-        ("/proc/none/out.csv", "cannot be written"),
-    ],
-)
+@pytest.mark.parametrize(("output", "message"), [
+    ("rows.csv", "holds the questions"),
+    ("sub/../rows.csv", "holds the questions"),
+    ("sub.csv", "is a folder"),
+    ("file/out.csv", "cannot be written"),
+    ("/proc/none/out.csv", "cannot be written"),
+])  # fmt: skip
 def test_an_output_that_cannot_be_is_refused_before_the_model_is_asked(
     here: Path, output: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,52 +233,35 @@ def test_a_scenario_of_ten_megabytes_costs_its_row_alone(here: Path) -> None:
     assert (counts["answered"], counts["problems"]) == (1, {"too long": 1})
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--scenario", "a\udcff " + tiny.SCENARIOS[1]], "scenario: holds what is no UTF-8 text"),
-        ([*QUESTION[2:], "--demographics", "Age: \udcff"], "demographics: holds what is no UTF-8 text"),
-        ([*QUESTION, "--scale", "1-99999999999999999999"], "more than 12 digits"),
-        ([*QUESTION, "--scale", "1,2,99999999999999999999"], "more than 12 digits"),
-        ([*QUESTION, "--scale", "7-1"], "the first number is the lowest"),
-        (["--scenario", ""], "scenario: is empty"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--scenario", "a\udcff " + tiny.SCENARIOS[1]], "scenario: holds what is no UTF-8 text"),
+    ([*QUESTION[2:], "--demographics", "Age: \udcff"], "demographics: holds what is no UTF-8 text"),
+    ([*QUESTION, "--scale", "1-99999999999999999999"], "more than 12 digits"),
+    ([*QUESTION, "--scale", "1,2,99999999999999999999"], "more than 12 digits"),
+    ([*QUESTION, "--scale", "7-1"], "the first number is the lowest"),
+    (["--scenario", ""], "scenario: is empty"),
+])  # fmt: skip
 def test_a_question_that_cannot_be_read_is_one_line(here: Path, arguments: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message) as refused:
         run(*arguments)
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([*QUESTION, "--sample", "-1"], "--sample"),
-        ([*QUESTION, "--sample", "1000000000"], "--sample"),
-        ([*QUESTION, "--sample", "2", "--seed", "-1"], "--seed"),
-        ([], "give one of --scenario"),
-        (["--scenario", "x", "--example", "1"], "give one of --scenario"),
-        (["--input", "rows.csv"], "--input and --output go together"),
-        (["--example", "99"], "there are"),
-        (["--example", "1", "--adapter", "none", "--compare-base"], "needs an adapter"),
-        (["--example", "1", "--precision", "int4"], "--precision"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"), [
+    ([*QUESTION, "--sample", "-1"], "--sample"),
+    ([*QUESTION, "--sample", "1000000000"], "--sample"),
+    ([*QUESTION, "--sample", "2", "--seed", "-1"], "--seed"),
+    ([], "give one of --scenario"),
+    (["--scenario", "x", "--example", "1"], "give one of --scenario"),
+    (["--input", "rows.csv"], "--input and --output go together"),
+    (["--example", "99"], "there are"),
+    (["--example", "1", "--adapter", "none", "--compare-base"], "needs an adapter"),
+    (["--example", "1", "--precision", "int4"], "--precision"),
+])  # fmt: skip
 def test_a_wrong_option_is_status_2(here: Path, arguments: list[str], message: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())
-
-
-@pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_every_example_can_be_asked(number: int) -> None:
-    example = EXAMPLES[number]
-    assert parse_question(example.scenario).notes == ()
-    assert parse_demographics(example.demographics).unknown == {}
-
-
-def test_an_example_is_answered(here: Path) -> None:
-    assert run_json("--example", "1")["adapter"]["scale"] == "1..7"
 
 
 @pytest.mark.parametrize(
@@ -335,10 +286,6 @@ def test_what_is_wrong_is_one_line_and_a_status(
     assert message in done.stderr
 
 
-def test_the_precisions_that_may_be_asked_for_are_those_there_are() -> None:
-    assert get_args(get_args(Precision)[0]) == ("auto", *get_args(asking.Precision))
-
-
 @pytest.mark.parametrize("name", typer.main.get_command(app).commands)
 def test_every_command_takes_json_and_its_help_has_an_example_that_is_right(name: str) -> None:
     commands = typer.main.get_command(app).commands
@@ -360,11 +307,6 @@ def test_tab_completes_commands_and_options(tmp_path: Path, words: str, expected
     typed = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_SOCRATES_COMPLETE": "complete_bash"}
     done = subprocess.run(command, env=environment | typed, capture_output=True, text=True, check=False)
     assert (done.stdout.split(), done.stderr) == (expected.split(), "")
-
-
-def test_help_keeps_what_stands_in_brackets() -> None:
-    text = " ".join(CliRunner().invoke(app, ["experiment", "--help"]).stdout.replace("│", " ").split())
-    assert "experiments/NAME if left out" in text and "metrics/tables if left out" in text
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -15,29 +15,16 @@ function element(tag, name, text) {
 
 // The bars of an answer; longest is the share of a full bar, the same for answers that are compared.
 function bars(place, answer, longest, title) {
-  let rows = [...place.querySelectorAll(".bar")];
-  if (rows.length !== answer.bars.length) {
-    place.replaceChildren();
-    rows = answer.bars.map(() => {
-      const row = element("div", "bar"), track = element("div", "track");
-      track.append(element("div", "fill"));
-      row.append(element("span", "label"), track, element("span", "share"));
-      place.append(row);
-      return row;
-    });
-    place.prepend(element("h2", "title"));
-    place.append(element("p", "summary"));
-    place.offsetWidth; // the bars start at nothing, and grow from there
-  }
-  place.querySelector(".title").textContent = title;
-  answer.bars.forEach((bar, i) => {
-    rows[i].querySelector(".label").textContent = bar.label;
-    rows[i].querySelector(".share").textContent = `${(100 * bar.share).toFixed(1)} %`;
-    rows[i].querySelector(".fill").style.width = `${100 * bar.share / longest}%`;
+  const rows = answer.bars.map((bar) => {
+    const row = element("div", "bar"), track = element("div", "track"), fill = element("div", "fill");
+    fill.style.width = `${100 * bar.share / longest}%`;
+    track.append(fill);
+    row.append(element("span", "label", bar.label), track, element("span", "share", `${(100 * bar.share).toFixed(1)} %`));
+    return row;
   });
-  place.querySelector(".summary").textContent =
-    `Expected answer ${answer.expected.toFixed(2)}; middle 80 %: ${answer.middle_80[0]} to ${answer.middle_80[1]}; ` +
+  const summary = `Expected answer ${answer.expected.toFixed(2)}; middle 80 %: ${answer.middle_80.join(" to ")}; ` +
     `format validity ${(100 * answer.format_validity).toFixed(1)} %`;
+  place.replaceChildren(element("h2", "title", title), ...rows, element("p", "summary", summary));
 }
 
 function say(text, wrong) {
