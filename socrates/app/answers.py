@@ -94,10 +94,8 @@ def chart(answers: dict[str, Answer], columns: int = 80) -> str:
 
 
 def binned(answer: Answer) -> tuple[list[str], NDArray[np.float64]]:
-    """Labels and shares of groups of neighbouring options, in order; groups of one where they are few.
-
-    An evenly spaced scale is cut at round numbers (0–9, 10–19, ...), a thinned one into groups of as many.
-    """
+    """Labels and shares of groups of neighbouring options, in order; groups of one where they are few. An evenly spaced
+    scale is cut at round numbers (0–9, 10–19, ...), a thinned one into groups of as many."""
     options = np.asarray(answer.scale.options, dtype=np.int64)
     if len(options) <= CHART_ROWS:
         groups = list(np.arange(len(options))[:, None])

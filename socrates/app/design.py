@@ -47,12 +47,6 @@ Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[Words, Field(max_length=60)]
 
 
-def _part_of_one(share: float) -> float:
-    if not 0 < share <= 1:
-        raise ValueError("a share is a part of 1 (0.5, not 50)")
-    return share
-
-
 def known_field(name: str) -> str:
     """The demographic field of a name or label (``Political affiliation``). Raises ``ValueError``."""
     if name.lower() in LABELS:
@@ -62,7 +56,7 @@ def known_field(name: str) -> str:
     raise ValueError(f"{name!r} is no demographic field ({hint})")
 
 
-Share = Annotated[float, AfterValidator(_part_of_one)]
+Share = Annotated[float, Field(gt=0, le=1)]
 ROUNDING = 0.005  # by which shares may miss 1
 
 

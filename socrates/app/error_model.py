@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from socrates.core.errors import DataError
 from socrates.survey.tables import CELL
@@ -127,13 +127,14 @@ class EffectDistribution(NamedTuple):
         """The middle 90 %, of the effect or of what a study with sampling variance ``noise`` would find."""
         sd = np.sqrt(self.variance + noise)
         reach = 12 * sd.max()
-        ends = np.array([[(self.centre - reach).min()] * 2, [(self.centre + reach).max()] * 2])
-        wanted = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        for _ in range(60):  # bisection, both ends at once
-            middle = ends.mean(axis=0)
-            below = special.ndtr((middle[:, None] - self.centre) / sd) @ self.weight < wanted
-            ends = np.where([below, ~below], middle, ends)
-        low, high = ends.mean(axis=0)
+
+        def missing(value: float, wanted: float) -> float:
+            return float(self.weight @ special.ndtr((value - self.centre) / sd)) - wanted
+
+        bounds = self.centre.min() - reach, self.centre.max() + reach
+        low, high = (
+            optimize.brentq(missing, *bounds, (share,), 1e-12) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+        )
         return float(low), float(high)
 
 

@@ -20,7 +20,7 @@ from socrates.app.answers import Answer
 from socrates.app.design import Design
 from socrates.app.error_model import ErrorModel, Unidentified, fit_errors, read_effects
 from socrates.app.model_ref import ModelRef
-from socrates.app.parse import ADDED, QUESTIONS, Question
+from socrates.app.parse import ADDED, Question
 from socrates.app.planning import Arm, Choice, Effect, effects
 from socrates.app.population import PersonaSample, from_file, from_training, training_respondents
 from socrates.app.training_support import TrainingSupport
@@ -42,12 +42,8 @@ LOW_VALIDITY = 0.9
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """All that is reported of an experiment.
-
-    Attributes:
-        known: the model's error; None where ``unknown`` says why it is not known.
-        warnings: kind -> what is said of it.
-    """
+    """All that is reported of an experiment: ``known`` is the model's error, None where ``unknown`` says why it is not
+    known; ``warnings`` are sentences by kind."""
 
     design: Design
     people: PersonaSample
@@ -81,19 +77,15 @@ def ask_model(
     """
     from socrates.app.model import open_model  # torch, which a file that cannot be read need not wait for
 
-    errors = errors_of(tables, "adapter" if ref.adapter else "base")
+    errors: ErrorModel | str
+    try:
+        errors = fit_errors(read_effects(tables, "adapter" if ref.adapter else "base"))
+    except Unidentified as error:
+        errors = str(error)
     people = population_of(design, folder, ref.training_table)
     model = open_model(ref, precision)
     ask = partial(model.ask, progress=progress)
     return run_experiment(design, people, ask, errors, ref.support, str(model), ref.cautions)
-
-
-def errors_of(tables: Path, predictor: str) -> ErrorModel | str:
-    """The error of a predictor on held-out studies, or why they cannot tell it."""
-    try:
-        return fit_errors(read_effects(tables, predictor))
-    except Unidentified as error:
-        return str(error)
 
 
 def population_of(design: Design, folder: Path, training_table: Path | None) -> PersonaSample:
@@ -111,18 +103,15 @@ def population_of(design: Design, folder: Path, training_table: Path | None) -> 
 
 def questions(design: Design, people: PersonaSample) -> pl.DataFrame:
     """Every persona under every condition and outcome: columns condition, outcome, person and ``QUESTIONS``."""
-    persons = pl.DataFrame(
-        {"person": range(len(people.personas)), "persona": [person.text for person in people.personas]}
-    )
-    asked = [(c.name, o.name, design.question(c, o)) for c in design.conditions for o in design.outcomes]
-    texts = pl.DataFrame(
-        [(condition, outcome, q.stimuli, q.scale.notation) for condition, outcome, q in asked],
-        ["condition", "outcome", "stimuli", "scale"],
-        orient="row",
-    )
-    return texts.join(persons, how="cross", maintain_order="left_right").select(
-        "condition", "outcome", "person", *QUESTIONS
-    )
+    persons = pl.DataFrame({"persona": [person.text for person in people.personas]}).with_row_index("person")
+    asked = [
+        (condition.name, outcome.name, question.stimuli, question.scale.notation)
+        for condition in design.conditions
+        for outcome in design.outcomes
+        for question in [design.question(condition, outcome)]
+    ]
+    texts = pl.DataFrame(asked, ["condition", "outcome", "stimuli", "scale"], orient="row")
+    return texts.join(persons, how="cross", maintain_order="left_right")
 
 
 def run_experiment(
@@ -182,10 +171,14 @@ def _arm(names: tuple[Any, ...], rows: pl.DataFrame, weights: Floats) -> Arm:
     probabilities = np.array(rows["probabilities"].to_list(), dtype=np.float64)
     position = (np.asarray(on.options, dtype=np.float64) - on.low) / (on.high - on.low)
     means = probabilities @ position
-    validity = float(weights @ rows["allowed_mass"].to_numpy().astype(np.float64))
+    mean = float(weights @ means)
     spreads = np.maximum(probabilities @ position**2 - means**2, 0.0)
-    answer = Answer(on, weights @ probabilities, validity)
-    return Arm(condition, outcome, rows["stimuli"][0], answer, means, spreads)
+    validity = float(weights @ rows["allowed_mass"].to_numpy().astype(np.float64))
+    answer, variance = (
+        Answer(on, weights @ probabilities, validity),
+        float(weights @ (spreads + (means - mean) ** 2)),
+    )
+    return Arm(condition, outcome, rows["stimuli"][0], answer, means, mean, variance)
 
 
 def _support_warnings(design: Design, people: PersonaSample, support: TrainingSupport) -> list[str]:
@@ -200,12 +193,11 @@ def _support_warnings(design: Design, people: PersonaSample, support: TrainingSu
 
 
 def _population_warnings(people: PersonaSample) -> list[str]:
-    if people.effective_size >= SMALLEST_POPULATION:
-        return []
-    return [
+    few = (
         f"It counts as {people.effective_size:.0f} personas, weights included: it stands for few people, and the "
         "intervals hold its sampling too narrowly."
-    ]
+    )
+    return [few] if people.effective_size < SMALLEST_POPULATION else []
 
 
 def _error_warnings(effects: list[Effect], known: ErrorModel | None, unknown: str) -> list[str]:

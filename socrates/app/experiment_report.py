@@ -82,7 +82,7 @@ def summary(result: ExperimentResult) -> dict[str, Any]:
     cells = [
         {
             **{"condition": arm.condition, "outcome": arm.outcome, "unit": arm.unit.name},
-            "mean": round(arm.unit.mean(arm.mean(people.weights)), 4),
+            "mean": round(arm.unit.mean(arm.mean), 4),
             **arm.answer.summary(),
         }
         for arm in result.arms

@@ -27,16 +27,9 @@ MADE_WORLD = "The model learned from a made world (data.source synthetic): nothi
 
 @dataclass(frozen=True)
 class ModelRef:
-    """The files of a model that can be asked.
-
-    Attributes:
-        base: a base folder, or a model that was saved whole.
-        adapter: an adapter folder of that base, or None.
-        training_table: what it was trained on, None where it is not available.
-        prompt: the layout and length of its training.
-        name: for a person to read.
-        notes: what it learned from, where that is known to be no people, and what could not be checked.
-    """
+    """The files of a model that can be asked: a base folder (or a model that was saved whole), an adapter of it or
+    None, the table that it was trained on if that is available, and how its prompts are laid out. ``notes`` say that it
+    learned from no people, and what could not be checked."""
 
     base: Path
     adapter: Path | None
@@ -64,7 +57,6 @@ def resolve_model(base: Path = BASE, adapter: str | None = ADAPTER, revision: st
     """Find a model and check that the adapter was trained on this base.
 
     Args:
-        base: a folder, in the checkout or in the revision.
         adapter: a folder, ``owner/name@commit`` on the hub, or None for the base alone.
         revision: a Git revision of this project, whose models are fetched from the DVC cache or remote.
 
@@ -84,7 +76,8 @@ def resolve_model(base: Path = BASE, adapter: str | None = ADAPTER, revision: st
         folder = from_hub(adapter)
     if not base.is_dir():
         raise ModelError(f"{base}: no such folder; run dvc repro, or dvc pull")
-    record = _training_record(folder or base)
+    trained = (folder or base) / "training.json"
+    record = read_json(trained, "fetch or train the adapter again", ModelError) if trained.exists() else {}
     if folder is not None:
         if not (folder / "adapter_config.json").exists():
             wrong = "has no adapter_config.json" if folder.is_dir() else "no such folder"
@@ -166,16 +159,8 @@ def from_hub(name: str) -> Path:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=["*.safetensors", "*.json"]))
 
 
-def _training_record(folder: Path) -> dict[str, Any]:
-    """The training record in a folder, empty where there is none."""
-    path = folder / "training.json"
-    return read_json(path, "fetch or train the adapter again", ModelError) if path.exists() else {}
-
-
 def _prompt(record: dict[str, Any]) -> Prompt:
     """How the prompts of a model's training were laid out: its record, else params.yaml, else the default."""
     if "prompt" in record.get("params", {}):
         return Prompt.model_validate(record["params"]["prompt"])
-    if PATH.exists():
-        return load(Prompt)
-    return Prompt(layout="scenario_first", max_length=512)
+    return load(Prompt) if PATH.exists() else Prompt(layout="scenario_first", max_length=512)

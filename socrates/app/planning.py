@@ -29,23 +29,16 @@ DRAWS = 20_000  # of all effects of an experiment together
 
 @dataclass(frozen=True)
 class Arm:
-    """The answers to one outcome under one condition: the text, the distribution over respondents, and [N] each
-    persona's expected answer (0 at the low and 1 at the high end of the scale) and the variance of its own answer."""
+    """The answers to one outcome under one condition: the text, the distribution over respondents, [N] each persona's
+    expected answer (0 at the low and 1 at the high end of the scale), and the mean and variance of all answers."""
 
     condition: str
     outcome: str
     stimuli: str
     answer: Answer
     positions: Floats
-    spreads: Floats
-
-    def mean(self, weights: Floats) -> float:
-        """The mean answer, by the personas' ``weights`` [N]."""
-        return float(weights @ self.positions)
-
-    def variance(self, weights: Floats) -> float:
-        """The variance of the answers."""
-        return float(weights @ (self.spreads + (self.positions - self.mean(weights)) ** 2))
+    mean: float
+    variance: float
 
     @property
     def unit(self) -> Unit:
@@ -136,18 +129,18 @@ def effects(
     reach = float(np.quantile(np.abs((drawn - centre) / sd).max(axis=1), LEVEL))
     choices = {outcome.name: _choice(outcome, pairs, drawn) for outcome in design.outcomes}
     return [
-        _effect(effect, float(x), pair, weights, reach, design, known, choices[pair[0].outcome])
+        _effect(effect, float(x), pair, reach, design, known, choices[pair[0].outcome])
         for effect, pair, x in zip(found, pairs, predicted, strict=True)
     ], list(choices.values())
 
 
 def _effect(
-    found: EffectDistribution, predicted: float, pair: tuple[Arm, Arm], weights: Floats, reach: float,
+    found: EffectDistribution, predicted: float, pair: tuple[Arm, Arm], reach: float,
     design: Design, known: ErrorModel, choice: Choice,
 ) -> Effect:  # fmt: skip
     treated, control = pair
-    unit, level = treated.unit, control.mean(weights)
-    variances = [arm.variance(weights) for arm in pair]
+    unit, level = treated.unit, control.mean
+    variances = [arm.variance for arm in pair]
     arms = [design.effective(arm.condition) for arm in pair]
     noise = sum(variance / n for variance, n in zip(variances, arms, strict=True))
     error = known.variance(predicted)

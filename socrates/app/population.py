@@ -33,14 +33,8 @@ BRACKET = re.compile(r"(\d+)\s*(?:-|–|to)\s*(\d+)|(\d+)\s*(?:\+|and over)")
 
 @dataclass(frozen=True)
 class PersonaSample:
-    """The respondents of an experiment.
-
-    Attributes:
-        personas: N of them.
-        weights: [N] positive, summing to 1.
-        source: where they come from, as a sentence.
-        notes: what the reader should know of the draw, a sentence each.
-    """
+    """The respondents of an experiment with their weights (positive, summing to 1), where they come from, and what the
+    reader should know of the draw, a sentence each."""
 
     personas: list[Persona]
     weights: Floats

@@ -106,11 +106,8 @@ def _flat(name: str, kind: pl.DataType) -> pl.Expr:
 def check_output(path: Path, source: Path | None = None) -> None:
     """Check that an output can be written, before the minutes that a model takes; makes its folder.
 
-    Args:
-        source: the file that is read, which an output must not replace.
-
     Raises:
-        DataError: the path is a folder or the source, or its folder cannot be made or written in.
+        DataError: the path is a folder or ``source``, or its folder cannot be made or written in.
     """
     if path.is_dir():
         raise DataError(f"{path}: is a folder; give a file in it (--output)")

@@ -126,7 +126,7 @@ def answer(rows):
     ({"respondents": "many"}, "respondents: .*'many'"),
     ({"shares": {"none": 0.5}}, "shares: one for each of jobs, none, which sum to 1"),
     ({"population": {"size": 10, "seed": -1}}, "population.seed"),
-    ({"population": {"size": 10, "quotas": {"gender": {"Female": 51, "Male": 49}}}}, "0.5, not 50"),
+    ({"population": {"size": 10, "quotas": {"gender": {"Female": 51, "Male": 49}}}}, "a share is a part of 1"),
     ({"outcomes": ["Do you support it?"]}, r"outcomes\.1: give name: and question: in it, not a text"),
 ])  # fmt: skip
 def test_a_design_that_cannot_be_used_is_refused_in_one_line_that_names_the_file(tmp_path, change, message):
