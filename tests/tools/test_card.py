@@ -145,6 +145,4 @@ def test_the_command_writes_the_card_and_its_plots(
 def test_a_file_where_a_folder_is_wanted_is_refused(command: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = CliRunner().invoke(app, [command, "--out", str(tmp_path / "file")])
-    assert result.exit_code == 2 and "is a file" in " ".join(
-        result.stderr.replace("│", " ").split()
-    )
+    assert result.exit_code == 2 and "is a file" in " ".join(result.stderr.replace("│", " ").split())
