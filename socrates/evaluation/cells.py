@@ -142,21 +142,6 @@ class Predictor:
         return pmf / survey.respondents[:, None]
 
 
-def constant_predictor(name: str, survey: Survey, pmf: Floats) -> Predictor:
-    """A predictor that gives everyone of a cell the same distribution.
-
-    Args:
-        pmf: [C, K] over each cell's grid. In a cell of several scales each block gets the part on
-            its own options, renormalised (uniform where nothing is left).
-    """
-    blocks: list[NDArray[np.floating]] = []
-    for block in survey.blocks:
-        part = pmf[block.cell, block.columns]
-        total = part.sum()
-        blocks.append((part / total if total > 0 else np.full(len(part), 1 / len(part)))[None])
-    return Predictor(name, blocks)
-
-
 def make_survey(rows: pl.DataFrame) -> Survey:
     """The human side of a predictions table without its probabilities, sorted as N (see above)."""
     runs = rows.group_by([*CELL, "scale"], maintain_order=True).agg(

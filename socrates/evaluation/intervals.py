@@ -1,9 +1,6 @@
 """How far a figure could move with other studies: confidence intervals, differences, p-values.
 
-The unit of generalisation is the study. A headline is a mean over studies, and its estimand is the
-expectation of that mean over the population the studies were drawn from, *at this design*: W between
-finite samples is biased upwards, the bias belongs to the figure, and an interval is right if it
-covers the mean that endlessly many such studies would give.
+The unit of generalisation is the study; docs/measurement.md says what is estimated, and how often intervals hold it.
 """
 
 from __future__ import annotations
@@ -100,15 +97,11 @@ def study_mean(values: Floats) -> StudyStatistic:
 def confidence_interval(figure: StudyStatistic, draws: int, rng: np.random.Generator) -> Estimate:
     """A figure with a 95 % interval over studies.
 
-    Two intervals are made, and each end is the farther of theirs. Student's t with the standard error
-    of leaving out one study at a time (for a mean, the usual one) is right for symmetric values and
-    misses too often when a few studies are much worse than the rest. The bootstrap-t (Efron 1979, Hall
-    1988) follows the skew: studies are drawn with replacement, each replicate's figure is studentised by
-    its own standard error, and the quantiles of that t take the place of Student's. Studies know too
-    little of the tails they came from, so that quantiles at 2.5 % would miss too often: those at 2 % are
-    taken, which simulation calibrated (Loh 1987). A study's value contains the noise of its respondents,
-    so that they are not resampled again. ``docs/measurement.md`` has the coverage, and that of the
-    alternatives.
+    Each end is the farther of two intervals' ends. Student's t with the standard error of leaving out one study at a
+    time is right for symmetric values. The bootstrap-t (Efron 1979, Hall 1988) follows the skew of a few studies that
+    are much worse: studies are drawn with replacement, each replicate's figure is studentised by its own standard
+    error, and quantiles of that t, at 2 % as simulation calibrated (Loh 1987), take the place of Student's. A study's
+    value contains the noise of its respondents, so that they are not resampled again.
 
     Args:
         draws: replicates; with 0, or with fewer than ``FEWEST`` studies, Student's t is used alone.
@@ -171,12 +164,10 @@ def sign_flip_interval(values: Floats, draws: int, rng: np.random.Generator) -> 
     """The mean of paired differences by study, with the interval of shifts that a sign-flip test allows.
 
     Where the differences are symmetric around their mean, every flipping of their signs is equally likely if that
-    mean is 0: the test is exact then, for any number of studies. Of skewed differences it rejects too many
-    (``docs/measurement.md``). It rejects a shift exactly if too few means of subsets of the
-    studies lie beyond it (Hartigan 1969, typical values), so that the interval is a pair of quantiles of
-    such means, and excludes zero if and only if p is at most 0.05. All subsets are taken up to 12 studies,
-    beyond that ``draws`` at random. With five studies or fewer no outcome is that unlikely, and Student's
-    t is used.
+    mean is 0: the test is exact then. Of skewed differences it rejects too many (``docs/measurement.md``). It rejects
+    a shift exactly if too few means of subsets of the studies lie beyond it (Hartigan 1969, typical values), so that
+    the interval is a pair of quantiles of such means. All subsets are taken up to 12 studies, beyond that ``draws``
+    at random. With five studies or fewer no outcome is unlikely enough, and Student's t is used.
 
     Args:
         values: [S] first minus second; NaN marks a study that one of them has no value for.

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from socrates.core.errors import DataError
-from socrates.evaluation.cells import KEY, Floats, Predictor, Survey, constant_predictor
+from socrates.evaluation.cells import KEY, Floats, Predictor, Survey
 from socrates.survey.scales import nearest
 from socrates.survey.scales import scale as parse_scale
 
@@ -73,7 +73,9 @@ def pooled(survey: Survey) -> Predictor:
     counts = survey.human * survey.respondents[:, None]
     groups = np.zeros((index.max() + 1, counts.shape[1]))
     np.add.at(groups, index, counts)
-    return constant_predictor("pooled", survey, (groups / groups.sum(axis=1, keepdims=True))[index])
+    shares = (groups / groups.sum(axis=1, keepdims=True))[index]
+    parts = [shares[block.cell, block.columns] for block in survey.blocks]
+    return Predictor("pooled", [(part / part.sum())[None] for part in parts])
 
 
 def planted(survey: Survey, truth: pl.DataFrame) -> Predictor:

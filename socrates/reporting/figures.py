@@ -47,7 +47,6 @@ MARKERS = {"base": "s", "uniform": "|", "paper": "D"}
 HOLLOW = ("base", "paper")
 SHORT = {"human": "people", "adapter": "fine-tuned", "base": "base", "uniform": "uniform guess"}
 _ROUND = [step * 10**power for power in range(10) for step in (1, 2, 5)]
-W_LABEL = "W, share of the human range\n(lower is better)"
 
 
 def to_svg(draw: Callable[P, Canvas]) -> Callable[P, str]:
@@ -81,9 +80,6 @@ def look(name: str, plain: bool = False) -> dict[str, Any]:
 @to_svg
 def forest(
     rows: Sequence[tuple[str, Mapping[str, Estimate]]],
-    xlabel: str = W_LABEL,
-    limits: tuple[float | None, float | None] = (0, None),
-    title: str = "",
     legend: Sequence[str] = (),
     plain: bool = False,
 ) -> Canvas:
@@ -91,7 +87,6 @@ def forest(
 
     Args:
         rows: (label, predictor -> figure); later predictors are drawn above earlier ones.
-        limits: of the axis.
         legend: predictors to name above.
         plain: whether the predictors of a run share one marker.
     """
@@ -107,9 +102,8 @@ def forest(
     ]
     axes.set_yticks([y for y, _ in named], [label for _, label in named])
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(*limits)
-    axes.set_xlabel(xlabel)
-    axes.set_title(title)
+    axes.set_xlim(0)
+    axes.set_xlabel("W, share of the human range\n(lower is better)")
     for name in legend:
         axes.plot([], [], linestyle="none", label=SHORT.get(name, name), **look(name))
     if legend:

@@ -17,7 +17,7 @@ from socrates.evaluation.predictors import MODELS, ordered, predicted
 from socrates.survey import tables as survey_tables
 from socrates.survey.tables import CELL
 
-TABLES = ("cells", "cell_scores", "studies", "distributions", "effects", "pit", "groups", "group_gaps")
+TABLES = ("cells", "cell_scores", "studies", "distributions", "effects", "pit", "group_gaps")
 # What the rows of a table do not tell: a study's name may look like a number, and a table may have no row.
 TYPES = {
     **dict.fromkeys(("study_id", "group", "attribute", "predictor"), pl.String),

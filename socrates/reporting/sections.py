@@ -43,17 +43,6 @@ PAPER_MODELS = {
 }
 # The paper's lowest W is another quantity than the floor of this page (docs/measurement.md).
 PAPER_FLOOR = "empirical best, by its own resamples"
-RULES = {
-    "range": "a range in the text",
-    "step": "a range with a step in the text",
-    "labels": "labelled options in the text",
-    "list": "a list of options in the text",
-    "anchors": "labelled ends in the text",
-    "question": "a range in the question before the instruction",
-    "one_sided": "one end in the text",
-    "observed": "the range of the test answers themselves",
-    "grid": "thinned to a grid",
-}
 CURVES = (
     ({"loss": "training", "validation_loss": "validation"}, "loss, nats per answer token"),
     ({"answer_token_accuracy": "answer tokens right"}, "share of answer tokens"),
@@ -110,7 +99,7 @@ def content(report: Report) -> dict[str, Any]:
             if name in report.tables["effects"].columns
         ],
         "pit": _pit_figure(report),
-        **groups(report),
+        "gaps": groups(report),
         "curves": curves(report.curves, CURVES),
         "left_out": left_out(report),
         "rules": rules(report),
@@ -122,13 +111,16 @@ def content(report: Report) -> dict[str, Any]:
             ],
         ),
         "definitions": [(key, METRICS[key]) for key in known],
-        "params": Table(["parameter", "value"], [(key, _plain(value)) for key, value in flat(params)]),
+        "params": Table(
+            ["parameter", "value"],
+            [(key, "null" if value is None else str(value)) for key, value in flat(params)],
+        ),
         "provenance": provenance(report),
     }
 
 
-def _plain(value: Any) -> str:
-    return "null" if value is None else str(value)
+def _short(name: str) -> str:
+    return SHORT.get(name, label(name))
 
 
 def _head(entry: Metric) -> str:
@@ -193,15 +185,16 @@ def paper(report: Results) -> Table:
 
 def headline_figure(results: Results) -> Figure:
     """W of the run's predictors and, hollow below them, of the paper's."""
-    run = [(SHORT.get(name, label(name)), {name: results.estimate(name)}) for name in results.predictors]
+    run = [(_short(name), {name: results.estimate(name)}) for name in results.predictors]
+    shown = {
+        "adapter": "fine-tuned",
+        "base": "base",
+        "uniform": "uniform",
+        "empirical_best": "empirical best",
+    }
     published = [
         (f"paper: {words}", {"paper": Estimate(results.paper[name].get("wasserstein"))})
-        for name, words in (
-            ("adapter", "fine-tuned"),
-            ("base", "base"),
-            ("uniform", "uniform"),
-            ("empirical_best", "empirical best"),
-        )
+        for name, words in shown.items()
         if name in results.paper
     ]
     words = "; ".join(f"{text} {number(w.value)}" for text, points in run for w in points.values())
@@ -237,32 +230,26 @@ def _answer(report: Report, words: str) -> str:
 def first_table(report: Report) -> Table:
     """What decides, before anything else: question, figure, its share of the achievable, answer."""
     margin = report.params["evaluate"]["equivalence_margin"]
-    rows: list[tuple[str, str, Estimate, Estimate | None, str]] = []
     primary = report.metrics.get("primary", {}).get("baseline")
-    asked = []
+    rows: list[tuple[str, str, Estimate, Estimate | None, str]] = []
     if primary:
-        asked.append(
-            (
-                "Better than what needs no language model?",
-                f"W less that of {SHORT.get(primary, label(primary))}",
-                report.estimate(PRIMARY),
-            )
-        )
-    if rest := report.metrics.get(REST):
-        against = f"the same on the {number(rest['counts.cells_scored'])} cells whose text resembles none of training"
-        asked.append(("", against, report.estimate(REST, f"{PRIMARY}.wasserstein")))
-    for question, against, found in asked:
-        words = verdict(found, margin, "yes: closer to people", "no: farther from people")
-        rows.append((question, against, found, None, _answer(report, words)))
+        question = "Better than what needs no language model?"
+        asked = [(question, f"W less that of {_short(primary)}", report.estimate(PRIMARY))]
+        if rest := report.metrics.get(REST):
+            cells = f"the same on the {number(rest['counts.cells_scored'])} cells whose text resembles none of training"
+            asked.append(("", cells, report.estimate(REST, f"{PRIMARY}.wasserstein")))
+        for question, against, found in asked:
+            words = verdict(found, margin, "yes: closer to people", "no: farther from people")
+            rows.append((question, against, found, None, _answer(report, words)))
     for name, (question, against) in PROBES.items():
-        found = report.estimate("reading", f"{name}.log")
-        if found.value is not None:
-            words = verdict(found, 0.0, "no: worse with it", "yes")
-            if name == "reversed_options" and found.bounded:  # who reads labels loses nothing
-                words = "no, or not wholly" if found.sign > 0 else "no loss is shown"
-            share = report.estimate("reading", f"{name}.log_share")
-            known = share if share.value else None
-            rows.append((question, f"log score {against}, nats", found, known, _answer(report, words)))
+        found, share = (report.estimate("reading", f"{name}.{key}") for key in ("log", "log_share"))
+        if found.value is None:
+            continue
+        words = verdict(found, 0.0, "no: worse with it", "yes")
+        if name == "reversed_options" and found.bounded:  # who reads labels loses nothing
+            words = "no, or not wholly" if found.sign > 0 else "no loss is shown"
+        known = share if share.value else None
+        rows.append((question, f"log score {against}, nats", found, known, _answer(report, words)))
     return Table(["question", "figure", "value (95 % interval)", "share of the achievable", "answer"], rows)
 
 
@@ -280,10 +267,10 @@ def differences(report: Report) -> Table:
         first, minus, second = part.partition("_minus_")
         if not minus or figures_of.get("wasserstein") is None:
             continue
-        names = {name: SHORT.get(name, label(name)) for name in (first, second)}
+        names = {name: _short(name) for name in (first, second)}
         if part == PRIMARY:  # which baseline is best was decided on the validation studies
             best = report.metrics.get("primary", {}).get("baseline", "")
-            names[second] = f"best baseline ({SHORT.get(best, label(best))})"
+            names[second] = f"best baseline ({_short(best)})"
         found = report.estimate(part)
         words = verdict(found, margin, *(f"{names[name]} is closer to people" for name in (first, second)))
         p = p_value(figures_of.get("wasserstein_p"), least)
@@ -375,39 +362,23 @@ def _rank(rank: int, total: int) -> str:
 def _pit_figure(report: Report) -> Figure:
     """Where people's answers lie in the predictions; flat is right."""
     table = report.tables["pit"]
-    columns = {name: SHORT.get(name, label(name)) for name in (*MODELS, "planted") if name in table.columns}
+    columns = {name: _short(name) for name in (*MODELS, "planted") if name in table.columns}
     svg = figures.curve(table, columns, "share of answers", "middle", "place in the predicted distribution")
     return Figure(svg, "histogram of the probability integral transform, ten bins; 0.1 in each is right")
 
 
-def groups(report: Report) -> dict[str, Any]:
-    """The gap between the groups of each attribute beside what chance gives, and the accuracy in each group."""
+def groups(report: Report) -> Table:
+    """The gap between the groups of each attribute beside what chance gives."""
     gaps: dict[str, dict[str, Any]] = {}
     columns = ("attribute", "predictor", "accuracy_gap", "chance", "p")
     for attribute, predictor, *values in report.tables["group_gaps"].select(columns).iter_rows():
         gaps.setdefault(attribute.replace("_", " "), {})[predictor] = values
+    nothing = [None] * 3
     rows = [
-        (name, *(value for model in MODELS for value in row.get(model, [None] * 3)))
+        (name, *(value for model in MODELS for value in row.get(model, nothing)))
         for name, row in gaps.items()
     ]
-    head = ["attribute", "gap, fine-tuned", "by chance", "p", "gap, base", "by chance", "p"]
-    return {"gaps": Table(head, rows), "group_figures": _group_figures(report.tables["groups"])}
-
-
-def _group_figures(table: pl.DataFrame) -> list[Figure]:
-    """Accuracy by group; the axis is that of all attributes, so that the gaps can be compared by eye."""
-    table = table.sort("predictor", descending=True, maintain_order=True)  # the fine-tuned model above
-    shown = table["accuracy"].drop_nulls().to_list()
-    limits = (min(shown) - 0.02, max(shown) + 0.02) if shown else (None, None)
-    made = []
-    for (attribute,), part in table.group_by("attribute", maintain_order=True):
-        title = str(attribute).replace("_", " ")
-        points: dict[str, dict[str, Estimate]] = {}
-        for group, predictor, accuracy in part.select("group", "predictor", "accuracy").iter_rows():
-            points.setdefault(group, {})[predictor] = Estimate(accuracy)
-        svg = figures.forest(list(points.items()), "accuracy", limits, title)
-        made.append(Figure(svg, f"accuracy by {title}, fine-tuned and base model"))
-    return made
+    return Table(["attribute", "gap, fine-tuned", "by chance", "p", "gap, base", "by chance", "p"], rows)
 
 
 def curves(table: pl.DataFrame, wanted: Sequence[tuple[dict[str, str], str]]) -> list[Figure]:
@@ -456,14 +427,12 @@ def left_out(report: Report) -> Table:
 
 
 def rules(report: Report) -> Table:
-    """How the allowed answers were found, of how many answers."""
+    """How the allowed answers were found (``ParsedScale.rule``), of how many answers."""
     counted = report.predictions["adapter"].get("scale_rules", {})
-    total = sum(counted.values())
-    rows = [
-        (", ".join(RULES.get(part, part) for part in rule.split("+")), n, f"{n / total:.1%}")
-        for rule, n in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
-    ]
-    return Table(["how the allowed answers were found", "answers", "share"], rows)
+    rows = sorted(
+        ((rule.replace("+", ", "), n) for rule, n in counted.items()), key=lambda row: (-row[1], row[0])
+    )
+    return Table(["how the allowed answers were found", "answers"], rows)
 
 
 def provenance(report: Report) -> Table:

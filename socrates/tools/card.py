@@ -120,7 +120,7 @@ def front_matter(report: Report, choices: Choices) -> str:
 def plots(found: dict[str, Any]) -> dict[str, Figure]:
     """The figures by file name, from the content of a page; none of them shows the text of a question."""
     figures = {"headline": found["headline_figure"], "pit": found["pit"]}
-    for name in ("study_figures", "effect_figures", "group_figures", "curves"):
+    for name in ("study_figures", "effect_figures", "curves"):
         for number, figure in enumerate(found[name], start=1):
             figures[f"{name.removesuffix('_figures')}-{number}"] = figure
     return {f"plots/{name}.svg": figure for name, figure in figures.items()}

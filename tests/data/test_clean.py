@@ -57,18 +57,6 @@ def test_a_cell_with_too_many_answers_outside_its_scale_is_left_out_and_named() 
     assert kept.rejected == {"outside_stated_scale": 3} and kept.suspect.is_empty()
 
 
-def test_the_right_rows_are_rejected_by_the_scale() -> None:
-    rows = [row(sample=n, response=9 if n % 3 == 0 else 1) for n in range(9)]
-    rows[4]["stimuli"] = ""  # the scale is not asked about rows that are already out
-    found = cleaned(table(rows))
-    assert found.rejects.rows_by_key("reason", named=False).keys() == {
-        "empty_scenario",
-        "outside_stated_scale",
-    }
-    assert found.rejects.filter(pl.col("reason") == "outside_stated_scale")["row"].to_list() == [1, 4, 7]
-    assert set(found.responses["sample_id"]) == {1, 2, 5, 7, 8}
-
-
 def test_one_of_identical_rows_is_kept_and_none_of_contradicting_ones() -> None:
     same, other = row(sample=1), row(sample=2)
     found = cleaned(table([same, other, same, same, other | {"response": 1}, row("bbbbb", sample=1)]))
@@ -106,12 +94,6 @@ def test_demographics_of_other_types_become_text() -> None:
     assert people.field("gender").null_count() == 6
     assert people.fields == list(DEMOGRAPHICS)
     assert found.unknown_demographics == {"mood": 6}
-
-
-def test_a_survey_without_demographics_is_usable() -> None:
-    found = cleaned(survey(1).with_columns(demographic=pl.lit(None)))
-    assert found.responses["demographic"].struct.field("age").null_count() == 6
-    assert found.responses.schema == RESPONSES
 
 
 def test_a_column_that_cannot_hold_numbers_is_named() -> None:

@@ -77,14 +77,6 @@ def test_answers_of_test_studies_reach_the_test_table_alone(here: Path) -> None:
     assert [name for name in written[0] if written[0][name] != written[1][name]] == ["test.parquet"]
 
 
-def test_rows_that_share_a_scenario_lie_together(here: Path) -> None:
-    local(here, survey(6, 10))
-    for stage in (download, sample, split):
-        stage.main()
-    texts = read_table(Path("data/splits/train.parquet"), RESPONSES)["stimuli"]
-    assert texts.rle_id().n_unique() == texts.n_unique()
-
-
 def test_bytes_do_not_depend_on_row_order_or_on_the_run(here: Path) -> None:
     written = []
     for seed in (1, 2):
@@ -150,13 +142,6 @@ def test_fields_of_the_persona_that_are_not_known_are_told_and_stop_the_run_wher
     assert "unreadable_persona 18): more than data.max_rejected" in fails(download.main, capsys)
 
 
-def test_a_path_that_the_source_does_not_read_is_refused(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    params_in(here, data={"source": "synthetic", "path": "input/answers.jsonl"})
-    assert "read with source 'local' only" in fails(download.main, capsys)
-
-
 def test_a_file_in_input_that_is_not_read_runs_nothing_again(here: Path) -> None:
     dvc = [sys.executable, "-m", "dvc"]
     subprocess.run([*dvc, "init", "--no-scm", "-q"], check=True)
@@ -165,11 +150,6 @@ def test_a_file_in_input_that_is_not_read_runs_nothing_again(here: Path) -> None
     files = [*read, "input/notes.xlsx", "input/.gitignore", "input/deep/x.R"]
     done = subprocess.run([*dvc, "check-ignore", *files], capture_output=True, text=True, check=True)
     assert done.stdout.split() == files[3:]
-
-
-def test_an_empty_source_fails(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    local(here, survey(1).head(0))
-    assert "no rows" in fails(download.main, capsys)
 
 
 def test_the_synthetic_world_comes_with_all_that_is_known_of_it(
@@ -254,19 +234,6 @@ def test_test_rows_that_resemble_a_training_scenario_are_flagged(here: Path) -> 
     assert manifest["overlap"]["near_duplicate_cells"] == 2
 
 
-@pytest.mark.parametrize("fraction", [0, 1.5, -0.1, "half"])
-def test_a_fraction_outside_its_range_is_refused(
-    here: Path, capsys: pytest.CaptureFixture[str], fraction: object
-) -> None:
-    params_in(here, sample={"fraction": fraction})
-    assert "sample.fraction" in fails(sample.main, capsys)
-
-
-def test_a_floating_revision_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    params_in(here, data={"source": "hub", "revision": "main"})
-    assert "data.revision: must be a full 40-digit commit hash" in fails(download.main, capsys)
-
-
 @pytest.mark.parametrize("stage", [download, sample, split])
 def test_a_full_disk_leaves_nothing_half_written(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stage: object
@@ -291,21 +258,6 @@ def test_a_full_disk_leaves_nothing_half_written(
     error = fails(stage.main, capsys)  # type: ignore[attr-defined]
     assert "No space left" in error and "data/" in error and ".partial" not in error
     assert sorted(Path("data").rglob("*")) == before
-
-
-def test_a_full_disk_while_writing_the_manifest_is_one_line(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    local(here, survey(9))
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", full)
-    assert "data/raw/manifest.json: could not be written (No space left on device)" in fails(
-        download.main, capsys
-    )
-    assert not list(Path("data").iterdir())
 
 
 @pytest.mark.parametrize("by", ["conditions", "tasks", "participants"])

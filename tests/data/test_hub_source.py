@@ -58,45 +58,11 @@ def test_all_shards_and_the_mapping_arrive_and_nothing_else(hub: Hub) -> None:
     assert {name for name, _ in hub.transfers()} == {*SHARDS, MAPPING}
 
 
-def test_a_second_run_transfers_nothing(hub: Hub) -> None:
-    read()
-    before = len(hub.transfers())
-    read()
-    assert len(hub.transfers()) == before
-
-
-def test_a_broken_connection_is_taken_up_where_it_broke(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 256)
-    hub.break_once = SHARDS[0]
-    assert read().equals(survey(4))
-    resumed = [span for name, span in hub.transfers() if name == SHARDS[0]]
-    assert resumed[0] is None
-    assert resumed[1] is not None and int(resumed[1].removeprefix("bytes=").rstrip("-")) >= 256
-
-
-def test_offline_reads_the_filled_cache(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    read()
-    asked = len(hub.asked)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert read().equals(survey(4))
-    assert len(hub.asked) == asked
-
-
 def test_offline_with_an_empty_cache_says_what_to_do(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(SourceError, match="HF_HUB_OFFLINE"):
         read()
     assert not hub.asked
-
-
-def test_a_missing_shard_in_the_cache_is_noticed(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read()
-    next((tmp_path / "cache").rglob("train-00001-of-00002.parquet")).unlink()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(SourceError, match="HF_HUB_OFFLINE"):
-        read()
 
 
 def test_a_revision_with_a_shard_too_few_is_refused(hub: Hub) -> None:

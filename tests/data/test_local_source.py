@@ -62,13 +62,6 @@ def test_an_alpaca_line_becomes_a_response(tmp_path: Path) -> None:
     }
 
 
-def test_respondents_are_numbered_within_their_study(tmp_path: Path) -> None:
-    path = jsonl(tmp_path, line(), line(study_id="roads"), line(), line(study_id="roads"), line())
-    found = responses(path).sort("study_id", "sample_id")
-    assert found["study_id"].to_list() == ["roads"] * 2 + ["soups"] * 3
-    assert found["sample_id"].to_list() == [0, 1, 0, 1, 2]
-
-
 def test_tasks_are_the_distinct_questions_of_a_study(tmp_path: Path) -> None:
     def scenario(read: str, asked: str) -> str:
         return f"Demographics: Age: 40\n\nScenario: You read '{read}' and then were asked: {asked}"
@@ -102,12 +95,6 @@ def test_tasks_are_the_distinct_questions_of_a_study(tmp_path: Path) -> None:
 )
 def test_the_question_is_what_was_asked(scenario: str, expected: str) -> None:
     assert question(scenario) == expected
-
-
-def test_unknown_labels_are_counted(tmp_path: Path) -> None:
-    odd = "Demographics: Age: 3; Shoe size: 44\n\nScenario: How long? Only return 1 or 2."
-    cleaned = clean(open_local(jsonl(tmp_path, line(input=odd), line(input=odd), line())).tables, anything)
-    assert cleaned.unknown_demographics == {"Shoe size": 2}
 
 
 def test_scenario_text_may_hold_the_word_itself(tmp_path: Path) -> None:

@@ -68,14 +68,14 @@ def test_at_most_1_of_100_unrelated_texts_is_flagged():
 
 
 def test_a_template_that_all_studies_share_links_none_of_them():
-    topics = [
+    topics = (
         "make buses free",
         "ban school phones",
         "raise wages",
         "build stadiums",
         "plant trees",
         "hire nurses",
-    ]
+    )
     texts = [
         f"You read about a plan in Oak Hill to {topic}. The council decides next month." for topic in topics
     ]
@@ -124,15 +124,6 @@ def test_the_most_similar_training_text_is_named_and_the_test_text_flagged():
 
 
 def test_studies_that_share_a_scenario_are_one_group_also_over_a_third():
-    texts = table(
-        ("a", TEXTS[0] + ASK),
-        ("b", TEXTS[0] + ASK),
-        ("b", TEXTS[1] + ASK),
-        ("c", TEXTS[1]),
-        ("d", TEXTS[2] + ASK),
-    )
-    texts = texts.with_columns(
-        stimuli=pl.when(study_id="c").then(pl.lit(TEXTS[1] + ASK)).otherwise("stimuli")
-    )
-    groups = linked_studies(texts)
+    asked = [("a", 0), ("b", 0), ("b", 1), ("c", 1), ("d", 2)]
+    groups = linked_studies(table(*((study, TEXTS[text] + ASK) for study, text in asked)))
     assert groups["a"] == groups["b"] == groups["c"] != groups["d"]

