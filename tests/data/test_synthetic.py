@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -97,10 +98,10 @@ def test_truth_is_a_distribution_over_the_scale_and_answers_lie_on_it(tables: Ta
 
 
 def test_reversed_scale_mirrors_the_distribution() -> None:
-    study = next(study for study in design(WORLD) for task in study.tasks if task.falling)
-    task = next(task for task in study.tasks if task.falling)
+    study = next(study for study in design(WORLD) for task in study.tasks if task.form.falling)
+    task = next(task for task in study.tasks if task.form.falling)
     liberal = liberal_scores(population(study.frame, 5, np.random.default_rng(0)))
-    rising = type(task)(task.form, task.scale, False, task.text)
+    rising = replace(task, form=replace(task.form, falling=False))
     args = study.topic, None
     np.testing.assert_allclose(
         distributions(*args, task, liberal), distributions(*args, rising, liberal)[:, ::-1]

@@ -52,7 +52,6 @@ class Task:
 
     form: Form
     scale: Scale
-    falling: bool  # the first option is the upper answer
     text: str  # question and answer instruction
 
 
@@ -164,21 +163,14 @@ def generate(world: World) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
     }
 
 
-def design(world: World, subjects: tuple[Iterator[Subject], Iterator[Subject]] | None = None) -> list[Study]:
-    """The designs of all studies of a world; no two share a topic or an endorser.
-
-    Args:
-        subjects: topics and endorsers to take, in this order, instead of new ones.
-    """
+def design(world: World) -> list[Study]:
+    """The designs of all studies of a world; no two share a topic or an endorser."""
     rng = np.random.default_rng([world.seed, 0])
     fresh = iter(names(4 * world.studies, rng))
-    topics, endorsers = subjects or (_subjects("topic", fresh, rng), _subjects("endorser", fresh, rng))
+    topics, endorsers = _subjects("topic", fresh, rng), _subjects("endorser", fresh, rng)
     arms, questions = BalancedSampler((2, 2, 3), rng), BalancedSampler((1, 2, 2, 3), rng)
-    forms, wordings, frames = (
-        BalancedSampler(FORMS, rng),
-        BalancedSampler(ENDPOINTS, rng),
-        BalancedSampler(FRAMES, rng),
-    )
+    forms, wordings = BalancedSampler(FORMS, rng), BalancedSampler(ENDPOINTS, rng)
+    frames = BalancedSampler(FRAMES, rng)
     asked, extra = BalancedSampler(SOMETIMES_ASKED, rng), BalancedSampler((0, 1, 1, 2), rng)
     studies = []
     for identifier in _identifiers(world.studies, rng):
@@ -230,11 +222,11 @@ def _task(topic: Subject, form: Form, wordings: BalancedSampler[str]) -> Task:
         offered = [f"{number} for '{label}'" for number, label in enumerate(form.labels, 1)]
         text = " or ".join(offered) if len(offered) == 2 else "; ".join(offered)
         options = Scale(tuple(range(1, len(offered) + 1)))
-        return Task(form, options, form.falling, f"{question} Only return {text}, nothing else.")
+        return Task(form, options, f"{question} Only return {text}, nothing else.")
     scale = SCALES[form.scale]
     first, last = form.labels[::-1] if form.falling else form.labels
     text = wordings.draw().format(question=question, low=scale.low, high=scale.high, first=first, last=last)
-    return Task(form, scale, form.falling, text)
+    return Task(form, scale, text)
 
 
 def answers(study: Study, world: World, rng: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -307,7 +299,9 @@ def distributions(
     if endorser is not None:
         attitude += effects * sum(size * endorser.value(name) for name, size in ENDORSER.items())
     latent = attitude + effects * LIBERAL[topic.value("left")] * liberal
-    return answer_shares(task.form.sign * latent + task.form.shift, len(task.scale.options), task.falling)
+    return answer_shares(
+        task.form.sign * latent + task.form.shift, len(task.scale.options), task.form.falling
+    )
 
 
 def answer_shares(latent: Floats, count: int, falling: bool) -> Floats:

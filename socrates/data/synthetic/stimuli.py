@@ -124,7 +124,7 @@ ENDORSEMENTS = (
     "Praise comes from {endorser}.",
 )
 
-ONSETS = [
+ONSETS = (
     "b",
     "br",
     "d",
@@ -144,11 +144,9 @@ ONSETS = [
     "tr",
     "v",
     "z",
-]
+)
 VOWELS = tuple("aeiou")
 CODAS = tuple("bdgklmnprtxz")
-
-
 # Syllables that read as a slur or as obscene: no name has one.
 REFUSED = ("fuk", "klux", "nig", "fag", "kik", "dik", "kun", "kok", "slut", "tit", "rap", "naz", "jap", "yid", "spik",
            "gip", "dag", "kum", "pis")  # fmt: skip
