@@ -124,27 +124,8 @@ ENDORSEMENTS = (
     "Praise comes from {endorser}.",
 )
 
-ONSETS = (
-    "b",
-    "br",
-    "d",
-    "dr",
-    "f",
-    "fl",
-    "g",
-    "gr",
-    "k",
-    "kl",
-    "m",
-    "n",
-    "p",
-    "pl",
-    "s",
-    "t",
-    "tr",
-    "v",
-    "z",
-)
+ONSETS = ("b", "br", "d", "dr", "f", "fl", "g", "gr", "k", "kl",
+          "m", "n", "p", "pl", "s", "t", "tr", "v", "z")  # fmt: skip
 VOWELS = tuple("aeiou")
 CODAS = tuple("bdgklmnprtxz")
 # Syllables that read as a slur or as obscene: no name has one.
