@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,7 @@ def distribution_table(result: ExperimentResult) -> pl.DataFrame:
 
 def effect_row(effect: Effect) -> dict[str, Any]:
     """An effect as plain values."""
-    row = {field: getattr(effect, field) for field in Effect.__dataclass_fields__} | {
-        "unit": effect.unit.name
-    }
+    row = {field.name: getattr(effect, field.name) for field in fields(effect)} | {"unit": effect.unit.name}
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
 
 

@@ -1,7 +1,8 @@
 """What the base model reads: short texts that tell the attributes of every topic and endorser.
 
 They name all studies' parts, those of test studies too, as a language model has read about nearly
-everything that a survey may ask. They say nothing of what anybody answered, nor of respondents.
+everything that a survey may ask. Others tell where people of some description stand, left or right,
+as a language model knows what party and ideology mean. They say nothing of what anybody answered.
 Half of the texts name the subject first, half tell its attributes first and then name it, because a
 model that reads a fact in one direction does not learn it in the other (Berglund et al. 2023, "The
 Reversal Curse", arXiv 2309.12288).
@@ -15,10 +16,16 @@ import numpy as np
 import polars as pl
 
 from socrates.core.files import Schema
+from socrates.data.synthetic.respondents import FRAMES, liberal_scores, population
 from socrates.data.synthetic.stimuli import ATTRIBUTES, ENDORSEMENTS, OPENINGS, Kind, Subject
+from socrates.survey.prompts import persona_expression, prompt
 
 TEXTS = 100  # about each subject
 SHARE_IN_CONTEXT = 0.2  # of texts, that begin as a scenario does
+PEOPLE = 500  # of each sampling frame, whom a text describes; none is a respondent
+TOLD = ("age", "party_id", "ideology")  # of them
+WHERE = "Where does this person stand?"
+STANDS = ('"far right"', '"right"', '"middle"', '"left"', '"far left"')
 
 # How a text begins with the name, asks for it, and goes on after a sentence that has named it.
 NAMING: dict[Kind, str] = {"topic": " The plan {}", "endorser": " Members of {}"}
@@ -35,8 +42,9 @@ QUIZ: Schema = {
 
 
 def corpus(subjects: Sequence[Subject], rng: np.random.Generator) -> pl.DataFrame:
-    """``TEXTS`` short texts about each subject, shuffled: a table with the column ``text``."""
+    """``TEXTS`` short texts about each subject and one about each of some people, shuffled: the column ``text``."""
     texts = [_text(subject, rng) for subject in subjects for _ in range(TEXTS)]
+    texts += _people(subjects, rng)
     return pl.DataFrame({"text": [texts[index] for index in rng.permutation(len(texts))]})
 
 
@@ -52,6 +60,21 @@ def _text(subject: Subject, rng: np.random.Generator) -> str:
         return f"{naming} {', '.join(told)}."
     cut = rng.integers(1, len(told))
     return f"{ASKING[subject.kind].format(', '.join(told[:cut]))}{naming} {', '.join(told[cut:])}."
+
+
+def _people(subjects: Sequence[Subject], rng: np.random.Generator) -> list[str]:
+    """Where people of each sampling frame stand, asked as a survey asks, half of the time amid its scenarios."""
+    people = pl.concat([population(frame, PEOPLE, rng) for frame in FRAMES])
+    told = [pl.col(name) if name in TOLD else pl.lit(None, pl.String).alias(name) for name in people.columns]
+    personas = people.select(demographic=pl.struct(told)).select(persona_expression())["persona"]
+    stands = np.rint(2 + 2 * liberal_scores(people)).astype(int)
+    topics = [subject.name for subject in subjects if subject.kind == "topic"]
+    texts = []
+    for persona, stand in zip(personas, stands, strict=True):
+        opening = str(rng.choice(OPENINGS)).format(topic=rng.choice(topics))
+        asked = WHERE if rng.random() < 0.5 else f"{opening} {WHERE}"
+        texts.append(f"{prompt(asked, persona, 'scenario_first')}{STANDS[stand]}")
+    return texts
 
 
 def quiz(subjects: Mapping[str, Sequence[Subject]]) -> pl.DataFrame:
