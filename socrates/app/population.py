@@ -117,7 +117,8 @@ def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) ->
     distinct, times = np.unique(chosen, return_counts=True)
     personas = [parse_demographics(row) for row in people[distinct.tolist()].iter_rows(named=True)]
     margins = ", ".join(quotas) or "no quotas"
-    source = f"{size:,} draws of {len(distinct):,} whole personas, from {len(people):,} training respondents ({margins})"
+    drawn = f"{size:,} draws of {len(distinct):,} whole personas"
+    source = f"{drawn}, from {len(people):,} training respondents ({margins})"
     sample = PersonaSample(personas, times / size, source)
     notes = []
     if left := int((weights == 0).sum()):

@@ -79,6 +79,22 @@ def compare(
     show(as_json, value, comparing.markdown(table, a, b))
 
 
+@app.command(epilog=example("socrates folds fold-0 fold-1 fold-2 fold-3 fold-4"), rich_help_panel=PANEL)
+def folds(
+    runs: Annotated[list[str], typer.Argument(help="The folds: Git revisions or experiments.")],
+    predictor: Annotated[str, typer.Option(help="Of metrics/tables/cell_scores.csv.")] = "adapter",
+    baseline: Annotated[str, typer.Option(help="The predictor it is compared with.")] = "words_demographics",
+    as_json: Json = False,
+) -> None:
+    """Put the folds of a cross-validation together: one table over all studies, each tested once."""
+    from socrates.tools import compare as comparing
+
+    joined = comparing.join_folds({run: comparing.read_scores(run) for run in runs})
+    table = comparing.beside_baseline(joined, predictor, baseline)
+    value = {"runs": runs, "predictor": predictor, "baseline": baseline, "metrics": table.to_dicts()}
+    show(as_json, value, comparing.markdown(table, baseline, predictor))
+
+
 @app.command(epilog=example("socrates import-predictions gpt.csv --name gpt"), rich_help_panel=PANEL)
 def import_predictions(
     file: Annotated[

@@ -1,4 +1,4 @@
-"""Two runs against each other, paired by cell: ``socrates compare A B``.
+"""Two runs against each other, paired by cell (``socrates compare A B``), and folds as one run (``socrates folds``).
 
 Reads metrics/tables/cell_scores.csv of both, from Git unless the run is ``workspace``, so that the two need not be
 checked out, and nothing is computed again.
@@ -6,6 +6,7 @@ checked out, and nothing is computed again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
@@ -84,6 +85,32 @@ def compare(first: pl.DataFrame, second: pl.DataFrame, predictor: str) -> pl.Dat
     if not rows:
         raise DataError(f"no cell is scored in both runs for {predictor}; they share no test study")
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def join_folds(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The cell scores of the runs of a cross-validation over studies as one table.
+
+    Raises:
+        DataError: a study was tested in two of the runs.
+    """
+    tested: dict[str, str] = {}
+    for run, table in tables.items():
+        for study in table["study_id"].unique().sort():
+            if study in tested:
+                raise DataError(
+                    f"study {study} was tested in {tested[study]} and in {run}: name each fold once, of one split.seed"
+                )
+            tested[study] = run
+    return pl.concat(tables.values(), how="diagonal_relaxed")
+
+
+def beside_baseline(table: pl.DataFrame, predictor: str, baseline: str) -> pl.DataFrame:
+    """``predictor`` minus ``baseline`` of one run, as :func:`compare` has it."""
+    return compare(
+        table.filter(pl.col("predictor") == baseline).with_columns(predictor=pl.lit(predictor)),
+        table,
+        predictor,
+    )
 
 
 def _mean(key: str, run: str) -> pl.Expr:

@@ -72,3 +72,21 @@ def test_compare_pairs_two_revisions(tmp_path: Path) -> None:
     git("update-ref", "refs/exps/12/3456/wally-rale", "HEAD")
     with pytest.raises(DataError, match="ambiguous"):
         compare.read_scores("wally-rale", tmp_path)
+
+
+def test_folds_are_one_run_over_all_studies_and_each_is_tested_once() -> None:
+    whole = run_of(0.03).tables["cell_scores"]
+    studies = whole["study_id"].unique().sort()
+    folds = {f"fold-{i}": whole.filter(pl.col("study_id").is_in(studies[i::3].implode())) for i in range(3)}
+    joined = compare.join_folds(folds)
+    found, expected = (
+        compare.beside_baseline(table.sort(*CELL, "predictor"), "adapter", "base")
+        for table in (joined, whole)
+    )
+    assert found.equals(expected)
+    first = found.row(0, named=True)
+    means = whole.group_by("predictor", "study_id").agg(pl.col(first["metric"]).mean())
+    adapter, base = (means.filter(predictor=name)[first["metric"]].mean() for name in ("adapter", "base"))
+    assert first["difference"] == pytest.approx(adapter - base)
+    with pytest.raises(DataError, match="tested in fold-0 and in again"):
+        compare.join_folds({**folds, "again": folds["fold-0"]})
