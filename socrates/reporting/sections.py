@@ -44,7 +44,7 @@ PAPER_MODELS = {
 # The paper's lowest W is another quantity than the floor of this page (docs/measurement.md).
 PAPER_FLOOR = "empirical best, by its own resamples"
 CURVES = (
-    ({"loss": "training", "validation_loss": "validation"}, "loss, nats per answer token"),
+    ({"loss": "training", "validation_loss": "validation"}, "loss, nats per answer"),
     ({"answer_token_accuracy": "answer tokens right"}, "share of answer tokens"),
 )
 

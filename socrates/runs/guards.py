@@ -35,7 +35,7 @@ class StepMetrics:
 
     step: int  # optimiser steps taken, this one included
     steps: int  # of the whole run
-    loss: float  # mean over the global batch, in nats per answer token
+    loss: float  # mean over the global batch, in nats per answer (of GRPO: its own)
     grad_norm: float | None  # before clipping; None where the backend does not tell
     tokens: int  # input tokens of this step over all processes, as TRL counts them
     seconds: float  # since the last step ended

@@ -6,10 +6,14 @@ and the end token, nothing else.
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from socrates.model.prefix_sharing import use_prefix_sharing
+from socrates.model.tokenisation import end_token
 from socrates.runs.params import Run
 from socrates.training.collator import Rows, SharedCollator, by_pass, shared_dataset
 from socrates.training.config import AdapterCheckpoints, common_arguments, lora_config, train_in_float32
@@ -20,7 +24,24 @@ EVALUATED = 8  # times the rows of a training pass are in a pass of evaluation, 
 
 
 class AdapterTrainer(AdapterCheckpoints, SFTTrainer):
-    """TRL's trainer."""
+    """TRL's trainer with a loss per answer: answers of a scale count alike, however many tokens they have.
+
+    Attributes:
+        global_batch: rows of an optimiser step.
+        answer_end: the id of the token that ends an answer.
+    """
+
+    global_batch: int
+    answer_end: int
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The cross-entropy of a pass, summed, by the answers of the step (of the pass in evaluation)."""
+        # TRL multiplies by the number of processes, whose gradients are averaged.
+        of_pass = (inputs["labels"] == self.answer_end).sum() * self.accelerator.num_processes
+        answers = torch.tensor(self.global_batch) if model.training else of_pass
+        return super().compute_loss(model, inputs, return_outputs, answers)
 
 
 def sft_config(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> SFTConfig:
@@ -70,6 +91,7 @@ def build_trainer(
         processing_class=tokenizer,
         peft_config=lora_config(lora),
     )
+    trainer.global_batch, trainer.answer_end = train.global_batch, end_token(tokenizer)
     trainer.remove_callback(PrinterCallback)
     train_in_float32(model, args.deepspeed)
     return trainer
