@@ -36,6 +36,8 @@ from benchmarks.training import (
 )
 from benchmarks.workload import PROFILES, Profile, config, rows
 from socrates.core.errors import SocratesError, run
+from socrates.core.params import load
+from socrates.training.params import Train
 
 HEADER = ["what", "against", "theirs", "ours", "unit", "ratio", "aim"]
 Line = list[object]
@@ -91,6 +93,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="import all, print versions, and end")
     args = parser.parse_args()
     if args.check:
+        load(Train)  # checks all sections, and so imports the modules of each
         print(
             f"{conditions(0)}; CUDA {torch.version.cuda}, {torch.cuda.device_count()} GPUs counted, ", end=""
         )

@@ -1,9 +1,9 @@
 """One archive that measures on a machine without network: python -m benchmarks.gpu_kit [gpu-kit.tar.xz]
 
 The machine has a Python of the same version, torch (2.11 or newer, CUDA 13), transformers, accelerate and peft. The
-archive holds the project and, in ``site/``, the other packages that it needs: their Python files, and of the compiled
-ones those that a miniature run of ``benchmarks.gpu`` loads, stripped, with bitsandbytes' library for CUDA 13. There:
-``tar xf gpu-kit.tar.xz && cd gpu-kit && PYTHONPATH=site python -m benchmarks.gpu --check``.
+archive holds the project and, in ``site-packages/``, the other packages that it needs: their Python files, and of the
+compiled ones those that a miniature run of ``benchmarks.gpu`` loads, stripped, with bitsandbytes' library for CUDA 13.
+There: ``tar xf gpu-kit.tar.xz && cd gpu-kit && PYTHONPATH=site-packages python -m benchmarks.gpu --check``.
 """
 
 from __future__ import annotations
@@ -44,16 +44,18 @@ def main() -> None:
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "gpu-kit.tar.xz").absolute()
     with tempfile.TemporaryDirectory() as folder:
         kit = Path(folder) / "gpu-kit"
-        left_out = shutil.ignore_patterns("__pycache__", "data", "models", "metrics")
         for name in FOLDERS:
-            shutil.copytree(name, kit / name, ignore=left_out)
+            made = ("data", "models", "metrics") if name == "gsm8k" else ()  # elsewhere these are packages
+            shutil.copytree(name, kit / name, ignore=shutil.ignore_patterns("__pycache__", *made))
         shutil.copyfile("params.yaml", kit / "params.yaml")
-        collect(kit / "site")
+        collect(
+            packages := kit / "site-packages"
+        )  # so named: dill pickles modules of another folder by value
         with lzma.open(out, "wb", filters=FILTERS) as file, tarfile.open(fileobj=file, mode="w") as archive:
             archive.add(kit, "gpu-kit")
         weights = Counter[str]()
-        for path in (kit / "site").rglob("*.*"):
-            weights[path.relative_to(kit / "site").parts[0]] += path.stat().st_size
+        for path in packages.rglob("*.*"):
+            weights[path.relative_to(packages).parts[0]] += path.stat().st_size
     size = out.stat().st_size
     heaviest = ", ".join(f"{name} {count / 2**20:.0f}" for name, count in weights.most_common(5))
     if size > MOST:
