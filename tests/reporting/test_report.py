@@ -169,7 +169,7 @@ class Page(HTMLParser):
 
 def test_page_fetches_nothing_and_runs_nothing(html: str) -> None:
     page = Page(html)
-    assert page.fetched and all(address.startswith("data:") for address in page.fetched)
+    assert page.fetched and all(address.startswith(("data:", "#")) for address in page.fetched)
     assert not {"script", "iframe", "object", "embed"} & set(page.tags)
     assert "@import" not in html and "url(" not in html.split("<body>", maxsplit=1)[0]
 
@@ -250,7 +250,7 @@ def test_an_interval_is_read_in_words(low: float | None, high: float | None, wor
 def test_what_decides_stands_first_and_a_least_p_is_a_bound(html: str, report: Report) -> None:
     words = Page(html).words
     assert "no result: fewer than 6 studies" in words and "yes: closer" not in words  # four studies
-    assert words.index("persona matter?") < words.index("Headline") and "One training run" in words
+    assert words.index("persona matter?") < words.rindex("Headline") and "One training run" in words
     assert p_value(0.002, least_p(11, 1000)) == "0.002"
     assert p_value(2 / 2**11, least_p(11, 1000)) == "≤ 0.00098"
     assert p_value(0.01, least_p(4, 1000)) == "0.010"  # Student's t: no least p
@@ -472,6 +472,13 @@ def browse(folder: Path, name: str) -> tuple[str, str, list[str]]:
         server.shutdown()
     console = [line for line in result.stderr.splitlines() if "CONSOLE" in line]
     return result.stdout, "\n".join(console), list(Asked.paths)
+
+
+def test_the_contents_lead_to_every_section(html: str) -> None:
+    links = re.findall(r'<li><a href="#(.*?)">(.*?)</a></li>', html)
+    assert links == re.findall('<h2 id="(.*?)">(.*?)</h2>', html)
+    assert len(links) > 4
+    assert "<h2>" not in html
 
 
 def test_browser_shows_it_without_error_or_request(html: str, tmp_path: Path) -> None:
