@@ -20,11 +20,13 @@ from benchmarks.timing import clock
 from benchmarks.workload import Profile, plain_rows, tokenizer
 from socrates.core.params import load
 from socrates.model.encoding import Encoded
+from socrates.model.prefix_sharing import IGNORED
+from socrates.model.tokenisation import end_token
 from socrates.training.collator import Rows
 from socrates.training.config import lora_config, train_in_float32
 from socrates.training.params import Lora, Train
 from socrates.training.schedule import make_schedule
-from socrates.training.sft import build_trainer
+from socrates.training.sft import AdapterTrainer, build_trainer
 
 OURS = "shared scenarios"
 PADDED, GROUPED, PACKED = "TRL, padded", "TRL, padded, by length", "TRL, padding-free"
@@ -127,10 +129,13 @@ def run_once(trainer: SFTTrainer) -> Callable[[], float]:
 
 
 def loss_and_gradient(trainer: SFTTrainer, items: list[dict[str, Any]]) -> tuple[float, torch.Tensor]:
-    """Loss of a batch as the trainer computes it, dropout off, and the adapter's gradient as one vector."""
+    """Loss per token of a batch as the trainer computes it, dropout off, and the adapter's gradient as one vector."""
     trainer.model.eval()
     batch = trainer._prepare_inputs(trainer.data_collator(items))
+    labels, end = batch["labels"], end_token(tokenizer())
     loss = trainer.compute_loss(trainer.model, batch)
+    if isinstance(trainer, AdapterTrainer):  # its loss is per answer
+        loss = loss * (labels == end).sum() / (labels != IGNORED).sum()
     loss.backward()
     trainable = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
     gradient = torch.cat([trainable[name].grad.float().flatten() for name in sorted(trainable)])

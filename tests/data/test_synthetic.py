@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import wasserstein_distance
 
 from socrates.data.params import World
+from socrates.data.synthetic.corpus import STANDS
 from socrates.data.synthetic.generate import design, distributions, generate
 from socrates.data.synthetic.respondents import FRAMES, liberal_scores, population
 from socrates.data.synthetic.stimuli import ATTRIBUTES, REFUSED, names
@@ -57,9 +58,16 @@ def test_no_question_tells_an_attribute_and_the_reading_tells_no_answer(tables: 
     questions = " ".join(tables[0]["stimuli"].unique())
     assert not [phrase for phrase in phrases if phrase in questions]
     texts = tables[1]["corpus"]["text"]
-    assert not texts.str.contains(r"\d|Only return|oppose|Democrat|Liberal").any()
+    people = texts.str.starts_with("###")
+    assert not texts.filter(~people).str.contains(r"\d|Only return|oppose|Democrat|Liberal").any()
+    stands = texts.filter(people).str.extract(
+        r"Scenario: .*Where does this person stand\?[^?]*Response: (.*)$"
+    )
+    assert people.sum() and set(stands) == set(STANDS)
     named = {name for text in texts for name in text.split('"')[1::2]}
-    assert named == {subject.name.strip('"') for study in design(WORLD) for subject in study.subjects}
+    assert named - {stand.strip('"') for stand in STANDS} == {
+        subject.name.strip('"') for study in design(WORLD) for subject in study.subjects
+    }
 
 
 def test_the_reading_tells_attributes_as_they_are(tables: Tables) -> None:
