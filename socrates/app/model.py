@@ -29,7 +29,7 @@ from socrates.app.model_ref import ModelRef
 from socrates.app.parse import QUESTIONS, Persona, Question, quoted
 from socrates.core.errors import ModelError
 from socrates.core.files import Schema
-from socrates.model.encoding import encode
+from socrates.model.encoding import Encoded, encode
 from socrates.model.internals import disable_avx512_repack
 from socrates.model.loading import device, load_tokenizer, model_source, with_adapter
 from socrates.prediction.distributions import Scored, ScoringBatch, ScoringPlan
@@ -102,14 +102,17 @@ class OpenModel:
 
     def too_long(self, questions: pl.DataFrame) -> pl.Series:
         """Whether each row is longer than the model reads: booleans."""
-        return pl.Series(self.plan(questions)[0].data.lengths() > self.max_tokens, dtype=pl.Boolean)
+        return pl.Series(self.encoded(questions).lengths() > self.max_tokens, dtype=pl.Boolean)
+
+    def encoded(self, questions: pl.DataFrame) -> Encoded:
+        """The rows as token ids."""
+        high = pl.col("scale").map_elements(lambda notation: scale(notation).high, return_dtype=pl.Int64)
+        rows = questions.select("stimuli", "persona", response=high)  # the answer only counts for the length
+        return encode(rows, self.tokenizer, self.ref.prompt.layout)
 
     def plan(self, questions: pl.DataFrame) -> tuple[ScoringPlan, list[ScoringBatch]]:
         """How the rows are scored, in which batches."""
-        high = pl.col("scale").map_elements(lambda notation: scale(notation).high, return_dtype=pl.Int64)
-        rows = questions.select("stimuli", "persona", response=high)  # the answer only counts for the length
-        encoded = encode(rows, self.tokenizer, self.ref.prompt.layout)
-        plan = ScoringPlan(self.tokenizer, encoded, questions["scale"].to_list())
+        plan = ScoringPlan(self.tokenizer, self.encoded(questions), questions["scale"].to_list())
         return plan, list(plan.batches(TOKENS_PER_BATCH[self.model.device.type]))
 
 

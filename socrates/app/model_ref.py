@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from socrates.app.parse import Persona, Question
 from socrates.app.training_support import TrainingSupport, read_support
 from socrates.core.errors import ModelError, SourceError
 from socrates.core.files import read_json, sha256
@@ -46,6 +47,10 @@ class ModelRef:
     def support(self) -> TrainingSupport | None:
         """What training had seen; None where its table is not available. Raises :class:`DataError`."""
         return read_support(self.training_table) if self.training_table else None
+
+    def outside(self, persona: Persona, question: Question) -> list[str]:
+        """What of a person asked a question lies outside the training range; nothing where that is not at hand."""
+        return self.support.outside(persona, question) if self.support else []
 
     @property
     def cautions(self) -> list[str]:

@@ -99,9 +99,10 @@ class Service:
         return [self._result(who, *pair) for pair in zip(questions, answers, strict=True)]
 
     def _result(self, who: Persona, question: Question, answer: Answer) -> dict[str, Any]:
-        outside = self.model.ref.support.outside(who, question) if self.model.ref.support else []
         notes = [*self.model.ref.cautions, *question.notes, *answer.doubts]
-        notes += [f"outside the training data: {sentence}" for sentence in outside]
+        notes += [
+            f"outside the training data: {sentence}" for sentence in self.model.ref.outside(who, question)
+        ]
         bars = [{"label": label, "share": float(share)} for label, share in zip(*binned(answer), strict=True)]
         asked = {"persona": who.text, "asked": question.stimuli, "scale_rule": question.rule}
         return asked | answer.summary() | {"bars": bars, "notes": notes}

@@ -103,7 +103,7 @@ def _one(
     ref, first = next(iter(models.values())).ref, next(iter(answers.values()))
     draws = first.draw(samples, seed)
     notes = [*ref.cautions, *question.notes, *first.doubts]
-    outside = ref.support.outside(who, question) if ref.support else []
+    outside = ref.outside(who, question)
     drawn = {"answers": draws, "temperature": TEMPERATURE, "top_p": TOP_P, "seed": seed}
     value = {
         "models": [str(model) for model in models.values()],

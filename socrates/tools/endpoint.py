@@ -124,7 +124,8 @@ class PaidCalls:
             try:
                 reply = self._client.post(path, json=body)
                 if reply.status_code == 200:
-                    return reply.json(), read(reply.json())
+                    told = reply.json()
+                    return told, read(told)
                 problem = f"status {reply.status_code}"
                 if reply.status_code != 429 and reply.status_code < 500:
                     said = " ".join(reply.text.split())[:200]
