@@ -1,12 +1,12 @@
-"""Sample, split and tokenisation at the size of the real data.
+"""Sample, split, two baselines and tokenisation at the size of the real data.
 
     python -m benchmarks.data_at_full_size [--runs 3] [--scale 1.0] [--tokenizer FOLDER]
 
 A table with SocSci210's cardinalities is generated (210 studies, 5,998 cells, 400,491 respondents, 2,901,390 rows,
 texts of 600 to 700 characters), once with its own rows in the order the download stage leaves. Then the stages
-``sample`` and ``split`` and ``socrates prepare`` run as their users run them, each in a process of its own. Wall
-seconds are medians, CPU seconds those of all threads, memory is the peak resident set of the process. Without
-``--tokenizer`` a small one is trained on some of the texts.
+``sample``, ``split`` and ``baseline`` and ``socrates prepare`` run as their users run them, each in a process of its
+own. Wall seconds are medians, CPU seconds those of all threads, memory is the peak resident set of the process.
+Without ``--tokenizer`` a small one is trained on some of the texts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ WORDS = (
     "city school doctor policy neighbour income vote candidate fair trust news report family letter price wage "
     "company harvest river council teacher budget visit choice travel energy union program signal record"
 )
-COMMANDS = {"sample": ["stages.sample"], "split": ["stages.split"], "prepare": ["socrates", "prepare"]}
+COMMANDS = {
+    "sample": ["stages.sample"],
+    "split": ["stages.split"],
+    **{f"baseline {name}": ["stages.baseline", name] for name in ("words_demographics", "nearest")},
+    "prepare": ["socrates", "prepare"],
+}
 
 
 def main() -> None:

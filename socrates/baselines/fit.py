@@ -33,6 +33,7 @@ MAX_TREES = 400  # fewer where the loss on the validation studies has not fallen
 NEIGHBOURS = (1, 3, 10, 30, 100)
 THRESHOLDS = 4  # of a row's scale that enter the fit, at most
 MAX_ROWS = 200_000  # training answers that enter the fit, spread evenly over the table
+PREDICTED = 400_000  # thresholds of rows that are predicted at a time: 0.5 GB of features
 SMOOTHING = 0.02  # share of a uniform distribution in every prediction: no option is impossible
 
 
@@ -237,17 +238,18 @@ def _cumulative(
 ) -> Distributions:
     """Differences of the predicted cumulative probabilities, a little of a uniform distribution mixed in."""
     result: Distributions = [np.empty(0)] * rows.height
-    for options, at in _by_scale(rows):
+    for options, of_scale in _by_scale(rows):
         size = len(options.options)
-        distinct, inverse = np.unique(x[at], axis=0, return_inverse=True)
-        cuts = np.tile(np.arange(1, size, dtype=np.float32) / size, len(distinct))
-        stacked = np.hstack([cuts[:, None], np.repeat(distinct, size - 1, axis=0)])
-        below = model.predict_proba(stacked)[:, 1].reshape(len(distinct), size - 1)
-        edges = np.hstack([np.zeros((len(distinct), 1)), below, np.ones((len(distinct), 1))])
-        mixed = (1 - SMOOTHING) * np.diff(edges, axis=1).clip(0) + SMOOTHING / size
-        mixed /= mixed.sum(axis=1, keepdims=True)
-        for i, j in zip(at, inverse, strict=True):
-            result[i] = mixed[j]
+        for at in np.array_split(of_scale, -(-len(of_scale) * (size - 1) // PREDICTED)):
+            distinct, inverse = np.unique(x[at], axis=0, return_inverse=True)
+            cuts = np.tile(np.arange(1, size, dtype=np.float32) / size, len(distinct))
+            stacked = np.hstack([cuts[:, None], np.repeat(distinct, size - 1, axis=0)])
+            below = model.predict_proba(stacked)[:, 1].reshape(len(distinct), size - 1)
+            edges = np.hstack([np.zeros((len(distinct), 1)), below, np.ones((len(distinct), 1))])
+            mixed = (1 - SMOOTHING) * np.diff(edges, axis=1).clip(0) + SMOOTHING / size
+            mixed /= mixed.sum(axis=1, keepdims=True)
+            for i, j in zip(at, inverse, strict=True):
+                result[i] = mixed[j]
     return result
 
 
