@@ -11,8 +11,6 @@ import resource
 import time
 from pathlib import Path
 
-from threadpoolctl import threadpool_limits
-
 from benchmarks.prediction_world import world
 from socrates.core.params import load
 from socrates.evaluation.evaluate import evaluate
@@ -32,8 +30,7 @@ def main() -> None:
     started = time.perf_counter()
     train = predictions["base"].select("study_id", "scale", "response")
     paths = {name: Path(name) for name in predictions}
-    with threadpool_limits(1, "blas"):  # as the stage does
-        result = evaluate(predictions, paths, train, truth, {"adapter": {}, "base": {}}, params)
+    result = evaluate(predictions, paths, train, truth, {"adapter": {}, "base": {}}, params)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(result.summary)

@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
-from threadpoolctl import threadpool_limits
 
 from socrates.core import errors, files
 from socrates.core.errors import DataError
@@ -55,21 +54,9 @@ def main() -> None:
     test = files.read_table(TEST, {**cell, "near_duplicate": pl.Boolean}, pl.col("near_duplicate"))
     flagged = test.select(tables.CELL).unique()
     truth = files.read_table(TRUTH, tables.PERSON_TRUTH) if TRUTH.exists() else None
-
-    # One BLAS thread: the products are many and small, so that waiting threads cost more than they
-    # give (74 s against 20 s on two busy cores), and the last bits do not depend on the machine's cores.
-    with threadpool_limits(1, "blas"):
-        result = evaluate(
-            predictions,
-            paths,
-            train.drop_nulls(),
-            truth,
-            excluded,
-            params,
-            best_baseline(paths),
-            flagged,
-            asked,
-        )
+    result = evaluate(
+        predictions, paths, train.drop_nulls(), truth, excluded, params, best_baseline(paths), flagged, asked
+    )
 
     with files.atomic_folder(METRICS / "tables") as folder:
         for name, table in result.tables.items():

@@ -8,6 +8,8 @@ A metric of answers takes one block of them, and gives [n]:
     p          [n, k] probabilities, or [1, k] where all respondents get the same
     answers    [n] index of each human answer
     positions  [k] the options, normalised
+
+Sums are numpy's own, not a matrix product's, whose last bits depend on the CPU.
 """
 
 from __future__ import annotations
@@ -48,12 +50,12 @@ def below(p: Reals, answers: Ints, positions: Reals) -> Reals:
 
 def mean(p: Reals, answers: Ints, positions: Reals) -> Reals:
     """Predicted mean position."""
-    return _rows(p @ positions, answers)
+    return _rows((p * positions).sum(axis=1), answers)
 
 
 def accuracy(p: Reals, answers: Ints, positions: Reals) -> Reals:
     """1 - |drawn - answer|, the expectation over a draw from the prediction."""
-    return 1 - _at(p @ np.abs(positions[:, None] - positions), answers)
+    return 1 - (p * np.abs(positions - positions[answers][:, None])).sum(axis=1)
 
 
 def absolute_error(p: Reals, answers: Ints, positions: Reals) -> Reals:
@@ -81,7 +83,7 @@ def log_likelihood(p: Reals, answers: Ints, positions: Reals) -> Reals:
 def crps(p: Reals, answers: Ints, positions: Reals) -> Reals:
     """Ranked probability score (Epstein 1969): squared error of the cumulative distribution, over the range."""
     above = np.arange(len(positions) - 1) >= answers[:, None]
-    return ((np.cumsum(p, axis=1)[:, :-1] - above) ** 2) @ np.diff(positions)
+    return ((np.cumsum(p, axis=1)[:, :-1] - above) ** 2 * np.diff(positions)).sum(axis=1)
 
 
 def gain_over_shuffled(score: AnswerMetric) -> AnswerMetric:

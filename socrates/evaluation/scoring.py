@@ -147,13 +147,14 @@ def respondent_errors(survey: Survey, predictor: Predictor, params: Evaluate) ->
     """
     gap = distance.gaps(survey.human, survey.grid, "paper", params.constant_cells)
     gap = np.where((survey.respondents < params.min_cell_size)[:, None], np.nan, gap)
-    member = np.eye(TWENTIETHS)[survey.person % TWENTIETHS]
+    member = survey.person % TWENTIETHS
     sums = np.zeros((len(gap), TWENTIETHS, survey.grid.shape[1]))  # of predicted minus human shares
     sizes = np.zeros(sums.shape[:2])
     for block, p in zip(survey.blocks, predictor.blocks, strict=True):
         own = member[block.rows]
-        sums[block.cell][:, block.columns] += own.T @ (p - np.eye(len(block.options))[block.answers])
-        sizes[block.cell] += own.sum(axis=0)
+        difference = p - np.eye(len(block.options))[block.answers]
+        np.add.at(sums[block.cell], (own[:, None], block.columns), difference)
+        np.add.at(sizes[block.cell], own, 1)
     left = np.maximum(sizes.sum(axis=1, keepdims=True) - sizes, 1)
     without = (sums.sum(axis=1, keepdims=True) - sums) / left[:, :, None]
     w = np.sum(np.abs(np.cumsum(without, axis=2))[:, :, :-1] * gap[:, None], axis=2)

@@ -165,26 +165,24 @@ class Uploader:
         self._changed = threading.Condition()
         self._sent: set[int] = set()
         self._failures, self._error, self._closed = 0, "", False
+        self._waiting = self._look()
         threading.Thread(target=self._work, name="backup", daemon=True).start()
 
-    @property
-    def waiting(self) -> dict[int, Path]:
+    def _look(self) -> dict[int, Path]:
         """Checkpoints that are not on the store, by step, ascending."""
         steps = {checkpoints.step_of(path) or 0: path for path in checkpoints.list_checkpoints(self._folder)}
         return {step: path for step, path in steps.items() if step not in self._sent}
 
     @property
     def state(self) -> dict[str, Any]:
-        """Newest step on the store, steps that wait, and the last failure; never waits."""
-        return {
-            "done": max(self._sent, default=None),
-            "waiting": [*self.waiting],
-            "error": self._error or None,
-        }
+        """Newest step on the store, steps that wait, and the last failure; never waits and reads no disk."""
+        done = max(self._sent, default=None)
+        return {"done": done, "waiting": [*self._waiting], "error": self._error or None}
 
     def wake(self) -> None:
         """There is another checkpoint; returns at once."""
         with self._changed:
+            self._waiting = self._look()
             self._changed.notify_all()
 
     def drain(self, timeout: float) -> None:
@@ -195,9 +193,10 @@ class Uploader:
         """
         with self._changed:
             self._failures = 0  # one prompt attempt, whatever wait the last failure had earned
+            self._waiting = self._look()
             self._changed.notify_all()
-            if not self._changed.wait_for(lambda: not self.waiting, timeout):
-                missing = ", ".join(map(str, self.waiting.values()))
+            if not self._changed.wait_for(lambda: not self._waiting, timeout):
+                missing = ", ".join(map(str, self._waiting.values()))
                 reason = self._error or f"still uploading after {timeout:.0f} s"
                 raise TrainingError(f"not backed up: {missing} ({reason}); they are complete on this machine")
 
@@ -209,10 +208,10 @@ class Uploader:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self.waiting)
+                self._changed.wait_for(lambda: self._closed or self._waiting)
                 if self._closed:
                     return
-                step, folder = max(self.waiting.items())
+                step, folder = max(self._waiting.items())
             try:
                 self._store.put(folder)
                 self._store.rotate(max({step} | self._sent), self._keep)
@@ -220,20 +219,21 @@ class Uploader:
             except Exception as failure:  # a store can raise anything, and none of it may end the training
                 error = error_code(failure)
             with self._changed:
-                self._error = error if step in self.waiting else ""
+                if not error:
+                    self._sent.add(step)
+                self._waiting = self._look()
+                self._error = error if step in self._waiting else ""  # else it is gone
                 if self._error:
                     self._wait_after_failure()
                     continue
                 self._failures = 0
-                if not error:  # else it is gone
-                    self._sent.add(step)
                 self._changed.notify_all()
 
     def _wait_after_failure(self) -> None:
         """Until the next attempt is due, or :meth:`drain` asks for one. The lock is held."""
         failures = self._failures = self._failures + 1
         wait = min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT)
-        told = f"attempt {failures}, next in {wait:.0f} s, {len(self.waiting)} waiting"
+        told = f"attempt {failures}, next in {wait:.0f} s, {len(self._waiting)} waiting"
         log.warning("BACKUP FAILED (%s): %s", told, self._error)
         self._changed.wait_for(lambda: self._closed or self._failures != failures, wait)
 

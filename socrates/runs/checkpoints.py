@@ -99,8 +99,11 @@ def validate(folder: Path, manifest: Manifest | None = None) -> str | None:
         return str(error)
     if manifest.step != step_of(folder):
         return f"{folder}: its {MANIFEST} is of step {manifest.step}"
-    differing = dict(hash_files(folder).items() ^ manifest.files.items())
-    return f"{folder / min(differing)}: differs from the manifest" if differing else None
+    written, expected = hash_files(folder), manifest.files
+    for path in sorted(dict(written.items() ^ expected.items())):
+        how = "is missing" if path not in written else "was added" if path not in expected else "has changed"
+        return f"{folder / path}: {how} since the checkpoint was written"
+    return None
 
 
 def list_checkpoints(root: Path) -> list[Path]:

@@ -1,6 +1,9 @@
 """Which folders of predictions the stage compares, and which baseline is the opponent."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,3 +31,26 @@ def test_the_opponent_is_the_best_on_validation_or_whoever_copies(paths: dict[st
     del paths["other_tasks"]
     assert best_baseline(paths) == "words"
     assert best_baseline({"adapter": paths["adapter"]}) is None
+
+
+SCORED = """
+import sys
+import numpy as np
+from socrates.evaluation import individual, intervals
+rng = np.random.default_rng(0)
+p, positions = rng.dirichlet(np.ones(7), 500).astype(np.float32), np.linspace(0, 1, 7, dtype=np.float32)
+answers = rng.integers(7, size=500)
+for metric in (individual.mean, individual.accuracy, individual.crps, individual.gain_over_mean(individual.crps)):
+    sys.stdout.write(metric(p, answers, positions).tobytes().hex())
+print(intervals.sign_flip_interval(rng.normal(size=19), 999, rng))
+"""
+
+
+def test_the_kernels_of_another_cpu_give_the_same_bits() -> None:
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", SCORED], check=True, stdout=subprocess.PIPE, env=os.environ | kernels
+        ).stdout
+        for kernels in ({}, {"OPENBLAS_CORETYPE": "Prescott"})
+    ]
+    assert told[0] == told[1]

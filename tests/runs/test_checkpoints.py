@@ -48,10 +48,10 @@ def copy_older(folder: Path) -> None:
 
 OPTIMIZER, ADAPTER = "global_step/optimizer.pt", "adapter.safetensors"
 DAMAGES: list[tuple[str, Callable[[Path], object]]] = [
-    ("optimizer.pt: differs", lambda folder: os.truncate(folder / OPTIMIZER, 3)),
-    ("adapter.safetensors: differs", lambda folder: (folder / ADAPTER).write_text("weightz 20")),
-    ("adapter.safetensors: differs", lambda folder: (folder / ADAPTER).unlink()),
-    ("adapter.bin: differs", lambda folder: (folder / "adapter.bin").write_text("loaded instead")),
+    ("optimizer.pt: has changed", lambda folder: os.truncate(folder / OPTIMIZER, 3)),
+    ("adapter.safetensors: has changed", lambda folder: (folder / ADAPTER).write_text("weightz 20")),
+    ("adapter.safetensors: is missing", lambda folder: (folder / ADAPTER).unlink()),
+    ("adapter.bin: was added", lambda folder: (folder / "adapter.bin").write_text("loaded instead")),
     ("never finished", lambda folder: (folder / MANIFEST).unlink()),
     ("damaged", lambda folder: os.truncate(folder / MANIFEST, 50)),
     ("is of step 10", copy_older),
