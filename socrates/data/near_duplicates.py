@@ -11,20 +11,21 @@ scenarios whose place names, numbers, two filler words or order of sentences wer
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.preprocessing import normalize
 
 THRESHOLD = 0.6
 PARTS = ("scenario", "question", "instruction")
-BLOCK = 512  # texts compared with all others at a time
-NAME, NUMBER = "@", "#"
+BOUND = THRESHOLD - 1e-9  # what rounding may take from a bound
+BLOCK = 512  # texts compared with those of a study at a time
 
 NEAR_DUPLICATES = {
     "part": pl.String,  # of PARTS, or "text": the whole
@@ -41,9 +42,10 @@ _CUE = re.compile(
     r"|\b(?:return|respond with|answer with|enter)\b[^.?!]{0,40}\b(?:integer|number)\b",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d[\d.,]*")
+_WORD = r"\p{L}+(?:['’-]\p{L}+)*|\d[\d.,]*"
 
 
+@functools.lru_cache(maxsize=2**18)  # the texts of all studies are cut more than once
 def text_parts(stimuli: str) -> tuple[str, str, str]:
     """Scenario, question (the last sentence that asks) and answer instruction; a part may be empty."""
     sentences = [text for text in _SENTENCE.split(stimuli) if text and text.strip()]
@@ -55,54 +57,68 @@ def text_parts(stimuli: str) -> tuple[str, str, str]:
     return " ".join(body[:asked] + body[asked + 1 :]), body[asked], instruction
 
 
-def mask_names(texts: Sequence[str]) -> list[str]:
-    """``texts`` in lower case, without punctuation, numbers as ``#`` and proper names as ``@``.
+def similarities(
+    texts: Sequence[str], studies: Sequence[str], test: Sequence[bool] | None = None
+) -> sparse.coo_array:
+    """Cosines of at least the threshold, ``[texts, texts]``, of texts of different studies; each pair once.
 
-    A word is a name if it is written with a capital and never without one in any of the texts.
+    A text is held against those of another study only where it could reach the threshold with the largest weight that
+    the study's texts give to each shingle (the bound of Bayardo, Ma and Srikant 2007): of studies that do not
+    resemble each other, no two texts are compared.
+
+    Args:
+        test: which texts (rows) are held against the others (columns); None compares all with all.
     """
-    words = [_WORD.findall(text) for text in texts]
-    common = {word for line in words for word in line if word[0].islower()}
-
-    def masked(word: str) -> str:
-        if word[0].isdigit():
-            return NUMBER
-        return NAME if word[0].isupper() and word.lower() not in common else word.lower()
-
-    lines = [[masked(word) for word in line] for line in words]
-    return [
-        " ".join(word for i, word in enumerate(line) if word != NAME or i == 0 or line[i - 1] != NAME)
-        for line in lines
-    ]
-
-
-def similarities(texts: Sequence[str], studies: Sequence[str]) -> sparse.csr_array:
-    """Cosine of every two texts of different studies, ``[texts, texts]``; those below the threshold are left out."""
-    masked = mask_names(texts)
     codes = np.unique(np.asarray(studies), return_inverse=True)[1]
-    _, same = np.unique(masked, return_inverse=True)
-    vectorizer = CountVectorizer(
-        ngram_range=(1, 2), binary=True, token_pattern=r"\S+", stop_words=[NAME, NUMBER]
+    vectors, number = _vectors(texts, codes), codes.max() + 1
+    ceilings = sparse.vstack([vectors[codes == study].max(axis=0).tocsr() for study in range(number)])
+    asked = np.ones(len(codes), bool) if test is None else np.asarray(test)
+    sides = [
+        [np.flatnonzero(side & (codes == study)) for study in range(number)]
+        for side in (asked, asked if test is None else ~asked)
+    ]
+    reach = [[(vectors[rows] @ ceilings.T).toarray() >= BOUND for rows in side] for side in sides]
+    found = [(np.empty(0), np.empty(0, int), np.empty(0, int))]
+    for one, other in itertools.permutations(range(number), 2):
+        rows = sides[0][one][reach[0][one][:, other]]
+        columns = sides[1][other][reach[1][other][:, one]]
+        if len(columns) and (one < other or test is not None):
+            for here in np.array_split(rows, len(rows) // BLOCK + 1):
+                block = (vectors[here] @ vectors[columns].T).tocoo()
+                kept = block.data >= THRESHOLD
+                found.append((block.data[kept], here[block.row[kept]], columns[block.col[kept]]))
+    values, first, second = (np.concatenate(part) for part in zip(*found, strict=True))
+    return sparse.coo_array((values, (first, second)), shape=(len(codes), len(codes)))
+
+
+def _vectors(texts: Sequence[str], codes: NDArray[np.int64]) -> sparse.csr_array:
+    """``[texts, shingles]`` weights of length 1 a text, less the shingles of one study alone, which no other shares.
+
+    Words are in lower case, without numbers and names, unless a text has nothing else. A word is a name if it is
+    written with a capital and never without one in any of the texts.
+    """
+    words = pl.DataFrame({"text": range(len(codes)), "study": codes, "word": texts}).with_columns(
+        pl.col("word").str.extract_all(_WORD)
     )
-    try:
-        counts = sparse.csr_array(vectorizer.fit_transform(masked), dtype=np.float64)
-    except ValueError:  # names and numbers only
-        counts = sparse.csr_array((len(masked), 1))
-    of_study = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))))
-    with_it = np.asarray(((of_study @ counts) > 0).sum(axis=0)).ravel()
-    weights = np.log((1 + of_study.shape[0]) / np.maximum(with_it, 1))
-    vectors = sparse.csr_array(normalize(counts.multiply(weights[None]).tocsr()))
-    rows, columns, values = [], [], []
-    for start in range(0, len(masked), BLOCK):
-        here = np.arange(start, min(start + BLOCK, len(masked)))
-        block = (vectors[here] @ vectors.T).toarray()
-        block[same[here][:, None] == same[None]] = 1.0
-        block[codes[here][:, None] == codes[None]] = 0.0
-        row, column = np.nonzero(block >= THRESHOLD)
-        rows.append(here[row])
-        columns.append(column)
-        values.append(block[row, column])
-    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return sparse.csr_array(entries, shape=(len(masked), len(masked)))
+    words = words.explode("word").with_columns(lower=pl.col("word").str.to_lowercase())
+    common = words.filter(pl.col("word").str.contains(r"^\p{Ll}"))["lower"].unique()
+    name = pl.col("word").str.contains(r"^\p{Lu}") & ~pl.col("lower").is_in(common.implode())
+    masked = pl.when(name).then(pl.lit("@")).when(pl.col("word").str.contains(r"^\d")).then(pl.lit("#"))
+    words = words.with_columns(word=masked.otherwise("lower").fill_null(""))
+    plain = ~pl.col("word").is_in(["@", "#"])
+    words = words.filter(plain | ~plain.any().over("text"))
+    words = words.with_columns(word=pl.col("word").rank("dense").cast(pl.Int64) - 1)
+    follows = pl.col("text") == pl.col("text").shift(-1)
+    pairs = words.with_columns(word=pl.col("word").shift(-1) + pl.col("word") * words.height + words.height)
+    shingles = (
+        pl.concat([words, pairs.filter(follows.fill_null(False))]).select("text", "study", "word").unique()
+    )
+    shared = pl.col("study").n_unique().over("word")
+    table = shingles.with_columns(studies=shared, weight=((1 + pl.col("study").n_unique()) / shared).log())
+    table = table.with_columns(pl.col("weight") / (pl.col("weight") ** 2).sum().sqrt().over("text"))
+    table = table.filter(pl.col("studies") > 1).with_columns(word=pl.col("word").rank("dense") - 1)
+    entries = (table["weight"].to_numpy(), (table["text"].to_numpy(), table["word"].to_numpy()))
+    return sparse.csr_array(entries, shape=(len(codes), table["word"].n_unique()))
 
 
 def linked_studies(texts: pl.DataFrame) -> dict[str, int]:
@@ -114,13 +130,12 @@ def linked_studies(texts: pl.DataFrame) -> dict[str, int]:
     names = sorted(set(texts["study_id"]))
     table = _with_parts(texts).filter(pl.col("scenario") != "")
     table = table.select("study_id", "scenario").unique().sort("study_id", "scenario")
-    links = sparse.lil_array((len(names), len(names)))
+    links = sparse.csr_array((len(names), len(names)))
     if table.height:
-        code = {name: i for i, name in enumerate(names)}
-        ids = np.array([code[name] for name in table["study_id"]])
-        found = similarities(table["scenario"].to_list(), table["study_id"].to_list()).tocoo()
-        links[ids[found.row], ids[found.col]] = 1
-    groups = connected_components(links.tocsr(), directed=False)[1]
+        ids = np.searchsorted(names, table["study_id"].to_list())
+        found = similarities(table["scenario"].to_list(), table["study_id"].to_list())
+        links = sparse.csr_array((found.data, (ids[found.row], ids[found.col])), shape=links.shape)
+    groups = connected_components(links, directed=False)[1]
     return dict(zip(names, groups.tolist(), strict=True))
 
 
@@ -175,10 +190,8 @@ def _of_part(both: pl.DataFrame, part: str) -> pl.DataFrame:
     table = both.filter(pl.col(part) != "").select("side", "study_id", part).unique().sort(pl.all())
     if table["side"].n_unique() < 2:
         return pl.DataFrame(schema=NEAR_DUPLICATES)
-    found = similarities(table[part].to_list(), table["study_id"].to_list()).tocoo()
-    pairs = pl.DataFrame({"similarity": found.data, "test": found.row, "train": found.col})
-    test = (table["side"] == 1).to_numpy()
-    pairs = pairs.filter(pl.Series(test[found.row] & ~test[found.col]))
+    found = similarities(table[part].to_list(), table["study_id"].to_list(), (table["side"] == 1).to_list())
+    pairs = pl.DataFrame({"similarity": found.data.round(9), "test": found.row, "train": found.col})
     best = pairs.sort("test", "similarity", "train", descending=[False, True, False])
     best = best.unique("test", keep="first", maintain_order=True)
     columns = {

@@ -9,7 +9,6 @@ from socrates.data.near_duplicates import (
     THRESHOLD,
     flag_near_duplicates,
     linked_studies,
-    mask_names,
     near_duplicates,
     similarities,
     text_parts,
@@ -59,7 +58,7 @@ STUDIES = [f"s{i}" for i in range(100)]
 @pytest.mark.parametrize("change", [with_other_places, with_other_numbers, with_synonyms, reordered])
 def test_at_least_95_of_100_planted_near_duplicates_are_found(change):
     changed = [change(text, random.Random(i)) for i, text in enumerate(TEXTS)]
-    pairs = similarities([*TEXTS, *changed], [*STUDIES, *(f"t{i}" for i in range(100))])
+    pairs = similarities([*TEXTS, *changed], [*STUDIES, *(f"t{i}" for i in range(100))]).tocsr()
     assert sum(pairs[i, 100 + i] >= THRESHOLD for i in range(100)) >= 95
 
 
@@ -84,7 +83,7 @@ def test_a_template_that_all_studies_share_links_none_of_them():
 
 def test_texts_equal_but_for_a_name_are_near_duplicates_even_where_every_study_has_them():
     texts = ["A plan in Oak Hill is here.", "A plan in Elm Bay is here."]
-    assert similarities(texts, ["a", "b"]).nnz == 2
+    assert similarities(texts, ["a", "b"]).nnz == 1
 
 
 def test_texts_of_one_study_are_not_compared():
@@ -101,11 +100,10 @@ def test_parts_are_scenario_question_and_instruction():
     assert text_parts("Only return 1 or 2.") == ("", "", "Only return 1 or 2.")
 
 
-def test_names_and_numbers_are_masked():
-    assert mask_names(["In Oak Hill 3,500 people met.", "Oak trees: the oak."]) == [
-        "@ oak @ # people met",
-        "oak trees the oak",
-    ]
+def test_a_word_that_stands_in_small_letters_anywhere_is_no_name():
+    others = ["an oak or an elm", "Oak.", "Elm."]
+    assert similarities(["Oak grows.", "Elm grows.", *others], list("abcde")).nnz == 0
+    assert similarities(["Oak grows.", "Elm grows."], ["a", "b"]).nnz == 1
 
 
 def table(*rows: tuple[str, str]) -> pl.DataFrame:
