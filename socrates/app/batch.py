@@ -80,8 +80,11 @@ def read_table(path: Path) -> pl.DataFrame:
         raise column_missing(path, table, "no column scenario")
     if taken := sorted(filter(TAKEN.fullmatch, table.columns)):
         raise DataError(f"{path}: column {', '.join(taken)} is what the answers are called; rename it")
-    if held := [name for name, kind in table.schema.items() if re.search("Binary|Object", str(kind))]:
-        raise DataError(f"{path}: column {held[0]} holds bytes, which no answers can carry along; remove it")
+    if held := [
+        name for name, kind in table.schema.items() if re.search("Binary|Object|Duration", str(kind))
+    ]:
+        told = f"column {held[0]} is {table.schema[held[0]]}, which no answers can carry along; remove it"
+        raise DataError(f"{path}: {told}")
     return table
 
 

@@ -18,6 +18,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -31,7 +32,7 @@ from socrates.core.errors import ModelError
 from socrates.core.files import Schema
 from socrates.model.encoding import Encoded, encode
 from socrates.model.internals import disable_avx512_repack
-from socrates.model.loading import device, load_tokenizer, model_source, with_adapter
+from socrates.model.loading import device, load_tokenizer, load_weights, model_source, with_adapter
 from socrates.prediction.distributions import Scored, ScoringBatch, ScoringPlan
 from socrates.runs.fingerprint import hash_files, hash_sources, run_directory_lock
 from socrates.survey.scales import scale
@@ -136,10 +137,10 @@ def open_model(ref: ModelRef, asked: Precision | Literal["auto"] = "auto") -> Op
     name, options = model_source(ref.base)
     try:
         precision = choose_precision(count_parameters(name, options)) if asked == "auto" else asked
-        model: Any = load_base(name, options, precision)
     except (OSError, ValueError) as error:
         detail = " ".join(str(error).split())[:200]
         raise ModelError(f"{ref.base}: the model cannot be loaded ({detail})") from None
+    model: Any = load_base(ref.base, precision)
     if ref.adapter is not None:
         model = with_adapter(model, ref.adapter, ref.base)
         if precision == "float32":
@@ -147,26 +148,26 @@ def open_model(ref: ModelRef, asked: Precision | Literal["auto"] = "auto") -> Op
     return OpenModel(ref, load_tokenizer(ref.base), model.eval(), precision)
 
 
-def load_base(name: str, options: dict[str, Any], precision: Precision) -> PreTrainedModel:
+def load_base(folder: Path, precision: Precision) -> PreTrainedModel:
     """The base model on this device; products of NF4 and int8 weights are float32 on a CPU."""
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
 
+    settings: dict[str, Any] = {}
     on_cpu = device().type == "cpu"
     dtype = (
         torch.float32 if precision == "float32" or (on_cpu and precision != "bfloat16") else torch.bfloat16
     )
     if precision == "int8":
-        options = options | {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+        settings["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
     elif precision == "nf4":
         nf4 = {
             "bnb_4bit_quant_type": "nf4",
             "bnb_4bit_use_double_quant": True,
             "bnb_4bit_compute_dtype": dtype,
         }
-        options = options | {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, **nf4)}
+        settings["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, **nf4)
     place = None if on_cpu else {"": device()}
-    safely = {"trust_remote_code": False, "use_safetensors": True}
-    model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=place, **safely, **options)
+    model = load_weights(folder, dtype=dtype, device_map=place, **settings)
     if precision == "nf4":
         disable_avx512_repack(model)
     return model

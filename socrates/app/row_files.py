@@ -45,14 +45,18 @@ def read_rows(path: Path, key: str) -> pl.DataFrame:
         data = path.read_bytes().removeprefix(UTF8_MARK)
     except OSError as error:
         raise DataError(f"{path}: {(error.strerror or str(error)).lower()} ({key})") from None
+    if not data.strip():
+        raise DataError(f"{path}: is empty")
+    head = data.split(b"\n", 1)[0]
+    for mark, name in ((b";", "semicolons"), (b"\t", "tabs")):
+        if kind == ".csv" and head.count(mark) > head.count(b","):
+            raise DataError(f"{path}: its columns are separated by {name}; save it with commas")
     try:
         if kind != ".parquet":
             data.decode()  # polars reads UTF-16 as text with holes
         table = READERS[kind](io.BytesIO(data))
     except UnicodeDecodeError:
         raise DataError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
-    except pl.exceptions.NoDataError:
-        raise DataError(f"{path}: is empty; give a header and rows") from None
     except (pl.exceptions.PolarsError, ValueError) as error:
         raise DataError(f"{path}: {_unreadable(kind, data, ' '.join(str(error).split()))}") from None
     if twice := [match[1] for match in map(TWICE.fullmatch, table.columns) if match]:
@@ -65,10 +69,9 @@ def read_rows(path: Path, key: str) -> pl.DataFrame:
 def _unreadable(kind: str, data: bytes, detail: str) -> str:
     """What is wrong with a file, in the user's words where they are known."""
     if "more fields than" in detail:
-        head = data.split(b"\n", 1)[0]
-        if head.count(b";") > head.count(b","):
-            return "its columns are separated by semicolons; save it with commas"
         return "a row has more fields than the header; put quotes around texts that hold a comma"
+    if kind == ".csv" and "could not parse" in detail:
+        return 'the quotes around a text do not match; write a quote within a text twice ("")'
     for number, line in enumerate(data.splitlines() if kind in JSON_LINES else (), start=1):
         try:
             if line.strip() and not isinstance(json.loads(line), dict):
@@ -80,8 +83,7 @@ def _unreadable(kind: str, data: bytes, detail: str) -> str:
 
 def column_missing(path: Path, table: pl.DataFrame, wanted: str) -> DataError:
     """What to raise where a file lacks columns: what it has instead."""
-    commas = "; put commas between columns" if re.search("[;\t]", table.columns[0]) else ""
-    return DataError(f"{path}: {wanted}; found {', '.join(table.columns)[:200]}{commas}")
+    return DataError(f"{path}: {wanted}; found {', '.join(table.columns)[:200]}")
 
 
 def write_rows(path: Path, table: pl.DataFrame) -> None:

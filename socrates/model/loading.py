@@ -67,29 +67,36 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
 
     Compute is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower.
     """
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig
     from transformers.integrations import is_deepspeed_zero3_enabled
 
-    name, options = model_source(folder)
     dtype = compute_dtype()
+    settings: dict[str, Any] = {}
     if params.quantization == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(
+        settings["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=params.double_quantization,
             bnb_4bit_compute_dtype=dtype,
             bnb_4bit_quant_storage=dtype,
         )
-    model = AutoModelForCausalLM.from_pretrained(
-        name,
-        dtype=dtype,
-        device_map=None if is_deepspeed_zero3_enabled() else {"": device()},
-        trust_remote_code=False,
-        use_safetensors=True,
-        **options,
-    )
+    place = None if is_deepspeed_zero3_enabled() else {"": device()}
+    model = load_weights(folder, dtype=dtype, device_map=place, **settings)
     disable_avx512_repack(model)
     return model
+
+
+def load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
+    """The model of a base folder. Raises :class:`ModelError` where its files are missing or damaged."""
+    from transformers import AutoModelForCausalLM
+
+    name, options = model_source(folder)
+    safely = {"trust_remote_code": False, "use_safetensors": True}
+    try:
+        return AutoModelForCausalLM.from_pretrained(name, **safely, **options, **settings)
+    except (OSError, ValueError, SafetensorError) as error:
+        detail = " ".join(str(error).split())[:200]
+        raise ModelError(f"{folder}: the model cannot be loaded ({detail}); run dvc repro -f base") from None
 
 
 def load_model(base: Path, adapter: Path | None, params: Model) -> PreTrainedModel | PeftModel:

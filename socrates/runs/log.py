@@ -78,7 +78,7 @@ def read_lines(path: Path) -> list[Line]:
     for text in path.read_bytes().splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):
             line = json.loads(text)
-            if isinstance(line, dict) and "event" in line and "usd" in line:
+            if isinstance(line, dict) and "event" in line and isinstance(line.get("usd"), int | float):
                 lines.append(line)
     return lines
 

@@ -37,7 +37,7 @@ def read_scores(revision: str, folder: Path = Path()) -> pl.DataFrame:
             text = dvc.api.read(str(TABLE), repo=str(folder), rev=revision)
         types = {"study_id": pl.String}
         scores = pl.read_csv(text.encode(), schema_overrides=types, infer_schema_length=None)
-    except (OSError, DvcException, pl.exceptions.PolarsError) as error:
+    except (OSError, DvcException, pl.exceptions.PolarsError, AttributeError) as error:  # the last: no commit
         told = " ".join(str(error).split())
         raise DataError(f"{TABLE} at revision {revision}: {told}; name another, or run dvc repro") from None
     if missing := {*CELL, "predictor", "respondents"} - set(scores.columns):

@@ -80,7 +80,8 @@ def read_external(path: Path) -> pl.DataFrame:
     try:
         table = pl.read_csv(path, infer_schema=False) if path.suffix == ".csv" else pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: not readable as {path.suffix or 'a table'} ({error})") from None
+        told = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: not readable as {path.suffix or 'a table'} ({told})") from None
     drawn = "response" in table.columns
     values = ["response"] if drawn else ["option", "probability"]
     if missing := [name for name in [*CELL, *values] if name not in table.columns]:
@@ -90,9 +91,14 @@ def read_external(path: Path) -> pl.DataFrame:
         )
     key = [*CELL, *(["participant"] if "participant" in table.columns else [])]
     kinds = {"study_id": pl.String, "probability": pl.Float64}
-    table = table.select(
-        pl.col(name).cast(kinds.get(name, pl.Int64), strict=False) for name in [*key, *values]
-    )
+    try:
+        table = table.select(
+            pl.col(name).cast(kinds.get(name, pl.Int64), strict=False) for name in [*key, *values]
+        )
+    except pl.exceptions.InvalidOperationError as error:
+        raise DataError(
+            f"{path}: a column is neither text nor a number ({str(error).splitlines()[0]})"
+        ) from None
     refused = {f"{name} is empty or no number": pl.col(name).is_null() for name in table.columns}
     if not drawn:
         share = pl.col("probability")

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from socrates.core.errors import DataError
 from socrates.runs.log import History, history, read_lines
 from socrates.runs.progress import RECENT, backup_words, duration
 
@@ -89,7 +90,10 @@ def watch(log: Path, once: bool, every: float) -> None:
     def current() -> RenderableType:
         return view(history(read_lines(log)), time.time())
 
-    with contextlib.suppress(KeyboardInterrupt), Live(current(), auto_refresh=False) as live:
-        while not once:
-            time.sleep(every)
-            live.update(current(), refresh=True)
+    try:
+        with contextlib.suppress(KeyboardInterrupt), Live(current(), auto_refresh=False) as live:
+            while not once:
+                time.sleep(every)
+                live.update(current(), refresh=True)
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{log}: not a training's log, or an older version's ({error} missing)") from None

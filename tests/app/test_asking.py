@@ -169,6 +169,10 @@ def test_missing_folders_are_named(here: Path) -> None:
     (here / "models/adapter/adapter_model.safetensors").write_bytes(b"torn")
     with pytest.raises(ModelError, match=r"models/adapter: not an adapter of the model in models/base"):
         open_model(resolve_model())
+    with (here / "models/base/model.safetensors").open("r+b") as weights:
+        weights.truncate(1000)
+    with pytest.raises(ModelError, match=r"models/base: the model cannot be loaded \(.*header"):
+        open_model(resolve_model(adapter=None))
 
 
 def test_a_hub_adapter_is_pinned_to_a_commit() -> None:

@@ -237,7 +237,7 @@ def test_a_million_answers_are_refused_before_the_model_is_asked(tmp_path):
     ("age,gender\n", "a header and no rows"),
     ("age,gender\n30,Female\n", "one persona"),
     ("shoe\n1\n2\n", "no column is a demographic field .*; found shoe"),
-    ("age;gender\n1;2\n2;3\n", "found age;gender; put commas between columns"),
+    ("age;gender\n1;2\n2;3\n", "separated by semicolons; save it with commas"),
     ("age,weight\n30,1\n31,none\n", "row 2: weight 'none' is not a positive number"),
     ("age,weight\n30,0\n31,1\n", "row 1: weight '0'"),
     ("", "is empty"),

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,7 +22,7 @@ from socrates.app import server
 from socrates.app.model import OpenModel, open_model
 from socrates.app.model_ref import resolve_model
 from socrates.cli.serve import HOST, listen
-from socrates.core.errors import SocratesError
+from socrates.core.errors import INTERRUPTED, SocratesError
 from tests import model_folders, tiny
 
 PERSONA = "Age: 30; Gender: Female"
@@ -211,6 +216,29 @@ def test_a_port_in_use_is_one_line() -> None:
             SocratesError, match=f"port {port}: address already in use; give another with --port"
         ):
             listen(port)
+
+
+def test_ctrl_c_ends_it_while_a_client_is_half_way(tmp_path: Path) -> None:
+    model_folders.make(tmp_path)
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "socrates", "serve", "--port", "0", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tiny.ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert serving.stdout
+    port = int(json.loads(serving.stdout.readline())["url"].rpartition(":")[2])
+    with socket.create_connection((HOST, port)) as client:
+        client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n")
+        client.sendall(b"Content-Length: 9\r\n\r\n{")
+        assert (
+            httpx.get(f"http://{HOST}:{port}/api/model").status_code == 200
+        )  # meanwhile others are answered
+        serving.send_signal(signal.SIGINT)
+        told = serving.communicate(timeout=60)[0]
+    assert (serving.returncode, told) == (INTERRUPTED, ""), told
 
 
 def test_only_this_machine_can_reach_it() -> None:

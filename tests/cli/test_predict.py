@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -145,8 +146,10 @@ def test_a_label_outside_the_scale_is_named() -> None:
     ("text\nhello\n", r"rows\.csv: no column scenario; found text"),
     ("scenario,expected\na,b\n", r"column expected is what the answers are called"),
     ('scenario\n"a",b,c\n', r"more fields than the header; put quotes"),
-    ("scenario;age\na;3\n", r"found scenario;age; put commas between columns"),
     ("scenario;age\na, b, c;3\n", r"separated by semicolons; save it with commas"),
+    ('"scenario";"age"\n"a";3\n', r"separated by semicolons; save it with commas"),  # R's write.csv2
+    ("scenario\tage\na\t3\n", r"separated by tabs; save it with commas"),
+    ('scenario\n"torn\n', r"the quotes around a text do not match"),
     ('scenario,demographics\nIs it? Only return 1 or 2.,"Shoe size: 4"\n', r"no field of Shoe size is known"),
     ("scenario,samples\na,b\n", r"column samples is what the answers are called"),
     ("scenario,age,age\na,3,4\n", r"two columns are called age; rename one"),
@@ -163,6 +166,8 @@ def test_a_file_that_cannot_be_used_is_one_line(here: Path, content: str, messag
     ("a.jsonl", b'{"scenario": 1', "line 1 is not JSON"),
     ("a.jsonl", b'{"scenario": "a"}\n\n{oops\n', "line 3 is not JSON .*; mend or remove it"),
     ("a.jsonl", b'[{"scenario": "a"}]\n', "line 1 is not a JSON object"),
+    ("a.jsonl", b"[" * 100_000, "line 1 is not JSON"),
+    ("a.jsonl", b"\n", "is empty"),
     ("a.jsonl", b'{"scenario": ["a"]}\n', "column scenario holds lists or objects"),
     ("a.jsonl", b'{"scenario": "a", "age": {"years": 3}}\n', "column age holds lists or objects"),
     ("a.parquet", b"no", "not readable as parquet"),
@@ -179,10 +184,11 @@ def test_a_damaged_file_is_one_line(here: Path, name: str, content: bytes, messa
         run("--input", "nowhere.csv", "--output", "out.csv")
 
 
-def test_bytes_are_refused_before_the_model_is_asked(here: Path) -> None:
-    pl.DataFrame({"scenario": [tiny.SCENARIOS[1]], "photo": [b"\xff"]}).write_parquet(here / "a.parquet")
-    with pytest.raises(DataError, match="column photo holds bytes"):
-        run("--input", "a.parquet", "--output", "out.csv")
+def test_bytes_and_durations_are_refused_before_the_model_is_asked(here: Path) -> None:
+    for value, kind in ((b"\xff", "Binary"), (timedelta(1), "Duration")):
+        pl.DataFrame({"scenario": [tiny.SCENARIOS[1]], "x": [value]}).write_parquet(here / "a.parquet")
+        with pytest.raises(DataError, match=f"column x is {kind}"):
+            run("--input", "a.parquet", "--output", "out.csv")
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.CSV", "rows.jsonl"])

@@ -54,6 +54,7 @@ DAMAGES: list[tuple[str, Callable[[Path], object]]] = [
     ("adapter.bin: was added", lambda folder: (folder / "adapter.bin").write_text("loaded instead")),
     ("never finished", lambda folder: (folder / MANIFEST).unlink()),
     ("damaged", lambda folder: os.truncate(folder / MANIFEST, 50)),
+    ("damaged", lambda folder: (folder / MANIFEST).write_text("[" * 100_000)),
     ("is of step 10", copy_older),
 ]
 

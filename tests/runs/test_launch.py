@@ -15,8 +15,9 @@ import pytest
 from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
-from socrates.core.errors import TERMINATED
+from socrates.core.errors import TERMINATED, TrainingError
 from socrates.core.params import read_yaml
+from socrates.runs.launch import wanted_processes
 from tests import running, tiny
 from tests.training.test_train_stage import changed, copy, losses, ready, run, without_dropout  # noqa: F401  (fixtures)
 
@@ -100,6 +101,13 @@ def meeting(
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "two", "²"])
+def test_a_count_of_processes_that_is_none_is_one_line(count: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOCRATES_PROCESSES", count)
+    with pytest.raises(TrainingError, match=f"SOCRATES_PROCESSES={count}: expected a positive number"):
+        wanted_processes()
 
 
 def test_a_process_that_fails_ends_the_stage_in_one_line(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from socrates.core.errors import DataError
 from socrates.runs import log as runlog
 from socrates.runs.guards import StepMetrics
 from socrates.runs.log import RunLog, history, read_lines
@@ -104,6 +106,25 @@ def test_the_view_shows_the_numbers_the_curves_and_a_failing_backup(tmp_path: Pa
     assert "silent for 10 min" in shown(run, now=run.last["time"] + 601)
     log.write("stop", reason="SIGTERM")
     assert "stopped: SIGTERM" in shown(history(read_lines(path)), now=run.last["time"] + 601)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", ""),
+        (b"\xff\x00\n[1]\n", ""),
+        (b'{"event": "step", "usd": "x"}\n', ""),
+        (
+            b'{"event": "step", "usd": 1}\n',
+            "log.jsonl: not a training's log.*'steps' missing",
+        ),
+    ],
+)
+def test_a_log_of_something_else_is_no_run_or_one_line(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=says) if says else contextlib.nullcontext():
+        watch.watch(path, once=True, every=1)
 
 
 @pytest.mark.parametrize(

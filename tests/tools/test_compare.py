@@ -65,8 +65,9 @@ def test_compare_pairs_two_revisions(tmp_path: Path) -> None:
     older = compare.compare(old.drop("crps"), new, "adapter")  # a run from before the metric
     assert older.height == len(found) - 1
     assert "| worse |" in compare.markdown(compare.compare(old, new, "adapter"), "HEAD", "workspace")
-    with pytest.raises(DataError, match="at revision nowhere"):
-        compare.read_scores("nowhere", tmp_path)
+    for wrong in ("nowhere", f"HEAD:{compare.TABLE}"):
+        with pytest.raises(DataError, match=f"at revision {wrong}"):
+            compare.read_scores(wrong, tmp_path)
     git("update-ref", "refs/exps/ab/cdef/wally-rale", "HEAD")  # as dvc exp run names its commits
     assert compare.read_scores("wally-rale", tmp_path).equals(old)
     git("update-ref", "refs/exps/12/3456/wally-rale", "HEAD")

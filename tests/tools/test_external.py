@@ -69,6 +69,13 @@ def test_a_table_that_does_not_fit_is_refused_with_its_row(here: Path, text: str
     assert not (here / "data/predictions").exists()
 
 
+def test_a_column_of_lists_is_one_line(here: Path) -> None:
+    keys = {"condition_num": [1], "task_num": [1], "response": [1]}
+    pl.DataFrame({"study_id": [["a"]], **keys}).write_parquet(here / "lists.parquet")
+    with pytest.raises(DataError, match=r"lists.parquet: a column is neither text nor a number"):
+        import_table(here / "lists.parquet", "gpt")
+
+
 @pytest.mark.parametrize("name", ["adapter", "words", "../x", "A b"])
 def test_a_name_of_the_pipeline_or_of_no_folder_is_refused(here: Path, name: str) -> None:
     with pytest.raises(DataError, match="--name"):
