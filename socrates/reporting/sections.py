@@ -228,10 +228,10 @@ def _answer(report: Report, words: str) -> str:
 
 
 def first_table(report: Report) -> Table:
-    """What decides, before anything else: question, figure, its share of the achievable, answer."""
+    """What decides, before anything else: question, answer, and the figure with its share of the achievable."""
     margin = report.params["evaluate"]["equivalence_margin"]
     primary = report.metrics.get("primary", {}).get("baseline")
-    rows: list[tuple[str, str, Estimate, Estimate | None, str]] = []
+    rows: list[tuple[str, str, str, Estimate, Estimate | None]] = []
     if primary:
         question = "Better than what needs no language model?"
         asked = [(question, f"W less that of {_short(primary)}", report.estimate(PRIMARY))]
@@ -240,7 +240,7 @@ def first_table(report: Report) -> Table:
             asked.append(("", cells, report.estimate(REST, f"{PRIMARY}.wasserstein")))
         for question, against, found in asked:
             words = verdict(found, margin, "yes: closer to people", "no: farther from people")
-            rows.append((question, against, found, None, _answer(report, words)))
+            rows.append((question, _answer(report, words), against, found, None))
     for name, (question, against) in PROBES.items():
         found, share = (report.estimate("reading", f"{name}.{key}") for key in ("log", "log_share"))
         if found.value is None:
@@ -249,8 +249,8 @@ def first_table(report: Report) -> Table:
         if name == "reversed_options" and found.bounded:  # who reads labels loses nothing
             words = "no, or not wholly" if found.sign > 0 else "no loss is shown"
         known = share if share.value else None
-        rows.append((question, f"log score {against}, nats", found, known, _answer(report, words)))
-    return Table(["question", "figure", "value (95 % interval)", "share of the achievable", "answer"], rows)
+        rows.append((question, _answer(report, words), f"log score {against}, nats", found, known))
+    return Table(["question", "answer", "figure", "value (95 % interval)", "share of the achievable"], rows)
 
 
 def p_value(p: float | None, least: float) -> str:
