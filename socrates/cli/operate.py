@@ -67,13 +67,14 @@ def estimate(
 
     Every figure is an estimate; what it assumes stands below.
     """
-    from socrates.tools.estimate import GIB, assumptions, estimates, model_dims, workload
+    from socrates.tools.estimate import GIB, assumptions, estimates, measured, model_dims, workload
     from socrates.tools.preset import preview
 
     sections = preview(presets or [])
     work = workload(Path(), sections, gpus)
-    rows = estimates(model_dims(sections["model"]), work, sections, gpus)  # type: ignore[arg-type]
-    basis = assumptions(work, sections, gpus)
+    timed = measured(Path())
+    rows = estimates(model_dims(sections["model"]), work, sections, gpus, timed)  # type: ignore[arg-type]
+    basis = assumptions(work, sections, gpus, timed)
     size = f"{work.plan.max_steps:,} steps, {work.rows:,} rows, {work.tokens / 1e6:,.1f} million tokens"
     lines = [f"estimate: {size}", ""]
     lines += [

@@ -32,7 +32,7 @@ def merge(
     rows: Annotated[int, typer.Option(min=1, help="Test rows to compare on.")] = 100,
     tolerance: Annotated[
         float | None,
-        typer.Option(min=0, help="Largest difference of a probability; by the dtype if left out."),
+        typer.Option(min=0, help="Mean distance of answers that is allowed; by the dtype if left out."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -47,8 +47,8 @@ def merge(
     told = (
         f"merge: {out}, {check['dtype']}, the adapter added to the "
         f"{'de-quantised NF4' if check['quantization'] == 'nf4' else 'base'} weights; on {check['rows']} test rows "
-        f"the largest difference of a probability is {check['largest_difference']:.2g} "
-        f"(of their sum {check['largest_mass_difference']:.2g}; allowed {check['tolerance']:.2g})"
+        f"their answers have a total variation distance of {check['mean_distance']:.2g} in the mean "
+        f"(largest {check['distances']['largest']:.2g}; allowed in the mean {check['tolerance']:.2g})"
     )
     show(as_json, {"out": str(out), **check}, told)
 

@@ -5,7 +5,7 @@ at which the GPU multiplies, ``f`` the floating point operations a weight and to
 weights have no gradient), 2 more where gradient checkpointing computes the forward pass again; the adapter's own and
 attention's are left out. ``a`` is what does not grow with the tokens: unpacking NF4 weights, and the host that starts
 the kernels. Both are fitted to a published table (:data:`PUBLISHED`); for other cards the rate follows the peak, and
-``a`` the memory's bandwidth.
+``a`` the memory's bandwidth. Where ``benchmarks.gpu`` has measured steps on a card, its seconds take their place.
 
 Memory of one GPU: weights, the adapter with its gradients and Adam's state, what a forward pass keeps,
 logits, and the CUDA context, sharded as the ZeRO stage says (Rajbhandari et al. 2020, arXiv 1910.02054).
@@ -14,6 +14,7 @@ logits, and the CUDA context, sharded as the ZeRO stage says (Rajbhandari et al.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from socrates.core.errors import ModelError
-from socrates.core.files import read_table
+from socrates.core.files import read_json, read_table
 from socrates.model.params import Model
 from socrates.survey.tables import RESPONSES
 from socrates.tools.audit import read_records
@@ -30,6 +31,7 @@ from socrates.training.params import Lora, Train
 from socrates.training.schedule import BatchPlan, plan_batches
 
 GIB = 2**30
+MEASURED = Path("runs/gpu.json")  # steps that benchmarks.gpu has timed: :class:`Measured`
 # Seconds of 8 passes of one row of so many tokens: Qwen-14B on one A100-SXM4-80G with gradient checkpointing, Q-LoRA
 # (int4) and LoRA (bfloat16). github.com/QwenLM/Qwen, README, "Profiling of Memory and Speed".
 PUBLISHED = {
@@ -91,6 +93,7 @@ GPUS = (  # memory, peak and bandwidth of NVIDIA's data sheets (dense); prices o
     A100,
     # Assumed: larger and smaller cards reach less of their peak. An H100 is then 1.8 to 2.5 A100s, not 3.2.
     Gpu("H100", 79.1, 989.0, 3350.0, 3.0, (0.8, 0.55)),
+    Gpu("H200", 139.8, 989.0, 4800.0, 3.8, (0.8, 0.55)),
     Gpu("L4", 22.0, 121.0, 300.0, 0.8, (0.9, 0.5)),
 )
 
@@ -331,6 +334,43 @@ def seconds(dims: ModelDims, work: Workload, quantization: str, gpu: Gpu, best: 
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Steps of a training on one card.
+
+    Attributes:
+        gpu: as torch calls it; gib: its memory.
+        passes: of a step; tokens: of a pass.
+        checkpointed: see :class:`socrates.training.schedule.BatchPlan`.
+        seconds: of a step.
+    """
+
+    gpu: str
+    gib: float
+    model: str
+    quantization: str
+    passes: int
+    tokens: float
+    checkpointed: int
+    seconds: float
+
+    def ratio(self, dims: ModelDims, model: Model, gpu: Gpu, best: bool) -> float:
+        """Measured seconds over estimated ones; 1 for another card, model or quantisation."""
+        if (self.model, self.quantization) != (model.name, model.quantization):
+            return 1.0
+        if gpu.name.split("-")[0] not in re.split(r"[ -]", self.gpu) or abs(self.gib - gpu.memory) > 8:
+            return 1.0
+        operations = 4 + (2 / self.checkpointed if self.checkpointed else 0)
+        return self.seconds / (
+            self.passes * pass_seconds(dims, self.tokens, operations, self.quantization, gpu, best)
+        )
+
+
+def measured(folder: Path) -> Measured | None:
+    """What ``benchmarks.gpu`` has left in a folder."""
+    return Measured(**read_json(folder / MEASURED)) if (folder / MEASURED).exists() else None
+
+
+@dataclass(frozen=True)
 class TrainingEstimate:
     """What a run needs of one kind of machine.
 
@@ -356,12 +396,12 @@ class TrainingEstimate:
 
 
 def estimates(
-    dims: ModelDims, work: Workload, sections: Mapping[str, Any], gpus: int = 1
+    dims: ModelDims, work: Workload, sections: Mapping[str, Any], gpus: int = 1, timed: Measured | None = None
 ) -> list[TrainingEstimate]:
     """The run on each kind of GPU, ``gpus`` of it."""
     together = gpus * (SEVERAL_GPUS if gpus > 1 else 1.0)
     start = 2 * dims.whole / 1e9 * START_SECONDS_PER_GB
-    rows = []
+    model, rows = sections["model"], []
     for gpu in GPUS:
         best = best_plan(dims, work, sections, gpus, gpu)
         row = TrainingEstimate(
@@ -370,7 +410,13 @@ def estimates(
         if row.bytes <= row.room:
             usd = sections["run"].usd_per_hour or gpu.usd_per_hour * gpus
             least, most = (
-                (seconds(dims, best, sections["model"].quantization, gpu, end) / together + start) / 3600
+                (
+                    seconds(dims, best, model.quantization, gpu, end)
+                    * (timed.ratio(dims, model, gpu, end) if timed else 1.0)
+                    / together
+                    + start
+                )
+                / 3600
                 for end in (True, False)
             )
             row = replace(row, hours=(least, most), usd=(least * usd, most * usd))
@@ -395,7 +441,9 @@ def best_plan(dims: ModelDims, work: Workload, sections: Mapping[str, Any], gpus
     return min(fitting, key=lambda cut: seconds(dims, cut, sections["model"].quantization, gpu, best=False))
 
 
-def assumptions(work: Workload, sections: Mapping[str, Any], gpus: int) -> list[str]:
+def assumptions(
+    work: Workload, sections: Mapping[str, Any], gpus: int, timed: Measured | None = None
+) -> list[str]:
     """Everything the estimate rests on, one line each."""
     price = sections["run"].usd_per_hour
     prices = ", ".join(f"{gpu.name} ${gpu.usd_per_hour:g}" for gpu in GPUS)
@@ -415,6 +463,11 @@ def assumptions(work: Workload, sections: Mapping[str, Any], gpus: int) -> list[
         if price
         else f"assumed prices per GPU and hour: {prices} (say yours with run.usd_per_hour)",
         f"{START_SECONDS_PER_GB:g} s to start per 10^9 bytes of weights; download, predict and evaluate not included",
+        *(
+            [f"{timed.gpu}: {timed.seconds:.3g} s a step of {timed.model}, measured by benchmarks.gpu"]
+            if timed
+            else []
+        ),
         f"memory at the longest pass, {FRAGMENTED - 1:.0%} lost between blocks, "
         f"{OVERHEAD / GIB:g} GiB for context and buffers",
     ]

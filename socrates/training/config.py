@@ -147,6 +147,11 @@ class AdapterCheckpoints:
     model's vocabulary. At ZeRO stage 3, where every process holds a part of each weight, Trainer's own way is left.
     """
 
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if isinstance(self.model, PeftModel):
+            self.model.register_state_dict_post_hook(_only_trained)
+
     def save_model(self: Any, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write adapter and tokenizer, from the main process."""
         model = self.accelerator.unwrap_model(self.model)
@@ -156,6 +161,13 @@ class AdapterCheckpoints:
             folder = output_dir or self.args.output_dir
             model.save_pretrained(folder, save_embedding_layers=False)
             self.processing_class.save_pretrained(folder)
+
+
+def _only_trained(model: torch.nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """Leave out of a state what is frozen: DeepSpeed leaves a tied head and the scales of 4-bit weights in it."""
+    trained = {prefix + name for name, weight in model.named_parameters() if weight.requires_grad}
+    for name in [name for name in state if name.startswith(prefix) and name not in trained]:
+        del state[name]
 
 
 def train_in_float32(model: PreTrainedModel, deepspeed: object) -> None:

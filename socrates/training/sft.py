@@ -29,19 +29,43 @@ class AdapterTrainer(AdapterCheckpoints, SFTTrainer):
     Attributes:
         global_batch: rows of an optimiser step.
         answer_end: the id of the token that ends an answer.
+        passes: since the last log, of each: answer tokens, their entropy, how many were the likeliest, all tokens.
+        tokens: trained on, over all processes.
     """
 
     global_batch: int
     answer_end: int
+    passes: list[torch.Tensor]
+    tokens: int
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The cross-entropy of a pass, summed, by the answers of the step (of the pass in evaluation)."""
-        # TRL multiplies by the number of processes, whose gradients are averaged.
-        of_pass = (inputs["labels"] == self.answer_end).sum() * self.accelerator.num_processes
-        answers = torch.tensor(self.global_batch) if model.training else of_pass
-        return super().compute_loss(model, inputs, return_outputs, answers)
+        """The cross-entropy of a pass, summed, by the answers of the step (of the pass in evaluation).
+
+        TRL's exchanges five numbers with all processes at each pass and waits for them; here :meth:`log` does so.
+        """
+        outputs = model(**inputs, use_cache=False, fused_lm_head=True)
+        size = torch.tensor(inputs["input_ids"].numel(), device=outputs.log_probs.device)
+        counted = (outputs.label_mask, outputs.entropy.detach(), outputs.is_top1, size)
+        self.passes.append(torch.stack([one.sum().double() for one in counted]))
+        loss = -outputs.log_probs.sum()
+        if not model.training:
+            return loss / (inputs["labels"] == self.answer_end).sum()
+        return loss / self.global_batch * self.accelerator.num_processes  # whose gradients are averaged
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log with what was counted of the passes since the last time."""
+        if self.passes:
+            sums = self.accelerator.reduce(torch.stack(self.passes).sum(dim=0))
+            self.passes.clear()
+            model: Any = self.model
+            before = "" if model.training else "eval_"
+            shares = (sums[1:3].float() / sums[0].float()).tolist()
+            logs |= dict(zip((f"{before}entropy", f"{before}mean_token_accuracy"), shares, strict=True))
+            self.tokens += int(sums[3]) * model.training
+            logs["num_tokens"] = self.tokens
+        super().log(logs, start_time)
 
 
 def sft_config(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> SFTConfig:
@@ -92,6 +116,7 @@ def build_trainer(
         peft_config=lora_config(lora),
     )
     trainer.global_batch, trainer.answer_end = train.global_batch, end_token(tokenizer)
+    trainer.passes, trainer.tokens = [], 0
     trainer.remove_callback(PrinterCallback)
     train_in_float32(model, args.deepspeed)
     return trainer

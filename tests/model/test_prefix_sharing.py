@@ -27,6 +27,12 @@ def plain_logits(model, prefix, suffix):
     return model(input_ids=ids, use_cache=False).logits[0, len(prefix) :]
 
 
+def test_cudnn_builds_no_plan_for_each_shape():
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    model_pair()
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
 def sequences(rng, prefixes=3, suffixes=7):
     draw = lambda low, high: rng.integers(3, 300, rng.integers(low, high)).astype(np.int32)  # noqa: E731
     return (

@@ -26,6 +26,7 @@ from socrates.tools.estimate import (
     A100,
     DIMS,
     GIB,
+    GPUS,
     PUBLISHED,
     Lengths,
     ModelDims,
@@ -36,6 +37,7 @@ from socrates.tools.estimate import (
     counted_workload,
     estimates,
     layer_bytes,
+    measured,
     memory,
     model_dims,
     pass_seconds,
@@ -229,6 +231,30 @@ def test_your_price_is_used_for_all_machines_together() -> None:
     params["run"] = params["run"].model_copy(update={"usd_per_hour": 10.0})
     for row in estimates(QWEN, assumed_workload(params, 4), params, gpus=4):
         assert row.usd == (row.hours and pytest.approx([10 * hours for hours in row.hours]))
+
+
+def test_what_was_measured_on_a_card_takes_the_place_of_its_estimate(tmp_path: Path) -> None:
+    full = sections("full")
+    work = assumed_workload(full, 1)
+    assert measured(tmp_path) is None
+    guessed = 4 * pass_seconds(
+        QWEN, 4000, 4, "nf4", next(gpu for gpu in GPUS if gpu.name == "H100"), best=True
+    )
+    steps = {"gpu": "NVIDIA H100 80GB HBM3", "gib": 79.1, "model": "Qwen/Qwen2.5-14B-Instruct", "quantization": "nf4",
+             "passes": 4, "tokens": 4000.0, "checkpointed": 0, "seconds": 2 * guessed}  # fmt: skip
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/gpu.json").write_text(json.dumps(steps))
+    timed = measured(tmp_path)
+    assert timed
+    plain, replaced = (
+        {row.machine: row for row in estimates(QWEN, work, full, 1, one)} for one in (None, timed)
+    )
+    for machine, row in replaced.items():
+        assert (row.hours == plain[machine].hours) == (machine != "H100")
+    found, before = replaced["H100"].hours, plain["H100"].hours
+    start = 2 * QWEN.whole / 1e9 * 10 / 3600  # hours in which weights are read
+    assert found and before and found[0] - start == pytest.approx(2 * (before[0] - start))
+    assert f"{2 * guessed:.3g} s a step of Qwen" in " ".join(assumptions(work, full, 1, timed))
 
 
 def test_an_unknown_model_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,13 +35,14 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_merged_and_adapter_give_the_same_distributions(project: Path, tmp_path: Path) -> None:
     found = merge(project, tmp_path / "merged", rows=10)
     assert found["rows"] == 10
-    assert max(found["largest_difference"], found["largest_mass_difference"]) < 1e-4
+    assert max(found["distances"]["largest"], found["mean_mass_difference"]) < 1e-4
+    assert found["distances"]["median"] <= found["distances"]["95%"] <= found["distances"]["largest"]
     names = {path.name for path in (tmp_path / "merged").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "merge.json"} <= names
     assert not any(name.endswith((".bin", ".pt", ".pkl")) or "adapter" in name for name in names)
     assert "quantization_config" not in json.loads((tmp_path / "merged/config.json").read_text())
     record = json.loads((tmp_path / "merged/merge.json").read_text())
-    assert record["check"]["largest_difference"] == found["largest_difference"]
+    assert record["check"]["distances"] == found["distances"]
 
 
 def test_the_adapter_is_added_to_what_nf4_represents(project: Path) -> None:
@@ -112,12 +113,12 @@ def test_a_merge_that_differs_is_refused_and_leaves_nothing(
         return model.dequantize() if params.quantization == "nf4" else model
 
     monkeypatch.setattr(merging, "merged_model", forgetful)
-    with pytest.raises(ModelError, match=r"not written; merged and adapter differ by \d"):
+    with pytest.raises(ModelError, match=r"not written; the answers of merged and adapter differ by \d"):
         merge(project, tmp_path / "merged", rows=10)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_reports_the_largest_difference(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_reports_the_distance(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
 
     def talkative(*arguments: Any) -> Any:
@@ -129,4 +130,4 @@ def test_the_command_reports_the_largest_difference(project: Path, monkeypatch: 
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)  # and nothing else is on standard output
     assert found["out"] == "models/merged" and found["rows"] == 10
-    assert 0 <= found["largest_difference"] <= found["tolerance"]
+    assert 0 <= found["mean_distance"] <= found["tolerance"]

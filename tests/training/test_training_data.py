@@ -1,6 +1,7 @@
 """What a training step sees: the plan of rows, and a loss on the answer and its end token alone."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from socrates.core.params import load
 from socrates.model.encoding import encode
 from socrates.model.prefix_sharing import IGNORED
 from socrates.model.tokenisation import end_token
+from socrates.training import sft
 from socrates.training.collator import Rows, SharedCollator, by_pass, pass_tokens
-from socrates.training.params import Train
+from socrates.training.config import deepspeed_config
+from socrates.training.params import Deepspeed, Lora, Train
 from socrates.training.schedule import make_schedule, plan_batches
 from tests import tiny
 
@@ -82,6 +85,22 @@ def test_an_epoch_sees_every_row_once_and_groups_lie_together():
     assert len(set(scenario[order[:16]])) > 1  # and a batch mixes scenarios
     np.testing.assert_array_equal(order, make_schedule(rows, scenario, 160, 8, seed=1))
     assert (order != make_schedule(rows, scenario, 160, 8, seed=2)).any()
+
+
+def test_evaluation_takes_eight_times_the_rows_of_a_pass_and_buffers_fit_an_adapter(monkeypatch):
+    data = encode(tiny.rows(20), tiny.tokenizer(), "scenario_first")
+    rows = Rows(data, np.arange(16), np.arange(16, 60))
+    made = {}
+    trainer = SimpleNamespace(remove_callback=lambda _: None)
+    monkeypatch.setattr(sft, "AdapterTrainer", lambda **given: made.update(given) or trainer)
+    train = TRAIN.model_copy(update={"global_batch": 8})
+    lora = load(Lora, tiny.ROOT / "params.yaml")
+    args = SimpleNamespace(world_size=1, deepspeed=None)
+    sft.build_trainer(tiny.model(), tiny.tokenizer(), rows, 4, train, lora, args)
+    assert [len(item["rows"]) for item in made["train_dataset"]] == [4] * 4
+    assert [len(item["rows"]) for item in made["eval_dataset"]] == [32, 12]
+    zero = deepspeed_config(Deepspeed(zero_stage=1, offload=False))["zero_optimization"]
+    assert max(zero["reduce_bucket_size"], zero["allgather_bucket_size"]) * 4 <= 2**28  # bytes
 
 
 @pytest.mark.parametrize(("group", "cut"), [(16, 0), (5, 6), (1, 24)])
