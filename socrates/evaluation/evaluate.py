@@ -14,10 +14,11 @@ from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import check_same, read_predictions
 from socrates.evaluation.predictors import COMPARED, PRIMARY, ordered
 from socrates.evaluation.reading import reading
-from socrates.evaluation.references import reference_predictors, train_marginals
+from socrates.evaluation.references import reference_predictors
 from socrates.evaluation.resampling import differences, estimates
 from socrates.evaluation.scoring import perfect_prediction, score
 from socrates.evaluation.summary import Tree, counts, figures_of_the_rest, tables, to_nested_dict
+from socrates.survey.marginals import train_marginals
 from socrates.survey.tables import CELL
 
 

@@ -9,6 +9,8 @@ MODELS = ("adapter", "base")
 PREDICTORS = {
     "adapter": "fine-tuned model",
     "base": "base model",
+    "adapter_calibrated": "fine-tuned model, calibrated",
+    "base_calibrated": "base model, calibrated",
     "uniform": "uniform guess",
     "words_demographics": "trees on words and demographics",
     "words": "trees on words",

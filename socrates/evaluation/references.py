@@ -7,8 +7,6 @@ import polars as pl
 
 from socrates.core.errors import DataError
 from socrates.evaluation.cells import KEY, Floats, Predictor, Survey
-from socrates.survey.scales import nearest
-from socrates.survey.scales import scale as parse_scale
 
 
 def reference_predictors(
@@ -22,34 +20,6 @@ def reference_predictors(
 def uniform(survey: Survey) -> Predictor:
     """Every option of a respondent's scale equally likely: the guess of one who knows nothing."""
     return Predictor("uniform", [np.full((1, len(b.options)), 1 / len(b.options)) for b in survey.blocks])
-
-
-def train_marginals(train: pl.DataFrame, longest: int) -> dict[int, Floats]:
-    """Scale length -> mean distribution of the training studies over scales of that length.
-
-    Answers are averaged within a training study, then over studies, so that a large study does not
-    speak for all.
-
-    Args:
-        train: study_id, scale (notation) and response of the training rows.
-        longest: scales of more options are passed over: an open question may allow sixty million integers.
-    """
-    counted = train.group_by("study_id", "scale", "response").len().sort("study_id", "scale", "response")
-    totals: dict[tuple[str, int], Floats] = {}
-    for (study, notation), part in counted.group_by(["study_id", "scale"], maintain_order=True):
-        known = parse_scale(str(notation))
-        length = len(known.options)
-        if length > longest:
-            continue
-        inside = part.filter(pl.col("response").is_between(known.low, known.high))
-        index = np.searchsorted(known.options, nearest(known, inside["response"].to_numpy()))
-        counts = np.bincount(index, inside["len"].to_numpy(), length)
-        totals[str(study), length] = totals.get((str(study), length), np.zeros(length)) + counts
-    shares: dict[int, list[Floats]] = {}
-    for (_, length), total in sorted(totals.items(), key=lambda item: item[0]):
-        if total.sum():
-            shares.setdefault(length, []).append(total / total.sum())
-    return {length: np.mean(parts, axis=0) for length, parts in shares.items()}
 
 
 def train_marginal(survey: Survey, marginals: dict[int, Floats]) -> Predictor:

@@ -14,7 +14,6 @@ class Predict(Section):
     probes: list[
         Literal["no_persona", "no_scenario", "reversed_options"]
     ]  # what the adapter is asked besides
-    probe_share: Annotated[float, Field(gt=0, le=1)]  # of a test cell's respondents
     max_options: Annotated[int, Field(ge=2)]  # allowed integers above which a question is large
     large_scales: Literal["grid", "exclude"]  # what to do with a large question
     tokens_per_batch: Annotated[int, Field(ge=64)] | None  # bounds memory; null: as the free memory allows

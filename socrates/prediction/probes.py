@@ -11,6 +11,7 @@ from socrates.survey.scales import Scale, scale
 from socrates.survey.tables import CELL, DEMOGRAPHICS
 
 REVERSED = "reversed_options"
+SHARE = 0.25  # of each test cell's respondents
 _LABEL = re.compile(
     r"(?<![\d.,-])(-?\d+)\s*(?:=|means|for|being|\()\s*"
     r"('[^']+'|\"[^\"]+\"|“[^”]+”|[^\d\s'\"“(),;.][^\d'\"“(),;.]*?)(?=\)|[,;.]|\s+(?:and|or)\s+-?\d|\s*$)"

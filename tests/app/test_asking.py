@@ -54,7 +54,6 @@ def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_
             Predict(
                 baselines=[],
                 probes=[],
-                probe_share=1.0,
                 max_options=1001,
                 large_scales="grid",
                 tokens_per_batch=4096,

@@ -28,6 +28,7 @@ from socrates.evaluation.scoring import PARTS, perfect_prediction, score, temper
 from socrates.evaluation.summary import KEYS, counts, figures_of_the_rest
 from socrates.prediction.params import Predict
 from socrates.reporting.sections import HEADLINE
+from socrates.survey.marginals import train_marginals
 from socrates.survey.tables import CELL, DEMOGRAPHICS, PREDICTIONS
 from stages import evaluate as stage
 
@@ -400,10 +401,10 @@ def test_every_headline_figure_is_given_without_near_duplicates(
 def test_train_marginal_knows_the_length_and_counts_what_it_does_not_know() -> None:
     survey, _ = read(small())
     train = pl.DataFrame({"study_id": ["x", "x", "y"], "scale": ["5..7"] * 3, "response": [5, 7, 7]})
-    marginals = references.train_marginals(train, 3)
+    marginals = train_marginals(train, 3)
     np.testing.assert_allclose(references.train_marginal(survey, marginals).blocks[0], [[0.25, 0, 0.75]])
     assert counts(survey, PARAMS, {}, marginals)["cells_without_train_scale"] == 0
-    longer = references.train_marginals(train.with_columns(pl.lit("1..60000000").alias("scale")), 3)
+    longer = train_marginals(train.with_columns(pl.lit("1..60000000").alias("scale")), 3)
     assert counts(survey, PARAMS, {}, longer)["cells_without_train_scale"] == 3
     np.testing.assert_array_equal(
         references.train_marginal(survey, longer).cells(survey), references.uniform(survey).cells(survey)

@@ -184,6 +184,8 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .otherwise("stimuli")
     )
     rows.with_columns(stimuli=long).write_parquet(folder / "data/splits/test.parquet")
+    for split in ("train", "val"):  # one shard of validation
+        rows.head(1).write_parquet(folder / f"data/splits/{split}.parquet")
     base = folder / "models/base"
     tiny.model().save_pretrained(base)
     tiny.tokenizer().save_pretrained(base)
@@ -205,7 +207,10 @@ def predict(ready: Path, folder: Path, *command: str, processes: int = 1) -> sub
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((folder / "data/predictions/base").iterdir())}
+    return {
+        f"{path.parent.name}/{path.name}": path.read_bytes()
+        for path in sorted((folder / "data/predictions").rglob("*.*"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +228,7 @@ def test_the_stage_writes_what_predicting_in_memory_gives(ready: Path, done: Pat
     sections = [load(section, ready / "params.yaml") for section in (Model, Prompt, Predict)]
     table, manifest = predict_table(test, PredictionInputs(ready / "models/base", None, *sections))
     assert table.equals(pl.read_parquet(done / "data/predictions/base/predictions.parquet"))
-    assert manifest == json.loads(outputs(done)["manifest.json"])
+    assert manifest == json.loads(outputs(done)["base/manifest.json"])
     assert manifest["excluded"]["longer than prompt.max_length"] == 3
     assert table["sample_id"].to_list() == [n for n in test["sample_id"] if n // 3 != 5]
 
@@ -242,7 +247,7 @@ write, written = shards.write_shard, []
 def write_and_die(folder, number, parts):
     write(folder, number, parts)
     written.append(shards.shard_path(folder, number))
-    if len(written) == 3:
+    if len(written) == 4:
         (folder / ".part-000009.npz.torn.partial").write_text("half")
         os.kill(os.getpid(), signal.SIGKILL)
 shards.write_shard = write_and_die
@@ -253,11 +258,11 @@ main()
 def test_a_killed_prediction_goes_on(ready: Path, done: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert predict(ready, folder, "-c", KILLED).returncode == -signal.SIGKILL
-    assert not (folder / "data/predictions").exists()
+    assert not (folder / "data/predictions/base").exists()
     parts = sorted((folder / "scratch/predict").glob("*/part-*.npz"))
     assert [path.name for path in parts] == [f"part-{n:06d}.npz" for n in range(3)]
     counting = (
-        KILLED.replace("if len(written) == 3:", "if False:") + "print('computed', [p.name for p in written])"
+        KILLED.replace("if len(written) == 4:", "if False:") + "print('computed', [p.name for p in written])"
     )
     result = predict(ready, folder, "-c", counting)
     assert result.returncode == 0, result.stderr

@@ -1,0 +1,37 @@
+"""How people of the training studies used a scale, whatever was asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from socrates.survey.scales import nearest, scale
+
+
+def train_marginals(train: pl.DataFrame, longest: int) -> dict[int, NDArray[np.float64]]:
+    """Scale length -> mean distribution of the training studies over scales of that length.
+
+    Answers are averaged within a training study, then over studies, so that a large study does not
+    speak for all.
+
+    Args:
+        train: study_id, scale (notation) and response of the training rows.
+        longest: scales of more options are passed over: an open question may allow sixty million integers.
+    """
+    counted = train.group_by("study_id", "scale", "response").len().sort("study_id", "scale", "response")
+    totals: dict[tuple[str, int], NDArray[np.float64]] = {}
+    for (study, notation), part in counted.group_by(["study_id", "scale"], maintain_order=True):
+        known = scale(str(notation))
+        length = len(known.options)
+        if length > longest:
+            continue
+        inside = part.filter(pl.col("response").is_between(known.low, known.high))
+        index = np.searchsorted(known.options, nearest(known, inside["response"].to_numpy()))
+        counts = np.bincount(index, inside["len"].to_numpy(), length)
+        totals[str(study), length] = totals.get((str(study), length), np.zeros(length)) + counts
+    shares: dict[int, list[NDArray[np.float64]]] = {}
+    for (_, length), total in sorted(totals.items(), key=lambda item: item[0]):
+        if total.sum():
+            shares.setdefault(length, []).append(total / total.sum())
+    return {length: np.mean(parts, axis=0) for length, parts in shares.items()}
