@@ -25,7 +25,8 @@ OUT = Path("data/sample")
 def main() -> None:
     sample = params.load(Sample)
     raw = RAW / "responses.parquet"
-    keys = read_table(raw, {name: RESPONSES[name] for name in KEYS})
+    columns = [*KEYS, "demographic"] if sample.by == "cell" else KEYS
+    keys = read_table(raw, {name: RESPONSES[name] for name in columns})
     chosen = choose(keys, sample.fraction, sample.by, sample.seed, sample.max_per_cell)
     keep = keys.filter(chosen).select("study_id", "sample_id")
     kept: Counter[str] = Counter()

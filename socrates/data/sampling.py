@@ -18,6 +18,13 @@ from socrates.survey.tables import CELL
 
 By = Literal["rows", "participants", "cell"]
 KEYS = [*CELL, "sample_id", "participant"]
+SPREAD = (
+    "ideology",
+    "party_id",
+    "gender",
+    "education",
+    "age",
+)  # by these in turn the people of a cell are spread
 
 
 def choose(
@@ -26,12 +33,12 @@ def choose(
     """Which rows are used, as booleans in the order of ``table``.
 
     Args:
-        table: the columns ``KEYS``, with ``(study_id, sample_id)`` unique.
+        table: the columns ``KEYS``, with ``(study_id, sample_id)`` unique; for ``cell`` also ``demographic``.
         fraction: in (0, 1]; counts are rounded to the nearest, halves to even.
         by: ``rows`` takes ``round(fraction * rows)`` rows. ``participants`` takes so many
             respondents, each with all their rows. ``cell`` takes so many respondents of every cell
             (study, condition, question), at least one and at most ``max_per_cell``, each with all
-            their rows there; a respondent who answers in several cells is early or late in all.
+            their rows there, spread over :data:`SPREAD` (see :func:`spread`).
 
     Raises:
         DataError: nothing would be left.
@@ -41,8 +48,11 @@ def choose(
         "participants": (["study_id", "participant"], "participant"),
         "cell": ([*CELL, "participant"], "participant"),
     }[by]
-    units = table.select(unit).unique()
+    people = [pl.col("demographic").struct.field(name).min() for name in SPREAD] if by == "cell" else []
+    units = table.group_by(unit).agg(people)
     units = units.with_columns(hash=hash_keys(seed, units["study_id"], units[number])).sort("hash", *unit)
+    if by == "cell":
+        units = spread(units, seed)
     rank, quota = pl.int_range(pl.len()), (pl.len() * fraction).round(0, mode="half_to_even")
     taken = (rank < quota.clip(1, max_per_cell)).over(CELL) if by == "cell" else rank < quota
     chosen = units.filter(taken)
@@ -50,6 +60,27 @@ def choose(
         raise DataError(f"sample.fraction {fraction}: nothing of {table.height} rows would be left; raise it")
     marked = table.join(chosen.with_columns(chosen=True), on=unit, how="left", maintain_order="left")
     return marked["chosen"].fill_null(False)
+
+
+def spread(units: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """The respondents of each cell in an order of which every beginning is spread over their demographics.
+
+    They stand in a circle, sorted by :data:`SPREAD` and then by hash, and are taken at the points 0, 1/2, 1/4, 3/4,
+    1/8, ... of it (van der Corput 1935), turned by an angle that the seed gives each study. People who are alike are
+    neighbours, so that the first k come from k different arcs of nearly equal length.
+
+    Args:
+        units: CELL, :data:`SPREAD` and ``hash``, one row a respondent of a cell.
+    """
+    units = units.sort(*CELL, *SPREAD, "hash").with_columns(
+        place=pl.int_range(pl.len()).over(CELL) / pl.len().over(CELL)
+    )
+    turn = hash_keys(seed, units["study_id"], pl.zeros(units.height, pl.Int64, eager=True)) / 2.0**64
+    point = ((units["place"].to_numpy() + turn) % 1 * 2**16).astype(">u2")
+    bits = np.unpackbits(point.view(np.uint8).reshape(-1, 2), axis=1)[:, ::-1]
+    return units.with_columns(point=np.packbits(bits, axis=1).view(">u2").ravel().astype(np.int64)).sort(
+        "point", "hash"
+    )
 
 
 def hash_keys(seed: int, study: pl.Series, number: pl.Series) -> np.ndarray:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from socrates.core.errors import DataError
 from socrates.data.sampling import choose, hash_keys
-from socrates.survey.tables import CELL
+from socrates.survey.tables import CELL, DEMOGRAPHICS
 from tests.survey_rows import row, survey, table
 
 
@@ -86,6 +86,24 @@ def test_a_smaller_fraction_is_a_subset_and_another_seed_another_choice(by: str)
     small, large = chosen(rows, 0.2, by, 1), chosen(rows, 0.5, by, 1)
     assert small.join(large, on=["study_id", "sample_id"], how="anti").is_empty()
     assert not small.equals(chosen(rows, 0.2, by, 2))
+
+
+def test_people_of_a_cell_are_spread_over_their_demographics() -> None:
+    """Of two equal halves, an even number takes as many of each, whatever the seed; hashes alone would not."""
+    rows = within(64, 1).with_columns(
+        demographic=pl.struct(
+            pl.when(pl.col("participant") % 4 < 2)
+            .then(pl.lit("Left"))
+            .otherwise(pl.lit("Right"))
+            .alias("ideology"),
+            *(pl.lit(None, pl.String).alias(name) for name in DEMOGRAPHICS if name != "ideology"),
+        )
+    )
+    for seed in range(20):
+        for people in (2, 4, 8):
+            taken = chosen(rows, 1.0, "cell", seed, people).unique([*CELL, "participant"])
+            halves = taken.group_by(*CELL, pl.col("demographic").struct.field("ideology")).len()
+            assert set(halves["len"]) == {people // 2} and halves.height == 8
 
 
 def test_nothing_left_is_an_error() -> None:
