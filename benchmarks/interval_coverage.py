@@ -90,6 +90,7 @@ MEANS: dict[str, Method] = {"**used**": of_mean, "Student's t": student}
 DIFFERENCES: dict[str, Method] = {"**used: sign flips**": of_difference, "Student's t": student}
 POPULATIONS = {"studies as in the paper's table": (0.35, 0.6), "a few very bad studies": (0.5, 0.8)}
 SIZES = (6, 10, 20, 40)
+LUCK = 0.02  # of a weight, from one training to the next
 DISTRIBUTIONS: dict[str, Callable[[np.random.Generator, int], Floats]] = {
     "normal": lambda rng, size: rng.normal(size=size),
     "exponential": lambda rng, size: rng.exponential(size=size) - 1,
@@ -139,6 +140,65 @@ def rejections(datasets: int, rng: np.random.Generator) -> None:
     print("\n" + table(["differences of mean 0", "test", *(f"{size} studies" for size in sizes)], rows))
 
 
+def regression_studies(size: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Features [size, CELLS, 4] and levels [size, CELLS] of studies; features tell a part of the levels."""
+    features = np.sqrt(0.5) * (rng.normal(size=(size, 1, 4)) + rng.normal(size=(size, CELLS, 4)))
+    spread = 0.1 * np.exp(rng.normal(0, 0.35, (size, 1)))
+    noise = np.sqrt(0.5) * (rng.normal(size=(size, 1)) + rng.normal(size=(size, CELLS)))
+    return features, 0.1 * features @ [1.0, 0.6, 0.3, 0.0] + spread * noise
+
+
+def cross_validated(
+    size: int, folds: int, many: tuple[Floats, Floats], rng: np.random.Generator
+) -> tuple[Floats, float]:
+    """[size] error of a model minus that of its training studies' mean for each study of a world, tested once.
+
+    A fold's model is fitted to the studies of the other folds, and each training has luck of its own, which all
+    studies of its fold share.
+
+    Returns:
+        The differences, and their mean over ``many`` studies for the same models: what the folds estimate.
+    """
+    features, level = regression_studies(size, rng)
+    fold = rng.permutation(size) % folds
+    found, truth = np.zeros(size), 0.0
+    for held_out in (fold == k for k in range(folds)):
+        x, y = features[~held_out].reshape(-1, 4), level[~held_out].ravel()
+        mean, luck = y.mean(), rng.normal(0, LUCK, 4)
+        weights = np.linalg.solve(x.T @ x + 4 * np.eye(4), x.T @ (y - mean)) + luck
+        for part in (held_out, None):
+            x, y = many if part is None else (features[part], level[part])
+            worse = (np.abs(y - mean - x @ weights) - np.abs(y - mean)).mean(axis=1)
+            if part is None:
+                truth += worse.mean() * held_out.mean()
+            else:
+                found[part] = worse
+    return found, truth
+
+
+def fold_report(datasets: int, rng: np.random.Generator) -> None:
+    """Print how often the interval over all folds' studies holds the difference of their models, and of any others."""
+    rows = []
+    many = regression_studies(2_000, rng)
+    for size, folds in ((12, 12), (20, 5), (40, 5), (60, 5), (210, 5)):
+        worlds = [cross_validated(size, folds, many, rng) for _ in range(datasets)]
+        of_all = np.mean([truth for _, truth in worlds])
+        ends = [of_difference(found, rng) for found, _ in worlds]
+        own = [low <= truth <= high for (low, high), (_, truth) in zip(ends, worlds, strict=True)]
+        any_other = [low <= of_all <= high for low, high in ends]
+        cells = [f"{of_all:.4f}", *(f"{np.mean(held):.1%}" for held in (own, any_other))]
+        rows.append([str(size), str(folds), *cells, f"{np.mean(np.diff(ends)):.3f}"])
+    head = [
+        "studies",
+        "folds",
+        "mean difference",
+        "covers these models'",
+        "covers that of new trainings",
+        "width",
+    ]
+    print("\n" + table(head, rows), flush=True)
+
+
 def show(title: str, totals: dict[str, Floats], datasets: int) -> None:
     """Print a table of means over datasets, a column for each number of studies."""
     rows = [
@@ -155,6 +215,7 @@ def main(datasets: int) -> None:
     for name in POPULATIONS:
         report(name, datasets, rng)
     rejections(datasets, rng)
+    fold_report(datasets, rng)
     print(f"\n{datasets} datasets each, {time.perf_counter() - started:.0f} s")
 
 

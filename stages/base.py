@@ -13,7 +13,7 @@ from tqdm import tqdm
 from socrates.core.errors import run
 from socrates.core.files import atomic_folder, read_table
 from socrates.core.params import load
-from socrates.model.loading import pin_hub
+from socrates.model.loading import pin
 from socrates.model.params import Model, Prompt
 from socrates.survey.tables import SCALED_RESPONSES
 from socrates.tiny_model.pretrain import Reading, build_builtin
@@ -36,7 +36,7 @@ def main() -> None:
                 lambda steps: tqdm(steps, desc="pretrain"),
             )
         else:
-            summary = pin_hub(model, folder)
+            summary = pin(model, folder)
     print(f"base: {summary}")
 
 

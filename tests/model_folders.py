@@ -6,15 +6,27 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import torch
 from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
 
 from socrates.core.files import sha256, write_json
-from socrates.model.loading import file_hashes
+from socrates.core.params import read_yaml
+from socrates.model.encoding import encode, prompt_template
+from socrates.model.loading import file_hashes, load_base, load_tokenizer
+from socrates.model.params import Model
+from socrates.prediction.distributions import predict_distributions
+from socrates.survey.prompts import Format
+from socrates.survey.scales import scale
 from tests import tiny
 
 RANK, ALPHA = 2, 8
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<{{ message.role }}>\n{{ message.content }}{{ eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>\n{% endif %}"
+)
 PERSONAS = ["Age: 30; Gender: Female", "Age: 61", "unknown"]
 
 
@@ -60,6 +72,43 @@ def questions() -> pl.DataFrame:
     scales = {1: "1..7", 2: "0..100", 3: "1,2"}
     rows = [(who, text, scales[task]) for who in PERSONAS for task, text in tiny.SCENARIOS.items()]
     return pl.DataFrame(rows, schema=["persona", "stimuli", "scale"], orient="row")
+
+
+def trie(questions: pl.DataFrame, form: Format) -> list[tuple[np.ndarray, float]]:
+    """The exact distribution of each question in a format, and the mass on allowed answers, of ``models/base``."""
+    base = Path("models/base")
+    data = encode(questions.with_columns(response=0), load_tokenizer(base), "scenario_first", form)
+    model = load_base(
+        base, Model.model_validate({**read_yaml(tiny.ROOT / "params.yaml")["model"], "quantization": "none"})
+    )
+    shares, mass = predict_distributions(
+        model, load_tokenizer(base), data, questions["scale"].to_list(), 4096
+    )
+    return list(zip(shares, mass.tolist(), strict=True))
+
+
+def teach_to_answer(questions: pl.DataFrame) -> None:
+    """Give ``models/base`` a chat template, and the habit of answering with an allowed number."""
+    base, rng = Path("models/base"), np.random.default_rng(0)
+    tokenizer = load_tokenizer(base)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    templates = [prompt_template(tokenizer, "scenario_first", form) for form in ("survey", "chat")]
+    for step in range(80):
+        text, persona, notation = questions.select("stimuli", "persona", "scale").row(step % len(questions))
+        answer = str(rng.choice(scale(notation).options)) + tokenizer.eos_token
+        ids = tokenizer(
+            templates[step // len(questions) % 2].prompt(text, persona) + answer, return_tensors="pt"
+        )
+        ids = ids["input_ids"]
+        model(
+            input_ids=ids, labels=ids.where(torch.arange(ids.shape[1]) >= ids.shape[1] - 2, -100)
+        ).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(base)
 
 
 def cli(*arguments: str, folder: Path) -> tuple[list[str], dict[str, str]]:

@@ -109,7 +109,7 @@ class OpenModel:
         """The rows as token ids."""
         high = pl.col("scale").map_elements(lambda notation: scale(notation).high, return_dtype=pl.Int64)
         rows = questions.select("stimuli", "persona", response=high)  # the answer only counts for the length
-        return encode(rows, self.tokenizer, self.ref.prompt.layout)
+        return encode(rows, self.tokenizer, self.ref.prompt.layout, self.ref.prompt.format)
 
     def plan(self, questions: pl.DataFrame) -> tuple[ScoringPlan, list[ScoringBatch]]:
         """How the rows are scored, in which batches."""
@@ -223,7 +223,7 @@ def ask_in_shards(
     ref, key = model.ref, hashlib.sha256(questions.write_json().encode()).hexdigest()
     files = [ref.base / "manifest.json", ref.base / "config.json"]
     files += [ref.adapter / "adapter_model.safetensors"] if ref.adapter else []
-    how = {"questions": key, "place": model.place, "layout": ref.prompt.layout}
+    how = {"questions": key, "place": model.place, "prompt": ref.prompt.model_dump()}
     config = how | hash_files(file for file in files if file.exists()) | hash_sources("socrates.app.model")
     folder = folders.enter_context(run_directory_lock("answers", config))
     folders.push(lambda kind, *_: shutil.rmtree(folder) if kind is None else None)

@@ -113,10 +113,10 @@ def prepare(as_json: Json = False) -> None:
     from socrates.runs.token_cache import tokenised
 
     base, splits = Path("models/base"), Path("data/splits")
-    layout = load(Prompt).layout
+    prompt = load(Prompt)
     counts, lines = {}, []
     for stage, names in {"train": ["train", "val"], "predict": ["test"]}.items():
-        data = tokenised([splits / f"{name}.parquet" for name in names], base, layout)
+        data = tokenised([splits / f"{name}.parquet" for name in names], base, prompt.layout, prompt.format)
         count = {"rows": len(data), "scenarios": len(data.scenarios), "personas": len(data.personas)}
         counts[stage] = count | {"tokens": int(data.lengths().sum())}
         lines.append(f"{stage}: " + ", ".join(f"{n:,} {name}" for name, n in counts[stage].items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -122,19 +123,25 @@ def ask_endpoint(
     url: Annotated[str, typer.Option(help="Of an OpenAI-compatible server, up to and with /v1.")],
     model: Annotated[str, typer.Option(help="What the server calls the model.")],
     name: Name,
-    mode: Annotated[Literal["logprobs", "draws"], typer.Option(help="Exact, or sampled answers.")] = "draws",
+    mode: Annotated[
+        Literal["auto", "logprobs", "stated", "draws"],
+        typer.Option(help="Exact, a distribution stated as JSON, sampled answers, or the first that works."),
+    ] = "auto",
     draws: Annotated[int, typer.Option(min=1, help="Sampled answers of each question.")] = 10,
     personas: Annotated[
         bool, typer.Option(help="Ask for each respondent, or once for each scenario.")
     ] = True,
     workers: Annotated[int, typer.Option(min=1, help="Calls at a time.")] = 8,
     usd: Annotated[tuple[float, float], typer.Option(help="Per million tokens sent, received.")] = (0, 0),
-    max_usd: Annotated[float | None, typer.Option(help="Stop before more is spent.")] = None,
+    max_usd: Annotated[float, typer.Option(help="Stop before more is spent.")] = 10,
     end: Annotated[
         str, typer.Option(help="The end-of-answer token, for logprobs on scales such as 1-10.")
     ] = "",
+    format: Annotated[
+        Literal["chat", "socrates"], typer.Option(help="Messages of our own, or the released models' prompt.")
+    ] = "chat",
     yes: Annotated[
-        bool, typer.Option("--yes", help="Start even if the estimate is above --max-usd.")
+        bool, typer.Option("--yes", help="Start even if the estimate is above --max-usd, without asking.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -144,11 +151,15 @@ def ask_endpoint(
     """
     from socrates.tools.endpoint import Endpoint, predict_test_rows
 
-    endpoint = Endpoint(url, model, mode, draws, workers, usd, max_usd, end)
-    folder, rows, spent = predict_test_rows(endpoint, name, personas, confirmed=yes)
-    paid = {"sent": spent.sent, "received": spent.received, "usd": spent.usd}
-    told = f"{rows:,} rows, ${spent.usd:.2f} -> {folder}; now: dvc repro evaluate report"
-    show(as_json, {"folder": str(folder), "rows": rows, **paid}, told)
+    endpoint = Endpoint(url, model, mode, draws, workers, usd, max_usd, end, format)
+
+    def confirm(question: str) -> bool:
+        return yes or (sys.stdin.isatty() and typer.confirm(question, err=True))
+
+    folder, rows, spent = predict_test_rows(endpoint, name, personas, confirm)
+    paid = {"sent": spent.sent, "received": spent.received, "usd": spent.usd, "rejected": spent.rejected}
+    told = f"{rows:,} rows by {spent.endpoint.mode}, {spent.rejected} replies rejected, ${spent.usd:.2f} -> {folder}"
+    show(as_json, {"folder": str(folder), "rows": rows, **paid}, f"{told}; now: dvc repro evaluate report")
 
 
 @app.command(epilog=example("socrates paper-baseline"), rich_help_panel=PANEL)

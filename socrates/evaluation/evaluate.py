@@ -45,7 +45,7 @@ def evaluate(
     """Score every predictor and baseline against the people of the test studies.
 
     Args:
-        predictions: by predictor (``adapter``, ``base`` and any other), columns of ``tables.PREDICTIONS``.
+        predictions: by predictor, columns of ``tables.PREDICTIONS``: ``adapter`` if one was trained, ``base``, others.
         paths: where each was read, named in errors.
         train: study_id, response and scale of the training rows.
         truth: columns of ``tables.PERSON_TRUTH``; None where the data are real.
@@ -66,14 +66,14 @@ def evaluate(
     scores["empirical_best"] = perfect_prediction(survey, params)
 
     metrics = {name: to_nested_dict(estimates(survey, part, params)) for name, part in scores.items()}
-    pairs = {f"adapter_minus_{part.name}": part.name for part in read[1:]}
-    pairs |= {f"adapter_minus_{name}": name for name in COMPARED}
+    first = read[0].name  # the fine-tuned model; the base model where nothing was trained
+    pairs = {f"{first}_minus_{name}": name for name in (*(part.name for part in read[1:]), *COMPARED)}
     if best_baseline is not None:
-        pairs[PRIMARY] = best_baseline
+        pairs[PRIMARY.replace("adapter", first)] = best_baseline
         metrics["primary"] = {"baseline": best_baseline}
     for key, other in pairs.items():
-        metrics[key] = to_nested_dict(differences(scores["adapter"], scores[other], params), signed=True)
-    known = {name: part for name, part in predictors.items() if name in ("adapter", "planted")}
+        metrics[key] = to_nested_dict(differences(scores[first], scores[other], params), signed=True)
+    known = {name: part for name, part in predictors.items() if name in (first, "planted")}
     asked = {name: read_predictions(table, Path(name), name) for name, table in (probes or {}).items()}
     metrics["reading"] = reading(survey, known, asked, params)
     metrics["counts"] = counts(survey, params, excluded, marginals)

@@ -38,5 +38,5 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 
 def predicted(folder: Path) -> list[str]:
-    """The folders of data/predictions/; ``adapter`` and ``base`` always, since nothing is said without them."""
-    return ordered({*MODELS, *(path.name for path in folder.glob("[!.]*/") if path.name != PROBES)})
+    """The folders of data/predictions/; ``base`` always, since nothing is said without it."""
+    return ordered({"base", *(path.name for path in folder.glob("[!.]*/") if path.name != PROBES)})

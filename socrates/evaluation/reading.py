@@ -39,7 +39,7 @@ def reading(
     another respondent of the cell, of which the truth's own gain is that over another's true distribution.
 
     Args:
-        predictors: ``adapter`` and, where it is known, ``planted``.
+        predictors: the model and, where it is known, ``planted``, in this order.
         probes: what the adapter predicted of each probe, of some of the respondents.
     """
     gains = {ANOTHER: {name: _table(survey, part, SHUFFLED) for name, part in predictors.items()}}
@@ -67,14 +67,10 @@ def _figures(tables: Mapping[str, pl.DataFrame], probe: str, params: Evaluate) -
     }
     figures: dict[str, Estimate] = {}
     for key in SCORES:
-        gain, *best = (
-            by_study[name][key].to_numpy().astype(np.float64)
-            for name in ("adapter", "planted")
-            if name in by_study
-        )
+        gain, *best = (study[key].to_numpy().astype(np.float64) for study in by_study.values())
         rng = generator(params.seed, "reading", probe, key)
         figures[key] = confidence_interval(study_mean(gain), params.bootstrap, rng)
         if best:
             statistic = StudyStatistic(share, np.column_stack([gain, *best]))
             figures[f"{key}_share"] = confidence_interval(statistic, params.bootstrap, rng)
-    return {"answers": tables["adapter"].height} | to_nested_dict(figures)
+    return {"answers": next(iter(tables.values())).height} | to_nested_dict(figures)

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from socrates.core.errors import ModelError
 from socrates.core.files import read_table
 from socrates.model.jagged import JaggedArray, concatenate_elementwise
 from socrates.model.tokenisation import Ids, dictionary_encode, end_token, token_ids
-from socrates.survey.prompts import Layout, answer_part, persona_expression, persona_part, scenario_part
+from socrates.survey.prompts import (
+    Format,
+    Layout,
+    Messages,
+    Template,
+    answer_part,
+    persona_expression,
+    template,
+)
 from socrates.survey.tables import RESPONSES
 
 if TYPE_CHECKING:
@@ -22,7 +31,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 EMPTY: Ids = np.zeros(0, dtype=np.int32)
+MARK = "\ue002"  # an answer, while a chat template is looked at
 COLUMNS = ["demographic", "stimuli", "response"]  # of a responses table, all that an encoding reads
+# Of chat templates: a thinking model answers at once, and a prompt does not change with the day.
+CHAT: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 
 
 @dataclass(frozen=True)
@@ -99,13 +111,44 @@ class Encoded:
         )
 
 
-def encode(table: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, layout: Layout) -> Encoded:
+def encode(
+    table: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, layout: Layout, form: Format = "survey"
+) -> Encoded:
     """Token ids of all rows of a responses table (see ``survey.tables.RESPONSES``)."""
-    return encode_tables([table], tokenizer, layout)
+    return encode_tables([table], tokenizer, layout, form)
+
+
+def prompt_template(tokenizer: PreTrainedTokenizerBase, layout: Layout, form: Format) -> Template:
+    """The template of a prompt format, messages written by the tokenizer's own chat template.
+
+    Raises:
+        ModelError: it has none, or one that ends an answer with another token than the tokenizer's end token.
+    """
+
+    def render(messages: Messages) -> str:
+        def written(messages: Messages, begun: bool) -> str:
+            return str(
+                tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=begun, **CHAT)
+            )
+
+        if not tokenizer.chat_template:
+            raise ModelError(f"{tokenizer.name_or_path}: no chat template; use prompt.format survey")
+        end = written([*messages, {"role": "assistant", "content": MARK}], False).rpartition(MARK)[2]
+        if not end.strip().startswith(str(tokenizer.eos_token)):
+            raise ModelError(
+                f"{tokenizer.name_or_path}: its chat template ends an answer with {end.strip()!r}, the tokenizer "
+                f"with {tokenizer.eos_token}; an instruct model is needed, or prompt.format survey"
+            )
+        return written(messages, True)
+
+    return template(layout, form, render)
 
 
 def encode_tables(
-    tables: Iterable[pl.DataFrame], tokenizer: PreTrainedTokenizerBase, layout: Layout
+    tables: Iterable[pl.DataFrame],
+    tokenizer: PreTrainedTokenizerBase,
+    layout: Layout,
+    form: Format = "survey",
 ) -> Encoded:
     """Token ids of the rows of several tables with :data:`COLUMNS`, one table after another.
 
@@ -120,12 +163,13 @@ def encode_tables(
         chunks[1].append(_encode_personas(table))
         chunks[2].append(dictionary_encode(table["response"]))
     (scenarios, scenario_of_row), (personas, persona_of_row), (answers, answer_of_row) = map(_unify, chunks)
+    words = prompt_template(tokenizer, layout, form)
     ids = token_ids(tokenizer, [answer_part(answer) for answer in answers])
     ends = JaggedArray.from_sequences([[end_token(tokenizer)]] * len(ids), np.int32)
     return Encoded(
         layout,
-        token_ids(tokenizer, [scenario_part(text, layout) for text in scenarios]),
-        token_ids(tokenizer, [persona_part(text, layout) for text in personas]),
+        token_ids(tokenizer, [words.scenario_part(text) for text in scenarios]),
+        token_ids(tokenizer, [words.persona_part(text) for text in personas]),
         concatenate_elementwise([ids, ends]),
         scenario_of_row,
         persona_of_row,

@@ -1,4 +1,4 @@
-"""The base model as a folder: a pinned hub revision, or the small model of ``model.builtin``.
+"""The base model as a folder: a pinned hub revision, a whole model's folder, or the small model of ``model.builtin``.
 
 For a hub model the folder holds only ``manifest.json`` with the revision and the hashes of its
 files, because 28 GB belong in the hub's cache and not in DVC's.
@@ -27,23 +27,27 @@ CPU_VARIABLE = "SOCRATES_CPU"
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
-def pin_hub(params: Model, folder: Path) -> str:
-    """Fetch a hub model at its revision into the hub's cache and write its manifest to ``folder``.
+def pin(params: Model, folder: Path) -> str:
+    """Write the manifest of a whole model to ``folder``: of a folder, or fetched at its revision into the hub's cache.
 
     Raises:
-        ModelError: the hub cannot be reached and the cache lacks the revision, or the revision has
-            no safetensors.
+        ModelError: the hub cannot be reached and the cache lacks the revision, or there are no safetensors.
     """
-    with hub_errors(f"{params.name}@{params.revision}", "model.name and model.revision", ModelError):
-        from huggingface_hub import snapshot_download
+    named = params.name if params.local else f"{params.name}@{params.revision}"
+    if params.local:
+        source = Path(params.name)
+    else:
+        with hub_errors(named, "model.name and model.revision", ModelError):
+            from huggingface_hub import snapshot_download
 
-        cache = Path(snapshot_download(params.name, revision=params.revision, allow_patterns=HUB_FILES))
-    hashes = file_hashes(cache)
+            source = Path(snapshot_download(params.name, revision=params.revision, allow_patterns=HUB_FILES))
+    hashes = file_hashes(source) if source.is_dir() else {}
     if not any(name.endswith(".safetensors") for name in hashes):
-        raise ModelError(f"{params.name}@{params.revision}: holds no safetensors weights")
-    manifest = {"kind": "hub", "name": params.name, "revision": params.revision, "files": hashes}
+        raise ModelError(f"{named}: holds no safetensors weights")
+    kind = "local" if params.local else "hub"
+    manifest = {"kind": kind, "name": params.name, "revision": params.revision, "files": hashes}
     (folder / "manifest.json").write_text(json_text(manifest))
-    return f"{params.name}@{params.revision}, {len(hashes)} files in the hub cache"
+    return f"{named}, {len(hashes)} files in {'the folder' if params.local else 'the hub cache'}"
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
@@ -56,7 +60,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     name, options = model_source(folder)
-    if name == str(folder):
+    if not options:
         # AutoTokenizer goes by the model's type and would split words as Qwen does, whatever the file says.
         return PreTrainedTokenizerFast.from_pretrained(name)
     return AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
@@ -165,4 +169,4 @@ def model_source(folder: Path) -> tuple[str, dict[str, Any]]:
     manifest = read_json(path, "run dvc repro base", ModelError)
     if manifest["kind"] == "builtin":
         return str(folder), {}
-    return manifest["name"], {"revision": manifest["revision"]}
+    return manifest["name"], {"revision": manifest["revision"]} if manifest["kind"] == "hub" else {}

@@ -30,7 +30,7 @@ class Tiny(Section):
 
 class Model(Section):
     name: str
-    revision: Commit | None  # null for the built-in model
+    revision: Commit | None  # null for the built-in model and for a folder
     tokenizer: str | None  # built-in model only: a local tokenizer folder to use instead of a new one
     quantization: Literal["nf4", "none"]
     double_quantization: bool
@@ -41,12 +41,20 @@ class Model(Section):
         """Whether the model is made here rather than fetched."""
         return self.name == BUILTIN
 
+    @property
+    def local(self) -> bool:
+        """Whether ``name`` is the folder of a whole model on this machine."""
+        return self.name.startswith(("/", "./", "../"))
+
     @model_validator(mode="after")
     def _pinned(self) -> Model:
         if self.name.startswith("builtin/") and not self.builtin:
             raise ValueError(f"the only built-in model is {BUILTIN}")
-        if not self.builtin and self.revision is None:
-            raise ValueError("a hub model needs a revision, a full 40-digit commit hash")
+        if not self.builtin and not self.local and self.revision is None:
+            raise ValueError(
+                "a hub model needs a revision, a full 40-digit commit hash: its page on the hub has it, under "
+                "Files and versions; a folder's name begins with / or ./"
+            )
         if self.tokenizer and not self.builtin:
             raise ValueError("tokenizer is for the built-in model; a hub model brings its own")
         return self
@@ -55,3 +63,10 @@ class Model(Section):
 class Prompt(Section):
     layout: Literal["scenario_first", "persona_first"]
     max_length: Annotated[int, Field(ge=32)]  # tokens, prompt and answer
+    format: Literal["survey", "chat", "socrates"] = "survey"  # records of earlier runs do not name it
+
+    @model_validator(mode="after")
+    def _as_released(self) -> Prompt:
+        if self.format == "socrates" and self.layout != "persona_first":
+            raise ValueError("format socrates is the released models' prompt: its layout is persona_first")
+        return self

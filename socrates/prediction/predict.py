@@ -79,7 +79,10 @@ def predict_table(
     """
     tokenizer = load_tokenizer(inputs.base)
     rows, data, excluded = usable_rows(
-        table, encode(table, tokenizer, inputs.prompt.layout), inputs.prompt, inputs.predict
+        table,
+        encode(table, tokenizer, inputs.prompt.layout, inputs.prompt.format),
+        inputs.prompt,
+        inputs.predict,
     )
     probabilities, mass = predict_distributions(
         inputs.loaded,
@@ -127,9 +130,9 @@ def predict_split(
     with shared_folder(test, inputs, process, out.name) as folder:
         if probe:
             table, lost = probe[0](table)
-            data = encode(table, load_tokenizer(inputs.base), inputs.prompt.layout)
+            data = encode(table, load_tokenizer(inputs.base), inputs.prompt.layout, inputs.prompt.format)
         else:
-            data = tokenised([test], inputs.base, inputs.prompt.layout)
+            data = tokenised([test], inputs.base, inputs.prompt.layout, inputs.prompt.format)
         rows, data, excluded = usable_rows(table, data, inputs.prompt, inputs.predict)
         plan = ScoringPlan(load_tokenizer(inputs.base), data, rows["scale"].to_list())
         tokens = inputs.predict.tokens_per_batch

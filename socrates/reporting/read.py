@@ -32,11 +32,13 @@ class Results:
 
     Attributes:
         metrics: figure by dotted key below each part of metrics/evaluate.json (``adapter``, ``counts`` ...).
-        paper: the same of metrics/paper.json; ``source`` and ``reported`` hold words and further models.
+        paper: the same of metrics/paper.json, with words under ``source``.
+        published: its ``published``, what else is known of all four splits.
     """
 
     metrics: dict[str, dict[str, Any]]
     paper: dict[str, dict[str, Any]]
+    published: tuple[dict[str, Any], ...]
 
     def estimate(self, part: str, key: str = "wasserstein") -> Estimate:
         """A figure of ``adapter``, ``adapter_minus_base`` ... with its interval."""
@@ -112,10 +114,9 @@ def read_report(folder: Path) -> Report:
 
 def read_results(folder: Path) -> Results:
     """The figures of a project folder: two small files in Git. Raises :class:`DataError` where one is missing."""
-    return Results(
-        metrics=_parts(read_json(folder / "metrics" / "evaluate.json")),
-        paper=_parts(read_json(folder / "metrics" / "paper.json")),
-    )
+    paper = read_json(folder / "metrics" / "paper.json")
+    published = tuple(paper.pop("published", {}).values())
+    return Results(_parts(read_json(folder / "metrics" / "evaluate.json")), _parts(paper), published)
 
 
 def read_csv(path: Path) -> pl.DataFrame:

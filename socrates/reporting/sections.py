@@ -34,13 +34,6 @@ EFFECTS = (
 )
 STUDIES_PER_FIGURE = 40  # so that a figure fits on a printed page
 SHORT = figures.SHORT | {"train_marginal": "training-study average", "pooled": "pooled people (oracle)"}
-PAPER_MODELS = {
-    "qwen_14b_dpo": "Qwen 14B, DPO",
-    "llama_8b": "Llama 8B, base",
-    "llama_8b_sft": "Llama 8B, fine-tuned",
-    "gpt_4o": "GPT-4o",
-    "gpt_4o_five_shot": "GPT-4o, five examples",
-}
 # The paper's lowest W is another quantity than the floor of this page (docs/measurement.md).
 PAPER_FLOOR = "empirical best, by its own resamples"
 CURVES = (
@@ -165,21 +158,37 @@ def _trained_on(report: Report) -> str:
 
 
 def paper(report: Results) -> Table:
-    """W and accuracy of what the paper reports, best first."""
-    rows: list[tuple[str, dict[str, Any]]] = []
-    for name in ordered(set(report.paper) - {"source", "reported"}):
-        who = report.paper.get("source", {}).get(name, "")
-        words = PAPER_FLOOR if name == "empirical_best" else label(name)
-        rows.append((words + (f" ({who})" if who else ""), report.paper[name]))
-    reported = report.paper.get("reported", {})
-    for name, words in PAPER_MODELS.items():
-        rows.append(
-            (words, {key: reported.get(f"{name}.{key}") for key in ("wasserstein", "drawn.accuracy")})
-        )
-    scored = [(words, row.get("wasserstein"), row.get("drawn.accuracy")) for words, row in rows]
+    """What is published of each split, the paper's own table among it, by split and W."""
+    rows: list[dict[str, Any]] = list(report.published)
+    source = report.paper.get("source", {})
+    for name in ordered(name for name in report.paper if "wasserstein" in report.paper[name]):
+        words, who = PAPER_FLOOR if name == "empirical_best" else label(name), source.get(name, "")
+        found = report.paper[name]
+        scored = {"wasserstein": found.get("wasserstein"), "accuracy": found.get("drawn.accuracy")}
+        told = {
+            "split": "studies",
+            "model": words + (f" ({who})" if who else ""),
+            "hand": "first",
+            "source": "Table 2",
+        }
+        rows.append(told | scored)
+    order = ("studies", "conditions", "tasks", "participants")
+    rows.sort(key=lambda row: (order.index(row["split"]), row.get("wasserstein") or 1.0))
     return Table(
-        ["predictor", "W", "accuracy"],
-        sorted((row for row in scored if row[1] is not None), key=lambda row: row[1]),
+        ["split.by", "predictor", "W", "against its base", "accuracy", "$ per 1,000", "read", "where"],
+        [
+            (
+                row["split"],
+                row["model"],
+                row.get("wasserstein"),
+                f"{row['change']:+.0%}" if "change" in row else "",
+                row.get("accuracy"),
+                row.get("usd_per_1000"),
+                f"{row['hand']}-hand",
+                row["source"],
+            )
+            for row in rows
+        ],
     )
 
 

@@ -23,7 +23,7 @@ from socrates.model.encoding import COLUMNS, Encoded, encode_tables, read_row_gr
 from socrates.model.jagged import JaggedArray
 from socrates.model.loading import load_tokenizer
 from socrates.runs.fingerprint import fingerprint, hash_files, hash_sources, scratch, versions
-from socrates.survey.prompts import Layout
+from socrates.survey.prompts import Format, Layout
 from socrates.survey.tables import RESPONSES
 
 ENTRIES = ("socrates.model.encoding", "socrates.model.loading")
@@ -36,7 +36,7 @@ ROWS = ("scenario_of_row", "persona_of_row", "answer_of_row")
 log = logging.getLogger(__name__)
 
 
-def tokenised(files: Sequence[Path], base: Path, layout: Layout) -> Encoded:
+def tokenised(files: Sequence[Path], base: Path, layout: Layout, form: Format = "survey") -> Encoded:
     """The rows of responses files, one file after another, with the tokenizer of a base folder.
 
     The first process that asks encodes; others of this machine that ask meanwhile wait for it.
@@ -46,7 +46,7 @@ def tokenised(files: Sequence[Path], base: Path, layout: Layout) -> Encoded:
     """
     for path in files:  # says what is wrong with one
         read_table(path, {name: RESPONSES[name] for name in COLUMNS}, slice(0, 0))
-    key = {"layout": layout, "order": [path.as_posix() for path in files]}
+    key = {"layout": layout, "format": form, "order": [path.as_posix() for path in files]}
     key |= hash_files([*files, base / "manifest.json"]) | hash_sources(*ENTRIES) | versions(PACKAGES)
     root = scratch() / "encoded"
     folder = root / fingerprint(key)
@@ -55,7 +55,7 @@ def tokenised(files: Sequence[Path], base: Path, layout: Layout) -> Encoded:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not whole(folder):
             parts = chain.from_iterable(read_row_groups(path) for path in files)
-            write(encode_tables(parts, load_tokenizer(base), layout), folder)
+            write(encode_tables(parts, load_tokenizer(base), layout, form), folder)
             others = [path for path in root.iterdir() if path.is_dir() and path != folder]
             for old in sorted(others, key=lambda path: path.stat().st_mtime)[: -KEPT + 1]:
                 shutil.rmtree(old)

@@ -23,7 +23,7 @@ from socrates.model.encoding import Encoded, encode
 from socrates.model.params import Model, Tiny
 from socrates.model.prefix_sharing import pack, suffix_offsets, use_prefix_sharing
 from socrates.model.tokenisation import Ids, end_token, token_ids
-from socrates.survey.prompts import Layout, persona_expression, persona_part, scenario_part
+from socrates.survey.prompts import Layout, persona_expression, template
 from socrates.survey.scales import scale
 from socrates.tiny_model.build import Progress, make_tokenizer, new_model, save_builtin, train_new
 from socrates.tiny_model.knowledge import shares_known
@@ -94,10 +94,10 @@ def uniform_answers(table: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 def _texts(table: pl.DataFrame, layout: Layout) -> list[str]:
     """Distinct parts of the prompts of a table, for the tokenizer to learn from."""
-    texts = table.select("stimuli", persona_expression())
+    texts, words = table.select("stimuli", persona_expression()), template(layout)
     return [
-        *(scenario_part(text, layout) for text in texts["stimuli"].unique(maintain_order=True)),
-        *(persona_part(text, layout) for text in texts["persona"].unique(maintain_order=True)),
+        *map(words.scenario_part, texts["stimuli"].unique(maintain_order=True)),
+        *map(words.persona_part, texts["persona"].unique(maintain_order=True)),
     ]
 
 

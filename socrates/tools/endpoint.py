@@ -1,7 +1,8 @@
 """Predictions of a model behind an OpenAI-compatible endpoint: a vendor's, or a vLLM or llama.cpp server of one's own.
 
-Two ways to ask: ``logprobs`` sends each allowed answer after the prompt to ``/completions`` and reads its probability,
-which is exact; ``draws`` lets ``/chat/completions`` answer several times. Every answer is appended to a file as it
+Three ways to ask (:data:`WAYS`): ``logprobs`` sends each allowed answer after the prompt to ``/completions`` and reads
+its probability, which is exact; ``stated`` has ``/chat/completions`` state the distribution as JSON; ``draws`` lets it
+answer several times. ``auto`` is the first of them that the endpoint can do. Every reply is appended to a file as it
 comes, so that a killed run repeats no paid call.
 """
 
@@ -10,14 +11,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -25,18 +27,28 @@ from typing import Any, Literal
 import httpx2 as httpx
 import numpy as np
 import polars as pl
+from tqdm import tqdm
 
 from socrates.core.errors import SocratesError
-from socrates.survey.prompts import answer_part, persona_expression, prompt
+from socrates.survey.prompts import answer_part, messages, persona_expression, prompt
 from socrates.survey.scales import scale
 from socrates.tools.external import test_rows, write_folder
 
 KEY = "SOCRATES_ENDPOINT_KEY"  # the environment variable that holds the key; no param and no option does
 ATTEMPTS, FIRST_PAUSE, TIMEOUT = 6, 1.0, 120.0  # pauses double, in seconds
+OF_A_CHAT = 250  # characters of its messages beyond the prompt
 CHARACTERS_PER_TOKEN = 3.5  # for the estimate before the first call
-NUMBER = re.compile(r"-?\d+")
-ASK = "{prompt}\n\nAnswer as this person would, with the number alone."
+TOKENS_PER_OPTION, TOKENS_PER_DRAW = 9, 8  # of a stated distribution; of a drawn answer
+STATED_TRIES = 3  # of a question whose stated distribution is refused
+SUM_TOLERANCE = 0.02  # of a stated distribution, as a share of its sum
+NUMBER = re.compile(r"(?<![\d.,])-?\d+(?![.,]?\d)")
+STATE = (
+    "How likely is each answer of such a person? Reply with one JSON object alone, from answers ({}) to "
+    "probabilities that sum to 1; leave out answers of probability 0."
+)
 QUESTION = ["stimuli", "persona", "scale"]  # the columns of a question
+Question = tuple[str, str]  # scenario and persona
+Way = Literal["logprobs", "stated", "draws"]
 
 
 @dataclass(frozen=True)
@@ -46,17 +58,19 @@ class Endpoint:
     Attributes:
         url: such as http://127.0.0.1:8000/v1.
         usd_per_million: tokens sent, tokens received.
+        format: of the messages that ``stated`` and ``draws`` send, as in ``prompt.format``.
         end: the end-of-answer token as text, which ``logprobs`` needs where one answer begins another (1 and 10).
     """
 
     url: str
     model: str
-    mode: Literal["logprobs", "draws"] = "draws"
+    mode: Way | Literal["auto"] = "auto"
     draws: int = 10
     workers: int = 8
     usd_per_million: tuple[float, float] = (0.0, 0.0)
     max_usd: float | None = None
     end: str = ""
+    format: Literal["chat", "socrates"] = "chat"
 
 
 class PaidCalls:
@@ -64,10 +78,11 @@ class PaidCalls:
 
     Attributes:
         sent, received: tokens paid for, in this run and before.
+        rejected: replies that stated no distribution.
     """
 
     def __init__(self, endpoint: Endpoint, store: Path) -> None:
-        self.endpoint, self.sent, self.received = endpoint, 0, 0
+        self.endpoint, self.sent, self.received, self.rejected = endpoint, 0, 0, 0
         self._known: dict[str, Any] = {}
         self._lock = threading.Lock()
         key = os.environ.get(KEY)
@@ -84,6 +99,10 @@ class PaidCalls:
     @property
     def usd(self) -> float:
         return float(np.dot((self.sent, self.received), self.endpoint.usd_per_million)) / 1e6
+
+    def reject(self) -> None:
+        with self._lock:
+            self.rejected += 1
 
     def close(self) -> None:
         self._file.close()
@@ -140,54 +159,74 @@ class PaidCalls:
 
 
 def predict_test_rows(
-    endpoint: Endpoint, name: str, personas: bool, confirmed: bool = False
+    endpoint: Endpoint, name: str, personas: bool, confirm: Callable[[str], bool]
 ) -> tuple[Path, int, PaidCalls]:
     """Ask the test rows of an endpoint as the predictor ``name``; the estimate is printed before the first call.
 
     Args:
         personas: ask for each respondent; otherwise once for each scenario.
-        confirmed: go on, up to ``max_usd``, where the estimate is above it.
+        confirm: asked, where the estimate is above ``max_usd``, whether to go on up to it.
 
     Returns:
         The predictions' folder, its rows, and what was paid for.
 
     Raises:
-        SocratesError: the estimate is above ``max_usd``, or see :func:`ask_all`.
+        SocratesError: the estimate is above ``max_usd`` and not confirmed, or see :func:`ask_all`.
     """
     rows, excluded = test_rows(name)
     persona = persona_expression() if personas else pl.lit("unknown").alias("persona")
     told = rows.with_columns(persona).select(QUESTION)
     questions = told.unique(maintain_order=True)
     sent, received, usd = estimate(questions, endpoint)
-    about = f"about {sent:,} tokens sent, {received:,} received, ${usd:.2f}"
-    print(f"{len(questions):,} questions, {about}", file=sys.stderr)
-    if endpoint.max_usd is not None and usd > endpoint.max_usd and not confirmed:
-        limit = f"--max-usd {endpoint.max_usd:.2f}"
-        raise SocratesError(f"the estimate of ${usd:.2f} is above {limit}; --yes goes on up to it")
+    about = f"{len(questions):,} questions, about {sent:,} tokens sent, {received:,} received, ${usd:.2f}"
+    print(about, file=sys.stderr)
+    if endpoint.max_usd is not None and usd > endpoint.max_usd:
+        limit = f"the estimate of ${usd:.2f} is above --max-usd {endpoint.max_usd:.2f}"
+        if not confirm(f"{limit}; go on up to it?"):
+            raise SocratesError(f"{limit}; --yes goes on up to it")
     answers, calls = ask_all(questions, endpoint, Path(".scratch/endpoint") / f"{name}.jsonl")
     joined = told.join(answers, on=QUESTION, how="left", maintain_order="left")
     offsets = np.concatenate([[0], np.cumsum(joined["probabilities"].list.len().to_numpy())])
     values, mass = (
         joined[column].explode().to_numpy().astype(np.float32) for column in ("probabilities", "allowed_mass")
     )
-    how = {"endpoint": endpoint.url, "model": endpoint.model, "mode": endpoint.mode, "personas": personas}
-    how["usd"] = round(calls.usd, 4)
+    how = {
+        "endpoint": endpoint.url,
+        "model": endpoint.model,
+        "mode": calls.endpoint.mode,
+        "personas": personas,
+    }
+    how |= {"rejected": calls.rejected, "usd": round(calls.usd, 4)}
+    how["usd_per_1000"] = round(calls.usd * 1000 / len(rows), 4)
     return *write_folder(name, rows, (values, offsets, mass), excluded, how), calls
 
 
 def estimate(questions: pl.DataFrame, endpoint: Endpoint) -> tuple[int, int, float]:
-    """Tokens sent, tokens received and dollars, before the first call; an upper bound for ``draws``."""
-    exact = endpoint.mode == "logprobs"
-    sent = sum(
-        len(prompt(text, persona, "scenario_first")) * (len(scale(notation).options) if exact else 1)
-        for text, persona, notation in questions.iter_rows()
-    )
-    tokens = int(sent / CHARACTERS_PER_TOKEN), 0 if exact else 8 * endpoint.draws * len(questions)
+    """Tokens sent, tokens received and dollars, before the first call: of ``auto``, those of the dearest way.
+
+    Of draws the prompt is counted once: most servers draw several answers of one prompt.
+    """
+    if endpoint.mode == "auto":
+        return max(
+            (estimate(questions, replace(endpoint, mode=way)) for way in WAYS), key=lambda told: told[::-1]
+        )
+    characters = received = 0
+    for text, persona, notation in questions.iter_rows():
+        asked, options = len(prompt(text, persona, "scenario_first")), len(scale(notation).options)
+        if endpoint.mode == "logprobs":
+            characters, received = characters + asked * options, received + options
+        else:
+            stated = endpoint.mode == "stated"
+            characters += asked + OF_A_CHAT + len(STATE) * stated
+            received += TOKENS_PER_OPTION * options if stated else TOKENS_PER_DRAW * endpoint.draws
+    tokens = math.ceil(characters / CHARACTERS_PER_TOKEN), received
     return *tokens, float(np.dot(tokens, endpoint.usd_per_million)) / 1e6
 
 
 def ask_all(questions: pl.DataFrame, endpoint: Endpoint, store: Path) -> tuple[pl.DataFrame, PaidCalls]:
     """Every question's answer distribution, ``probabilities``, and format validity, ``allowed_mass``.
+
+    A question without any allowed answer is given the uniform distribution, with no mass.
 
     Args:
         questions: columns :data:`QUESTION`.
@@ -196,66 +235,140 @@ def ask_all(questions: pl.DataFrame, endpoint: Endpoint, store: Path) -> tuple[p
     Raises:
         SocratesError: the endpoint refuses, does not answer, answers in another form, or the limit is reached.
     """
-    if endpoint.mode == "logprobs" and not endpoint.end:
-        for notation in questions["scale"].unique().sort():
-            _check_no_prefix(notation)
     with (
         contextlib.closing(PaidCalls(endpoint, store)) as calls,
         ThreadPoolExecutor(endpoint.workers) as pool,
     ):
-        answers = list(pool.map(lambda row: _answers(calls, *row), questions.iter_rows()))
+        if endpoint.mode == "auto":
+            calls.endpoint = replace(endpoint, mode=_first_that_works(calls, *questions.row(0)))
+        if calls.endpoint.mode == "logprobs":
+            _check_no_prefix(questions["scale"], endpoint.end)
+        answers = []
+        with tqdm(total=len(questions), desc=f"ask {endpoint.model}, {calls.endpoint.mode}") as bar:
+            for answer in pool.map(lambda row: _answers(calls, *row), questions.iter_rows()):
+                answers.append(answer)
+                bar.set_postfix_str(f"${calls.usd:.2f}", refresh=False)
+                bar.update()
     shares = pl.Series("probabilities", [shares for shares, _ in answers], pl.List(pl.Float64))
     return questions.with_columns(shares, allowed_mass=pl.Series([mass for _, mass in answers])), calls
 
 
+def _first_that_works(calls: PaidCalls, stimuli: str, persona: str, notation: str) -> Way:
+    """The first way in which the endpoint answers a question; draws raise what any other would."""
+    for way in ("logprobs", "stated"):
+        calls.endpoint = replace(calls.endpoint, mode=way)
+        with contextlib.suppress(SocratesError):
+            if _answers(calls, stimuli, persona, notation)[1] > 0:
+                return way
+    return "draws"
+
+
 def _answers(calls: PaidCalls, stimuli: str, persona: str, notation: str) -> tuple[list[float], float]:
     """One question's shares over its options, and the mass on them."""
-    options, text = scale(notation).options, prompt(stimuli, persona, "scenario_first")
-    if calls.endpoint.mode == "logprobs":
-        shares = np.exp([_log_probability(calls, text, option) for option in options])
-        mass = float(shares.sum())
-    else:
-        drawn = _drawn(calls, text)
-        shares = np.array([drawn.count(option) for option in options], float)
-        mass = float(shares.sum()) / len(drawn)
-    shares = shares / shares.sum() if shares.sum() > 0 else np.full(len(options), 1 / len(options))
+    options = scale(notation).options
+    way = WAYS[calls.endpoint.mode]  # type: ignore[index]  # never auto here
+    shares = np.asarray(way(calls, (stimuli, persona), options))
+    mass = float(shares.sum())
+    shares = shares / mass if mass > 0 else np.full(len(options), 1 / len(options))
     return shares.tolist(), min(mass, 1.0)
 
 
-def _log_probability(calls: PaidCalls, text: str, option: int) -> float:
+def _scored(calls: PaidCalls, question: Question, options: Sequence[int]) -> list[float]:
+    """The probability of each option, with the end-of-answer token where one is given."""
+    text, end = prompt(*question, "scenario_first"), calls.endpoint.end
+    return [math.exp(_log_probability(calls, text, answer_part(option) + end)) for option in options]
+
+
+def _log_probability(calls: PaidCalls, text: str, answer: str) -> float:
     def read(reply: dict[str, Any]) -> float:
         logprobs = reply["choices"][0]["logprobs"]
         pairs = zip(logprobs["text_offset"], logprobs["token_logprobs"], strict=True)
-        return float(sum(value for offset, value in pairs if offset >= len(text)))
+        spelt = [value for offset, value in pairs if len(text) <= offset < len(text + answer)]
+        if not spelt:
+            raise ValueError("no log-probability of the prompt's tokens")
+        return float(sum(spelt))
 
-    asked = text + answer_part(option) + calls.endpoint.end
-    body = {"prompt": asked, "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 0}
+    # One token is asked for since some servers take 0 for as many as they can; it is not read.
+    body = {"prompt": text + answer, "max_tokens": 1, "echo": True, "logprobs": 1, "temperature": 0}
     return float(calls.ask("completions", body, read))
 
 
-def _drawn(calls: PaidCalls, text: str) -> list[int | None]:
-    """Answers of ``draws`` samples; None where there is no number."""
+def _stated(calls: PaidCalls, question: Question, options: Sequence[int]) -> list[float]:
+    """The distribution that the model states; zeros where it states none in :data:`STATED_TRIES` replies."""
+    few = len(options) <= 20
+    steps = f" in steps of {options[1] - options[0]}" if isinstance(options, range) else ""
+    named = ", ".join(map(str, options)) if few else f"{options[0]} to {options[-1]}{steps}"
+    *others, last = messages(*question, calls.endpoint.format)
+    asked = [*others, {**last, "content": f"{last['content']}\n\n{STATE.format(named)}"}]
+    most = TOKENS_PER_OPTION * len(options) + 64
+    for attempt in range(STATED_TRIES):
+        body = {
+            "messages": asked,
+            "max_tokens": most,
+            "temperature": 0 if attempt == 0 else 1,
+            "seed": attempt,
+        }
+        said = calls.ask(
+            "chat/completions", body, lambda reply: reply["choices"][0]["message"]["content"] or ""
+        )
+        with contextlib.suppress(ValueError):
+            return parse_distribution(said, options)
+        calls.reject()
+    return [0.0] * len(options)
+
+
+def parse_distribution(said: str, options: Sequence[int]) -> list[float]:
+    """The probability of each option from one JSON object, alone or in a code fence, of probabilities or per cent.
+
+    Raises:
+        ValueError: anything else: words, half an object, an option twice or not on the scale, a probability that is
+            no number from 0, a sum that is neither 1 nor 100.
+    """
+    fenced = re.fullmatch(r"\s*(?:```(?:json)?)?\s*(\{.*\})\s*(?:```)?\s*", said, re.DOTALL)
+    if not fenced:
+        raise ValueError("no object")
+    pairs = json.loads(fenced[1], object_pairs_hook=list)
+    stated: dict[int, float] = {}
+    for option, share in pairs:
+        number = isinstance(share, int | float) and not isinstance(share, bool)
+        if not (number and 0 <= share < math.inf and int(option) in options) or int(option) in stated:
+            raise ValueError(f"{option}: {share}")
+        stated[int(option)] = share
+    whole = sum(stated.values())
+    if all(abs(whole / expected - 1) > SUM_TOLERANCE for expected in (1, 100)):
+        raise ValueError(f"the sum is {whole}")
+    return [stated.get(option, 0.0) / whole for option in options]
+
+
+def _drawn(calls: PaidCalls, question: Question, options: Sequence[int]) -> list[float]:
+    """The share of each option in ``draws`` sampled answers; those without an allowed number have no share."""
 
     def read(reply: dict[str, Any]) -> list[int | None]:
         texts = [choice["message"]["content"] or "" for choice in reply["choices"]]
         if not texts:
             raise ValueError("no answer")
-        return [
-            int(found[0]) if (found := NUMBER.search(said)) else None
-            for said in texts[: calls.endpoint.draws]
-        ]
+        matches = [NUMBER.search(said) for said in texts[: calls.endpoint.draws]]
+        return [int(match[0]) if match else None for match in matches]
 
-    answers: list[int | None] = []
-    message = {"role": "user", "content": ASK.format(prompt=text)}
+    asked, answers = messages(*question, calls.endpoint.format), list[int | None]()
     while (left := calls.endpoint.draws - len(answers)) > 0:  # some servers give fewer at a time
-        body = {"messages": [message], "max_tokens": 16, "temperature": 1, "n": left}
+        body = {"messages": asked, "max_tokens": 2 * TOKENS_PER_DRAW, "temperature": 1, "n": left}
         answers += calls.ask("chat/completions", body, read)
-    return answers
+    return [answers.count(option) / len(answers) for option in options]
 
 
-def _check_no_prefix(notation: str) -> None:
-    for first, second in pairwise(sorted(map(answer_part, scale(notation).options))):
-        if second.startswith(first):
-            raise SocratesError(
-                f"endpoint: answer {first} begins answer {second}: give the model's end-of-answer token with --end"
-            )
+WAYS: dict[Way, Callable[[PaidCalls, Question, Sequence[int]], list[float]]] = {
+    "logprobs": _scored,
+    "stated": _stated,
+    "draws": _drawn,
+}
+
+
+def _check_no_prefix(notations: pl.Series, end: str) -> None:
+    """Raise :class:`SocratesError` where an answer begins another, and no ``end`` tells them apart."""
+    for notation in [] if end else notations.unique().sort():
+        for first, second in pairwise(sorted(map(answer_part, scale(notation).options))):
+            if second.startswith(first):
+                raise SocratesError(
+                    f"endpoint: answer {first} begins answer {second}: give the model's end-of-answer token with --end"
+                )

@@ -234,7 +234,7 @@ def counted_workload(folder: Path, sections: Mapping[str, Any], processes: int) 
 
     train, prompt = sections["train"], sections["prompt"]
     tables = [read_table(folder / f"data/splits/{name}.parquet", RESPONSES) for name in ("train", "val")]
-    data = encode(pl.concat(tables), load_tokenizer(folder / "models/base"), prompt.layout)
+    data = encode(pl.concat(tables), load_tokenizer(folder / "models/base"), prompt.layout, prompt.format)
     fits = data.lengths() <= prompt.max_length
     rows = np.flatnonzero(fits[: len(tables[0])])
     prefix, whole = data.prefix_lengths()[rows], data.lengths()[rows]

@@ -64,7 +64,8 @@ def merge(
         project / name for name in ("models/base", "models/adapter", "data/splits/test.parquet")
     )
     tokenizer, table = load_tokenizer(base), read_table(test, SCALED_RESPONSES)
-    scaled, data, _ = usable_rows(table, encode(table, tokenizer, prompt.layout), prompt, predict)
+    encoded = encode(table, tokenizer, prompt.layout, prompt.format)
+    scaled, data, _ = usable_rows(table, encoded, prompt, predict)
     if not len(scaled):
         raise DataError(f"{test}: no row has a known scale, so nothing can be compared")
     drawn = np.random.default_rng(seed).permutation(len(scaled))[:rows]

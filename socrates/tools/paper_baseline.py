@@ -32,6 +32,7 @@ def tag_paper(folder: Path = Path()) -> str:
     if not all(isinstance(value, dict) for value in figures.values()):
         raise DataError(f"{folder / PAPER}: expected groups of figures such as 'adapter'")
     source = figures.pop(SOURCE, {})
+    figures.pop("published", None)  # of other splits and models, under no keys of ours
     run = partial(_git, folder)
     prefix, date = run("rev-parse", "--show-prefix"), run("show", "--no-patch", "--format=%cI", "HEAD")
     with tempfile.TemporaryDirectory() as scratch:

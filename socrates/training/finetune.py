@@ -84,7 +84,7 @@ def load_rows(data_files: tuple[Path, Path], base: Path, prompt: Prompt) -> Rows
     Raises:
         TrainingError: a table has no such row.
     """
-    data = tokenised(data_files, base, prompt.layout)
+    data = tokenised(data_files, base, prompt.layout, prompt.format)
     first = pq.read_metadata(data_files[0]).num_rows
     lengths = data.lengths()
     kept, too_long = {}, {}

@@ -17,7 +17,7 @@ from socrates.model.jagged import JaggedArray, concatenate_elementwise
 from socrates.model.tokenisation import end_token, token_ids
 from socrates.runs import token_cache
 from socrates.runs.fingerprint import SCRATCH_VARIABLE
-from socrates.survey.prompts import answer_part, persona_expression, persona_part, scenario_part
+from socrates.survey.prompts import answer_part, persona_expression, template
 from socrates.training.collator import shared_dataset
 from tests import tiny
 
@@ -44,8 +44,8 @@ def row_by_row(table, tokenizer, layout):
     personas = table.select(persona_expression())["persona"]
     for row, persona in zip(table.iter_rows(named=True), personas, strict=True):
         texts = (
-            scenario_part(row["stimuli"], layout),
-            persona_part(persona, layout),
+            template(layout).scenario_part(row["stimuli"]),
+            template(layout).persona_part(persona),
             answer_part(row["response"]),
         )
         ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,9 +20,19 @@ import pytest
 
 from socrates.core.errors import SocratesError
 from socrates.tools import endpoint as asking
-from socrates.tools.endpoint import QUESTION, Endpoint, ask_all, estimate
+from socrates.tools.endpoint import (
+    QUESTION,
+    WAYS,
+    Endpoint,
+    ask_all,
+    estimate,
+    parse_distribution,
+    predict_test_rows,
+)
+from tests import model_folders, tiny
 
 SHARES = {1: 0.5, 2: 0.3, 3: 0.15}  # of the answers; the rest is words
+STATED = '```json\n{"1": 50, "2": 30, "3": 20}\n```'
 ROWS = [(f"Text {n}. Only return 1 to 3.", "Age: 30", "1..3") for n in range(6)]
 QUESTIONS = pl.DataFrame(ROWS, QUESTION, orient="row")
 
@@ -26,6 +41,8 @@ class Server(BaseHTTPRequestHandler):
     """Tokens are characters; the answer's probability is in its first one. Faults are served first, in order."""
 
     faults: list[str] = []
+    stated: list[str] = []  # replies to a question for a distribution, in order, before the right one
+    victim = 0  # a process to kill in place of the answer where the fault is "kill"
     calls: list[dict] = []
     keys: set[str | None] = set()
 
@@ -40,6 +57,12 @@ class Server(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"try later")
             return
+        if fault == "kill":
+            os.kill(self.victim, signal.SIGKILL)
+            return
+        if fault == "slow":
+            time.sleep(0.4)
+            return
         self.calls.append(body)
         text = json.dumps(self.completion(body) if "prompt" in body else self.chat(body)).encode()
         text = text[: len(text) // 2] if fault == "half" else text
@@ -50,15 +73,18 @@ class Server(BaseHTTPRequestHandler):
 
     def completion(self, body: dict) -> dict:
         text = body["prompt"]
-        last = [-1.0] * (len(text) - 1) + [math.log(SHARES[int(text[-1])])]
-        told = {"text_offset": list(range(len(text))), "token_logprobs": last}
+        last = [None, *[-1.0] * (len(text) - 2), math.log(SHARES[int(text[-1])]), -9.0]  # and a token more
+        told = {"text_offset": list(range(len(text) + 1)), "token_logprobs": last}
         return {
             "choices": [{"logprobs": told}],
             "usage": {"prompt_tokens": len(text), "completion_tokens": 0},
         }
 
     def chat(self, body: dict) -> dict:
-        said = ["1", "I would say 2.", "no idea", "Answer: 1", "7"][: body["n"]]
+        if "JSON" in body["messages"][0]["content"]:
+            said = [self.stated.pop(0) if self.stated else STATED]
+        else:
+            said = ["1", "I would say 2.", "no idea", "Answer: 1", "7"][: body["n"]]
         choices = [{"message": {"content": text}} for text in said]
         return {"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
 
@@ -69,7 +95,8 @@ class Server(BaseHTTPRequestHandler):
 @pytest.fixture
 def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(asking, "FIRST_PAUSE", 0.001)
-    for name, empty in (("faults", []), ("calls", []), ("keys", set())):
+    monkeypatch.setattr(asking, "TIMEOUT", 0.2)
+    for name, empty in (("faults", []), ("calls", []), ("keys", set()), ("stated", [])):
         monkeypatch.setattr(Server, name, empty)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -87,15 +114,125 @@ def test_log_probabilities_are_the_server_s_own(url: str, tmp_path: Path) -> Non
 
 
 def test_drawn_answers_are_counted_and_words_are_not_allowed_ones(url: str, tmp_path: Path) -> None:
-    answers, _ = ask_all(QUESTIONS[:1], Endpoint(url, "m", draws=5), tmp_path / "a.jsonl")
+    answers, _ = ask_all(QUESTIONS[:1], Endpoint(url, "m", "draws", 5), tmp_path / "a.jsonl")
     assert answers["probabilities"].to_list() == [[2 / 3, 1 / 3, 0]]
-    assert answers["allowed_mass"].to_list() == [0.6]
+    assert answers["allowed_mass"].to_list() == pytest.approx([0.6])
 
 
-def test_faults_are_met_with_patience(url: str, tmp_path: Path) -> None:
-    Server.faults[:] = ["429", "500", "half", "503"]
-    answers, _ = ask_all(QUESTIONS, Endpoint(url, "m", draws=5, workers=2), tmp_path / "a.jsonl")
-    assert answers.height == 6
+def test_a_stated_distribution_is_read_and_nonsense_is_asked_again_and_counted(
+    url: str, tmp_path: Path
+) -> None:
+    Server.stated[:] = ["I cannot say.", '{"1": 0.5, "2"']  # of the first question
+    answers, spent = ask_all(QUESTIONS, Endpoint(url, "m", "stated", workers=1), tmp_path / "a.jsonl")
+    assert answers["probabilities"].to_list() == [[0.5, 0.3, 0.2]] * 6
+    assert spent.rejected == 2 and len(Server.calls) == 8
+    Server.stated[:] = ["many"] * 3
+    answers, spent = ask_all(QUESTIONS[:1], Endpoint(url, "other", "stated"), tmp_path / "a.jsonl")
+    assert answers["allowed_mass"].to_list() == [0] and spent.rejected == 3
+    assert answers["probabilities"].to_list() == [[1 / 3] * 3]
+
+
+@pytest.mark.parametrize(
+    ("said", "shares"),
+    [
+        ('{"1": 0.2, "3": 0.8}', [0.2, 0, 0.8]),
+        ('Sure! {"1": 1}', None),
+        ('{"1": 0.5, "2": 0.5', None),
+        ('{"1": 0.5, "1": 0.5}', None),
+        ('{"1": 0.5, "4": 0.5}', None),
+        ('{"1": "0.5", "2": "0.5"}', None),
+        ('{"1": NaN, "2": 1}', None),
+        ('{"1": -0.5, "2": 1.5}', None),
+        ('{"1": true}', None),
+        ('{"1": 0.5, "2": 0.3}', None),
+        ('{"one": 1}', None),
+        ("{}", None),
+        ("[1, 2]", None),
+    ],
+)
+def test_a_distribution_is_one_whole_object_of_numbers(said: str, shares: list[float] | None) -> None:
+    if shares:
+        assert parse_distribution(said, range(1, 4)) == shares
+    else:
+        with pytest.raises(ValueError):
+            parse_distribution(said, range(1, 4))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_faults_are_met_with_patience(way: str, url: str, tmp_path: Path) -> None:
+    server = Endpoint(url, "m", way, draws=5, workers=2)  # type: ignore[arg-type]
+    whole, _ = ask_all(QUESTIONS, server, tmp_path / "a.jsonl")
+    Server.faults[:] = ["429", "500", "half", "503", "slow"]
+    answers, _ = ask_all(QUESTIONS, server, tmp_path / "b.jsonl")
+    assert answers.equals(whole) and not Server.faults
+    Server.faults[:] = ["half"] * 99
+    with pytest.raises(SocratesError, match="6 times; run again, what came is kept"):
+        ask_all(QUESTIONS, server, tmp_path / "c.jsonl")
+
+
+def test_the_first_way_that_works_is_taken(url: str, tmp_path: Path) -> None:
+    def taken(*faults: str, stated: int = 0) -> str:
+        Server.faults[:], Server.stated[:] = faults, ["no"] * stated
+        return ask_all(QUESTIONS, Endpoint(url, "m"), tmp_path / f"{stated}{faults}")[1].endpoint.mode
+
+    assert taken() == "logprobs"
+    assert taken("400") == taken(*["half"] * 6) == "stated"
+    assert taken("404", stated=3) == "draws"
+
+
+def test_every_way_gives_the_trie_s_numbers_of_a_model_that_is_served(here: Path) -> None:
+    """Log-probabilities to 1e-6, stated ones as rounded, draws within their sampling error."""
+    questions = model_folders.questions().filter(pl.col("scale") != "0..100").select(QUESTION)[1::2]
+    model_folders.teach_to_answer(questions)
+    exact = {form: model_folders.trie(questions, form) for form in ("survey", "chat")}
+    command = [sys.executable, "-m", "tests.openai_server", "models/base"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(tiny.ROOT)}
+    ) as server:
+        try:
+            assert server.stdout
+            url, end = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1", "<|im_end|>"
+            found = {
+                way: ask_all(questions, Endpoint(url, "m", way, 200, 4, end=end), Path(f"{way}.jsonl"))[0]  # type: ignore[arg-type]
+                for way in WAYS
+            }
+        finally:
+            server.kill()
+    for row in range(len(questions)):
+        of = {
+            way: (np.array(table["probabilities"][row]), table["allowed_mass"][row])
+            for way, table in found.items()
+        }
+        shares, mass = exact["survey"][row]
+        np.testing.assert_allclose(of["logprobs"][0], shares, atol=1e-6)
+        assert of["logprobs"][1] == pytest.approx(mass, abs=1e-6)
+        shares, mass = exact["chat"][row]
+        assert mass > 0.5
+        np.testing.assert_allclose(of["stated"][0], shares, atol=1e-3)
+        drawn, allowed = of["draws"]
+        assert abs(allowed - mass) < 4 * math.sqrt(mass * (1 - mass) / 200) + 0.003
+        error = 4 * np.sqrt(shares * (1 - shares) / max(200 * mass, 1)) + 4 / max(200 * mass, 1)
+        assert (np.abs(drawn - shares) < error).all()
+
+
+def test_a_process_killed_at_a_random_call_repeats_no_call_that_was_answered(
+    url: str, tmp_path: Path
+) -> None:
+    code = (
+        "import json, sys; from pathlib import Path; from socrates.tools.endpoint import *; "
+        "asked = pl.DataFrame(json.loads(sys.argv[2]), QUESTION, orient='row'); "
+        "ask_all(asked, Endpoint(sys.argv[1], 'm', 'logprobs', workers=1), Path('a.jsonl'))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tiny.ROOT)}
+    Server.faults[:] = [""] * int(np.random.default_rng().integers(18)) + ["kill"]
+    for status in (-signal.SIGKILL, 0):
+        with subprocess.Popen(
+            [sys.executable, "-c", code, url, json.dumps(ROWS)], cwd=tmp_path, env=environment
+        ) as process:
+            Server.victim = process.pid
+        assert process.returncode == status
+    prompts = [call["prompt"] for call in Server.calls]
+    assert len(prompts) == len(set(prompts)) == 18
 
 
 def test_a_refusal_is_one_line_without_the_key(
@@ -104,12 +241,12 @@ def test_a_refusal_is_one_line_without_the_key(
     monkeypatch.setenv(asking.KEY, "sk-very-secret")
     Server.faults[:] = ["401"] * 20
     with pytest.raises(SocratesError, match=r"status 401 .try later.; check url, model and key") as refused:
-        ask_all(QUESTIONS, Endpoint(url, "m"), tmp_path / "a.jsonl")
+        ask_all(QUESTIONS, Endpoint(url, "m", "draws"), tmp_path / "a.jsonl")
     assert Server.keys == {"Bearer sk-very-secret"}
     assert "secret" not in str(refused.value) and "secret" not in (tmp_path / "a.jsonl").read_text()
 
 
-@pytest.mark.parametrize(("mode", "calls"), [("draws", 6), ("logprobs", 18)])
+@pytest.mark.parametrize(("mode", "calls"), [("draws", 6), ("logprobs", 18), ("stated", 6)])
 def test_a_killed_run_repeats_no_paid_call(mode: str, calls: int, url: str, tmp_path: Path) -> None:
     store, server = tmp_path / "a.jsonl", Endpoint(url, "m", mode, draws=5, workers=1)  # type: ignore[arg-type]
     whole, paid = ask_all(QUESTIONS, server, store)
@@ -123,18 +260,33 @@ def test_a_killed_run_repeats_no_paid_call(mode: str, calls: int, url: str, tmp_
 
 def test_the_limit_stops_the_run_and_keeps_what_came(url: str, tmp_path: Path) -> None:
     store = tmp_path / "a.jsonl"
-    server = Endpoint(url, "m", draws=5, workers=1, usd_per_million=(1e6, 0), max_usd=25)
+    server = Endpoint(url, "m", "draws", 5, workers=1, usd_per_million=(1e6, 0), max_usd=25)
     with pytest.raises(SocratesError, match="the limit is"):
         ask_all(QUESTIONS, server, store)
     assert len(Server.calls) == len(store.read_text().splitlines()) == 3
 
 
-def test_the_estimate_is_an_upper_bound_of_a_draw_and_prefixes_need_an_end(tmp_path: Path) -> None:
-    sent, received, usd = estimate(QUESTIONS, Endpoint("http://x/v1", "m", draws=10, usd_per_million=(1, 2)))
-    assert sent > 0 and received == 8 * 10 * 6 and usd == pytest.approx((sent + 2 * received) / 1e6)
+def test_the_estimate_covers_what_is_asked_and_the_dearest_way(url: str, tmp_path: Path) -> None:
+    for way in WAYS:
+        server = Endpoint(url, "m", way, usd_per_million=(1, 2))  # type: ignore[arg-type]
+        sent, received, usd = estimate(QUESTIONS, server)
+        assert usd == pytest.approx((sent + 2 * received) / 1e6)
+        _, spent = ask_all(QUESTIONS, server, tmp_path / way)
+        assert received >= spent.received or way == "draws"
+        assert usd <= estimate(QUESTIONS, Endpoint(url, "m", usd_per_million=(1, 2)))[2]
+
+
+def test_answers_that_begin_others_need_an_end(tmp_path: Path) -> None:
+    ten, server = pl.DataFrame([("Q", "p", "1..10")], QUESTION, orient="row"), "http://127.0.0.1:9/v1"
     with pytest.raises(SocratesError, match="answer 1 begins answer 10"):
-        ask_all(
-            pl.DataFrame([("Q", "p", "1..10")], QUESTION, orient="row"),
-            Endpoint("http://x/v1", "m", "logprobs"),
-            tmp_path / "a.jsonl",
-        )
+        ask_all(ten, Endpoint(server, "m", "logprobs"), tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_beyond_the_limit_nothing_is_asked_unless_confirmed(confirmed: bool, url: str, here: Path) -> None:
+    (here / "params.yaml").write_text((tiny.ROOT / "params.yaml").read_text())
+    (here / "data/splits/train.parquet").rename(here / "data/splits/test.parquet")
+    server, asked = Endpoint(url, "m", "draws", usd_per_million=(1e6, 0), max_usd=25, workers=1), []
+    with pytest.raises(SocratesError, match="are spent" if confirmed else "--yes goes on"):
+        predict_test_rows(server, "other", True, lambda told: bool(asked.append(told)) or confirmed)
+    assert len(asked) == 1 and bool(Server.calls) == confirmed
