@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
             shares = {option: probability(prompt, option) for option in options}
             texts = [json.dumps({n: round(share / sum(shares.values()), 4) for n, share in shares.items()})]
         else:
-            texts = draw(prompt, body["n"], 4)
+            texts = draw(prompt, body["n"], 2)
         return {"choices": [{"message": {"content": text}} for text in texts], "usage": {}}
 
     def log_message(self, *args: object) -> None:

@@ -8,7 +8,7 @@ from gsm8k.problems import PROBLEMS
 from gsm8k.warm_start import build_warm_started
 from socrates.core.errors import run
 from socrates.core.files import atomic_folder, read_table
-from socrates.model.loading import pin_hub
+from socrates.model.loading import pin
 from socrates.model.params import Model
 
 
@@ -18,7 +18,7 @@ def main() -> None:
         if model.builtin:
             summary = build_warm_started(read_table(TRAIN, PROBLEMS), model, noise, folder)
         else:
-            summary = pin_hub(model, folder)
+            summary = pin(model, folder)
     print(f"base: {summary}")
 
 

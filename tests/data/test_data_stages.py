@@ -260,35 +260,64 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert sorted(Path("data").rglob("*")) == before
 
 
-@pytest.mark.parametrize("by", ["conditions", "tasks", "participants"])
-def test_conditions_questions_and_people_can_be_held_out(here: Path, by: str) -> None:
-    """Eight people of each study answer two questions under one of four conditions; one condition repeats a text."""
+def within_studies(here: Path, **split_params: str) -> dict[str, pl.DataFrame]:
+    """The splits of studies where eight people answer two questions under one of four conditions.
+
+    Two conditions have one text, and in a third of the studies both questions: leaks where they are held out.
+    """
     rows = [
         row(
             f"s{study:04d}", 10 * person + task, participant=person, condition_num=person % 4, task_num=task,
-            stimuli=f"Text {min(person % 4, 2)} of {study}. Question {task}? Only return an integer from 1 to 5.",
+            stimuli=f"Text {min(person % 4, 2)} of {study}. Question {task * (study % 3 > 0)}? "
+            "Only return an integer from 1 to 5.",
         )
         for study in range(12) for person in range(8) for task in range(2)
     ]  # fmt: skip
-    local(here, table(rows), split={"by": by})
-    for stage in (download, sample, split):
+    local(here, table(rows), split=split_params)
+    download.main()
+    for file, units in {"condition": [2, 3, 0, 1], "task": [0, 1]}.items():  # as the dataset's files are
+        parts = {"train": units[1:], "eval": units[:1]}
+        mapping = {f"s{study:04d}": parts for study in range(9)}
+        Path(f"data/raw/{file}_mapping.json").write_text(json.dumps(mapping))
+    for stage in (sample, split):
         stage.main()
-    unit = {"conditions": "condition_num", "tasks": "task_num", "participants": "participant"}[by]
     parts = {name: pl.read_parquet(f"data/splits/{name}.parquet") for name in ("train", "val", "test")}
     assert sum(part.height for part in parts.values()) == len(rows)
+    return parts
+
+
+@pytest.mark.parametrize(
+    ("by", "unit"),
+    [("conditions", "condition_num"), ("tasks", "task_num"), ("participants", "participant")],
+)
+def test_conditions_questions_and_people_can_be_held_out(here: Path, by: str, unit: str) -> None:
+    parts = within_studies(here, by=by)
     units = [set(part.select("study_id", unit).iter_rows()) for part in parts.values()]
     assert not (units[0] & units[1] or units[0] & units[2] or units[1] & units[2])
     told = json.loads(Path("data/splits/manifest.json").read_text())["overlap"]
-    people = {
-        "conditions": 0,
-        "tasks": parts["test"].select("study_id", "participant").n_unique(),
-        "participants": 0,
-    }
-    assert told["people_in_training"] == people[by]
+    people = parts["test"].select("study_id", "participant").n_unique() if by == "tasks" else 0
+    assert told["people_in_training"] == people
     flagged = parts["test"].filter("near_duplicate")
-    if by == "conditions":  # conditions 2 and 3 have the same text, so that one of them in test was seen
+    if by == "participants":
+        assert not flagged.height
+    else:
         same = parts["train"].select("study_id", "stimuli").unique()
         assert flagged.height == parts["test"].join(same, on=same.columns, how="semi").height > 0
         assert told["near_duplicate_cells"] == flagged.select(CELL).n_unique()
-    else:
-        assert not flagged.height
+
+
+@pytest.mark.parametrize(
+    ("by", "unit", "tested"), [("conditions", "condition_num", 2), ("tasks", "task_num", 0)]
+)
+def test_the_dataset_s_own_conditions_and_questions_are_tested(
+    here: Path, by: str, unit: str, tested: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = within_studies(here, by=by, method="official")
+    assert parts["test"].select("study_id", unit).unique().sort("study_id").rows() == [
+        (f"s{study:04d}", tested) for study in range(9)
+    ]
+    assert not {(study, tested) for study in parts["test"]["study_id"]} & set(
+        parts["train"].select("study_id", unit).iter_rows()
+    )
+    Path(f"data/raw/{unit.removesuffix('_num')}_mapping.json").write_text('{"s0001": [1, 2')
+    assert "mapping.json" in fails(split.main, capsys)

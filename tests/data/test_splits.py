@@ -132,20 +132,29 @@ def test_a_quarter_of_each_study_s_conditions_are_held_out(seed: int) -> None:
     assert counts["val"] == round((counts["val"] + counts["test"]) / 3)
 
 
-def test_the_official_conditions_are_tested_and_what_the_mapping_lacks_is_trained_on() -> None:
-    """The form of the dataset's own files: 129 studies, a quarter of the conditions held out."""
-    units = conditions(210, 4)
-    mapping = {
-        name: {"train": [str(n) for n in numbers[1:]], "eval": numbers[:1]}
+@pytest.mark.parametrize(("number", "studies"), [("condition_num", 129), ("task_num", 73)])
+def test_what_the_official_mapping_holds_out_is_tested_and_what_it_lacks_is_trained_on(
+    number: str, studies: int
+) -> None:
+    """The form and the size of the dataset's own files: a quarter of the conditions or questions held out."""
+    units = conditions(210, 8).rename({"condition_num": number})
+    several = [
+        (name, numbers)
         for (name,), rows in units.group_by("study_id", maintain_order=True)
-        if len(numbers := rows["condition_num"].to_list()) > 1 and name < "s0172"
+        if len(numbers := rows[number].to_list()) > 1
+    ][:studies]
+    held = {name: numbers[: max(1, len(numbers) // 4)] for name, numbers in several}
+    mapping = {
+        name: {"train": [str(n) for n in numbers if n not in held[name]], "eval": held[name]}
+        for name, numbers in several
     }
-    assert len(mapping) == 129
-    split = official_units(units, mapping, 42, "condition_mapping.json")
+    assert len(mapping) == studies
+    split = official_units(units, mapping, 42, "mapping.json")
     assert split.height == units.height
-    tested = split.filter(split="test")
-    assert tested.height == 129 and tested["condition_num"].unique().to_list() == [1]
-    assert split.filter(pl.col("study_id") >= "s0172")["split"].unique().to_list() == ["train"]
+    tested = set(split.filter(split="test").select("study_id", number).iter_rows())
+    assert tested == {(name, n) for name, numbers in held.items() for n in numbers}
+    others = split.filter(~pl.col("study_id").is_in(list(mapping)))
+    assert others["split"].unique().to_list() == ["train"]
     assert set(split.filter(split="val")["study_id"]) <= set(mapping)
 
 

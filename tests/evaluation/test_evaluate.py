@@ -93,6 +93,14 @@ def test_cell_distances_by_hand() -> None:
     assert result["adapter_minus_base"]["wasserstein"] == 0
 
 
+def test_a_base_model_alone_is_compared_where_nothing_was_trained() -> None:
+    alone = run({"base": small()}, best_baseline="uniform").metrics
+    beside = run({"base": small(), "adapter": small()}, best_baseline="uniform").metrics
+    for pair in ("uniform", "train_marginal", "best_baseline"):
+        assert alone[f"base_minus_{pair}"] == beside[f"adapter_minus_{pair}"]
+    assert not any("adapter" in key for key in alone)
+
+
 def test_individual_scores_by_hand() -> None:
     survey, model = read(small())
     found = all_answers(survey, model)

@@ -193,7 +193,7 @@ def test_every_way_gives_the_trie_s_numbers_of_a_model_that_is_served(here: Path
             assert server.stdout
             url, end = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1", "<|im_end|>"
             found = {
-                way: ask_all(questions, Endpoint(url, "m", way, 200, 4, end=end), Path(f"{way}.jsonl"))[0]  # type: ignore[arg-type]
+                way: ask_all(questions, Endpoint(url, "m", way, 100, 4, end=end), Path(f"{way}.jsonl"))[0]  # type: ignore[arg-type]
                 for way in WAYS
             }
         finally:
@@ -210,8 +210,8 @@ def test_every_way_gives_the_trie_s_numbers_of_a_model_that_is_served(here: Path
         assert mass > 0.5
         np.testing.assert_allclose(of["stated"][0], shares, atol=1e-3)
         drawn, allowed = of["draws"]
-        assert abs(allowed - mass) < 4 * math.sqrt(mass * (1 - mass) / 200) + 0.003
-        error = 4 * np.sqrt(shares * (1 - shares) / max(200 * mass, 1)) + 4 / max(200 * mass, 1)
+        assert abs(allowed - mass) < 4 * math.sqrt(mass * (1 - mass) / 100) + 0.003
+        error = 4 * np.sqrt(shares * (1 - shares) / max(100 * mass, 1)) + 4 / max(100 * mass, 1)
         assert (np.abs(drawn - shares) < error).all()
 
 
