@@ -73,6 +73,10 @@ def given(value: Any) -> bool:
     return value is not None
 
 
+def released(value: Any) -> bool:
+    return str(value).startswith("socratesft/")
+
+
 def always(value: Any) -> bool:
     return True
 
@@ -130,7 +134,8 @@ PAPER = (
     Item("validation studies", UNKNOWN, NOT_FOUND, "splits.splits.val.studies"),
     # the model
     Item("base model", "Qwen/Qwen2.5-14B-Instruct", f"{SETUP}; Llama-3-8B-Instruct is its second base", NAME,
-         ((NAME, TINY, f"model.name is {TINY}: a small Qwen2 made here stands in, so that no GPU or hub is needed"),)),
+         ((NAME, TINY, f"model.name is {TINY}: a small Qwen2 made here stands in, so that no GPU or hub is needed"),
+          (NAME, released, "model.name is {params.model.name}: the paper's own fine-tuned model, nothing is trained"))),
     Item("base model's revision", UNKNOWN, "no commit is given in the paper", "params.model.revision"),
     Item("trained weights", "all", f"{SETUP} (full fine-tuning with LLaMA-Factory)", "derived.trained", (ADAPTER,)),
     Item("weights while training", "not quantised", f"{SETUP} (full fine-tuning)", "derived.quantization",
@@ -166,8 +171,8 @@ PAPER = (
     Item("preference training (DPO)", "learning rate 1e-6, otherwise as above", SETUP,
          note="there is no DPO here; the paper's own supervised model was the better one (Table 2)"),
     # the prompt and the prediction
-    Item("prompt", UNKNOWN, "the released models answer to a system line; its words are not kept here",
-         note="here the Alpaca headings without a chat template (socrates/survey/prompts.py)"),
+    Item("prompt", UNKNOWN, "the released models' words are known second-hand: prompt.format socrates",
+         "params.prompt.format"),
     Item("temperature of drawn answers", 0.6, INFERENCE, "params.evaluate.temperature"),
     Item("top-p of drawn answers", 0.9, INFERENCE, "params.evaluate.top_p"),
     Item("longest prompt in inference, tokens", 4096, INFERENCE, "params.prompt.max_length",
