@@ -55,6 +55,14 @@ preset: env  ## write presets/NAME.yaml into params.yaml: make preset NAME=one-p
 compare: env  ## two runs, paired by cell: make compare A=rev B=rev (or workspace)
 	@socrates compare $(A) $(B)
 
+folds: K = 5
+folds: env  ## cross-validation over studies, K runs and their table: make folds K=5 SET="-S train.max_steps=300"
+	@for k in $$(seq 0 $$(($(K) - 1))); do \
+		dvc exp remove --quiet fold-$$k 2>/dev/null; \
+		dvc exp run --temp --name fold-$$k -S split.folds=$(K) -S split.fold=$$k $(SET) || exit 1; \
+	done
+	@socrates folds $$(seq --format fold-%g 0 $$(($(K) - 1)))
+
 paper-baseline: env  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
 	@socrates paper-baseline
 
@@ -71,4 +79,4 @@ bench-gpu: env  ## the benchmarks of one GPU: one table, under nine minutes, fet
 gpu-kit: env  ## an archive that runs bench-gpu on a machine without network
 	python -m benchmarks.gpu_kit
 
-.PHONY: help env env-dev repro gsm8k watch test check preset compare paper-baseline readme bench bench-gpu gpu-kit
+.PHONY: help env env-dev repro gsm8k watch test check preset compare folds paper-baseline readme bench bench-gpu gpu-kit
