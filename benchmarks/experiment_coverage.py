@@ -3,8 +3,9 @@
 Held-out studies of a model whose error is planted are simulated: two questions of three conditions, predicted effects
 of standard deviation 0.03 or 0.15 of the scale, slopes of mean 1 and standard deviation 0 or 0.5 between studies, an
 error of 0.025 or 0.06 in each condition's mean (alike in both questions by 0.3), answers of standard deviation 0.24 to
-0.36, n people a condition. The error is fitted on them, and its intervals are tried on 50 contrasts of new studies.
-Run:  python -m benchmarks.experiment_coverage [datasets] [seed]
+0.36, n people a condition. The error is fitted on them. How many new effects each interval holds is then computed and
+not drawn, since their distribution is known: at two predicted contrasts in each quarter of their sizes.
+Run:  python -m benchmarks.experiment_coverage [datasets] [seed] [people...]
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ import time
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy import special, stats
 
 from benchmarks.timing import table
-from socrates.app.error_model import Unidentified, fit_errors, noise_of, self_check, study_checks, study_fits
+from socrates.app import error_model
+from socrates.app.error_model import Unidentified, fit_errors, self_check, study_checks, study_fits
 
 Floats = NDArray[np.float64]
 EFFECTS = ((0.03, 0.025), (0.15, 0.06))  # standard deviation of predicted effects and of the error
 PEOPLE, STUDIES, SLOPES = (6, 20, 60, 400), (11, 20, 40), (0.0, 0.5)
 QUESTIONS, CONDITIONS, ALIKE = 2, 3, 0.3
-NEW = 50  # contrasts that each fit is tried on
+TRIED = stats.halfnorm.ppf((np.arange(8) + 0.5) / 8)  # of new contrasts, over their standard deviation
 
 
 def effects(
@@ -50,44 +53,47 @@ def held_out(x: Floats, human: Floats, n: int, rng: np.random.Generator) -> pl.D
 def cell(
     size: float, error: float, slopes: float, n: int, studies: int, datasets: int, rng: np.random.Generator
 ) -> tuple[float, Floats]:
-    """The share of datasets that are refused, and of the others [K, 4] coverage, in the largest quarter of predicted
-    effects, the self-check, and that of intervals without the error."""
+    """The share of datasets that are refused, and of the others [D, 6] coverage in the quarters of predicted size, the
+    self-check, and that of intervals without the error."""
     kept = []
+    tried = size * np.sqrt(2) * TRIED
+    sd = np.sqrt((slopes * tried) ** 2 + 2 * error**2)  # of the effects that are predicted so
     for _ in range(datasets):
-        of = held_out(*effects(size, error, slopes, studies, rng), n, rng)
-        x, human = effects(size, error, slopes, NEW, rng)
-        predicted, true = (values[:, 0, 1] - values[:, 0, 0] for values in (x, human))
+        found = held_out(*effects(size, error, slopes, studies, rng), n, rng)
         try:
-            known = fit_errors(of)
+            known = fit_errors(found)
         except Unidentified:
             continue
-        ends = np.array([known.effect(one).interval() for one in predicted]).T
-        inside = (ends[0] <= true) & (true <= ends[1])
-        large = np.abs(predicted) >= np.quantile(np.abs(predicted), 0.75)
-        of = of.sort("study_id", "task_num", "condition_num")
-        of = of.with_columns(noise=noise_of(of))
+        low, high = (np.array([known.effect(x).interval() for x in tried]).T - tried) / sd
+        inside = (special.ndtr(high) - special.ndtr(low)).reshape(4, 2).mean(axis=1)
+        of = error_model.held_out(found)
         without = self_check(study_checks(of, study_fits(of)), without_error=True)
-        kept.append((inside.mean(), inside[large].mean(), known.covered, without))
-    return 1 - len(kept) / datasets, np.array(kept).reshape(-1, 4)
+        kept.append((*inside, known.covered, without))
+    return 1 - len(kept) / datasets, np.array(kept).reshape(-1, 6)
 
 
-def main(datasets: int, seed: int) -> None:
-    """Print a table for each size of effects."""
-    started, rng = time.perf_counter(), np.random.default_rng(seed)
+def entry(refused: float, found: Floats) -> str:
+    """Of a cell: coverage, in quarters, self-checks, refusals."""
+    if not len(found):
+        return "refused"
+    quarters = found[:, :4].mean(axis=0)
+    check, without = np.median(found[:, 4:], axis=0)
+    shares = " ".join(f"{100 * share:.1f}" for share in quarters)
+    said = f", {refused:.0%} refused" if refused else ""
+    return f"{quarters.mean():.1%} ({shares}) / {check:.0%} / {without:.0%}{said}"
+
+
+def main(datasets: int, seed: int, people: tuple[int, ...]) -> None:
+    """Print a table for each size of effects; every cell has random numbers of its own."""
+    started = time.perf_counter()
     for size, error in EFFECTS:
         rows = []
-        for n in PEOPLE:
+        for n in people:
             for slopes in SLOPES:
                 row = [f"{n}, slopes' deviation {slopes}"]
                 for studies in STUDIES:
-                    refused, found = cell(size, error, slopes, n, studies, datasets, rng)
-                    if refused > 0.5:
-                        row.append(f"refused ({refused:.0%})")
-                        continue
-                    whole, large = found[:, :2].mean(axis=0)
-                    check, without = np.median(found[:, 2:], axis=0)
-                    said = f", {refused:.0%} refused" if refused else ""
-                    row.append(f"{whole:.1%} / {large:.1%} / {check:.0%} / {without:.0%}{said}")
+                    rng = np.random.default_rng([seed, int(1000 * size), n, int(10 * slopes), studies])
+                    row.append(entry(*cell(size, error, slopes, n, studies, datasets, rng)))
                 rows.append(row)
         head = f"effects of {size}: people a condition"
         print("\n" + table([head, *(f"{studies} studies" for studies in STUDIES)], rows), flush=True)
@@ -95,5 +101,6 @@ def main(datasets: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    given = [int(value) for value in sys.argv[1:3]]
-    main(*given, *(100, 5)[len(given) :])
+    given = [int(value) for value in sys.argv[1:]]
+    datasets, seed, *people = *given, *(100, 5)[len(given) :]
+    main(datasets, seed, tuple(people) or PEOPLE)

@@ -11,7 +11,6 @@
       - {name: support, question: How much do you support or oppose it?, scale: 1-7}
     population: {size: 300, seed: 1, quotas: {gender: {Female: 0.5, Male: 0.5}}}
     respondents: 600
-    subgroups: [gender]
 
 A respondent reads scenario, condition and question as one text.
 """
@@ -20,11 +19,11 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -129,7 +128,6 @@ class Design(_Strict):
         attrition: share of them who give no answer.
         design_effect: variance over that of a simple random sample, from weights or strata.
         cluster_size, icc: people assigned together (a class, a household), and how much alike they answer (0 to 1).
-        subgroups: demographic fields of which it is said whether effects within them can be told.
     """
 
     title: Words
@@ -143,7 +141,6 @@ class Design(_Strict):
     design_effect: Annotated[float, Field(ge=1, le=100)] = 1.0
     cluster_size: Annotated[float, Field(ge=1, le=100_000)] = 1.0
     icc: Annotated[float, Field(ge=0, le=1)] = 0.0
-    subgroups: list[Annotated[str, AfterValidator(known_field)]] = Field(default_factory=list)
 
     @field_validator("conditions", "outcomes", mode="after")
     @classmethod
@@ -195,8 +192,12 @@ class Design(_Strict):
         """The condition that the others are compared with."""
         return next(condition for condition in self.conditions if condition.control)
 
-    def question(self, condition: Condition, outcome: Outcome) -> Question:
-        """What a respondent of a condition is asked. Raises :class:`DataError` where the outcome has no scale."""
+    @cached_property
+    def questions(self) -> dict[tuple[str, str], Question]:
+        """What a respondent is asked, by condition and outcome. Raises :class:`DataError` where there is no scale."""
+        return {(c.name, o.name): self._question(c, o) for c in self.conditions for o in self.outcomes}
+
+    def _question(self, condition: Condition, outcome: Outcome) -> Question:
         parts = (self.scenario, condition.text, outcome.question)
         text = " ".join(part.strip() for part in parts if part.strip())
         try:
@@ -217,11 +218,12 @@ def read_design(path: Path) -> Design:
         design = Design.model_validate(raw)
     except ValidationError as error:
         raise DataError(f"{path}: " + "; ".join(problems(error, Design))) from None
+    try:
+        asked = design.questions
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     for outcome in design.outcomes:
-        try:
-            scales = {design.question(condition, outcome).scale.notation for condition in design.conditions}
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+        scales = {asked[condition.name, outcome.name].scale.notation for condition in design.conditions}
         if len(scales) > 1:
             told = f"has another scale in some conditions ({', '.join(sorted(scales))})"
             raise DataError(f"{path}: outcome {outcome.name!r} {told}")

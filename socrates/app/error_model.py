@@ -7,10 +7,10 @@ a question under a condition is, as a share of the scale,
 
 with x its prediction. Levels (one for each question) cancel in contrasts, so that the conditions of a question share
 their control as they should; the errors u of a condition in several questions of a study correlate by rho. The
-restricted likelihood (REML) of tau, sigma and rho is computed on a grid and weighted with Jeffreys' prior of sigma, a
-half-normal one of tau, and flat ones of rho and the slope. All that follows averages over that grid, so that what the
-held-out studies leave open widens every interval; where they cannot tell an error as large as the effects, the
-fit is refused.
+restricted likelihood (REML) of tau, sigma and rho is computed on a grid and weighted with Jeffreys' prior of sigma,
+flat ones of rho and the slope, and one of tau that gives even odds to slopes that do not differ (Jeffreys 1961) and is
+half-normal where they do. All that follows averages over that grid, so that what the held-out studies leave open
+widens every interval; where they cannot tell an error as large as the effects, the fit is refused.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ from socrates.core.errors import DataError
 from socrates.survey.tables import CELL
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 LEVEL = 0.9
 FEWEST_STUDIES = 5
 # Shares of the scale; so many that neighbours differ by less than an error can be told.
 SIGMA, RHO = np.geomspace(0.002, 0.5, 40), np.array([0.0, 0.3, 0.6, 0.9])
-TAU, TAU_SCALE = np.r_[0.0, np.geomspace(0.05, 2, 15)], 0.5
+TAU = np.r_[0.0, np.geomspace(0.05, 2, 15)]
+SAME, TAU_SCALE = 0.5, 1.0  # odds that slopes do not differ; else as far as a right slope is from none
 NEGLIGIBLE = 1e-5  # weight of a grid point, over the largest, below which it is left out
 COLUMNS = (*CELL, "scale", "human", "human_se", "respondents")
 QUESTION = ["study_id", "task_num", "scale"]  # effects are compared within it
@@ -150,15 +152,26 @@ def read_effects(tables: Path, predictor: str) -> pl.DataFrame:
     """The held-out effects that ``evaluate`` writes into metrics/tables: ``COLUMNS`` and ``predicted`` by a predictor.
 
     Raises:
-        DataError: a table is missing or has not these columns.
+        DataError: a table is missing, has not these columns, or a value that none can be.
     """
     cells = _read(tables / "cells.csv", (*CELL, "scale"))
-    effects = _read(tables / "effects.csv", (*CELL, "human", "human_se", "respondents", predictor))
-    predicted = pl.col(predictor).cast(pl.Float64).alias("predicted")
-    return effects.join(cells, on=CELL).select(*COLUMNS, predicted).drop_nulls()
+    numbers = [pl.col(name).cast(pl.Float64) for name in ("human", "human_se", "respondents", predictor)]
+    effects = _read(path := tables / "effects.csv", (*CELL, *numbers)).rename({predictor: "predicted"})
+    people, error = pl.col("respondents"), pl.col("human_se")
+    wrong = {
+        "stands twice": pl.struct(CELL).is_duplicated(),
+        "has an effect that no scale allows": (pl.col("human").abs() > 1) | (pl.col("predicted").abs() > 1),
+        "has no number of respondents, or an error below 0": (people < 1) | (error < 0) | error.is_nan(),
+    }
+    for text, where in wrong.items():
+        if not (found := effects.filter(where)).is_empty():
+            first = found.select(CELL).row(0, named=True)
+            cell = ", ".join(f"{name} {value}" for name, value in first.items())
+            raise DataError(f"{path}: {cell} {text}; run dvc repro evaluate")
+    return effects.join(cells, on=CELL).select(*COLUMNS, "predicted").drop_nulls()
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
+def _read(path: Path, columns: tuple[str | pl.Expr, ...]) -> pl.DataFrame:
     try:
         table = pl.read_csv(path, schema_overrides={"study_id": pl.String}, infer_schema_length=None)
         return table.select(columns)
@@ -167,6 +180,18 @@ def _read(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
         raise DataError(f"{path}: not found; run dvc repro: {unknown}") from None
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path}: {' '.join(str(error).split())[:200]}; run dvc repro evaluate") from None
+
+
+class HeldOut(NamedTuple):
+    """Comparable rows of a table of effects, by study: indices of study, question and condition, predicted and human
+    effects centred within their question, and the sampling variance of the latter."""
+
+    study: Ints
+    question: Ints
+    condition: Ints
+    x: Floats
+    y: Floats
+    noise: Floats
 
 
 class StudyFits(NamedTuple):
@@ -192,27 +217,54 @@ class Posterior(NamedTuple):
     slope_variance: Floats
 
 
-def study_fits(table: pl.DataFrame) -> StudyFits:
-    """The parts of all studies, in the order of their names."""
-    parts = [_study_fit(of) for _, of in table.group_by("study_id", maintain_order=True)]
+def held_out(effects: pl.DataFrame) -> HeldOut:
+    """The rows of ``effects`` whose question has two or more conditions."""
+    table = (
+        effects.lazy()
+        .filter(pl.len().over(QUESTION) >= 2)
+        .with_columns(pl.col(name) - pl.col(name).mean().over(QUESTION) for name in ("human", "predicted"))
+        .sort(*QUESTION, "condition_num")
+        .with_columns(study=pl.col("study_id").rle_id(), question=pl.struct(QUESTION).rle_id())
+        .collect()
+    )
+    names = ("study", "question", "condition_num", "predicted", "human")
+    return HeldOut(*(table[name].to_numpy() for name in names), noise_of(table))
+
+
+def noise_of(table: pl.DataFrame) -> Floats:
+    """[rows] sampling variance of each human mean, the spread of answers shrunk to the mean of all cells.
+
+    The variance of six answers is itself known within 60 %, and as it stands would make the weights of a cell and the
+    error that is left beside it (empirical Bayes by moments, as Smyth 2004).
+    """
+    n = table["respondents"].to_numpy().astype(np.float64)
+    spread = table["human_se"].to_numpy() ** 2 * n
+    mean = max(float(spread.mean()), 1e-6)
+    chance = float((2 * mean**2 / np.maximum(n - 1, 1)).mean())
+    real = max(float(spread.var()) - chance, 0.0)
+    return (mean + real / (real + chance) * (spread - mean)) / n
+
+
+def study_fits(of: HeldOut) -> StudyFits:
+    """The parts of all studies."""
+    rows = np.split(np.arange(len(of.x)), np.flatnonzero(np.diff(of.study)) + 1)
+    parts = [_study_fit(HeldOut(*(values[study] for values in of))) for study in rows]
     return StudyFits(*(np.stack(values, axis=-1) for values in zip(*parts, strict=True)))
 
 
-def _study_fit(of: pl.DataFrame) -> list[Floats]:
-    question = of.select(pl.struct(QUESTION).rank("dense")).to_series().to_numpy()
-    condition = of["condition_num"].to_numpy()
-    member = (question[:, None] == np.unique(question)).astype(np.float64)
+def _study_fit(of: HeldOut) -> list[Floats]:
+    member = (of.question[:, None] == np.unique(of.question)).astype(np.float64)
     contrasts = np.linalg.svd(member)[0][:, member.shape[1] :]  # an orthonormal basis of them
-    shared = contrasts.T @ (condition[:, None] == condition) @ contrasts
-    rho = RHO[:, None, None]
-    error = (1 - rho) * np.eye(len(shared)) + rho * shared  # [rho, m, m]
-    noise = contrasts.T @ (of["noise"].to_numpy()[:, None] * contrasts)
-    inverse = np.linalg.inv(noise + SIGMA[:, None, None, None] ** 2 * error)
-    x, y = (contrasts.T @ of[name].to_numpy() for name in ("predicted", "human"))
-    scaled = inverse @ error
-    information = np.einsum("srij,srji->sr", scaled, scaled) / 2
-    parts = x @ inverse @ x, x @ inverse @ y, y @ inverse @ y, -np.linalg.slogdet(inverse)[1], information
-    return [part.ravel() for part in parts]
+    shared = contrasts.T @ (of.condition[:, None] == of.condition) @ contrasts
+    error = (1 - RHO[:, None, None]) * np.eye(len(shared)) + RHO[:, None, None] * shared
+    # on axes [rho, m] on which errors have unit variance and noise is independent, for all sigma at once
+    root = np.linalg.inv(np.linalg.cholesky(error)) @ contrasts.T
+    noise, axes = np.linalg.eigh(root * of.noise @ root.transpose(0, 2, 1))
+    x, y = (np.einsum("rji,rj->ri", axes, root @ values) for values in (of.x, of.y))
+    variance = noise + SIGMA[:, None, None] ** 2
+    logdet = np.linalg.slogdet(error)[1] + np.log(variance).sum(axis=-1)
+    sums = [(part / variance).sum(axis=-1) for part in (x * x, x * y, y * y)]
+    return [part.ravel() for part in (*sums, logdet, (variance**-2).sum(axis=-1) / 2)]
 
 
 def restricted_likelihood(fits: StudyFits, leave_one_out: bool = False) -> Posterior:
@@ -240,7 +292,8 @@ def posterior(fits: StudyFits, leave_one_out: bool = False) -> Posterior:
     # the spacing of the sigmas is as wide as they are large: once more in the prior
     sigma = np.repeat(SIGMA, len(RHO))[:, None]
     logs = logs + np.log(sigma**2 * np.sqrt(_total(fits.information, leave_one_out)))
-    logs = logs + np.log(stats.norm.pdf(TAU / TAU_SCALE) * np.gradient(TAU))[:, None, None]
+    differ = stats.norm.pdf(TAU / TAU_SCALE) * np.gradient(TAU)
+    logs = logs + np.log(SAME * (TAU == 0) + (1 - SAME) * differ / differ.sum())[:, None, None]
     weight = np.exp(logs - logs.max(axis=(0, 1)))
     return Posterior(weight / weight.sum(axis=(0, 1)), slope, variance)
 
@@ -251,106 +304,92 @@ def fit_errors(effects: pl.DataFrame) -> ErrorModel:
     Raises:
         Unidentified: too few studies, too few people in them, or predictions that do not differ between conditions.
     """
-    table = (
-        effects.filter(pl.len().over(QUESTION) >= 2)
-        .with_columns(pl.col(name) - pl.col(name).mean().over(QUESTION) for name in ("human", "predicted"))
-        .sort(*QUESTION, "condition_num")
-    )
-    count = table["study_id"].n_unique()
+    of = held_out(effects)
+    count = len(np.unique(of.study))
     if count < FEWEST_STUDIES:
         have = f"{count} held-out {'study has' if count == 1 else 'studies have'} two or more conditions to compare"
         again = f"train again with split.test_studies={FEWEST_STUDIES} or more (docs/own-data.md)"
         raise Unidentified(f"{have}, and {FEWEST_STUDIES} or more are needed: {again}")
-    if not (table["predicted"] ** 2).sum() > 1e-9:  # type: ignore[operator]
+    if not of.x @ of.x > 1e-9:
         raise Unidentified("the model predicts no effect in any held-out study")
-    table = table.with_columns(noise=noise_of(table))
-    fits = study_fits(table)
+    fits = study_fits(of)
     weight, slope, variance = (part[..., 0] for part in posterior(fits))
-    _check_identified(table, fits, float((weight * slope).sum()))
-    checks = study_checks(table, fits)
+    _check_identified(of, fits, float((weight * slope).sum()))
+    checks = study_checks(of, fits)
     kept = weight > NEGLIGIBLE * weight.max()
     sigma, rho = np.repeat(SIGMA, len(RHO)), np.tile(RHO, len(SIGMA))
     tau, sigma, rho = (np.broadcast_to(part, weight.shape)[kept] for part in (TAU[:, None], sigma, rho))
     return ErrorModel(
         weight[kept] / weight[kept].sum(), slope[kept], variance[kept], tau, sigma, rho,
-        studies=count, contrasts=sum(len(part) for part in checks), covered=self_check(checks),
-        skill=_skill(checks), largest=max(float(np.abs(part[:, 0]).max()) for part in checks),
+        studies=count, contrasts=len(checks.x), covered=self_check(checks),
+        skill=_skill(checks), largest=float(np.abs(checks.x).max()),
     )  # fmt: skip
 
 
-def noise_of(table: pl.DataFrame) -> Floats:
-    """[rows] sampling variance of each human mean, the spread of answers shrunk to the mean of all cells.
-
-    The variance of six answers is itself known within 60 %, and as it stands would make the weights of a cell and the
-    error that is left beside it (empirical Bayes by moments, as Smyth 2004).
-    """
-    n = table["respondents"].to_numpy().astype(np.float64)
-    spread = table["human_se"].to_numpy() ** 2 * n
-    mean = max(float(spread.mean()), 1e-6)
-    chance = float((2 * mean**2 / np.maximum(n - 1, 1)).mean())
-    real = max(float(spread.var()) - chance, 0.0)
-    return (mean + real / (real + chance) * (spread - mean)) / n
-
-
-def _check_identified(table: pl.DataFrame, fits: StudyFits, slope: float) -> None:
+def _check_identified(of: HeldOut, fits: StudyFits, slope: float) -> None:
     """Refuse held-out studies whose noise hides an error as large as the effects themselves.
 
     Their design decides (people, cells, studies), not the error that they happen to show, which may be large by luck.
     Without error, sigma^2 has a standard error of one over the root of its information; twice that they can tell.
     """
     tellable = np.sqrt(2 / np.sqrt(fits.information[0].sum()))
-    free = len(table) - table.n_unique(QUESTION)
-    effects = abs(slope) * float(np.sqrt((table["predicted"].to_numpy() ** 2).sum() / free))
+    free = len(of.x) - len(np.unique(of.question))
+    effects = abs(slope) * float(np.sqrt(of.x @ of.x / free))
     if tellable > effects:
-        people = float(np.median(table["respondents"].to_numpy()))
         raise Unidentified(
-            f"{len(fits.a[0])} held-out studies with {people:.0f} respondents a condition (median) tell an "
-            f"error from none where its standard deviation is {tellable:.3f} of the scale or more, and the predicted "
-            f"effects have {effects:.3f}: more held-out studies, or more people in them, are needed"
+            f"{len(fits.a[0])} held-out studies, in which a condition's mean has a standard error of "
+            f"{np.sqrt(np.median(of.noise)):.3f} of the scale, tell the model's error from none where its standard "
+            f"deviation is {tellable:.3f} or more, and the predicted effects have {effects:.3f}: more held-out "
+            "studies, or more people in them, are needed"
         )
 
 
-def study_checks(table: pl.DataFrame, fits: StudyFits) -> list[Floats]:
-    """[pairs, 6] of each study's contrasts: predicted, human, people's noise, and of the forecast by the other studies
-    its centre, its variance, and the part of that which the slope's uncertainty alone would give."""
-    others = posterior(fits, leave_one_out=True)
-    studies = table.group_by("study_id", maintain_order=True)
-    return [_check(of, Posterior(*(part[..., s] for part in others))) for s, (_, of) in enumerate(studies)]
+class Checks(NamedTuple):
+    """[P] pairs of conditions: study, predicted and human contrast, people's noise in it, and of the forecast by the
+    other studies the centre, the variance, and the part of that which the slope's uncertainty alone would give."""
+
+    study: Ints
+    x: Floats
+    y: Floats
+    noise: Floats
+    centre: Floats
+    variance: Floats
+    of_slope: Floats
 
 
-def _check(of: pl.DataFrame, others: Posterior) -> Floats:
-    question = of.select(pl.struct(QUESTION).rank("dense")).to_series().to_numpy()
-    left, right = np.nonzero(np.triu(question[:, None] == question, 1))
-    x, y = (of[name].to_numpy()[right] - of[name].to_numpy()[left] for name in ("predicted", "human"))
-    noise = of["noise"].to_numpy()
-    weight, slope, variance = (np.broadcast_to(part, others.weight.shape) for part in others)
-    centre = (weight * slope).sum()
-    of_slope = (weight * (variance + (slope - centre) ** 2)).sum() * x**2
-    by_tau, by_sigma = weight.sum(axis=1), weight.sum(axis=0).reshape(len(SIGMA), -1).sum(axis=1)
-    whole = of_slope + (by_tau @ TAU**2) * x**2 + 2 * by_sigma @ SIGMA**2
-    return np.column_stack([x, y, noise[left] + noise[right], centre * x, whole, of_slope])
+def study_checks(of: HeldOut, fits: StudyFits) -> Checks:
+    """Each pair of conditions of a question, as the other studies forecast it."""
+    weight, slopes, variance = posterior(fits, leave_one_out=True)
+    slope = (weight * slopes).sum(axis=(0, 1))  # [S], as all below
+    slope_variance = (weight * (variance + (slopes - slope) ** 2)).sum(axis=(0, 1))
+    tau2 = TAU**2 @ weight.sum(axis=1)
+    error = 2 * np.repeat(SIGMA, len(RHO)) ** 2 @ weight.sum(axis=0)
+    left, right = np.nonzero(np.triu(of.question[:, None] == of.question, 1))
+    s, x, y = of.study[left], of.x[right] - of.x[left], of.y[right] - of.y[left]
+    of_slope = slope_variance[s] * x**2
+    whole = of_slope + tau2[s] * x**2 + error[s]
+    return Checks(s, x, y, of.noise[left] + of.noise[right], slope[s] * x, whole, of_slope)
 
 
-def self_check(checks: list[Floats], without_error: bool = False) -> float:
+def self_check(checks: Checks, without_error: bool = False) -> float:
     """The share of people's effects, their noise taken out, that lie inside 90 % intervals made from other studies.
 
     Squared errors less their noise, over the variances that the intervals are made of, say by which factor those are
     wrong; a normal distribution gives the share. ``without_error``: of intervals of the slope's uncertainty alone.
     """
-    _, y, noise, centre, whole, of_slope = np.concatenate(checks).T
-    variance = of_slope if without_error else whole
-    weight = (variance + noise) ** -2
-    factor = (weight @ ((y - centre) ** 2 - noise)) / (weight @ variance)
+    variance = checks.of_slope if without_error else checks.variance
+    weight = (variance + checks.noise) ** -2
+    factor = (weight @ ((checks.y - checks.centre) ** 2 - checks.noise)) / (weight @ variance)
     reach = stats.norm.ppf((1 + LEVEL) / 2)
     return float(2 * special.ndtr(reach / np.sqrt(factor)) - 1) if factor > 0 else 1.0
 
 
-def _skill(checks: list[Floats]) -> tuple[float, float, float]:
+def _skill(checks: Checks) -> tuple[float, float, float]:
     """Skill over no effect with its 90 % interval, leaving out one study at a time."""
-    parts = [(y, noise, centre) for _, y, noise, centre, *_ in (check.T for check in checks)]
-    sums = np.array([(((y - c) ** 2 - noise).sum(), (y**2 - noise).sum()) for y, noise, c in parts])
-    skill, without = (1 - t[..., 0] / t[..., 1] for t in (sums.sum(axis=0), sums.sum(axis=0) - sums))
-    n = len(sums)
+    errors = (checks.y - checks.centre) ** 2 - checks.noise, checks.y**2 - checks.noise
+    sums = np.array([np.bincount(checks.study, part) for part in errors])  # [2, S]
+    skill, without = (1 - of / total for of, total in (sums.sum(axis=1), sums.sum(axis=1)[:, None] - sums))
+    n = sums.shape[1]
     error = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
     reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * error)
     return float(skill), float(skill) - reach, float(skill) + reach

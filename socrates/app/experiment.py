@@ -38,6 +38,10 @@ TABLES = Path("metrics/tables")
 SMALLEST_POPULATION = 30  # personas that it must count as
 FEW_STUDIES = 20
 LOW_VALIDITY = 0.9
+NO_GROUPS = (
+    "Effects within groups of respondents are not shown: the held-out studies do not tell the model's error within "
+    "groups, and the error of whole conditions does not hold there."
+)
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,7 @@ def questions(design: Design, people: PersonaSample) -> pl.DataFrame:
     """Every persona under every condition and outcome: columns condition, outcome, person and ``QUESTIONS``."""
     persons = pl.DataFrame({"persona": [person.text for person in people.personas]}).with_row_index("person")
     asked = [
-        (condition.name, outcome.name, question.stimuli, question.scale.notation)
-        for condition in design.conditions
-        for outcome in design.outcomes
-        for question in [design.question(condition, outcome)]
+        (*names, question.stimuli, question.scale.notation) for names, question in design.questions.items()
     ]
     texts = pl.DataFrame(asked, ["condition", "outcome", "stimuli", "scale"], orient="row")
     return texts.join(persons, how="cross", maintain_order="left_right")
@@ -145,11 +146,7 @@ def run_experiment(
     unknown = errors if isinstance(errors, str) else ""
     everyone, choices = effects(pairs, people.weights, known, design)
     notes = [*people.notes, *_question_notes(design, lambda q: [n for n in q.notes if n.startswith(ADDED)])]
-    if design.subgroups:
-        notes.append(
-            f"Effects within {', '.join(design.subgroups)} are not shown: the held-out studies do not tell the model's "
-            "error within groups, and the error of whole conditions does not hold there."
-        )
+    notes.append(NO_GROUPS)
     found = {
         "The model": list(cautions),
         "The model's error on held-out studies": _error_warnings(everyone, known, unknown),
@@ -242,7 +239,7 @@ def _question_notes(design: Design, notes_of: Callable[[Question], list[str]]) -
     under: dict[tuple[str, str], list[str]] = {}
     for outcome in design.outcomes:
         for condition in design.conditions:
-            for text in notes_of(design.question(condition, outcome)):
+            for text in notes_of(design.questions[condition.name, outcome.name]):
                 under.setdefault((outcome.name, text), []).append(repr(condition.name))
     sentences = []
     for (name, text), names in under.items():

@@ -56,7 +56,12 @@ def effect_row(effect: Effect) -> dict[str, Any]:
 
 def write(result: ExperimentResult, folder: Path) -> list[Path]:
     """Write experiment.html, effects.csv, distributions.csv and codebook.csv; returns the paths."""
-    rows = [(file, column, text) for file, columns in CODEBOOK.items() for column, text in columns.items()]
+    rows = [
+        (file, column, text)
+        for file, columns in CODEBOOK.items()
+        for names, text in columns.items()
+        for column in names.split(", ")
+    ]
     effects = [effect_row(effect) for effect in result.effects]
     tables = {
         folder / "effects.csv": pl.DataFrame(effects, infer_schema_length=None),
@@ -145,7 +150,7 @@ def render(result: ExperimentResult) -> str:
 def plain(value: float) -> str:
     """Three significant digits and no exponent, with a true minus sign."""
     size = abs(value)
-    return f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2}f}".replace("-", "−")
+    return f"{value:z.{0 if size >= 100 else 1 if size >= 10 else 2}f}".replace("-", "−")
 
 
 def signed(value: float) -> str:

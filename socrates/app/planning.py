@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from socrates.app.error_model import LEVEL, EffectDistribution, ErrorModel, weig
 from socrates.app.training_support import ends
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 ALPHA, POWER = 0.05, 0.8
 MOST = 1_000_000  # respondents per arm up to which a number is looked for
 DRAWS = 20_000  # of all effects of an experiment together
@@ -109,28 +110,48 @@ class Choice:
     regret: float
 
 
+class Forecast(NamedTuple):
+    """What the effects of an experiment may be: each one alone, all together ``drawn`` [draws, E], and the standard
+    deviations around their means that hold all at once."""
+
+    effects: list[EffectDistribution]
+    drawn: Floats
+    reach: float
+
+
+def forecast(differences: Floats, weights: Floats, condition: Ints, known: ErrorModel) -> Forecast:
+    """From ``differences`` [E, N] of each persona's expected answers, of ``condition`` [E] with the control.
+
+    Args:
+        condition: from 1, outcome by outcome.
+    """
+    predicted = differences @ weights
+    gaps = (differences - predicted[:, None]) * weights
+    people = len(weights)
+    covariance = gaps @ gaps.T * people / max(people - 1, 1)  # of the means over the personas
+    drawn = known.draw(predicted, covariance, condition, DRAWS, seed=1)
+    found = [known.effect(x, v) for x, v in zip(predicted, covariance.diagonal(), strict=True)]
+    centre, sd = (np.array([getattr(effect, name) for effect in found]) for name in ("mean", "sd"))
+    reach = float(np.quantile(np.abs((drawn - centre) / sd).max(axis=1), LEVEL))
+    return Forecast(found, drawn, reach)
+
+
 def effects(
     pairs: list[tuple[Arm, Arm]], weights: Floats, known: ErrorModel | None, design: Design
 ) -> tuple[list[Effect], list[Choice]]:
     """Treatments against the control, ``pairs`` of both by outcome; without estimates where the error is not known."""
     differences = np.stack([treated.positions - control.positions for treated, control in pairs])
-    predicted = differences @ weights
-    gaps = (differences - predicted[:, None]) * weights
-    people = len(weights)
-    covariance = gaps @ gaps.T * people / max(people - 1, 1)  # of the means over the personas
+    predicted = (differences @ weights).tolist()
     if known is None:
         both = zip((treated for treated, _ in pairs), predicted, strict=True)
-        return [Effect(t.outcome, t.condition, t.unit, t.unit.factor * float(x)) for t, x in both], []
+        return [Effect(t.outcome, t.condition, t.unit, t.unit.factor * x) for t, x in both], []
     names = [treated.condition for treated, _ in pairs]
     number = np.array([list(dict.fromkeys(names)).index(name) + 1 for name in names])
-    drawn = known.draw(predicted, covariance, number, DRAWS, seed=1)
-    found = [known.effect(x, v) for x, v in zip(predicted, covariance.diagonal(), strict=True)]
-    centre, sd = (np.array([getattr(effect, name) for effect in found]) for name in ("mean", "sd"))
-    reach = float(np.quantile(np.abs((drawn - centre) / sd).max(axis=1), LEVEL))
-    choices = {outcome.name: _choice(outcome, pairs, drawn) for outcome in design.outcomes}
+    found = forecast(differences, weights, number, known)
+    choices = {outcome.name: _choice(outcome, pairs, found.drawn) for outcome in design.outcomes}
     return [
-        _effect(effect, float(x), pair, reach, design, known, choices[pair[0].outcome])
-        for effect, pair, x in zip(found, pairs, predicted, strict=True)
+        _effect(effect, x, pair, found.reach, design, known, choices[pair[0].outcome])
+        for effect, pair, x in zip(found.effects, pairs, predicted, strict=True)
     ], list(choices.values())
 
 

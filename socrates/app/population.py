@@ -70,8 +70,11 @@ def from_file(path: Path, questions: int = 1) -> PersonaSample:
     people = table.drop(weight or ()).cast(pl.String)
     personas = [parse_demographics(row) for row in people.iter_rows(named=True)]
     empty = sum(not person.fields for person in personas)
-    notes = (f"{empty:,} of {len(personas):,} personas have no known field.",) if empty else ()
-    return PersonaSample(personas, weights / weights.sum(), f"{len(personas):,} personas of {path}", notes)
+    notes = [f"{empty:,} of {len(personas):,} personas have no known field."] if empty else []
+    if copies := len(table) - table.n_unique():
+        notes.append(f"{copies:,} of {len(table):,} rows repeat another: each counts as one more person.")
+    source = f"{len(personas):,} personas of {path}"
+    return PersonaSample(personas, weights / weights.sum(), source, tuple(notes))
 
 
 def _weights(given: pl.Series, path: Path) -> Floats:

@@ -129,7 +129,10 @@ def confidence_interval(figure: StudyStatistic, draws: int, rng: np.random.Gener
             upper = np.maximum(upper, np.quantile(t, 1 - BOOTSTRAP_TAIL))
             tail = min((t >= centre / error).sum(), (t <= centre / error).sum())
             p = max(p, min(2 * (int(tail) + 1) / (len(t) + 1), 1.0))
-    ends = figure.back(np.array([centre - upper * error, centre - lower * error]))
+    with np.errstate(over="ignore"):
+        ends = figure.back(np.array([centre - upper * error, centre - lower * error]))
+    if not np.isfinite(ends).all():  # the exponential of a huge logarithm: an end that bounds nothing
+        return Estimate(value)
     return Estimate(value, float(ends[0]), float(ends[1]), p)
 
 

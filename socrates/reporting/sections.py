@@ -23,14 +23,9 @@ HEADLINE = ("wasserstein", "cramer", "drawn.wasserstein", "drawn.accuracy", "crp
             "entropy_ratio", "effects.r")  # fmt: skip
 REST = "without_near_duplicates"
 EFFECTS = (
-    "r",
-    "r_disattenuated",
-    "slope",
-    "skill",
-    "respondents",
-    "captured_gain",
-    "sign_accuracy_sure",
-    "size_ratio",
+    *(f"effects.{key}" for key in ("r", "r_disattenuated", "slope", "skill", "respondents")),
+    "cell_respondents",
+    *(f"effects.{key}" for key in ("captured_gain", "sign_accuracy_sure", "size_ratio")),
 )
 STUDIES_PER_FIGURE = 40  # so that a figure fits on a printed page
 SHORT = figures.SHORT | {"train_marginal": "training-study average", "pooled": "pooled people (oracle)"}
@@ -78,11 +73,12 @@ def content(report: Report) -> dict[str, Any]:
         "differences": differences(report),
         **studies(report),
         "cells": cells(report),
-        "effects": _scores(report, models, [f"effects.{key}" for key in EFFECTS]),
+        "effects": _scores(report, models, EFFECTS),
         "effect_counts": {
             key: number(int(report.count(f"effects.{key}")))
             for key in ("conditions", "questions", "sure_pairs")
         },
+        "reliability": report.estimate("adapter", "effects.reliability"),
         "effect_figures": [
             Figure(
                 figures.effects(report.tables["effects"], name),

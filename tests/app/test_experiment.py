@@ -18,8 +18,10 @@ from socrates.app.error_model import (
     SIGMA,
     TAU,
     ErrorModel,
+    HeldOut,
     Unidentified,
     fit_errors,
+    held_out,
     read_effects,
     restricted_likelihood,
     self_check,
@@ -27,7 +29,7 @@ from socrates.app.error_model import (
     study_fits,
 )
 from socrates.app.experiment import population_of, questions, run_experiment
-from socrates.app.experiment_report import CODEBOOK, render, summary, write
+from socrates.app.experiment_report import render, summary, write
 from socrates.app.parse import parse_demographics
 from socrates.app.planning import needed, power
 from socrates.app.population import PersonaSample, from_file, from_training, memberships, rake
@@ -100,7 +102,6 @@ def answer(rows):
 @pytest.mark.parametrize(("change", "message"), [
     ({"conditions": [{**c, "control": True} for c in PLAN["conditions"]]}, r"marked: 2 \(none, jobs\)"),
     ({"conditions": [{**c, "control": False} for c in PLAN["conditions"]]}, "marked: none"),
-    ({"conditions": PLAN["conditions"][:1]}, "conditions: .*at least 2"),
     ({"conditions": [*PLAN["conditions"], {"name": "jobs", "text": "x"}]}, "conditions: two are called 'jobs'"),
     ({"conditions": [PLAN["conditions"][0], {"name": "b", "text": "It will be  decided soon."}]}, "same text"),
     ({"conditions": [PLAN["conditions"][0], {"name": "b", "text": " "}]}, "'b' has no text"),
@@ -118,13 +119,10 @@ def answer(rows):
     ({"population": {"size": 10, "file": "a.csv"}}, "either file"),
     ({"population": {"size": 10, "quotas": {"gender": {"Female": 0.4, "Male": 0.4}}}}, "sum to 0.800"),
     ({"population": {"size": 10, "quotas": {"gendr": {"Female": 0.5, "Male": 0.5}}}}, "did you mean gender"),
-    ({"population": {"size": 600_000}}, "population.size"),
-    ({"subgroups": ["shoe size"]}, "'shoe size' is no demographic field"),
+    ({"subgroups": ["gender"]}, "subgroups: unknown key"),
     ({"respondents": 3}, "respondents: 3 leave 2 who answer under .*at least 20 in each condition"),
     ({"respondents": 100, "attrition": 0.7}, "leave 15 who answer"),
     ({"respondents": 59, "conditions": CROWDED}, "respondents: 59 leave 20 who answer"),
-    ({"respondents": "many"}, "respondents: .*'many'"),
-    ({"shares": {"none": 0.5}}, "shares: one for each of jobs, none, which sum to 1"),
     ({"population": {"size": 10, "seed": -1}}, "population.seed"),
     ({"population": {"size": 10, "quotas": {"gender": {"Female": 51, "Male": 49}}}}, "a share is a part of 1"),
     ({"outcomes": ["Do you support it?"]}, r"outcomes\.1: give name: and question: in it, not a text"),
@@ -224,22 +222,11 @@ def test_heavy_weights_keep_their_shares(tmp_path):
     assert from_file(path).weights.tolist() == [0.5, 0.5]
 
 
-def test_a_million_answers_are_refused_before_the_model_is_asked(tmp_path):
-    path = tmp_path / "people.csv"
-    path.write_text("age\n" + "30\n" * 500_001)
-    with pytest.raises(
-        DataError, match=r"people.csv: 500,001 personas; at most 500,000 with 2 questions each"
-    ):
-        population_of(plan(population={"file": "people.csv"}), tmp_path, None)
-
-
 @pytest.mark.parametrize(("text", "message"), [
     ("age,gender\n", "a header and no rows"),
     ("age,gender\n30,Female\n", "one persona"),
     ("shoe\n1\n2\n", "no column is a demographic field .*; found shoe"),
     ("age;gender\n1;2\n2;3\n", "separated by semicolons; save it with commas"),
-    ("age,weight\n30,1\n31,none\n", "row 2: weight 'none' is not a positive number"),
-    ("age,weight\n30,0\n31,1\n", "row 1: weight '0'"),
     ("", "is empty"),
 ])  # fmt: skip
 def test_a_file_that_is_no_population_is_refused(tmp_path, text, message):
@@ -249,10 +236,17 @@ def test_a_file_that_is_no_population_is_refused(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
+def test_one_person_twice_in_a_file_is_told(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("Gender,age\nFemale,30\nMale,41\nFemale,30\n")
+    assert "1 of 3 rows" in from_file(path).notes[0] and "repeat another" in from_file(path).notes[0]
+
+
 def test_the_weights_of_a_file_count(tmp_path):
     path = tmp_path / "people.csv"
     path.write_text("Gender,weight\nFemale,3\nMale,1\n")
     found = from_file(path)
+    assert not found.notes
     assert found.weights.tolist() == [0.75, 0.25]
     result = run_experiment(plan(), found, answer, KNOWN)
     assert result.arms[0].answer.expected == pytest.approx(0.75 * 2 + 0.25 * 3)
@@ -276,25 +270,14 @@ def effects_table(
                 sample = b * x + shared[condition] + own + rng.normal(0, spread, n)
                 se = float(sample.std(ddof=1) / np.sqrt(n))
                 rows.append((f"s{study}", condition, task, "1..5", float(sample.mean()), se, n, x))
-    columns = [
-        "study_id",
-        "condition_num",
-        "task_num",
-        "scale",
-        "human",
-        "human_se",
-        "respondents",
-        "predicted",
-    ]
-    return pl.DataFrame(rows, columns, orient="row")
+    values = ["human", "human_se", "respondents", "predicted"]
+    return pl.DataFrame(rows, ["study_id", "condition_num", "task_num", "scale", *values], orient="row")
 
 
 def test_the_likelihood_is_the_restricted_one_of_the_whole_covariance():
-    table = effects_table(3, tau=0.3, rho=0.5, n=20).with_columns(noise=pl.col("human_se") ** 2)
-    logs, slope, variance = (part[..., 0] for part in restricted_likelihood(study_fits(table)))
-    question = table.select(pl.struct("study_id", "task_num").rank("dense")).to_series().to_numpy()
-    study, condition = (table[name].rank("dense").to_numpy() for name in ("study_id", "condition_num"))
-    x, y, noise = (table[name].to_numpy() for name in ("predicted", "human", "noise"))
+    of = held_out(effects_table(3, tau=0.3, rho=0.5, n=20))
+    logs, slope, variance = (part[..., 0] for part in restricted_likelihood(study_fits(of)))
+    study, question, condition, x, y, noise = of
     design, same = np.column_stack([question[:, None] == np.unique(question), x]), study[:, None] == study
     by_hand = []
     for t, s, r in ((3, 20, 1), (8, 25, 2), (0, 10, 0)):
@@ -327,9 +310,9 @@ def test_slope_and_errors_are_found_and_the_noise_of_people_is_taken_out():
 
 @pytest.mark.parametrize(("size", "sigma", "n"), [(0.03, 0.025, 400), (0.15, 0.06, 20), (0.15, 0.06, 400)])
 def test_ninety_percent_intervals_hold_nine_in_ten_effects_of_new_studies(size, sigma, n):
-    """Fitted on 12 studies, tried on ones that are not among them; benchmarks/interval_coverage.py has more."""
+    """Fitted on 12 studies, tried on ones that are not among them; benchmarks/experiment_coverage.py has more."""
     rng, inside, checks = np.random.default_rng(7), [], []
-    for seed in range(60):
+    for seed in range(40):
         table = effects_table(12, 0.8, sigma, n, seed, tau=0.3, size=size)
         try:
             known = fit_errors(table)
@@ -340,20 +323,20 @@ def test_ninety_percent_intervals_hold_nine_in_ten_effects_of_new_studies(size, 
             truth = rng.normal(0.8, 0.3) * x + rng.normal(0, sigma * np.sqrt(2))
             low, high = known.effect(x).interval()
             inside.append(low <= truth <= high)
-    assert len(inside) > 300 and 0.85 <= np.mean(inside) <= 0.95
+    assert len(inside) > 200 and 0.85 <= np.mean(inside) <= 0.95
     assert 0.8 <= np.median(checks) <= 0.97
 
 
 def test_the_self_check_collapses_when_the_error_is_left_out():
-    table = effects_table(20, n=20).with_columns(noise=pl.col("human_se") ** 2)
-    checks = study_checks(table, study_fits(table))
+    of = held_out(effects_table(20, n=20))
+    checks = study_checks(of, study_fits(of))
     assert self_check(checks) > 0.8 and self_check(checks, without_error=True) < 0.6
 
 
 def test_leaving_a_study_out_is_fitting_the_others():
-    table = effects_table(6).with_columns(noise=pl.col("human_se") ** 2)
-    without = restricted_likelihood(study_fits(table), leave_one_out=True)
-    others = restricted_likelihood(study_fits(table.filter(pl.col("study_id") != "s2")))
+    of = held_out(effects_table(6))
+    without = restricted_likelihood(study_fits(of), leave_one_out=True)
+    others = restricted_likelihood(study_fits(HeldOut(*(values[of.study != 2] for values in of))))
     for one, other in zip(without, others, strict=True):
         np.testing.assert_allclose(one[..., 2], other[..., 0])
 
@@ -379,7 +362,7 @@ def test_scales_are_not_compared_with_each_other():
     (effects_table(1), "1 held-out study has two or more conditions to compare, and 5 or more are needed"),
     (effects_table(4), "4 held-out studies have"),
     (effects_table(5).with_columns(predicted=pl.lit(0.1)), "predicts no effect"),
-    (effects_table(20, n=6, size=0.03, sigma=0.025), "20 held-out studies with 6 respondents .* are needed"),
+    (effects_table(20, n=6, size=0.03, sigma=0.025), "20 held-out studies, in which .* 0.1.. of the scale"),
 ])  # fmt: skip
 def test_an_error_that_cannot_be_known_is_refused_and_no_interval_is_printed(table, message):
     with pytest.raises(Unidentified, match=message) as error:
@@ -393,13 +376,42 @@ def test_an_error_that_cannot_be_known_is_refused_and_no_interval_is_printed(tab
 
 def test_the_tables_of_evaluate_are_read():
     found = read_effects(ROOT / "metrics/tables", "adapter")
-    assert found["study_id"].n_unique() >= 3 and {"human_se", "respondents", "predicted"} <= set(
-        found.columns
-    )
-    with pytest.raises(DataError, match=r"effects.csv: .*nobody"):
-        read_effects(ROOT / "metrics/tables", "nobody")
-    with pytest.raises(DataError, match="not found"):
-        read_effects(ROOT / "nowhere", "adapter")
+    assert found["study_id"].n_unique() >= 3 and found.columns[-1] == "predicted"
+
+
+EFFECTS = "study_id,condition_num,task_num,human,human_se,respondents,adapter\n"
+ROW = "s1,1,1,0.1,0.02,30,0.2\n"
+
+
+@pytest.mark.parametrize(("file", "text", "message"), [
+    ("plan.yaml", {"shares": {"none": 0.5}}, "shares: one for each of jobs, none"),
+    ("plan.yaml", {"conditions": PLAN["conditions"][:1]}, "at least 2"),
+    ("plan.yaml", {"outcomes": [{"name": "a", "question": "Why?", "scale": "7-1"}]}, "outcome 'a'"),
+    ("plan.yaml", {"respondents": 3}, "respondents: 3 leave 2 who answer"),
+    ("plan.yaml", {"respondents": "many"}, "respondents: .*'many'"),
+    ("plan.yaml", {"population": {"size": 1_000_000}}, "population.size"),
+    ("people.csv", "age\n" + "30\n" * 1_000_000, "1,000,000 personas; at most 500,000 with 2 questions each"),
+    ("people.csv", "age,weight\n30,0\n31,0\n", "row 1: weight '0' is not a positive number"),
+    ("people.csv", "age,weight\n30,none\n31,1\n", "row 1: weight 'none' is not a positive number"),
+    ("effects.csv", EFFECTS + 2 * ROW, "study_id s1, condition_num 1, task_num 1 stands twice"),
+    ("effects.csv", EFFECTS + ROW.replace("0.1,", "3.1,"), "an effect that no scale allows"),
+    ("effects.csv", EFFECTS + ROW.replace("30", "0"), "no number of respondents"),
+    ("effects.csv", EFFECTS + ROW.replace("0.02", "small"), "small"),
+    ("effects.csv", EFFECTS.replace("adapter", "somebody"), "adapter"),
+    ("cells.csv", None, "cells.csv: not found"),
+])  # fmt: skip
+def test_bad_input_ends_in_one_clear_line_that_names_the_file(tmp_path, file, text, message):
+    (tmp_path / "cells.csv").write_text("study_id,condition_num,task_num,scale\ns1,1,1,1..5\n")
+    with pytest.raises(DataError, match=message) as error:
+        if file == "plan.yaml":
+            read_design(write_plan(tmp_path, **text))
+        elif file == "people.csv":
+            (tmp_path / file).write_text(text)
+            population_of(plan(population={"file": file}), tmp_path, None)
+        else:
+            (tmp_path / file).unlink(missing_ok=True) if text is None else (tmp_path / file).write_text(text)
+            read_effects(tmp_path, "adapter")
+    assert file in str(error.value) and "\n" not in str(error.value)
 
 
 # effects and power
@@ -492,6 +504,9 @@ def test_a_study_is_worth_less_by_attrition_clusters_and_unequal_arms():
         for d in (design, plan(respondents=1000))
     )
     assert weak.power < strong.power and weak.respondents_needed > strong.respondents_needed
+    part, whole = (plan(respondents=1000, attrition=0.75), plan(respondents=250))  # a quarter of n is n / 4
+    power_of = [run_experiment(d, people(), answer, known_error(0.3)).effects[0].power for d in (part, whole)]
+    assert power_of[0] == pytest.approx(power_of[1])
 
 
 THREE = [*CROWDED, {"name": "peace", "text": "It would create jobs and peace."}]
@@ -636,11 +651,6 @@ def test_few_studies_far_effects_a_model_without_skill_and_few_training_answers_
         assert words in texts
 
 
-def test_effects_within_groups_are_not_shown_and_it_is_said():
-    notes = run_experiment(plan(subgroups=["gender"]), people(), answer, KNOWN, RANGE).notes
-    assert any("Effects within gender are not shown" in note for note in notes)
-
-
 # what is written
 
 
@@ -662,13 +672,15 @@ def test_page_and_tables_have_the_figures(result, tmp_path):
     assert shares.group_by("condition", "outcome").agg(pl.col("probability").sum())[
         "probability"
     ].to_list() == (pytest.approx([1] * 4))
-    named = [column for columns in CODEBOOK["effects.csv"] for column in columns.split(", ")]
-    assert named == effects.columns[: len(named)]
+    named = pl.read_csv(tmp_path / "codebook.csv").group_by("file", maintain_order=True).agg("column").rows()
+    assert named == [("effects.csv", effects.columns), ("distributions.csv", shares.columns)]
     found = json.loads(json.dumps(summary(result), allow_nan=False))
     assert found["effects"][0]["effect"] == pytest.approx(1.2) and found["error"]["studies"] == 21
     assert len(found["cells"]) == 4
     html = paths[0].read_text()
     assert "+1.20" in html and "0..100" in html and "moves it by +1.20 (" in html
+    assert "Effects within groups of respondents are not shown" in html
+    assert html.index("skill 0.80") < html.index("moves it by")  # what the model is worth comes first
 
 
 @pytest.mark.skipif(browser.PROGRAM is None, reason="chromium is not installed")

@@ -43,6 +43,13 @@ def test_two_or_three_studies_are_not_resampled() -> None:
         assert confidence_interval(mean, 300, rng()) == confidence_interval(mean, 0, rng())
 
 
+def test_an_end_that_bounds_nothing_is_not_given() -> None:
+    sums = np.array([[1e-200, 1.0], [1.0, 1.0]])
+    ratio = intervals.StudyStatistic(intervals.share, sums, np.log, np.exp)
+    found = intervals.confidence_interval(ratio, 0, np.random.default_rng(1))
+    assert found == intervals.Estimate(0.5)
+
+
 def test_intervals_cover_about_as_often_as_they_say() -> None:
     draw, covered = rng(), 0
     for _ in range(300):
