@@ -34,7 +34,7 @@ from socrates.data.synthetic.stimuli import ENDPOINTS, FORMS
 from socrates.model.params import Prompt
 from socrates.survey.prompts import persona_expression
 
-VARIANTS, PEOPLE, CROWD, HALVES = 2, 75, 4000, 40
+VARIANTS, PEOPLE, CROWD, HALVES = 1, 75, 4000, 40
 KINDS = {(1, 1): "trusted, skilled", (1, -1): "trusted", (-1, 1): "skilled", (-1, -1): "neither"}
 
 

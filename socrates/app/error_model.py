@@ -289,11 +289,11 @@ def _total(parts: Floats, leave_one_out: bool) -> Floats:
 def posterior(fits: StudyFits, leave_one_out: bool = False) -> Posterior:
     """Weights of the grid."""
     logs, slope, variance = restricted_likelihood(fits, leave_one_out)
+    differ = stats.norm.pdf(TAU / TAU_SCALE) * np.gradient(TAU)
+    logs = logs + np.log(SAME * (TAU == 0) + (1 - SAME) * differ / differ.sum())[:, None, None]
     # the spacing of the sigmas is as wide as they are large: once more in the prior
     sigma = np.repeat(SIGMA, len(RHO))[:, None]
     logs = logs + np.log(sigma**2 * np.sqrt(_total(fits.information, leave_one_out)))
-    differ = stats.norm.pdf(TAU / TAU_SCALE) * np.gradient(TAU)
-    logs = logs + np.log(SAME * (TAU == 0) + (1 - SAME) * differ / differ.sum())[:, None, None]
     weight = np.exp(logs - logs.max(axis=(0, 1)))
     return Posterior(weight / weight.sum(axis=(0, 1)), slope, variance)
 
@@ -314,7 +314,7 @@ def fit_errors(effects: pl.DataFrame) -> ErrorModel:
         raise Unidentified("the model predicts no effect in any held-out study")
     fits = study_fits(of)
     weight, slope, variance = (part[..., 0] for part in posterior(fits))
-    _check_identified(of, fits, float((weight * slope).sum()))
+    _check_identified(of, fits)
     checks = study_checks(of, fits)
     kept = weight > NEGLIGIBLE * weight.max()
     sigma, rho = np.repeat(SIGMA, len(RHO)), np.tile(RHO, len(SIGMA))
@@ -326,7 +326,7 @@ def fit_errors(effects: pl.DataFrame) -> ErrorModel:
     )  # fmt: skip
 
 
-def _check_identified(of: HeldOut, fits: StudyFits, slope: float) -> None:
+def _check_identified(of: HeldOut, fits: StudyFits) -> None:
     """Refuse held-out studies whose noise hides an error as large as the effects themselves.
 
     Their design decides (people, cells, studies), not the error that they happen to show, which may be large by luck.
@@ -334,7 +334,7 @@ def _check_identified(of: HeldOut, fits: StudyFits, slope: float) -> None:
     """
     tellable = np.sqrt(2 / np.sqrt(fits.information[0].sum()))
     free = len(of.x) - len(np.unique(of.question))
-    effects = abs(slope) * float(np.sqrt(of.x @ of.x / free))
+    effects = float(np.sqrt(of.x @ of.x / free))
     if tellable > effects:
         raise Unidentified(
             f"{len(fits.a[0])} held-out studies, in which a condition's mean has a standard error of "
