@@ -228,7 +228,7 @@ def held_out(effects: pl.DataFrame) -> HeldOut:
         .collect()
     )
     names = ("study", "question", "condition_num", "predicted", "human")
-    return HeldOut(*(table[name].to_numpy() for name in names), noise_of(table))
+    return HeldOut._make([*(table[name].to_numpy() for name in names), noise_of(table)])
 
 
 def noise_of(table: pl.DataFrame) -> Floats:
@@ -248,7 +248,7 @@ def noise_of(table: pl.DataFrame) -> Floats:
 def study_fits(of: HeldOut) -> StudyFits:
     """The parts of all studies."""
     rows = np.split(np.arange(len(of.x)), np.flatnonzero(np.diff(of.study)) + 1)
-    parts = [_study_fit(HeldOut(*(values[study] for values in of))) for study in rows]
+    parts = [_study_fit(HeldOut._make(values[study] for values in of)) for study in rows]
     return StudyFits(*(np.stack(values, axis=-1) for values in zip(*parts, strict=True)))
 
 
