@@ -73,7 +73,7 @@ bench: env  ## the CPU benchmarks of docs/performance.md, a few minutes each
 	python -m benchmarks.training_speed
 	python -m benchmarks.prediction_speed
 
-bench-gpu: env  ## the benchmarks of one GPU: one table, under nine minutes, fetches nothing
+bench-gpu: env  ## the benchmarks of one GPU: seven tables, under nine minutes, fetches nothing
 	python -m benchmarks.gpu
 
 gpu-kit: env  ## an archive that runs bench-gpu on a machine without network

@@ -17,9 +17,11 @@ import sysconfig
 import tarfile
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks.gpu_sections import SECTIONS
 from socrates.core.errors import SocratesError, run
 
 MOST = 60 * 2**20  # bytes of the archive
@@ -33,8 +35,8 @@ FOLDERS = ("socrates", "gsm8k", "stages", "benchmarks", "presets")
 FILTERS = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**26}]
 LOADED = """
 import sys
-from benchmarks import gpu
-gpu.report(gpu.TINY, rounds=1)
+from benchmarks import gpu, gpu_sections
+gpu.measure(sys.argv[1], gpu_sections.TINY, rounds=1)
 maps = {line.split()[-1] for line in open("/proc/self/maps") if ".so" in line}
 print("FILES", *maps, *(m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)), sep="\\n")
 """
@@ -68,8 +70,8 @@ def main() -> None:
 def collect(site: Path) -> None:
     """Copy to ``site`` what a miniature run loads from the environment and the machine does not have."""
     packages, left_out = Path(sysconfig.get_path("purelib")), brought() - MAYBE | UNUSED
-    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
-    loaded = {Path(line) for line in done.stdout.split("FILES\n")[1].splitlines()} | {packages / CUDA}
+    with ThreadPoolExecutor(len(SECTIONS)) as pool:
+        loaded = {packages / CUDA}.union(*pool.map(files_of, SECTIONS))
     files = {path for path in loaded if packages in path.parents}
     owners = metadata.packages_distributions()
     for name in {path.relative_to(packages).parts[0] for path in files} - left_out:
@@ -86,6 +88,14 @@ def collect(site: Path) -> None:
         shutil.copyfile(path, site / relative)
         if ".so" in path.name:
             subprocess.run(["strip", "--strip-unneeded", str(site / relative)], check=False)
+
+
+def files_of(section: str) -> set[Path]:
+    """The files that a section of ``benchmarks.gpu`` loads."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, section], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return {Path(line) for line in done.stdout.split("FILES\n")[1].splitlines()}
 
 
 def brought() -> set[str]:

@@ -108,17 +108,17 @@ def by_option(model: PreTrainedModel, data: Encoded, rows: Sequence[int], batch:
     Args:
         batch: rows in a forward pass.
     """
-    model = _separate_rows(model)
+    model = separate_rows(model)
     texts = [
         (np.concatenate([prompt, answer]), len(answer))
-        for prompt in _prompts(data, rows)
+        for prompt in prompts(data, rows)
         for answer in data.answers
     ]
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i][0]))
     result = np.zeros(len(texts))
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
-        ids, mask = _left_padded([texts[i][0] for i in chosen], model.device)
+        ids, mask = left_padded([texts[i][0] for i in chosen], model.device)
         width = max(texts[i][1] for i in chosen) + 1
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         out = model(
@@ -131,18 +131,18 @@ def by_option(model: PreTrainedModel, data: Encoded, rows: Sequence[int], batch:
     return np.exp(result).reshape(len(rows), -1)
 
 
-def _separate_rows(model: PreTrainedModel) -> PreTrainedModel:
+def separate_rows(model: PreTrainedModel) -> PreTrainedModel:
     """The language model with the attention of separate rows."""
     model = causal_model(model)
     model.set_attn_implementation("sdpa")
     return model
 
 
-def _prompts(data: Encoded, rows: Sequence[int]) -> list[Ids]:
+def prompts(data: Encoded, rows: Sequence[int]) -> list[Ids]:
     return [np.concatenate([data.prefix_ids(row), data.suffix_ids(row)]) for row in rows]
 
 
-def _left_padded(texts: Sequence[Ids], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def left_padded(texts: Sequence[Ids], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and mask ``[n, longest]``."""
     width = max(len(text) for text in texts)
     ids, mask = np.full((len(texts), width), PAD), np.zeros((len(texts), width), dtype=np.int64)

@@ -8,9 +8,11 @@ import torch
 
 from benchmarks import gpu, timing
 from benchmarks import prediction_speed as prediction
+from benchmarks.gpu_sections import SECTIONS, TINY
 from benchmarks.training import OURS, PADDED, check_equal, trainers
 from benchmarks.workload import REAL, cpu_model, rows, tokenizer
 from socrates.core.errors import SocratesError
+from tests.forked import in_process
 
 
 @pytest.fixture(autouse=True)
@@ -33,12 +35,26 @@ def test_the_gpu_benchmark_says_in_one_line_that_there_is_no_gpu(monkeypatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the miniature is for machines without a GPU")
-def test_every_line_of_the_gpu_benchmark_works_in_miniature(capsys):
-    lines = gpu.report(gpu.TINY, rounds=1)
-    assert len(lines) == 10
-    for _, _, theirs, ours, _, ratio, _ in lines:
-        assert min(theirs, ours, ratio) > 0
-    assert "figures mean nothing" in capsys.readouterr().out
+@pytest.mark.parametrize("name", SECTIONS)
+def test_every_section_of_the_gpu_benchmark_works_in_miniature(name):
+    assert in_process(miniature, name) == 0
+
+
+def miniature(name):
+    """Every line of a section has its figures; for a process of its own."""
+    torch.set_num_threads(1)
+    lines = SECTIONS[name](TINY, 1)
+    assert lines and all(len(line) == len(gpu.HEADER) for line in lines)
+    assert not any(
+        str(value).startswith(("not measured", "OTHER BITS", "fail")) for line in lines for value in line
+    )
+    assert all(value >= 0 for line in lines for value in line if isinstance(value, float))
+
+
+def test_a_section_for_which_no_time_is_left_says_so_and_the_next_begins(capfd):
+    gpu.every(["doctor", "grpo"], ["--tiny"], seconds=0.0)
+    told = capfd.readouterr().out
+    assert "not measured: doctor: no time left" in told and "not measured: grpo: no time left" in told
 
 
 def test_a_trainer_that_computes_something_else_is_not_reported():
