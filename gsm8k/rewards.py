@@ -15,19 +15,20 @@ from typing import Any
 from gsm8k.answer_format import TAGS, is_correct, is_soft, is_strict, parse_answer
 from gsm8k.params import Rewards
 
-PARTS = ("correctness", "integer", "strict_format", "soft_format", "tags")
+# part -> what it gives before its weight, from a completion and the reference number as text.
+PARTS: dict[str, Callable[[str, str, Rewards], float]] = {
+    "correctness": lambda completion, answer, _: is_correct(completion, answer),
+    "integer": lambda completion, *_: (value := parse_answer(completion)) is not None and value == int(value),
+    "strict_format": lambda completion, *_: is_strict(completion),
+    "soft_format": lambda completion, *_: is_soft(completion),
+    "tags": lambda completion, _, weights: tags(completion, weights.trailing_penalty / weights.tags),
+}
 
 
-def score(completion: str, answer: str, weights: Rewards) -> dict[str, float]:
-    """The weighted reward of one completion by part; ``answer`` is the reference number as text."""
-    value = parse_answer(completion)
-    return {
-        "correctness": weights.correctness * is_correct(completion, answer),
-        "integer": weights.integer * (value is not None and value == int(value)),
-        "strict_format": weights.strict_format * is_strict(completion),
-        "soft_format": weights.soft_format * is_soft(completion),
-        "tags": weights.tags and weights.tags * tags(completion, weights.trailing_penalty / weights.tags),
-    }
+def score(part: str, completion: str, answer: str, weights: Rewards) -> float:
+    """The weighted reward of one completion for one part; ``answer`` is the reference number as text."""
+    weight = getattr(weights, part)
+    return weight * PARTS[part](completion, answer, weights) if weight else 0.0
 
 
 def tags(completion: str, trailing_penalty: float) -> float:
@@ -50,7 +51,7 @@ def reward_function(part: str, weights: Rewards) -> Callable[..., list[float | N
         completions: Sequence[list[dict[str, str]]], answer: Sequence[str], **_: Any
     ) -> list[float | None]:
         texts = [messages[0]["content"] for messages in completions]
-        return [score(text, right, weights)[part] for text, right in zip(texts, answer, strict=True)]
+        return [score(part, text, right, weights) for text, right in zip(texts, answer, strict=True)]
 
     reward.__name__ = part  # TRL's name for its curve
     return reward

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -14,7 +13,7 @@ SHARED_PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 LETTERS = str.maketrans("0123456789", "bcdfghjklm")  # a study's topic is a word of its own
 
 
-def row(study: str = "aaaaa", sample: int = 0, **changed: Any) -> dict[str, Any]:
+def row(study="aaaaa", sample=0, **changed):
     """One usable row of the canonical table, with ``changed`` fields."""
     return {
         "study_id": study,
@@ -29,7 +28,7 @@ def row(study: str = "aaaaa", sample: int = 0, **changed: Any) -> dict[str, Any]
     } | changed
 
 
-def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
+def table(rows):
     """``rows`` as a canonical table."""
     return pl.DataFrame(
         [entry | {"demographic": dict.fromkeys(DEMOGRAPHICS) | entry["demographic"]} for entry in rows],
@@ -37,12 +36,12 @@ def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
     )
 
 
-def survey(studies: int, respondents: int = 6) -> pl.DataFrame:
+def survey(studies, respondents=6):
     """``studies`` studies of ``respondents`` rows each."""
     return table([row(f"s{study:04d}", sample) for study in range(studies) for sample in range(respondents)])
 
 
-def parquet_bytes(frame: pl.DataFrame) -> bytes:
+def parquet_bytes(frame):
     """``frame`` as the bytes of a parquet file."""
     import io
 
@@ -51,7 +50,7 @@ def parquet_bytes(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def params_in(folder: Path, **sections: dict[str, Any]) -> None:
+def params_in(folder, **sections):
     """The project's params.yaml in ``folder`` with some keys of some sections changed."""
     from ruamel.yaml import YAML
 

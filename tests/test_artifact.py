@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import dvc.api
 from ruamel.yaml import YAML
@@ -12,8 +11,8 @@ from ruamel.yaml import YAML
 from tests import tiny
 
 
-def test_a_tagged_version_of_the_adapter_is_found_by_name(tmp_path: Path) -> None:
-    def git(*command: str) -> None:
+def test_a_tagged_version_of_the_adapter_is_found_by_name(tmp_path):
+    def git(*command):
         identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
         subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True, capture_output=True)
 
@@ -32,7 +31,7 @@ def test_a_tagged_version_of_the_adapter_is_found_by_name(tmp_path: Path) -> Non
     assert found["rev"] != "HEAD"
 
 
-def test_the_artifact_is_what_the_train_stage_writes() -> None:
+def test_the_artifact_is_what_the_train_stage_writes():
     pipeline = YAML(typ="safe").load(tiny.ROOT / "dvc.yaml")
     artifact = pipeline["artifacts"]["adapter"]
     assert artifact["path"] in pipeline["stages"]["train"]["outs"]

@@ -21,7 +21,7 @@ echo "python $* in $PWD" >> "$CALLS"
 """
 
 
-def test_ci_leaves_what_lies_in_the_checkout(tmp_path: Path) -> None:
+def test_ci_leaves_what_lies_in_the_checkout(tmp_path):
     checkout, programs, calls = tmp_path / "checkout", tmp_path / "bin", tmp_path / "calls"
     subprocess.run(["git", "clone", "-q", ROOT, checkout], check=True)
     (checkout / ".ci/run").write_bytes((ROOT / ".ci/run").read_bytes())
@@ -62,7 +62,7 @@ def test_ci_leaves_what_lies_in_the_checkout(tmp_path: Path) -> None:
         ({"data": "1"}, []),
     ],
 )
-def test_stale_figures_are_named(changes: dict[str, object], stale: list[str]) -> None:
+def test_stale_figures_are_named(changes, stale):
     script = runpy.run_path(str(ROOT / ".ci/stale_figures.py"))
     old: dict[str, object] = {"words": 0.2, "adapter": 0.2, "source": "a", "r": 16, "code": "0", "data": "0"}
     figures, locks = [], []

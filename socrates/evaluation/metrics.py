@@ -10,7 +10,7 @@ metric ``stated.wasserstein`` of the predictor ``adapter``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -193,13 +193,11 @@ def metric(key: str) -> Metric:
     raise KeyError(f"{key}: not in socrates/evaluation/metrics.py")
 
 
-def cell_scores(
-    pmf: Floats, survey: Survey, params: Evaluate, keys: Iterable[str] = tuple(CELL_METRICS)
-) -> dict[str, Floats]:
+def cell_scores(pmf: Floats, survey: Survey, params: Evaluate) -> dict[str, Floats]:
     """metric -> [C] of the metrics of cells; NaN where a cell is not scored.
 
     Cells of fewer than ``min_cell_size`` people are scored by none; where everyone agreed, the
     convention on the human range follows ``constant_cells``.
     """
     small = survey.respondents < params.min_cell_size
-    return {key: np.where(small, np.nan, CELL_METRICS[key](pmf, survey, params)) for key in keys}
+    return {key: np.where(small, np.nan, of(pmf, survey, params)) for key, of in CELL_METRICS.items()}

@@ -133,8 +133,14 @@ def drawn_wasserstein(survey: Survey, tempered: Predictor, params: Evaluate) -> 
     draws = individual.draw_answers(
         survey, tempered, params.draws, generator(params.seed, "drawn", tempered.name)
     )
-    scored = [cell_scores(shares, survey, params, ["wasserstein"])["wasserstein"] for shares in draws]
-    return np.asarray(np.mean(scored, axis=0))
+    gap = scored_gaps(survey, params)
+    return np.mean([distance.wasserstein(shares, survey.human, gap) for shares in draws], axis=0)
+
+
+def scored_gaps(survey: Survey, params: Evaluate) -> Floats:
+    """[C, K-1] gaps on the human range, NaN for cells that are not scored."""
+    gaps = distance.gaps(survey.human, survey.grid, "paper", params.constant_cells)
+    return np.where((survey.respondents < params.min_cell_size)[:, None], np.nan, gaps)
 
 
 def respondent_errors(survey: Survey, predictor: Predictor, params: Evaluate) -> Floats:
@@ -145,8 +151,7 @@ def respondent_errors(survey: Survey, predictor: Predictor, params: Evaluate) ->
     answers, people and prediction together, since a prediction is that of the same people. The human range of a
     cell stays as observed: it defines the unit.
     """
-    gap = distance.gaps(survey.human, survey.grid, "paper", params.constant_cells)
-    gap = np.where((survey.respondents < params.min_cell_size)[:, None], np.nan, gap)
+    gap = scored_gaps(survey, params)
     member = survey.person % TWENTIETHS
     sums = np.zeros((len(gap), TWENTIETHS, survey.grid.shape[1]))  # of predicted minus human shares
     sizes = np.zeros(sums.shape[:2])

@@ -20,7 +20,7 @@ for text in ("Failed to load CPU gemm_4bit_forward from kernels-community: no", 
 
 @pytest.mark.parametrize("package", ["stages", "gsm8k.stages", "socrates.cli"])
 @pytest.mark.parametrize("own", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}])
-def test_a_process_has_the_settings_and_is_quiet(package: str, own: dict[str, str]) -> None:
+def test_a_process_has_the_settings_and_is_quiet(package, own):
     environment = {"PATH": os.environ["PATH"], **own}
     command = [sys.executable, "-c", CODE.format(package=package)]
     done = subprocess.run(command, cwd=tiny.ROOT, env=environment, capture_output=True, text=True, check=True)

@@ -24,7 +24,7 @@ with atomic_folder(Path("data/splits")) as folder, atomic_path(Path("data/table.
 """
 
 
-def test_rows_that_a_killed_stage_left_are_hidden_from_git_and_swept(tmp_path: Path) -> None:
+def test_rows_that_a_killed_stage_left_are_hidden_from_git_and_swept(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-c", KILLED], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=False
     )
@@ -42,7 +42,7 @@ def test_rows_that_a_killed_stage_left_are_hidden_from_git_and_swept(tmp_path: P
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000])
-def test_json_that_cannot_be_used_is_one_line(content: str, tmp_path: Path) -> None:
+def test_json_that_cannot_be_used_is_one_line(content, tmp_path):
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(DataError, match=r"manifest\.json: .*; run dvc repro$") as refused:
         read_json(tmp_path / "manifest.json")

@@ -6,9 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -33,17 +31,17 @@ with tempfile.TemporaryDirectory() as _folder:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path):
     file = tmp_path / "params.yaml"
     file.write_text(SHIPPED, encoding="utf-8")
     return file
 
 
-def read(text: str = SHIPPED) -> dict[str, Any]:
+def read(text=SHIPPED):
     return YAML(typ="safe").load(text)
 
 
-def with_values(values: Mapping[str, Any]) -> dict[str, Any]:
+def with_values(values):
     """The shipped parameters with values at dotted keys."""
     raw = read()
     for key, value in values.items():
@@ -55,7 +53,7 @@ def with_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return raw
 
 
-def refusal(raw: dict[str, Any]) -> str:
+def refusal(raw):
     with pytest.raises(ParamsError) as refused:
         params.parse(raw)
     text = str(refused.value)
@@ -64,7 +62,7 @@ def refusal(raw: dict[str, Any]) -> str:
     return text
 
 
-def test_the_file_is_valid_and_names_every_section_in_order() -> None:
+def test_the_file_is_valid_and_names_every_section_in_order():
     sections = params.parse(read())
     assert list(read()) == list(params.SECTIONS)
     for name, section in sections.items():
@@ -81,7 +79,7 @@ def test_the_file_is_valid_and_names_every_section_in_order() -> None:
         ("data.synthetic.zzz", 1, "data.synthetic.zzz: unknown key"),
     ],
 )
-def test_an_unknown_key_is_named_with_the_nearest_known_one(key: str, value: Any, says: str) -> None:
+def test_an_unknown_key_is_named_with_the_nearest_known_one(key, value, says):
     assert refusal(with_values({key: value})) == f"params.yaml: {says}"
 
 
@@ -96,7 +94,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(key: str, value: Any
         ("model.tiny", None),
     ],
 )
-def test_a_mistyped_value_is_refused_not_converted(key: str, value: Any) -> None:
+def test_a_mistyped_value_is_refused_not_converted(key, value):
     text = refusal(with_values({key: value}))
     assert f"params.yaml: {key}" in text
     assert ";" not in text  # one problem, said once
@@ -122,14 +120,14 @@ def test_a_mistyped_value_is_refused_not_converted(key: str, value: Any) -> None
         ("train.epochs", 1e12),
     ],
 )
-def test_a_value_outside_its_range_is_refused(key: str, value: Any) -> None:
+def test_a_value_outside_its_range_is_refused(key, value):
     text = refusal(with_values({key: value}))
     assert f"{key}: " in text
     assert f"(got {value!r})" in text
 
 
 @pytest.mark.parametrize("section", list(params.SECTIONS))
-def test_a_missing_section_or_key_is_named(section: str) -> None:
+def test_a_missing_section_or_key_is_named(section):
     raw = read()
     key = next(iter(raw[section]))
     del raw[section][key]
@@ -139,7 +137,7 @@ def test_a_missing_section_or_key_is_named(section: str) -> None:
 
 
 @pytest.mark.parametrize("floating", [BRANCH, "v1.0", COMMIT[:12], COMMIT.upper().replace("0", "G"), ""])
-def test_a_floating_hub_revision_is_refused_for_data_and_model(floating: str) -> None:
+def test_a_floating_hub_revision_is_refused_for_data_and_model(floating):
     hub = {"data.source": "hub", "model.name": "someone/a-model"}
     text = refusal(with_values({**hub, "data.revision": floating, "model.revision": floating}))
     assert text.count("full 40-digit commit hash") == 2
@@ -159,11 +157,11 @@ def test_a_floating_hub_revision_is_refused_for_data_and_model(floating: str) ->
         ({"sample.max_per_cell": 5}, "max_per_cell is used only with by: cell"),
     ],
 )
-def test_keys_that_contradict_each_other_are_refused(values: dict[str, Any], says: str) -> None:
+def test_keys_that_contradict_each_other_are_refused(values, says):
     assert says in refusal(with_values(values))
 
 
-def test_all_problems_stand_in_one_line() -> None:
+def test_all_problems_stand_in_one_line():
     raw = with_values({"sample.fraction": 2.0, "train.learning_rte": 1e-5, "lora.r": "16", "extra": 1})
     del raw["evaluate"]["draws"], raw["deepspeed"]
     text = refusal(raw)
@@ -179,7 +177,7 @@ def test_all_problems_stand_in_one_line() -> None:
     assert text.count(";") == 5
 
 
-def test_a_problem_in_another_section_stops_a_stage_too(path: Path) -> None:
+def test_a_problem_in_another_section_stops_a_stage_too(path):
     path.write_text(SHIPPED.replace("draws: 20", "draws: 0"))
     with pytest.raises(ParamsError, match=r"evaluate\.draws"):
         params.load(Train, path)
@@ -204,9 +202,7 @@ BOMB = "\n".join([*LEVELS, "data: {path: *l9}"]).encode()
         (BOMB, "data.path: input should be a valid string (got ["),
     ],
 )
-def test_a_file_that_is_not_a_mapping_of_sections_is_one_line(
-    path: Path, content: bytes | None, says: str
-) -> None:
+def test_a_file_that_is_not_a_mapping_of_sections_is_one_line(path, content, says):
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(ParamsError) as refused:
         params.load(Lora, path)
@@ -215,19 +211,19 @@ def test_a_file_that_is_not_a_mapping_of_sections_is_one_line(
     assert "\n" not in str(refused.value)
 
 
-def test_an_exponent_without_a_point_is_a_number(path: Path) -> None:
+def test_an_exponent_without_a_point_is_a_number(path):
     path.write_text(SHIPPED.replace("learning_rate: 3.0e-3\n  epochs", "learning_rate: 1e-5\n  epochs"))
     assert params.load(Train, path).learning_rate == 1e-5
 
 
-def test_alpha_left_out_is_twice_r() -> None:
+def test_alpha_left_out_is_twice_r():
     lora = Lora.model_validate({**read()["lora"], "r": 24, "alpha": None})
     assert lora.alpha == 48
     assert Lora.model_validate({**read()["lora"], "alpha": 7}).alpha == 7
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_loads_through_the_typed_parameters(name: str, path: Path) -> None:
+def test_every_preset_loads_through_the_typed_parameters(name, path):
     apply(name, path, ROOT / FOLDER)
     loaded = params.read_yaml(path)
     params.parse(loaded, path)
@@ -236,22 +232,15 @@ def test_every_preset_loads_through_the_typed_parameters(name: str, path: Path) 
         assert written[key] == value
 
 
-def test_the_file_at_hand_is_the_demo() -> None:
+def test_the_file_at_hand_is_the_demo():
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     assert text == SHIPPED, "a new default belongs in presets/demo.yaml too; `make preset NAME=demo` undoes"
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_demo_brings_back_the_shipped_file_byte_for_byte(name: str, path: Path) -> None:
-    apply(name, path, ROOT / FOLDER)
-    apply("demo", path, ROOT / FOLDER)
-    assert path.read_text(encoding="utf-8") == SHIPPED
 
 
 @pytest.mark.parametrize(
     "name", ["demo", *(name for name in PRESETS if len(layers(name, ROOT / FOLDER)) > 1)]
 )
-def test_what_was_applied_before_leaves_no_trace(name: str, path: Path) -> None:
+def test_what_was_applied_before_leaves_no_trace(name, path):
     apply(name, path, ROOT / FOLDER)
     alone = path.read_text(encoding="utf-8")
     for other in PRESETS:
@@ -260,7 +249,7 @@ def test_what_was_applied_before_leaves_no_trace(name: str, path: Path) -> None:
         assert path.read_text(encoding="utf-8") == alone
 
 
-def test_smoke_shortens_the_experiment_that_stands_there(path: Path) -> None:
+def test_smoke_shortens_the_experiment_that_stands_there(path):
     apply("one-percent", path, ROOT / FOLDER)
     before = dict(flat(params.read_yaml(path)))
     apply("smoke", path, ROOT / FOLDER)
@@ -269,7 +258,7 @@ def test_smoke_shortens_the_experiment_that_stands_there(path: Path) -> None:
     assert (after["train.max_steps"], after["lora.r"], after["lora.alpha"]) == (10, 32, 64)
 
 
-def test_comments_and_lines_stay_where_they_are(path: Path) -> None:
+def test_comments_and_lines_stay_where_they_are(path):
     apply("full", path, ROOT / FOLDER)
     old, new = SHIPPED.splitlines(), path.read_text(encoding="utf-8").splitlines()
     assert len(old) == len(new)
@@ -278,7 +267,7 @@ def test_comments_and_lines_stay_where_they_are(path: Path) -> None:
         assert before.partition(":")[0] == after.partition(":")[0]
 
 
-def test_only_changes_are_reported_and_none_touches_the_file(path: Path) -> None:
+def test_only_changes_are_reported_and_none_touches_the_file(path):
     assert "lora.r: 16 -> 32" in apply("smoke", path, ROOT / FOLDER)
     untouched = path.stat().st_mtime_ns
     assert apply("smoke", path, ROOT / FOLDER) == []
@@ -298,9 +287,7 @@ def test_only_changes_are_reported_and_none_touches_the_file(path: Path) -> None
         ("train: {max_stepz: 1}\nlora: {r: 0}", "; "),
     ],
 )
-def test_a_preset_that_does_not_fit_is_one_line_and_writes_nothing(
-    overlay: str, says: str, path: Path, tmp_path: Path
-) -> None:
+def test_a_preset_that_does_not_fit_is_one_line_and_writes_nothing(overlay, says, path, tmp_path):
     folder = tmp_path / "presets"
     folder.mkdir()
     (folder / "mine.yaml").write_text(overlay)
@@ -315,12 +302,12 @@ def test_a_preset_that_does_not_fit_is_one_line_and_writes_nothing(
 
 
 @pytest.mark.parametrize("name", ["nosuch", "", "../presets/demo", "demo.yaml"])
-def test_an_unknown_preset_lists_the_known_ones(name: str, path: Path) -> None:
+def test_an_unknown_preset_lists_the_known_ones(name, path):
     with pytest.raises(ParamsError, match="there are conditions, demo, full"):
         apply(name, path, ROOT / FOLDER)
 
 
-def test_the_command_ends_with_one_line_and_status_1(tmp_path: Path) -> None:
+def test_the_command_ends_with_one_line_and_status_1(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-m", "socrates", "preset", "demo"],
         cwd=tmp_path,

@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socrates.core.errors import DataError
-from socrates.data.sources.clean import Cleaned, clean
+from socrates.data.sources.clean import clean
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 from tests.survey_rows import row, survey, table
 
 
-def up_to_five(rows: pl.DataFrame) -> pl.Series:
+def up_to_five(rows):
     return rows["response"] <= 5
 
 
-def cleaned(rows: pl.DataFrame) -> Cleaned:
+def cleaned(rows):
     return clean([("rows", rows)], up_to_five)
 
 
@@ -38,7 +38,7 @@ def cleaned(rows: pl.DataFrame) -> Cleaned:
         ({"response": 6}, "outside_stated_scale"),
     ],
 )
-def test_each_defect_has_its_reason(changed: dict[str, object], reason: str) -> None:
+def test_each_defect_has_its_reason(changed, reason):
     found = cleaned(table([row(sample=1), row(sample=2) | changed, row(sample=3)]))
     assert found.rejected == {reason: 1}
     assert found.rejects["row"].to_list() == [2]
@@ -46,7 +46,7 @@ def test_each_defect_has_its_reason(changed: dict[str, object], reason: str) -> 
     assert found.rows == 3
 
 
-def test_a_cell_with_too_many_answers_outside_its_scale_is_left_out_and_named() -> None:
+def test_a_cell_with_too_many_answers_outside_its_scale_is_left_out_and_named():
     fine = [row(sample=n, condition_num=0, response=9 if n == 0 else 3) for n in range(5)]  # one slip of five
     wrong = [row(sample=n, condition_num=1, response=9 if n < 12 else 3) for n in range(10, 30)]
     found = clean([("rows", table(fine + wrong))], up_to_five, 0.1)
@@ -57,7 +57,7 @@ def test_a_cell_with_too_many_answers_outside_its_scale_is_left_out_and_named() 
     assert kept.rejected == {"outside_stated_scale": 3} and kept.suspect.is_empty()
 
 
-def test_one_of_identical_rows_is_kept_and_none_of_contradicting_ones() -> None:
+def test_one_of_identical_rows_is_kept_and_none_of_contradicting_ones():
     same, other = row(sample=1), row(sample=2)
     found = cleaned(table([same, other, same, same, other | {"response": 1}, row("bbbbb", sample=1)]))
     assert found.rejected == {"repeated_row": 2, "conflicting_key": 2}
@@ -73,7 +73,7 @@ def test_one_of_identical_rows_is_kept_and_none_of_contradicting_ones() -> None:
         ("sample_id", [2.0, None, 2.5, float("inf"), float("nan")]),
     ],
 )
-def test_whole_numbers_are_read_from_any_type_and_nothing_else_is(column: str, values: list[object]) -> None:
+def test_whole_numbers_are_read_from_any_type_and_nothing_else_is(column, values):
     rows = table([row(sample=n) for n in range(5)]).with_columns(pl.Series(column, values))
     found = cleaned(rows)
     assert found.responses[column].to_list() == [2]
@@ -81,7 +81,7 @@ def test_whole_numbers_are_read_from_any_type_and_nothing_else_is(column: str, v
     assert found.rejects["row"].to_list() == [2, 3, 4, 5]
 
 
-def test_demographics_of_other_types_become_text() -> None:
+def test_demographics_of_other_types_become_text():
     rows = survey(1).with_columns(
         demographic=pl.struct(
             age=pl.Series([20.0, None, 30.0, 40.0, 50.5, 60.0]), income=pl.lit(7), mood=pl.lit("calm")
@@ -96,14 +96,14 @@ def test_demographics_of_other_types_become_text() -> None:
     assert found.unknown_demographics == {"mood": 6}
 
 
-def test_a_column_that_cannot_hold_numbers_is_named() -> None:
+def test_a_column_that_cannot_hold_numbers_is_named():
     with pytest.raises(DataError, match="rows: column response is List"):
         cleaned(survey(1).with_columns(response=pl.concat_list("response")))
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32), cuts=st.lists(st.integers(0, 40), max_size=4))
-def test_neither_row_order_nor_file_layout_changes_the_table(seed: int, cuts: list[int]) -> None:
+def test_neither_row_order_nor_file_layout_changes_the_table(seed, cuts):
     rows = [row(f"s{n % 4}", n, response=1 + n % 6) for n in range(36)]
     rows += [row("s0", 0, response=1), row("s1", 1, response=4), row("s2") | {"sample_id": None}]
     random.Random(seed).shuffle(rows)

@@ -23,36 +23,40 @@ SCALED = {name: SCALED_RESPONSES[name] for name in ("scale", "scale_rule")}
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path, monkeypatch):
     """An empty working folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def local(here: Path, rows: pl.DataFrame, **sections: dict[str, object]) -> None:
+def local(here, rows, **sections):
     rows.write_parquet(here / "rows.parquet")
     params_in(here, data={"source": "local", "path": "rows.parquet"}, **sections)
 
 
-def fails(main: object, capsys: pytest.CaptureFixture[str]) -> str:
+def fails(main, capsys):
     """The one line that ``main`` ends in."""
     with pytest.raises(SystemExit) as ended:
-        run(main)  # type: ignore[arg-type]
+        run(main)
     assert ended.value.code == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and len(error.splitlines()) == 1
     return error
 
 
-def manifest(folder: str) -> dict[str, object]:
+def run_stages():
+    for stage in (download, sample, split):
+        stage.main()
+
+
+def manifest(folder):
     return json.loads((Path("data") / folder / "manifest.json").read_text())
 
 
-def test_the_three_stages_hand_over_every_row(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_three_stages_hand_over_every_row(here, capsys):
     rows = survey(21)
     local(here, rows.sample(fraction=1, shuffle=True, seed=1))
-    for stage in (download, sample, split):
-        stage.main()
+    run_stages()
     assert "126 rows kept, 0 rejected" in capsys.readouterr().out
     parts = [read_table(Path(f"data/splits/{name}.parquet"), RESPONSES) for name in ("train", "val", "test")]
     assert [part["study_id"].n_unique() for part in parts] == [17, 2, 2]
@@ -60,29 +64,27 @@ def test_the_three_stages_hand_over_every_row(here: Path, capsys: pytest.Capture
     scales = [read_table(Path(f"data/splits/{name}.parquet"), SCALED) for name in ("train", "val", "test")]
     assert pl.concat(scales).unique().rows() == [("1..5", "range")]
     told = manifest("splits")["splits"]
-    assert told["test"]["rows"] == 12 and told["test"]["participants"] == 12  # type: ignore[index]
-    assert told["train"]["study_ids"] == parts[0]["study_id"].unique().sort().to_list()  # type: ignore[index]
+    assert told["test"]["rows"] == 12 and told["test"]["participants"] == 12
+    assert told["train"]["study_ids"] == parts[0]["study_id"].unique().sort().to_list()
 
 
-def test_answers_of_test_studies_reach_the_test_table_alone(here: Path) -> None:
+def test_answers_of_test_studies_reach_the_test_table_alone(here):
     """What training, the base model and the training average read is the same whatever test studies answer."""
     written, unseen = [], []
     for _ in range(2):  # in the second round, all of the first round's test studies answer 5
         answer = pl.when(pl.col("study_id").is_in(unseen)).then(5).otherwise("response").cast(pl.Int64)
         local(here, survey(21).with_columns(response=answer), sample={"fraction": 0.9})
-        for stage in (download, sample, split):
-            stage.main()
+        run_stages()
         written.append({path.name: path.read_bytes() for path in Path("data/splits").iterdir()})
-        unseen = manifest("splits")["splits"]["test"]["study_ids"]  # type: ignore[index]
+        unseen = manifest("splits")["splits"]["test"]["study_ids"]
     assert [name for name in written[0] if written[0][name] != written[1][name]] == ["test.parquet"]
 
 
-def test_bytes_do_not_depend_on_row_order_or_on_the_run(here: Path) -> None:
+def test_bytes_do_not_depend_on_row_order_or_on_the_run(here):
     written = []
     for seed in (1, 2):
         local(here, survey(9).sample(fraction=1, shuffle=True, seed=seed), sample={"fraction": 0.5})
-        for stage in (download, sample, split):
-            stage.main()
+        run_stages()
         paths = sorted(
             path for path in Path("data").rglob("*") if path.is_file() and path.parent.name != "raw"
         )
@@ -91,7 +93,7 @@ def test_bytes_do_not_depend_on_row_order_or_on_the_run(here: Path) -> None:
 
 
 @pytest.mark.parametrize("lies_sorted", [True, False])
-def test_parts_of_iter_study_batches_make_up_the_sorted_table(here: Path, lies_sorted: bool) -> None:
+def test_parts_of_iter_study_batches_make_up_the_sorted_table(here, lies_sorted):
     rows = survey(7) if lies_sorted else survey(7).sample(fraction=1, shuffle=True, seed=3)
     rows.write_parquet("rows.parquet")
     parts = list(iter_study_batches(Path("rows.parquet"), rows_per_batch=15))
@@ -100,7 +102,7 @@ def test_parts_of_iter_study_batches_make_up_the_sorted_table(here: Path, lies_s
     assert sum(part["study_id"].n_unique() for part in parts) == 7
 
 
-def test_rejects_are_written_and_counted(here: Path) -> None:
+def test_rejects_are_written_and_counted(here):
     rows = table([row(f"s{n % 5}", n, response=6 if n == 7 else 1) for n in range(60)])
     local(here, rows)
     download.main()
@@ -111,9 +113,7 @@ def test_rejects_are_written_and_counted(here: Path) -> None:
     ]
 
 
-def test_too_many_rejects_fail_and_leave_the_folder_as_it_was(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_too_many_rejects_fail_and_leave_the_folder_as_it_was(here, capsys):
     local(here, survey(3))
     download.main()
     before = {path: path.read_bytes() for path in Path("data/raw").iterdir()}
@@ -130,8 +130,8 @@ def test_too_many_rejects_fail_and_leave_the_folder_as_it_was(
 
 
 def test_fields_of_the_persona_that_are_not_known_are_told_and_stop_the_run_where_nothing_else_is_given(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    here, capsys
+):
     fields = pl.col("demographic").struct
     local(
         here, survey(3).with_columns(demographic=pl.struct(Sex=fields.field("gender"), sect=pl.lit("none")))
@@ -142,7 +142,7 @@ def test_fields_of_the_persona_that_are_not_known_are_told_and_stop_the_run_wher
     assert "unreadable_persona 18): more than data.max_rejected" in fails(download.main, capsys)
 
 
-def test_a_file_in_input_that_is_not_read_runs_nothing_again(here: Path) -> None:
+def test_a_file_in_input_that_is_not_read_runs_nothing_again(here):
     dvc = [sys.executable, "-m", "dvc"]
     subprocess.run([*dvc, "init", "--no-scm", "-q"], check=True)
     Path(".dvcignore").write_text((Path(__file__).resolve().parents[2] / ".dvcignore").read_text())
@@ -152,9 +152,7 @@ def test_a_file_in_input_that_is_not_read_runs_nothing_again(here: Path) -> None
     assert done.stdout.split() == files[3:]
 
 
-def test_the_synthetic_world_comes_with_all_that_is_known_of_it(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_synthetic_world_comes_with_all_that_is_known_of_it(here, monkeypatch):
     truth = pl.DataFrame({"study_id": ["s0000"], "probabilities": [[0.5, 0.5]]})
     known = {"person_truth": truth, "corpus": pl.DataFrame({"text": ["read"]})}
     monkeypatch.setattr(download, "generate", lambda world: (survey(world.studies), known))
@@ -162,10 +160,10 @@ def test_the_synthetic_world_comes_with_all_that_is_known_of_it(
     download.main()
     for name, written in known.items():
         assert pl.read_parquet(f"data/raw/{name}.parquet").equals(written)
-    assert manifest("raw")["world"]["studies"] == manifest("raw")["kept"]["studies"]  # type: ignore[index]
+    assert manifest("raw")["world"]["studies"] == manifest("raw")["kept"]["studies"]
 
 
-def test_the_official_split_follows_the_mapping(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_official_split_follows_the_mapping(here, capsys):
     local(here, survey(6), split={"method": "official"})
     download.main()
     sample.main()
@@ -175,42 +173,34 @@ def test_the_official_split_follows_the_mapping(here: Path, capsys: pytest.Captu
     (here / "metadata/participant_mapping.json").write_text(
         json.dumps({"seen": seen, "unseen": ["s0002", "s0004"]})
     )
-    for stage in (download, sample, split):
-        stage.main()
+    run_stages()
     told = manifest("splits")["splits"]
-    assert told["test"]["study_ids"] == ["s0002", "s0004"]  # type: ignore[index]
-    assert len(told["val"]["study_ids"]) == 1  # type: ignore[index]
+    assert told["test"]["study_ids"] == ["s0002", "s0004"]
+    assert len(told["val"]["study_ids"]) == 1
 
 
-def test_too_few_studies_to_split_are_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    local(here, survey(2))
+ONE_TEXT = "One text for all. Is it good? Only return an integer from 1 to 5."
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (survey(2), "s0000, s0001"),
+        (survey(9).with_columns(stimuli=pl.lit(ONE_TEXT)), "1 groups that share no scenario text"),
+    ],
+)
+def test_too_few_groups_of_studies_cannot_be_split(rows, message, here, capsys):
+    local(here, rows)
     download.main()
     sample.main()
-    assert "s0000, s0001" in fails(split.main, capsys)
+    assert message in fails(split.main, capsys)
     assert not Path("data/splits").exists()
 
 
-def test_studies_that_all_share_a_text_cannot_be_split(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    local(
-        here,
-        survey(9).with_columns(
-            stimuli=pl.lit("One text for all. Is it good? Only return an integer from 1 to 5.")
-        ),
-    )
-    download.main()
-    sample.main()
-    assert "1 groups that share no scenario text" in fails(split.main, capsys)
-    assert not Path("data/splits").exists()
-
-
-def test_a_sample_thins_no_test_study_and_a_limit_does(here: Path) -> None:
+def test_a_sample_thins_no_test_study_and_a_limit_does(here):
     local(here, survey(9, respondents=8))
     params_in(here, data={"source": "local", "path": "rows.parquet"}, sample={"fraction": 0.5})
-    download.main()
-    sample.main()
-    split.main()
+    run_stages()
     rows = {name: pl.read_parquet(f"data/splits/{name}.parquet") for name in ("train", "val", "test")}
     assert rows["test"].height == 8 * rows["test"]["study_id"].n_unique()
     assert rows["train"].height + rows["val"].height < 8 * 8
@@ -219,7 +209,7 @@ def test_a_sample_thins_no_test_study_and_a_limit_does(here: Path) -> None:
     assert pl.read_parquet("data/splits/test.parquet").group_by(CELL).len()["len"].to_list() == [2, 2]
 
 
-def test_test_rows_that_resemble_a_training_scenario_are_flagged(here: Path) -> None:
+def test_test_rows_that_resemble_a_training_scenario_are_flagged(here):
     table = survey(9)
     mapping = {"seen": [f"s{n:04d}" for n in range(8)], "unseen": ["s0008"]}
     texts = pl.col("stimuli").str.replace("on sbbbl lay", "on sbbbg lay")
@@ -235,9 +225,7 @@ def test_test_rows_that_resemble_a_training_scenario_are_flagged(here: Path) -> 
 
 
 @pytest.mark.parametrize("stage", [download, sample, split])
-def test_a_full_disk_leaves_nothing_half_written(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stage: object
-) -> None:
+def test_a_full_disk_leaves_nothing_half_written(here, capsys, monkeypatch, stage):
     local(here, survey(9))
     ran = []
     for earlier in (download, sample, split):
@@ -247,20 +235,20 @@ def test_a_full_disk_leaves_nothing_half_written(
         ran.append(earlier)
     before = sorted(Path("data").rglob("*")) if ran else []
 
-    def full(*_: object, **__: object) -> None:
+    def full(*_, **__):
         raise pl.exceptions.ComputeError("parquet: No space left on device (os error 28)")
 
-    def full_too(*_: object, **__: object) -> None:
+    def full_too(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full_too)
-    error = fails(stage.main, capsys)  # type: ignore[attr-defined]
+    error = fails(stage.main, capsys)
     assert "No space left" in error and "data/" in error and ".partial" not in error
     assert sorted(Path("data").rglob("*")) == before
 
 
-def within_studies(here: Path, **split_params: str) -> dict[str, pl.DataFrame]:
+def within_studies(here, **split_params):
     """The splits of studies where eight people answer two questions under one of four conditions.
 
     Two conditions have one text, and in a third of the studies both questions: leaks where they are held out.
@@ -287,10 +275,9 @@ def within_studies(here: Path, **split_params: str) -> dict[str, pl.DataFrame]:
 
 
 @pytest.mark.parametrize(
-    ("by", "unit"),
-    [("conditions", "condition_num"), ("tasks", "task_num"), ("participants", "participant")],
+    ("by", "unit"), [("conditions", "condition_num"), ("tasks", "task_num"), ("participants", "participant")]
 )
-def test_conditions_questions_and_people_can_be_held_out(here: Path, by: str, unit: str) -> None:
+def test_conditions_questions_and_people_can_be_held_out(here, by, unit):
     parts = within_studies(here, by=by)
     units = [set(part.select("study_id", unit).iter_rows()) for part in parts.values()]
     assert not (units[0] & units[1] or units[0] & units[2] or units[1] & units[2])
@@ -309,9 +296,7 @@ def test_conditions_questions_and_people_can_be_held_out(here: Path, by: str, un
 @pytest.mark.parametrize(
     ("by", "unit", "tested"), [("conditions", "condition_num", 2), ("tasks", "task_num", 0)]
 )
-def test_the_dataset_s_own_conditions_and_questions_are_tested(
-    here: Path, by: str, unit: str, tested: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_dataset_s_own_conditions_and_questions_are_tested(here, by, unit, tested, capsys):
     parts = within_studies(here, by=by, method="official")
     assert parts["test"].select("study_id", unit).unique().sort("study_id").rows() == [
         (f"s{study:04d}", tested) for study in range(9)

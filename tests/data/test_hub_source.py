@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -25,7 +24,7 @@ SHARDS = ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parque
 MAPPING = "metadata/participant_mapping.json"
 
 
-def files() -> dict[str, bytes]:
+def files():
     rows = survey(4).with_columns(prompt=pl.lit("Answer as this person."), reasoning=pl.lit("Because."))
     return {
         SHARDS[0]: parquet_bytes(rows.head(12)),
@@ -36,7 +35,7 @@ def files() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def hub(tmp_path, monkeypatch):
     with serve(Hub(REPO, REVISION, files())) as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
         template = running.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
@@ -45,11 +44,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         yield running
 
 
-def read(revision: str = REVISION) -> pl.DataFrame:
+def read(revision=REVISION):
     return pl.concat(frame for _, frame in open_hub(REPO, revision).tables)
 
 
-def test_all_shards_and_the_mapping_arrive_and_nothing_else(hub: Hub) -> None:
+def test_all_shards_and_the_mapping_arrive_and_nothing_else(hub):
     source = open_hub(REPO, REVISION)
     assert pl.concat(frame for _, frame in source.tables).equals(survey(4))
     assert list(source.about["files"]) == [*SHARDS, MAPPING]
@@ -58,21 +57,21 @@ def test_all_shards_and_the_mapping_arrive_and_nothing_else(hub: Hub) -> None:
     assert {name for name, _ in hub.transfers()} == {*SHARDS, MAPPING}
 
 
-def test_offline_with_an_empty_cache_says_what_to_do(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_with_an_empty_cache_says_what_to_do(hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(SourceError, match="HF_HUB_OFFLINE"):
         read()
     assert not hub.asked
 
 
-def test_a_revision_with_a_shard_too_few_is_refused(hub: Hub) -> None:
+def test_a_revision_with_a_shard_too_few_is_refused(hub):
     del hub.files[SHARDS[1]]
     with pytest.raises(SourceError, match="1 of 2 shards"):
         read()
 
 
 @pytest.mark.parametrize("name", [SHARDS[1], MAPPING])
-def test_bytes_other_than_announced_are_removed_and_fetched_again(hub: Hub, name: str) -> None:
+def test_bytes_other_than_announced_are_removed_and_fetched_again(hub, name):
     hub.corrupt = {name}
     with pytest.raises(SourceError, match=f"{name} has digest"):
         read()
@@ -80,27 +79,25 @@ def test_bytes_other_than_announced_are_removed_and_fetched_again(hub: Hub, name
     assert read().equals(survey(4))
 
 
-def test_an_unknown_revision_is_named(hub: Hub) -> None:
+def test_an_unknown_revision_is_named(hub):
     with pytest.raises(SourceError, match="b" * 40):
         read("b" * 40)
 
 
-def test_mappings_that_differ_from_the_audited_ones_are_refused(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mappings_that_differ_from_the_audited_ones_are_refused(hub, monkeypatch):
     monkeypatch.setitem(hub_source.KNOWN, (REPO, REVISION), {MAPPING: "0" * 64})
     with pytest.raises(SourceError, match=f"{MAPPING} has SHA-256"):
         open_hub(REPO, REVISION)
 
 
-def test_an_unreachable_hub_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_named(hub, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # the discard port: nobody listens
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     with pytest.raises(SourceError, match=f"{REPO}@{REVISION} at http://127.0.0.1:9: cannot be reached"):
         read()
 
 
-def test_a_stage_without_data_ends_in_one_line_and_writes_nothing(tmp_path: Path) -> None:
+def test_a_stage_without_data_ends_in_one_line_and_writes_nothing(tmp_path):
     finished = stage(tmp_path, HF_HUB_OFFLINE="1")
     assert finished.returncode == 1
     assert finished.stderr.startswith(f"error: {REPO}@{REVISION}")
@@ -108,7 +105,7 @@ def test_a_stage_without_data_ends_in_one_line_and_writes_nothing(tmp_path: Path
     assert not (tmp_path / "data").exists()
 
 
-def test_the_stage_obeys_the_environment_and_writes_the_raw_folder(hub: Hub, tmp_path: Path) -> None:
+def test_the_stage_obeys_the_environment_and_writes_the_raw_folder(hub, tmp_path):
     finished = stage(tmp_path, HF_ENDPOINT=hub.endpoint)
     assert finished.returncode == 0, finished.stderr
     raw = tmp_path / "data/raw"
@@ -122,7 +119,7 @@ def test_the_stage_obeys_the_environment_and_writes_the_raw_folder(hub: Hub, tmp
     assert (raw / "responses.parquet").read_bytes() == first
 
 
-def stage(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def stage(folder, **environment):
     """Run the download stage in ``folder`` as its user does."""
     params_in(folder, data={"source": "hub", "repo": REPO, "revision": REVISION})
     return subprocess.run(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -18,11 +16,11 @@ from tests.survey_rows import survey
 VAL = SHARED / "data/socsci210/val.jsonl"
 
 
-def anything(table: pl.DataFrame) -> pl.Series:
+def anything(table):
     return pl.Series([True] * table.height, dtype=pl.Boolean)
 
 
-def line(**changed: Any) -> str:
+def line(**changed):
     return json.dumps(
         {
             "instruction": "Say what this person answers.",
@@ -36,17 +34,17 @@ def line(**changed: Any) -> str:
     )
 
 
-def jsonl(folder: Path, *lines: str) -> Path:
+def jsonl(folder, *lines):
     path = folder / "rows.jsonl"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
-def responses(path: Path) -> pl.DataFrame:
+def responses(path):
     return clean(open_local(path).tables, anything).responses
 
 
-def test_an_alpaca_line_becomes_a_response(tmp_path: Path) -> None:
+def test_an_alpaca_line_becomes_a_response(tmp_path):
     (found,) = responses(jsonl(tmp_path, line())).to_dicts()
     persona = {field: value for field, value in found.pop("demographic").items() if value is not None}
     assert persona == {"age": "51", "gender": "Male"}
@@ -62,8 +60,8 @@ def test_an_alpaca_line_becomes_a_response(tmp_path: Path) -> None:
     }
 
 
-def test_tasks_are_the_distinct_questions_of_a_study(tmp_path: Path) -> None:
-    def scenario(read: str, asked: str) -> str:
+def test_tasks_are_the_distinct_questions_of_a_study(tmp_path):
+    def scenario(read, asked):
         return f"Demographics: Age: 40\n\nScenario: You read '{read}' and then were asked: {asked}"
 
     warm, safe = "'How warm is it?' Only return 1 or 2.", "'Is it safe?' Only return 1 for Yes or 2 for No."
@@ -93,11 +91,11 @@ def test_tasks_are_the_distinct_questions_of_a_study(tmp_path: Path) -> None:
         ("Only one sentence", "Only one sentence"),
     ],
 )
-def test_the_question_is_what_was_asked(scenario: str, expected: str) -> None:
+def test_the_question_is_what_was_asked(scenario, expected):
     assert question(scenario) == expected
 
 
-def test_scenario_text_may_hold_the_word_itself(tmp_path: Path) -> None:
+def test_scenario_text_may_hold_the_word_itself(tmp_path):
     texts = [
         "Demographics: Age: 3\n\nScenario: First.\n\nScenario: second. Why?",
         "Scenario: alone",
@@ -130,9 +128,7 @@ def test_scenario_text_may_hold_the_word_itself(tmp_path: Path) -> None:
         ({"input": "Demographics: " + "\n" * 60_000}, "empty_scenario"),
     ],
 )
-def test_an_unusable_line_is_kept_with_its_reason_and_number(
-    tmp_path: Path, changed: dict[str, Any], reason: str
-) -> None:
+def test_an_unusable_line_is_kept_with_its_reason_and_number(tmp_path, changed, reason):
     cleaned = clean(open_local(jsonl(tmp_path, line(), "", line(**changed))).tables, anything)
     (reject,) = cleaned.rejects.to_dicts()
     assert reject["reason"] == reason
@@ -156,12 +152,12 @@ def test_an_unusable_line_is_kept_with_its_reason_and_number(
         ),
     ],
 )
-def test_a_broken_line_is_named(tmp_path: Path, broken: str, message: str) -> None:
+def test_a_broken_line_is_named(tmp_path, broken, message):
     with pytest.raises(DataError, match=f"rows.jsonl: {message}"):
         read_alpaca(jsonl(tmp_path, line(), broken))
 
 
-def test_a_folder_of_parquet_is_one_table_without_prompt_and_reasoning(tmp_path: Path) -> None:
+def test_a_folder_of_parquet_is_one_table_without_prompt_and_reasoning(tmp_path):
     rows = survey(4)
     (tmp_path / "deep").mkdir()
     rows.head(7).with_columns(prompt=pl.lit("p"), reasoning=pl.lit("r")).write_parquet(tmp_path / "b.parquet")
@@ -171,7 +167,7 @@ def test_a_folder_of_parquet_is_one_table_without_prompt_and_reasoning(tmp_path:
     assert clean(source.tables, anything).responses.equals(responses_of(rows))
 
 
-def test_mappings_beside_the_parquet_are_found(tmp_path: Path) -> None:
+def test_mappings_beside_the_parquet_are_found(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "metadata").mkdir()
     survey(3).write_parquet(tmp_path / "data/train-0.parquet")
@@ -180,14 +176,14 @@ def test_mappings_beside_the_parquet_are_found(tmp_path: Path) -> None:
         assert list(open_local(path).mappings) == ["participant_mapping.json"]
 
 
-def test_a_missing_column_names_the_file_and_the_column(tmp_path: Path) -> None:
+def test_a_missing_column_names_the_file_and_the_column(tmp_path):
     survey(2).drop("task_num").write_parquet(tmp_path / "rows.parquet")
     with pytest.raises(DataError, match=r"rows.parquet: column task_num missing"):
         responses(tmp_path / "rows.parquet")
 
 
 @pytest.mark.parametrize("keep", [0, 3, 0.5, 0.99])
-def test_parquet_cut_short_is_named(tmp_path: Path, keep: float) -> None:
+def test_parquet_cut_short_is_named(tmp_path, keep):
     path = tmp_path / "rows.parquet"
     survey(3).write_parquet(path)
     content = path.read_bytes()
@@ -197,7 +193,7 @@ def test_parquet_cut_short_is_named(tmp_path: Path, keep: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["nowhere.parquet", "rows.xlsx", "empty"])
-def test_a_path_that_is_no_source_is_named(tmp_path: Path, name: str) -> None:
+def test_a_path_that_is_no_source_is_named(tmp_path, name):
     (tmp_path / "empty").mkdir()
     (tmp_path / "rows.xlsx").write_text("x")
     with pytest.raises(SourceError, match=rf"{name}.*data\.path"):
@@ -205,7 +201,7 @@ def test_a_path_that_is_no_source_is_named(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.skipif(not VAL.is_file(), reason="the shared data folder is not here")
-def test_every_real_row_of_the_seed_project_is_understood() -> None:
+def test_every_real_row_of_the_seed_project_is_understood():
     cleaned = clean(open_local(VAL).tables, anything)
     assert cleaned.rejected == {}
     assert cleaned.unknown_demographics == {}
@@ -215,5 +211,5 @@ def test_every_real_row_of_the_seed_project_is_understood() -> None:
     assert cleaned.responses.group_by("study_id").agg(pl.col("task_num").n_unique())["task_num"].median() < 10
 
 
-def responses_of(rows: pl.DataFrame) -> pl.DataFrame:
+def responses_of(rows):
     return clean([("rows", rows)], anything).responses

@@ -18,7 +18,7 @@ FILLERS = {"people": "citizens", "says": "states", "many": "several", "big": "la
 PLACES = ("Alderton", "New Brackley", "Corvale Heights", "Dunmere")
 
 
-def scenario(rng: random.Random, places=PLACES) -> str:
+def scenario(rng, places=PLACES):
     """Four sentences of words of its own, with a place, a number and fillers."""
     word = lambda: "".join(rng.choice("bdfgklmnprst") + rng.choice("aeiou") for _ in range(rng.randint(2, 4)))  # noqa: E731
     return (
@@ -29,23 +29,23 @@ def scenario(rng: random.Random, places=PLACES) -> str:
     )
 
 
-def with_other_places(text: str, rng: random.Random) -> str:
+def with_other_places(text, rng):
     for place in PLACES:
         text = text.replace(place, rng.choice(["Ebbing", "Fort Garrow"]))
     return text
 
 
-def with_other_numbers(text: str, rng: random.Random) -> str:
+def with_other_numbers(text, rng):
     return "".join(str(rng.randint(1, 9)) if c.isdigit() else c for c in text)
 
 
-def with_synonyms(text: str, rng: random.Random) -> str:
+def with_synonyms(text, rng):
     for word in rng.sample(sorted(FILLERS), 2):
         text = text.replace(f" {word} ", f" {FILLERS[word]} ")
     return text
 
 
-def reordered(text: str, rng: random.Random) -> str:
+def reordered(text, rng):
     sentences = text.rstrip(".").split(". ")
     rng.shuffle(sentences)
     return ". ".join(sentences) + "."
@@ -106,7 +106,7 @@ def test_a_word_that_stands_in_small_letters_anywhere_is_no_name():
     assert similarities(["Oak grows.", "Elm grows."], ["a", "b"]).nnz == 1
 
 
-def table(*rows: tuple[str, str]) -> pl.DataFrame:
+def table(*rows):
     return pl.DataFrame(rows, schema=["study_id", "stimuli"], orient="row")
 
 

@@ -14,7 +14,7 @@ from socrates.survey.tables import CELL, DEMOGRAPHICS
 from tests.survey_rows import row, survey, table
 
 
-def within(people: int = 30, tasks: int = 3) -> pl.DataFrame:
+def within(people=30, tasks=3):
     """Two studies; every respondent answers every question of an arm, the first one twice."""
     rows = [
         row(
@@ -32,24 +32,24 @@ def within(people: int = 30, tasks: int = 3) -> pl.DataFrame:
     return table(rows)
 
 
-def chosen(rows: pl.DataFrame, *arguments: object) -> pl.DataFrame:
-    return rows.filter(choose(rows, *arguments))  # type: ignore[arg-type]
+def chosen(rows, *arguments):
+    return rows.filter(choose(rows, *arguments))
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 1 / 3, 0.5, 0.999, 1.0])
-def test_rows_are_counted_exactly(fraction: float) -> None:
+def test_rows_are_counted_exactly(fraction):
     rows = survey(20, 10)
     assert chosen(rows, fraction, "rows", 42).height == round(fraction * 200)
 
 
-def test_a_respondent_is_taken_whole() -> None:
+def test_a_respondent_is_taken_whole():
     rows = within()
     taken = chosen(rows, 0.25, "participants", 42)
     assert taken.select("study_id", "participant").n_unique() == round(0.25 * 60)
     assert taken.height == 4 * round(0.25 * 60)
 
 
-def test_cells_keep_their_share_of_respondents() -> None:
+def test_cells_keep_their_share_of_respondents():
     taken = chosen(within(), 0.4, "cell", 42)
     people = taken.group_by(CELL).agg(pl.col("participant").n_unique(), pl.len().alias("rows"))
     assert people.height == 12
@@ -57,7 +57,7 @@ def test_cells_keep_their_share_of_respondents() -> None:
     assert people.filter(pl.col("task_num") == 0)["rows"].unique().to_list() == [12]
 
 
-def test_no_cell_vanishes_and_none_is_larger_than_asked() -> None:
+def test_no_cell_vanishes_and_none_is_larger_than_asked():
     assert (
         chosen(within(), 0.001, "cell", 42).group_by(CELL).agg(pl.col("participant").n_unique()).height == 12
     )
@@ -72,23 +72,23 @@ def test_no_cell_vanishes_and_none_is_larger_than_asked() -> None:
     by=st.sampled_from(["rows", "participants", "cell"]),
     seed=st.integers(-(2**70), 2**70),
 )
-def test_row_order_does_not_change_the_choice(order: object, fraction: float, by: str, seed: int) -> None:
+def test_row_order_does_not_change_the_choice(order, fraction, by, seed):
     rows = within(8)
     positions = list(range(rows.height))
-    order.shuffle(positions)  # type: ignore[attr-defined]
+    order.shuffle(positions)
     one, other = chosen(rows, fraction, by, seed), chosen(rows[positions], fraction, by, seed)
     assert one.sort("study_id", "sample_id").equals(other.sort("study_id", "sample_id"))
 
 
 @pytest.mark.parametrize("by", ["rows", "participants", "cell"])
-def test_a_smaller_fraction_is_a_subset_and_another_seed_another_choice(by: str) -> None:
+def test_a_smaller_fraction_is_a_subset_and_another_seed_another_choice(by):
     rows = within()
     small, large = chosen(rows, 0.2, by, 1), chosen(rows, 0.5, by, 1)
     assert small.join(large, on=["study_id", "sample_id"], how="anti").is_empty()
     assert not small.equals(chosen(rows, 0.2, by, 2))
 
 
-def test_people_of_a_cell_are_spread_over_their_demographics() -> None:
+def test_people_of_a_cell_are_spread_over_their_demographics():
     """Of two equal halves, an even number takes as many of each, whatever the seed; hashes alone would not."""
     rows = within(64, 1).with_columns(
         demographic=pl.struct(
@@ -106,19 +106,19 @@ def test_people_of_a_cell_are_spread_over_their_demographics() -> None:
             assert set(halves["len"]) == {people // 2} and halves.height == 8
 
 
-def test_nothing_left_is_an_error() -> None:
+def test_nothing_left_is_an_error():
     with pytest.raises(DataError, match=r"sample.fraction 0.001"):
         choose(survey(2), 0.001, "rows", 42)
 
 
-def test_the_numbers_never_change() -> None:
+def test_the_numbers_never_change():
     """Written down once: another value would silently change every sample that was ever drawn."""
     numbers = hash_keys(42, pl.Series(["aaaaa", "aaaaa", "bbbbb"]), pl.Series([0, 1, -1]))
     assert numbers.dtype == np.uint64
     assert numbers.tolist() == [7629497564886594342, 5356909964717518260, 10417418320363033621]
 
 
-def test_the_numbers_are_uniform() -> None:
+def test_the_numbers_are_uniform():
     numbers = hash_keys(7, pl.Series(["aaaaa"] * 20_000), pl.Series(range(20_000))).astype(float) / 2.0**64
     counted, _ = np.histogram(numbers, bins=20, range=(0, 1))
     assert ((counted - 1000) ** 2 / 1000).sum() < 45.3  # chi-square, 19 degrees of freedom, p = 0.0006

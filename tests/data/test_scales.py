@@ -23,7 +23,7 @@ LINES = Path(__file__).with_name("instructions.tsv").read_text(encoding="utf-8")
 READ = [(text.replace("\\n", "\n"), expected) for expected, text in (line.split("\t") for line in LINES)]
 
 
-def read(text: str) -> str:
+def read(text):
     found = parse_instruction(text)
     if found is None:
         return "nothing"
@@ -54,12 +54,12 @@ INTEGERS = st.one_of(st.integers(-10, 10), st.integers(-100_000, 100_000))
 
 
 @st.composite
-def ends(draw) -> tuple[int, int]:
+def ends(draw):
     low = draw(INTEGERS)
     return low, low + draw(st.one_of(st.integers(1, 10), st.integers(1, 50_000)))
 
 
-def spell(value: int, money: bool, commas: bool) -> str:
+def spell(value, money, commas):
     digits = f"{abs(value):,}" if commas else str(abs(value))
     return ("-" if value < 0 else "") + ("$" if money and value >= 0 else "") + digits
 
@@ -140,7 +140,7 @@ def test_a_long_text_of_instructions_that_state_nothing_ends(words):
     assert read(f"{long}. How warm? Only return an integer from 1 to 7.") == "range 1..7"
 
 
-def responses(*rows: tuple[str, int, int, str, int]) -> pl.DataFrame:
+def responses(*rows):
     columns = ["study_id", "condition_num", "task_num", "stimuli", "response"]
     return pl.DataFrame(rows, schema=columns, orient="row")
 

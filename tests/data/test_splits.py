@@ -20,12 +20,12 @@ from socrates.data.splits import (
 NAMES = [f"s{n:04d}" for n in range(210)]
 
 
-def alone(studies: list[str]) -> dict[str, int]:
+def alone(studies):
     """Each study a group of its own."""
     return {study: i for i, study in enumerate(sorted(studies))}
 
 
-def sizes(split: dict[str, list[str]]) -> tuple[int, int, int]:
+def sizes(split):
     return len(split["train"]), len(split["val"]), len(split["test"])
 
 
@@ -33,34 +33,34 @@ def sizes(split: dict[str, list[str]]) -> tuple[int, int, int]:
     ("studies", "expected"),
     [(210, (170, 20, 20)), (60, (48, 6, 6)), (20, (16, 2, 2)), (8, (6, 1, 1)), (3, (1, 1, 1))],
 )
-def test_the_proportions_are_those_of_170_20_20(studies: int, expected: tuple[int, int, int]) -> None:
+def test_the_proportions_are_those_of_170_20_20(studies, expected):
     assert sizes(seeded_split(alone(NAMES[:studies]), 42)) == expected
 
 
-def test_more_studies_are_tested_on_where_asked_for() -> None:
+def test_more_studies_are_tested_on_where_asked_for():
     assert sizes(seeded_split(alone(NAMES[:6]), 42, 3)) == (2, 1, 3)
     with pytest.raises(DataError, match=r"split\.test_studies 5: of 6 studies .* 4 can be tested on"):
         seeded_split(alone(NAMES[:6]), 42, 5)
 
 
 @given(order=st.permutations(NAMES[:30]), seed=st.integers())
-def test_every_study_is_in_one_split_whatever_order_they_come_in(order: list[str], seed: int) -> None:
+def test_every_study_is_in_one_split_whatever_order_they_come_in(order, seed):
     split = seeded_split(alone(order), seed)
     assert sorted(split["train"] + split["val"] + split["test"]) == NAMES[:30]
     assert split == seeded_split(alone(NAMES[:30]), seed)
 
 
-def test_another_seed_is_another_split() -> None:
+def test_another_seed_is_another_split():
     assert seeded_split(alone(NAMES), 1) != seeded_split(alone(NAMES), 2)
 
 
 @pytest.mark.parametrize("studies", [0, 1, 2])
-def test_too_few_studies_are_an_error(studies: int) -> None:
+def test_too_few_studies_are_an_error(studies):
     with pytest.raises(DataError, match=rf"{studies} studies.*at least 3"):
         seeded_split(alone(NAMES[:studies]), 42)
 
 
-def test_the_official_split_tests_on_the_unseen_studies() -> None:
+def test_the_official_split_tests_on_the_unseen_studies():
     split = official_split(NAMES, {"seen": NAMES[:170], "unseen": NAMES[170:]}, 42)
     assert sizes(split) == (152, 18, 40)
     assert split["test"] == NAMES[170:]
@@ -78,12 +78,12 @@ def test_the_official_split_tests_on_the_unseen_studies() -> None:
         ([], "expected"),
     ],
 )
-def test_a_mapping_that_cannot_split_is_an_error(mapping: dict[str, list[str]], message: str) -> None:
+def test_a_mapping_that_cannot_split_is_an_error(mapping, message):
     with pytest.raises(DataError, match=message):
         official_split(NAMES[:6], mapping, 42)
 
 
-def test_a_unit_in_two_splits_fails() -> None:
+def test_a_unit_in_two_splits_fails():
     assigned = pl.DataFrame({"study_id": ["s0000", "s0000", "s0001"], "split": ["train", "val", "test"]})
     with pytest.raises(DataError, match="study_id s0000 is in two splits"):
         check_assignment(assigned)
@@ -92,7 +92,7 @@ def test_a_unit_in_two_splits_fails() -> None:
 
 
 @given(sizes=st.lists(st.integers(1, 6), min_size=3, max_size=20), seed=st.integers())
-def test_groups_stay_together_and_no_split_is_empty(sizes: list[int], seed: int) -> None:
+def test_groups_stay_together_and_no_split_is_empty(sizes, seed):
     groups = {f"s{g:02d}-{i}": g for g, size in enumerate(sizes) for i in range(size)}
     split = seeded_split(groups, seed)
     assert all(split.values())
@@ -101,7 +101,7 @@ def test_groups_stay_together_and_no_split_is_empty(sizes: list[int], seed: int)
 
 
 @pytest.mark.parametrize("folds", [3, 5, 12])
-def test_every_study_is_tested_in_exactly_one_fold(folds: int) -> None:
+def test_every_study_is_tested_in_exactly_one_fold(folds):
     groups = {
         name: i // 2 if i < 6 else i for i, name in enumerate(NAMES[:15])
     }  # three pairs that share a text
@@ -115,14 +115,14 @@ def test_every_study_is_tested_in_exactly_one_fold(folds: int) -> None:
         folded_split(groups, 42, 13, 0)
 
 
-def conditions(studies: int, most: int) -> pl.DataFrame:
+def conditions(studies, most):
     """1 to ``most`` conditions a study, in turn."""
     rows = [(name, n) for i, name in enumerate(NAMES[:studies]) for n in range(1, 2 + i % most)]
     return pl.DataFrame(rows, schema={"study_id": pl.String, "condition_num": pl.Int64}, orient="row")
 
 
 @given(seed=st.integers(0, 2**32))
-def test_a_quarter_of_each_study_s_conditions_are_held_out(seed: int) -> None:
+def test_a_quarter_of_each_study_s_conditions_are_held_out(seed):
     units = conditions(40, 8)
     split = seeded_units(units.sample(fraction=1, shuffle=True, seed=seed), seed)
     assert split.sort(units.columns).equals(seeded_units(units, seed).sort(units.columns))
@@ -133,9 +133,7 @@ def test_a_quarter_of_each_study_s_conditions_are_held_out(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("number", "studies"), [("condition_num", 129), ("task_num", 73)])
-def test_what_the_official_mapping_holds_out_is_tested_and_what_it_lacks_is_trained_on(
-    number: str, studies: int
-) -> None:
+def test_what_the_official_mapping_holds_out_is_tested_and_what_it_lacks_is_trained_on(number, studies):
     """The form and the size of the dataset's own files: a quarter of the conditions or questions held out."""
     units = conditions(210, 8).rename({"condition_num": number})
     several = [
@@ -169,13 +167,13 @@ def test_what_the_official_mapping_holds_out_is_tested_and_what_it_lacks_is_trai
         ({"other": {"train": [1], "eval": [2]}}, "0 of the data's condition_num values are to be tested"),
     ],
 )
-def test_a_mapping_of_units_that_cannot_split_is_an_error(mapping: object, message: str) -> None:
+def test_a_mapping_of_units_that_cannot_split_is_an_error(mapping, message):
     with pytest.raises(
         DataError, match=rf"condition_mapping.json: .*{message}|condition_mapping.json: {message}"
     ):
         official_units(conditions(8, 4), mapping, 42, "condition_mapping.json")
 
 
-def test_nothing_to_hold_out_is_an_error() -> None:
+def test_nothing_to_hold_out_is_an_error():
     with pytest.raises(DataError, match="0 could be held out"):
         seeded_units(conditions(8, 1), 42)

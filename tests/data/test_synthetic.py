@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -24,25 +23,25 @@ Tables = tuple[pl.DataFrame, dict[str, pl.DataFrame]]
 
 
 @pytest.fixture(scope="module")
-def tables() -> Tables:
+def tables():
     return generate(WORLD)
 
 
-def test_same_seed_gives_same_world_and_another_seed_another() -> None:
+def test_same_seed_gives_same_world_and_another_seed_another():
     (first, known), (second, known_too) = generate(SMALL), generate(SMALL)
     assert first.equals(second) and known.keys() == known_too.keys()
     assert all(known[name].equals(known_too[name]) for name in known)
     assert not first.equals(generate(SMALL.model_copy(update={"seed": 2}))[0])
 
 
-def test_no_two_studies_of_the_largest_world_share_a_topic_or_an_endorser() -> None:
+def test_no_two_studies_of_the_largest_world_share_a_topic_or_an_endorser():
     studies = design(WORLD.model_copy(update={"studies": 400}))
     found = [subject.name for study in studies for subject in study.subjects]
     assert len(found) == len(set(found)) > 800
     assert len({study.study_id for study in studies}) == 400
 
 
-def test_tables_have_the_canonical_columns_and_row_keys(tables: Tables) -> None:
+def test_tables_have_the_canonical_columns_and_row_keys(tables):
     responses, known = tables
     people = known["person_truth"]
     assert dict(responses.schema) == RESPONSES
@@ -53,7 +52,7 @@ def test_tables_have_the_canonical_columns_and_row_keys(tables: Tables) -> None:
     assert not any(responses[name].has_nulls() for name in RESPONSES if name != "demographic")
 
 
-def test_no_question_tells_an_attribute_and_the_reading_tells_no_answer(tables: Tables) -> None:
+def test_no_question_tells_an_attribute_and_the_reading_tells_no_answer(tables):
     phrases = [p for kind in ATTRIBUTES.values() for each in kind for p in each.present + each.opposite]
     questions = " ".join(tables[0]["stimuli"].unique())
     assert not [phrase for phrase in phrases if phrase in questions]
@@ -70,7 +69,7 @@ def test_no_question_tells_an_attribute_and_the_reading_tells_no_answer(tables: 
     }
 
 
-def test_the_reading_tells_attributes_as_they_are(tables: Tables) -> None:
+def test_the_reading_tells_attributes_as_they_are(tables):
     known = tables[1]
     about: dict[str, str] = {}
     for text in known["corpus"]["text"]:
@@ -82,7 +81,7 @@ def test_the_reading_tells_attributes_as_they_are(tables: Tables) -> None:
         assert not any(phrase.strip(" ,") in texts for phrase in wrong)
 
 
-def test_respondents_answer_every_question_under_each_condition_they_see(tables: Tables) -> None:
+def test_respondents_answer_every_question_under_each_condition_they_see(tables):
     answered = tables[0].group_by("study_id", "participant", "condition_num").len("answered")
     questions = tables[0].group_by("study_id").agg(pl.col("task_num").n_unique().cast(pl.UInt32))
     both = answered.join(questions, on="study_id")
@@ -92,7 +91,7 @@ def test_respondents_answer_every_question_under_each_condition_they_see(tables:
     assert 0 < within < 20, "most studies assign between subjects, some within"
 
 
-def test_truth_is_a_distribution_over_the_scale_and_answers_lie_on_it(tables: Tables) -> None:
+def test_truth_is_a_distribution_over_the_scale_and_answers_lie_on_it(tables):
     responses, known = tables
     assert responses["sample_id"].equals(known["person_truth"]["sample_id"])
     for answer, notation, probabilities in zip(
@@ -105,7 +104,7 @@ def test_truth_is_a_distribution_over_the_scale_and_answers_lie_on_it(tables: Ta
         assert answer in options
 
 
-def test_reversed_scale_mirrors_the_distribution() -> None:
+def test_reversed_scale_mirrors_the_distribution():
     study = next(study for study in design(WORLD) for task in study.tasks if task.form.falling)
     task = next(task for task in study.tasks if task.form.falling)
     liberal = liberal_scores(population(study.frame, 5, np.random.default_rng(0)))
@@ -116,14 +115,14 @@ def test_reversed_scale_mirrors_the_distribution() -> None:
     )
 
 
-def test_answers_on_a_hundred_points_heap_on_tens(tables: Tables) -> None:
+def test_answers_on_a_hundred_points_heap_on_tens(tables):
     responses, known = tables
     answers = responses.filter(known["person_truth"]["scale"] == "0..100")["response"]
     assert 0.7 < (answers % 10 == 0).mean() < 0.9
     assert (answers % 5 != 0).mean() > 0.02
 
 
-def test_personas_have_three_to_five_fields_and_some_gaps(tables: Tables) -> None:
+def test_personas_have_three_to_five_fields_and_some_gaps(tables):
     people = tables[0].unique(["study_id", "participant"]).unnest("demographic")
     asked = people.group_by("study_id").agg(pl.col(list(DEMOGRAPHICS)).is_not_null().any())
     fields = asked.select(pl.sum_horizontal(list(DEMOGRAPHICS))).to_series().to_list()
@@ -131,16 +130,14 @@ def test_personas_have_three_to_five_fields_and_some_gaps(tables: Tables) -> Non
     assert 0 < people["party_id"].null_count() < 0.05 * len(people)
 
 
-def test_sampling_frames_differ() -> None:
+def test_sampling_frames_differ():
     rng = np.random.default_rng(0)
     liberal = [liberal_scores(population(frame, 400, rng)).mean() for frame in FRAMES]
     assert max(liberal) - min(liberal) > 0.8
 
 
 @pytest.mark.parametrize(("effects", "cost"), [("large", (0.07, 0.13)), ("realistic", (0.026, 0.046))])
-def test_merging_conditions_costs_as_much_as_the_params_say(
-    effects: Literal["large", "realistic"], cost: tuple[float, float]
-) -> None:
+def test_merging_conditions_costs_as_much_as_the_params_say(effects, cost):
     """Realistic: W 0.037 on the stated scale, 0.035 in 15 real studies (``docs/world.md``)."""
     responses, known = generate(WORLD.model_copy(update={"effects": effects, "studies": 120}))
     cells = responses.join(known["person_truth"], on=["study_id", "sample_id"]).group_by(CELL)
@@ -154,7 +151,7 @@ def test_merging_conditions_costs_as_much_as_the_params_say(
     assert cost[0] < np.mean(costs) < cost[1]
 
 
-def test_names_are_distinct_and_none_is_a_slur() -> None:
+def test_names_are_distinct_and_none_is_a_slur():
     made = names(1600, np.random.default_rng(7))
     assert len(set(made)) == 1600
     assert not [name for name in made if any(part in name for part in REFUSED)]

@@ -16,31 +16,27 @@ from socrates.evaluation import distance
 GRID = np.arange(1.0, 6.0)
 
 
-def share(*counts: float) -> np.ndarray:
+def share(*counts):
     return np.array(counts, dtype=float)[None] / sum(counts)
 
 
-def pmf(size: int = 5) -> st.SearchStrategy[np.ndarray]:
+def pmf(size=5):
     weights = arrays(np.int64, size, elements=st.integers(0, 20)).filter(lambda w: w.sum() > 0)
     return weights.map(lambda w: w[None] / w.sum())
 
 
-def w(p: np.ndarray, h: np.ndarray, convention: distance.Convention, **how: str) -> float:
-    gap = distance.gaps(h, GRID[None], convention, **how)  # type: ignore[arg-type]
+def w(p, h, convention, **how):
+    gap = distance.gaps(h, GRID[None], convention, **how)
     return float(distance.wasserstein(p, h, gap)[0])
 
 
 @pytest.mark.parametrize(("convention", "expected"), [("paper", 3.5), ("stated", 3.5 / 4)])
-def test_a_model_far_from_people(convention: distance.Convention, expected: float) -> None:
+def test_a_model_far_from_people(convention, expected):
     # People answer 4 or 5, the model always 1: it is 3.5 points away, on a range of 1 used and 4 allowed.
     assert w(share(1, 0, 0, 0, 0), share(0, 0, 0, 1, 1), convention) == pytest.approx(expected)
 
 
-def test_opposite_ends_are_one_apart_on_the_stated_scale() -> None:
-    assert w(share(1, 0, 0, 0, 0), share(0, 0, 0, 0, 1), "stated") == pytest.approx(1)
-
-
-def test_a_cell_where_all_agree_follows_the_parameter() -> None:
+def test_a_cell_where_all_agree_follows_the_parameter():
     people, model = share(0, 0, 1, 0, 0), share(0, 0, 0, 0, 1)
     assert np.isnan(w(model, people, "paper"))
     assert w(model, people, "paper", constant_cells="one_level") == pytest.approx(2)
@@ -48,7 +44,7 @@ def test_a_cell_where_all_agree_follows_the_parameter() -> None:
 
 
 @given(pmf(), pmf())
-def test_w_is_scipys(p: np.ndarray, h: np.ndarray) -> None:
+def test_w_is_scipys(p, h):
     expected = wasserstein_distance(GRID, GRID, p[0], h[0]) / 4
     assert w(p, h, "stated") == pytest.approx(expected, abs=1e-12)
     low, high = GRID[h[0] > 0].min(), GRID[h[0] > 0].max()
@@ -57,41 +53,27 @@ def test_w_is_scipys(p: np.ndarray, h: np.ndarray) -> None:
 
 
 @given(pmf(), pmf())
-def test_stated_w_is_a_bounded_metric(p: np.ndarray, h: np.ndarray) -> None:
+def test_stated_w_is_a_bounded_metric(p, h):
     there, back = w(p, h, "stated"), w(h, p, "stated")
     assert there == pytest.approx(back)
     assert 0 <= there <= 1 + 1e-12
     assert (there < 1e-12) == np.allclose(p, h)
 
 
-@given(pmf(), pmf(), pmf())
-def test_triangle(p: np.ndarray, q: np.ndarray, h: np.ndarray) -> None:
-    assert w(p, h, "stated") <= w(p, q, "stated") + w(q, h, "stated") + 1e-12
-
-
-@given(pmf(), st.integers(0, 4))
-def test_a_constant_predictor_never_scores_zero_on_varied_people(h: np.ndarray, option: int) -> None:
-    constant = np.zeros((1, 5))
-    constant[0, option] = 1
-    if (h > 0).sum() > 1:
-        for convention in get_args(distance.Convention):
-            assert w(constant, h, convention) > 0
-
-
 @given(pmf(), pmf())
-def test_total_variation_is_bounded(p: np.ndarray, h: np.ndarray) -> None:
+def test_total_variation_is_bounded(p, h):
     tvd = distance.total_variation(p, h)[0]
     assert 0 <= tvd <= 1 + 1e-12 and tvd == distance.total_variation(h, p)[0]
     assert (tvd < 1e-12) == np.allclose(p, h)
 
 
-def test_entropy_by_hand() -> None:
+def test_entropy_by_hand():
     assert distance.entropy(share(1, 1, 1, 1))[0] == pytest.approx(2)
     assert distance.entropy(share(0, 1, 0, 0))[0] == 0
     assert np.isnan(distance.ratio(np.array([1.0]), np.array([0.0])))[0]
 
 
-def test_padding_changes_nothing() -> None:
+def test_padding_changes_nothing():
     p, h = share(1, 2, 1), share(2, 1, 1)
     grid = np.array([[1.0, 2.0, 3.0]])
     padded = np.pad(grid, ((0, 0), (0, 4)), mode="edge")

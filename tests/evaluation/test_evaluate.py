@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,8 +16,8 @@ from socrates.core.errors import DataError
 from socrates.core.files import json_text, write_json, write_table
 from socrates.core.params import flat, load
 from socrates.evaluation import effects, groups, individual, intervals, references
-from socrates.evaluation.cells import KEY, Predictor, Survey
-from socrates.evaluation.evaluate import Evaluation, evaluate
+from socrates.evaluation.cells import KEY
+from socrates.evaluation.evaluate import evaluate
 from socrates.evaluation.metrics import ANSWER_METRICS, METRICS, cell_scores, metric
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import check_same, read_predictions
@@ -40,7 +39,7 @@ PARAMS = Evaluate(
 NOBODY = dict.fromkeys(DEMOGRAPHICS)
 
 
-def table(cells: dict[tuple[str, int, int], tuple[str, list[int], list[list[float]]]]) -> pl.DataFrame:
+def table(cells):
     """Cells as (scale, answers, probabilities of each respondent)."""
     rows = [
         {"study_id": study, "condition_num": condition, "task_num": task, "scale": scale, "response": answer,
@@ -49,14 +48,10 @@ def table(cells: dict[tuple[str, int, int], tuple[str, list[int], list[list[floa
         for (study, condition, task), (scale, answers, ps) in cells.items()
         for i, (answer, p) in enumerate(zip(answers, ps, strict=True))
     ]  # fmt: skip
-    return pl.DataFrame(
-        [row | {"sample_id": i} for i, row in enumerate(rows)],
-        PREDICTIONS,
-        orient="row",
-    )
+    return pl.DataFrame([row | {"sample_id": i} for i, row in enumerate(rows)], PREDICTIONS, orient="row")
 
 
-def small() -> pl.DataFrame:
+def small():
     return table(
         {
             ("a", 0, 0): ("1..3", [1, 3], [[1, 0, 0], [0, 0.5, 0.5]]),
@@ -66,22 +61,17 @@ def small() -> pl.DataFrame:
     )
 
 
-def read(rows: pl.DataFrame) -> tuple[Survey, Predictor]:
+def read(rows):
     return read_predictions(rows, Path("predictions.parquet"), "base")
 
 
-def run(
-    predictions: dict[str, pl.DataFrame],
-    truth: pl.DataFrame | None = None,
-    params: Evaluate = PARAMS,
-    **more: Any,
-) -> Evaluation:
+def run(predictions, truth=None, params=PARAMS, **more):
     train = predictions["base"].select("study_id", "scale", "response")
     paths = {name: Path(name) for name in predictions}
     return evaluate(predictions, paths, train, truth, {name: {} for name in predictions}, params, **more)
 
 
-def test_cell_distances_by_hand() -> None:
+def test_cell_distances_by_hand():
     survey, model = read(small())
     found = cell_scores(model.cells(survey), survey, PARAMS)
     # a0: people 1/2, 0, 1/2 and prediction 1/2, 1/4, 1/4: the middle gap differs by 1/4 of a point... of 2.
@@ -93,7 +83,7 @@ def test_cell_distances_by_hand() -> None:
     assert result["adapter_minus_base"]["wasserstein"] == 0
 
 
-def test_a_base_model_alone_is_compared_where_nothing_was_trained() -> None:
+def test_a_base_model_alone_is_compared_where_nothing_was_trained():
     alone = run({"base": small()}, best_baseline="uniform").metrics
     beside = run({"base": small(), "adapter": small()}, best_baseline="uniform").metrics
     for pair in ("uniform", "train_marginal", "best_baseline"):
@@ -101,7 +91,7 @@ def test_a_base_model_alone_is_compared_where_nothing_was_trained() -> None:
     assert not any("adapter" in key for key in alone)
 
 
-def test_individual_scores_by_hand() -> None:
+def test_individual_scores_by_hand():
     survey, model = read(small())
     found = all_answers(survey, model)
     np.testing.assert_allclose(found["accuracy"], [1, 0.75, 1, 1, 0.5, 0.5, 0.5], atol=1e-6)
@@ -112,11 +102,11 @@ def test_individual_scores_by_hand() -> None:
     assert found["log_likelihood"][4] == pytest.approx(np.log(1e-6))
 
 
-def all_answers(survey: Survey, model: Predictor) -> dict[str, np.ndarray]:
+def all_answers(survey, model):
     return individual.answer_scores(survey, model, ANSWER_METRICS | PARTS)
 
 
-def one_scale(seed: int = 0, n: int = 200) -> tuple[Survey, Predictor, np.ndarray]:
+def one_scale(seed=0, n=200):
     rng = np.random.default_rng(seed)
     p = rng.dirichlet(np.ones(5), n)
     answers = (rng.random((n, 1)) > p.cumsum(axis=1)[:, :-1]).sum(axis=1) + 1
@@ -124,7 +114,7 @@ def one_scale(seed: int = 0, n: int = 200) -> tuple[Survey, Predictor, np.ndarra
     return survey, model, answers
 
 
-def test_individual_scores_are_scikit_learns() -> None:
+def test_individual_scores_are_scikit_learns():
     survey, model, answers = one_scale()
     found = all_answers(survey, model)
     p = model.blocks[0]
@@ -137,7 +127,7 @@ def test_individual_scores_are_scikit_learns() -> None:
     )
 
 
-def test_drawn_answers_agree_with_their_expectation() -> None:
+def test_drawn_answers_agree_with_their_expectation():
     survey, model, _ = one_scale(n=2000)
     tempered = tempered_predictor(model, PARAMS)
     shares = individual.draw_answers(survey, tempered, 50, np.random.default_rng(0))
@@ -145,7 +135,7 @@ def test_drawn_answers_agree_with_their_expectation() -> None:
     assert tempered_predictor(references.uniform(survey), PARAMS).blocks[0].tolist() == [[0.2] * 5]
 
 
-def test_drawn_accuracy_is_exact_and_not_the_luck_of_the_draws() -> None:
+def test_drawn_accuracy_is_exact_and_not_the_luck_of_the_draws():
     survey, model, _ = one_scale(n=40)
     few, many = (score(survey, model, PARAMS.model_copy(update={"draws": n})).studies for n in (2, 5))
     assert few["drawn.accuracy"] == many["drawn.accuracy"]
@@ -153,7 +143,7 @@ def test_drawn_accuracy_is_exact_and_not_the_luck_of_the_draws() -> None:
     assert guess["drawn.accuracy"] == guess["accuracy"]  # a guess is drawn as it is
 
 
-def test_effects_are_counted() -> None:
+def test_effects_are_counted():
     guess = [[0.2] * 5] * 6
     answers = [[1, 1, 2, 1, 2, 1], [5, 4, 5, 5, 4, 5], [5, 5, 4, 5, 5, 4]]
     cells = {("a", condition, 0): ("1..5", given, guess) for condition, given in enumerate(answers)}
@@ -163,7 +153,7 @@ def test_effects_are_counted() -> None:
     assert found == {"conditions": 3, "questions": 1, "sure_pairs": 2}
 
 
-def test_temperature_sharpens_and_top_p_cuts() -> None:
+def test_temperature_sharpens_and_top_p_cuts():
     p = np.array([[0.5, 0.3, 0.15, 0.05]])
     tempered = individual.apply_temperature_top_p
     np.testing.assert_allclose(tempered(p, 1.0, 1.0), p)
@@ -172,14 +162,14 @@ def test_temperature_sharpens_and_top_p_cuts() -> None:
     np.testing.assert_allclose(tempered(p, 1.0, 0.4), [[1, 0, 0, 0]])
 
 
-def test_answers_between_the_options_go_to_the_nearest_and_are_counted() -> None:
+def test_answers_between_the_options_go_to_the_nearest_and_are_counted():
     rows = table({("a", 0, 0): ("0..100/10", [14, 16, 15], [[1.0, *[0.0] * 10]] * 3)})
     survey, _ = read(rows)
     assert survey.off_grid == 3
     np.testing.assert_allclose(survey.human[0, :3], [0, 2 / 3, 1 / 3])
 
 
-def test_a_cell_with_two_scales_is_scored_on_their_union() -> None:
+def test_a_cell_with_two_scales_is_scored_on_their_union():
     rows = pl.concat(
         [table({("a", 0, 0): ("1..2", [1, 2], [[0.5, 0.5]] * 2)}),
          table({("a", 0, 0): ("1..5", [5, 5], [[0, 0, 0, 0, 1]] * 2)}).with_columns(pl.col("sample_id") + 10)]
@@ -193,23 +183,23 @@ def test_a_cell_with_two_scales_is_scored_on_their_union() -> None:
 
 
 @pytest.fixture(scope="module")
-def planted() -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+def planted():
     return world(6, 3, 2, 40, {"adapter": 0.03, "base": 0.25}, seed=2)
 
 
 @pytest.fixture(scope="module")
-def result(planted: tuple[dict[str, pl.DataFrame], pl.DataFrame]) -> Evaluation:
+def result(planted):
     return run(*planted)
 
 
-def leaves(node: dict, path: tuple[str, ...] = ()) -> dict[str, object]:
+def leaves(node, path=()):
     found: dict[str, object] = {}
     for key, value in node.items():
         found |= leaves(value, (*path, key)) if isinstance(value, dict) else {".".join((*path, key)): value}
     return found
 
 
-def test_the_order_of_predictors_is_as_planted(result: Evaluation) -> None:
+def test_the_order_of_predictors_is_as_planted(result):
     w = {name: result.metrics[name]["wasserstein"] for name in PREDICTORS if name in result.metrics}
     assert w["empirical_best"] < w["adapter"] < w["base"]
     assert w["planted"] < w["adapter"] < w["train_marginal"]
@@ -221,16 +211,7 @@ def test_the_order_of_predictors_is_as_planted(result: Evaluation) -> None:
     assert change["pearson"] > 0
 
 
-def test_every_figure_is_registered_and_inside_its_range(result: Evaluation) -> None:
-    for name in set(PREDICTORS) & set(result.metrics):
-        for key, value in leaves(result.metrics[name]).items():
-            known = metric(key)
-            if value is not None:
-                assert known.low is None or value >= known.low - 1e-9, (name, key, value)
-                assert known.high is None or value <= known.high + 1e-9, (name, key, value)
-
-
-def test_every_figure_has_an_interval_but_gaps_of_groups(result: Evaluation) -> None:
+def test_every_figure_has_an_interval_but_gaps_of_groups(result):
     without = ("groups.accuracy_gap", "groups.accuracy_gap_chance")
     found = leaves(result.metrics["adapter"])
     figures = {key for key, value in found.items() if key in METRICS and value is not None}
@@ -242,9 +223,7 @@ def test_every_figure_has_an_interval_but_gaps_of_groups(result: Evaluation) -> 
     assert all(f"{key}{end}" in change for key in change if not key.endswith(ends) for end in ends)
 
 
-def test_row_order_and_a_second_run_change_no_byte(
-    planted: tuple[dict[str, pl.DataFrame], pl.DataFrame], result: Evaluation
-) -> None:
+def test_row_order_and_a_second_run_change_no_byte(planted, result):
     predictions, truth = planted
     shuffled = {
         name: t.sample(fraction=1, shuffle=True, seed=i) for i, (name, t) in enumerate(predictions.items())
@@ -255,13 +234,13 @@ def test_row_order_and_a_second_run_change_no_byte(
         assert part.write_csv(float_precision=6) == again.tables[name].write_csv(float_precision=6), name
 
 
-def test_a_predictor_that_does_not_move_reports_no_effects(result: Evaluation) -> None:
+def test_a_predictor_that_does_not_move_reports_no_effects(result):
     known = result.metrics["uniform"]["effects"]
     assert (known["skill"], known["captured_gain"]) == (0, 0) and not {"r", "slope"} & set(known)
     assert result.metrics["adapter"]["effects"]["r"] > 0
 
 
-def test_effects_by_hand() -> None:
+def test_effects_by_hand():
     cells = {
         ("a", c, 0): ("1..3", a * 20, [p] * 20 * len(a))
         for c, a, p in ((0, [1], [1, 0, 0]), (1, [3], [0, 1, 0]))
@@ -278,12 +257,12 @@ def test_effects_by_hand() -> None:
     assert len(effects.sure_pairs(found)[0]) == 1
 
 
-def test_the_error_of_people_counts_people_and_pairs_those_who_answer_twice() -> None:
+def test_the_error_of_people_counts_people_and_pairs_those_who_answer_twice():
     rng = np.random.default_rng(3)
     level, extra = rng.integers(1, 7, 200), rng.integers(0, 3, 200)
     cells = {("a", c, 0): ("1..9", (level + c * extra).tolist(), [np.eye(9)[0]] * 200) for c in (0, 1)}
 
-    def errors(rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    def errors(rows):
         survey, _ = read(rows.sort(*CELL, "sample_id"))
         return effects.human_errors(survey, np.zeros(2, dtype=np.int64))
 
@@ -301,7 +280,7 @@ def test_the_error_of_people_counts_people_and_pairs_those_who_answer_twice() ->
     assert again == pytest.approx(apart) and people.tolist() == [200, 200]
 
 
-def sampled_effects(n: int, error: float, rng: np.random.Generator, studies: int = 400) -> effects.Effects:
+def sampled_effects(n, error, rng, studies=400):
     """Effects of studies with two questions of three conditions; ``error`` sd of the predictions' own error."""
     group, true = np.repeat(np.arange(2 * studies), 3), rng.normal(0, 0.1, 6 * studies)
     human = true + rng.normal(0, 0.3 / np.sqrt(n), len(true))
@@ -310,7 +289,7 @@ def sampled_effects(n: int, error: float, rng: np.random.Generator, studies: int
     return effects.Effects(np.arange(len(true)), group, group // 2, *centred, se, np.full(len(true), n))
 
 
-def test_what_a_prediction_is_worth_is_what_as_many_people_are() -> None:
+def test_what_a_prediction_is_worth_is_what_as_many_people_are():
     rng = np.random.default_rng(4)
     found = effects.effect_statistics(sampled_effects(30, 0.3 / np.sqrt(20), rng))  # the error of 20 people
     value = {key: figure.value for key, figure in found.items()}
@@ -328,7 +307,7 @@ def test_what_a_prediction_is_worth_is_what_as_many_people_are() -> None:
     assert truth["sign_accuracy_sure"].value > 0.99 and 0.7 < truth["captured_gain"].value < 0.9
 
 
-def test_a_cell_of_n_drawn_people_is_worth_n_people() -> None:
+def test_a_cell_of_n_drawn_people_is_worth_n_people():
     rng, p = np.random.default_rng(1), np.array([0.1, 0.2, 0.4, 0.2, 0.1])
     cells = {
         (f"s{i}", c, 0): ("1..5", (rng.choice(5, 40, p=p) + 1).tolist(), [rng.multinomial(15, p) / 15] * 40)
@@ -340,17 +319,13 @@ def test_a_cell_of_n_drawn_people_is_worth_n_people() -> None:
     assert worth.value == pytest.approx(15, rel=0.1) and worth.low < 15 < worth.high
 
 
-def test_planted_truth_must_cover_the_answers(
-    planted: tuple[dict[str, pl.DataFrame], pl.DataFrame],
-) -> None:
+def test_planted_truth_must_cover_the_answers(planted):
     predictions, truth = planted
     with pytest.raises(DataError, match="person truth of study s0000, sample_id 0: its scale is None"):
         run(predictions, truth.filter(pl.col("study_id") != "s0000"))
 
 
-def test_what_is_read_is_found_and_shared_out(
-    planted: tuple[dict[str, pl.DataFrame], pl.DataFrame],
-) -> None:
+def test_what_is_read_is_found_and_shared_out(planted):
     predictions, truth = planted
     guess = pl.col("probabilities").list.eval(pl.element() * 0 + 1 / pl.len()).cast(pl.List(pl.Float32))
     probes = {
@@ -375,7 +350,7 @@ def test_what_is_read_is_found_and_shared_out(
     assert gains["another_persona"]["log_share"] == pytest.approx(shuffled[0] / shuffled[1], abs=1e-4)
 
 
-def test_the_truth_is_best_in_every_score(result: Evaluation) -> None:
+def test_the_truth_is_best_in_every_score(result):
     found = {name: leaves(part) for name, part in result.metrics.items() if name in PREDICTORS}
     best = found.pop("planted")
     for name in ("empirical_best", "pooled"):  # they have seen the answers
@@ -389,9 +364,7 @@ def test_the_truth_is_best_in_every_score(result: Evaluation) -> None:
     assert best["persona.log_shuffled"] > 0  # a gain is no score: who exaggerates personas can gain more
 
 
-def test_every_headline_figure_is_given_without_near_duplicates(
-    planted: tuple[dict[str, pl.DataFrame], pl.DataFrame], result: Evaluation
-) -> None:
+def test_every_headline_figure_is_given_without_near_duplicates(planted, result):
     predictions, truth = planted
     flagged = predictions["base"].filter(study_id="s0001").select(CELL).unique()
     found = run(predictions, truth, best_baseline="base", flagged=flagged).metrics
@@ -406,7 +379,7 @@ def test_every_headline_figure_is_given_without_near_duplicates(
     assert found["adapter"] == result.metrics["adapter"]
 
 
-def test_train_marginal_knows_the_length_and_counts_what_it_does_not_know() -> None:
+def test_train_marginal_knows_the_length_and_counts_what_it_does_not_know():
     survey, _ = read(small())
     train = pl.DataFrame({"study_id": ["x", "x", "y"], "scale": ["5..7"] * 3, "response": [5, 7, 7]})
     marginals = train_marginals(train, 3)
@@ -419,14 +392,12 @@ def test_train_marginal_knows_the_length_and_counts_what_it_does_not_know() -> N
     )
 
 
-def test_pooled_merges_conditions() -> None:
+def test_pooled_merges_conditions():
     survey, _ = read(small())
     np.testing.assert_allclose(references.pooled(survey).cells(survey)[0, :3], [0.2, 0.2, 0.6])
 
 
-def test_what_a_perfect_predictor_scores_is_known_without_the_truth(
-    planted: tuple[dict[str, pl.DataFrame], pl.DataFrame],
-) -> None:
+def test_what_a_perfect_predictor_scores_is_known_without_the_truth(planted):
     survey, _ = read(planted[0]["base"])
     truth = references.planted(survey, planted[1]).cells(survey)
     rng = np.random.default_rng(0)
@@ -437,16 +408,7 @@ def test_what_a_perfect_predictor_scores_is_known_without_the_truth(
         assert np.nanmean(estimate[key]) == pytest.approx(np.nanmean(real), rel=0.1), key
 
 
-def test_the_floor_falls_with_the_root_of_the_sample() -> None:
-    floors = []
-    for n in (100, 400):
-        survey, _, _ = one_scale(n=n)
-        found = perfect_prediction(survey, PARAMS.model_copy(update={"draws": 200}))
-        floors.append(found.studies["wasserstein"][0])
-    assert floors[0] / floors[1] == pytest.approx(2, rel=0.15)
-
-
-def test_the_probability_integral_transform_by_hand() -> None:
+def test_the_probability_integral_transform_by_hand():
     # answer 3 of p = (0.25, 0.25, 0.5): evenly over [0.5, 1], so over the upper five bins
     below, exact = np.array([0.5]), np.array([0.5])
     bins = individual.pit(below, exact, np.array([0]), 1)
@@ -475,14 +437,14 @@ def test_the_probability_integral_transform_by_hand() -> None:
         ({"allowed_mass": float("nan")}, "allowed_mass is not between 0 and 1"),
     ],
 )
-def test_bad_rows_stop_with_their_name(change: dict, message: str) -> None:
+def test_bad_rows_stop_with_their_name(change, message):
     rows = small().to_dicts()
     rows[0] |= change
     with pytest.raises(DataError, match=message):
         read(pl.DataFrame(rows, PREDICTIONS, orient="row"))
 
 
-def test_an_empty_table_stops() -> None:
+def test_an_empty_table_stops():
     with pytest.raises(DataError, match="no rows"):
         read(small().clear())
 
@@ -494,14 +456,14 @@ def test_an_empty_table_stops() -> None:
         (pl.col("sample_id") != 3, "second: row study a, sample_id 3 is missing"),
     ],
 )
-def test_models_must_have_predicted_the_same(keep: pl.Expr, message: str) -> None:
+def test_models_must_have_predicted_the_same(keep, message):
     first, _ = read(small())
     second, _ = read(small().filter(keep))
     with pytest.raises(DataError, match=message):
         check_same(first, Path("first"), second, Path("second"))
 
 
-def test_small_and_constant_cells_are_counted_not_scored() -> None:
+def test_small_and_constant_cells_are_counted_not_scored():
     rows = table(
         {
             ("a", 0, 0): ("1..3", [1, 3], [[0.5, 0, 0.5]] * 2),
@@ -519,7 +481,7 @@ def test_small_and_constant_cells_are_counted_not_scored() -> None:
     assert found.metrics["base"]["stated"]["wasserstein"] == pytest.approx(0.25)
 
 
-def test_nothing_but_the_number_is_said_of_people_in_small_cells() -> None:
+def test_nothing_but_the_number_is_said_of_people_in_small_cells():
     rows = table({("a", 0, 0): ("1..3", [1, 3], [[0, 0, 1]] * 2), ("a", 1, 0): ("1..3", [2], [[0, 0, 1]])})
     found = run({"base": rows, "adapter": rows})
     small = found.tables["cells"].row(1, named=True)
@@ -530,7 +492,7 @@ def test_nothing_but_the_number_is_said_of_people_in_small_cells() -> None:
     assert {key for key in scored.columns if scored[key].drop_nulls().len()} <= set(keys)
 
 
-def test_groups_find_the_badly_served() -> None:
+def test_groups_find_the_badly_served():
     n = 40
     people = [
         NOBODY | {"gender": "Female" if i % 2 else "Male", "age": "25" if i < 20 else "70"} for i in range(n)
@@ -553,7 +515,7 @@ def test_groups_find_the_badly_served() -> None:
     assert groups.group_scores(survey, "base", accuracy, nobody) is None
 
 
-def test_a_group_that_sits_in_a_hard_study_is_not_badly_served_by_that() -> None:
+def test_a_group_that_sits_in_a_hard_study_is_not_badly_served_by_that():
     people = [NOBODY | {"gender": "Female" if i < 10 or i >= 38 else "Male"} for i in range(40)]
     cells = {
         ("a", 0, 0): ("1..3", [3] * 20, [[0, 0, 1]] * 20),
@@ -565,7 +527,7 @@ def test_a_group_that_sits_in_a_hard_study_is_not_badly_served_by_that() -> None
     assert found.gaps["accuracy_gap"][0] == pytest.approx(0) and found.gaps["p"][0] == 1
 
 
-def test_the_papers_figures_use_the_same_keys() -> None:
+def test_the_papers_figures_use_the_same_keys():
     paper = json.loads(
         (Path(__file__).resolve().parents[2] / "metrics" / "paper.json").read_text(encoding="utf-8")
     )
@@ -573,12 +535,7 @@ def test_the_papers_figures_use_the_same_keys() -> None:
         assert all(metric(key) for key in leaves(paper[name]))
 
 
-def test_the_stage_writes_its_files_and_prints_one_line(
-    planted: tuple[dict[str, pl.DataFrame], pl.DataFrame],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_stage_writes_its_files_and_prints_one_line(planted, tmp_path, monkeypatch, capsys):
     predictions, truth = planted
     monkeypatch.chdir(tmp_path)
     root = Path(__file__).resolve().parents[2]
@@ -616,17 +573,6 @@ def test_the_stage_writes_its_files_and_prints_one_line(
     }  # fmt: skip
 
     before = Path("metrics/evaluate.json").read_bytes()
-    tables = {path.name: path.read_bytes() for path in Path("metrics/tables").iterdir()}
-    for name, rows in predictions.items():  # the same predictions, split over several files, in another order
-        whole = tmp_path / "data" / "predictions" / name / "predictions.parquet"
-        whole.unlink()
-        for part in range(3):
-            write_table(whole / f"part-{2 - part}.parquet", rows[part::3])
-    stage.main()
-    assert Path("metrics/evaluate.json").read_bytes() == before
-    assert {path.name: path.read_bytes() for path in Path("metrics/tables").iterdir()} == tables
-    capsys.readouterr()
-
     write_json(Path("data/predictions/base/manifest.json"), {"rows": 1})
     with pytest.raises(DataError, match="expected a count of rows per reason"):
         stage.main()

@@ -18,18 +18,18 @@ from socrates.evaluation.intervals import (
 )
 
 
-def rng(seed: int = 0) -> np.random.Generator:
+def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def test_equal_studies_have_an_interval_of_no_width() -> None:
+def test_equal_studies_have_an_interval_of_no_width():
     found = confidence_interval(study_mean(np.full(5, 0.2)), 100, rng())
     assert (found.low, found.high, found.sign) == (found.value, found.value, 1)
     assert confidence_interval(study_mean(np.array([0.2, np.nan])), 100, rng()).low is None
     assert confidence_interval(study_mean(np.array([np.nan])), 100, rng()).value is None
 
 
-def test_without_draws_a_mean_has_students_t() -> None:
+def test_without_draws_a_mean_has_students_t():
     x = rng().normal(0.3, size=12)
     found = confidence_interval(study_mean(x), 0, rng())
     expected = stats.ttest_1samp(x, 0)
@@ -37,28 +37,28 @@ def test_without_draws_a_mean_has_students_t() -> None:
     assert found.p == pytest.approx(expected.pvalue)
 
 
-def test_two_or_three_studies_are_not_resampled() -> None:
+def test_two_or_three_studies_are_not_resampled():
     for n in (2, 3):
         mean = study_mean(rng().normal(0.3, size=n))
         assert confidence_interval(mean, 300, rng()) == confidence_interval(mean, 0, rng())
 
 
-def test_an_end_that_bounds_nothing_is_not_given() -> None:
+def test_an_end_that_bounds_nothing_is_not_given():
     sums = np.array([[1e-200, 1.0], [1.0, 1.0]])
     ratio = intervals.StudyStatistic(intervals.share, sums, np.log, np.exp)
     found = intervals.confidence_interval(ratio, 0, np.random.default_rng(1))
     assert found == intervals.Estimate(0.5)
 
 
-def test_intervals_cover_about_as_often_as_they_say() -> None:
+def test_intervals_cover_about_as_often_as_they_say():
     draw, covered = rng(), 0
     for _ in range(300):
         found = confidence_interval(study_mean(draw.gamma(4, 0.04, 20)), 300, draw)
-        covered += found.low <= 0.16 <= found.high  # type: ignore[operator]
+        covered += found.low <= 0.16 <= found.high
     assert 0.91 <= covered / 300 <= 0.99
 
 
-def test_a_correlation_is_numpys_and_stays_inside_its_range() -> None:
+def test_a_correlation_is_numpys_and_stays_inside_its_range():
     x, study = rng().normal(size=60), np.repeat(np.arange(6), 10)
     y = x + rng(1).normal(size=60)
     figure = StudyStatistic(
@@ -72,13 +72,13 @@ def test_a_correlation_is_numpys_and_stays_inside_its_range() -> None:
 
 
 @pytest.mark.parametrize("n", [6, 9])
-def test_differences_are_those_that_flipping_signs_allows(n: int) -> None:
+def test_differences_are_those_that_flipping_signs_allows(n):
     x = rng(n).normal(0.4, size=n)
     found = sign_flip_interval(x, 100, rng())
     means = [np.mean(np.array(signs) * x) for signs in itertools.product([1, -1], repeat=n)]
     assert found.p == pytest.approx(2 * min(np.mean(np.array(means) >= x.mean() - 1e-12), 0.5))
 
-    def rejected(shift: float) -> bool:
+    def rejected(shift):
         moved = [np.mean(np.array(signs) * (x - shift)) for signs in itertools.product([1, -1], repeat=n)]
         centre = (x - shift).mean()
         return 2 * min(np.mean(moved >= centre - 1e-12), np.mean(moved <= centre + 1e-12)) <= 0.05
@@ -88,26 +88,26 @@ def test_differences_are_those_that_flipping_signs_allows(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [6, 20])
-def test_equal_predictors_are_seldom_called_different(n: int) -> None:
+def test_equal_predictors_are_seldom_called_different(n):
     draw = rng(n)
     found = [sign_flip_interval(draw.standard_t(2, n), 400, draw) for _ in range(600)]
     assert 0.01 <= np.mean([f.sign != 0 for f in found]) <= 0.08
     assert all((f.sign != 0) == (f.p <= 0.05) for f in found)
 
 
-def test_five_studies_fall_back_on_students_t() -> None:
+def test_five_studies_fall_back_on_students_t():
     x = np.array([0.1, 0.2, 0.15, 0.12, 0.18])
     assert sign_flip_interval(x, 1000, rng()) == confidence_interval(study_mean(x), 0, rng())
     assert sign_flip_interval(np.zeros(8), 1000, rng()).sign == 0
 
 
-def test_a_resample_has_numpys_median() -> None:
+def test_a_resample_has_numpys_median():
     x, weights = np.sort(rng().normal(size=12)), rng(1).integers(0, 4, (50, 12))
     expected = [np.median(np.repeat(x, row)) for row in weights]
     assert intervals.medians(x, weights.cumsum(axis=1)) == pytest.approx(expected)
 
 
-def test_the_median_is_numpys_and_its_interval_covers() -> None:
+def test_the_median_is_numpys_and_its_interval_covers():
     draw, covered = rng(), 0
     for _ in range(200):
         study = np.repeat(np.arange(15), 8)

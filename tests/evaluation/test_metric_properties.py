@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.prediction_world import world
 from socrates.evaluation import individual, intervals
-from socrates.evaluation.cells import Predictor, Survey
+from socrates.evaluation.cells import Predictor
 from socrates.evaluation.metrics import ANSWER_METRICS, METRICS, metric
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import read_predictions
@@ -30,24 +30,24 @@ surveys = st.tuples(
 )
 
 
-def made(shape: tuple[int, int, int, int, int]) -> tuple[Survey, Predictor]:
+def made(shape):
     *size, seed = shape
     predictions, _ = world(*size, {"adapter": 0.3}, seed)
     return read_predictions(predictions["adapter"], Path("made"), "adapter")
 
 
-def perfect(survey: Survey) -> Predictor:
+def perfect(survey):
     """Every respondent's own answer, with certainty."""
     return Predictor("adapter", [np.eye(len(b.options))[b.answers] for b in survey.blocks])
 
 
-def figures(survey: Survey, predictor: Predictor) -> dict[str, intervals.Estimate]:
+def figures(survey, predictor):
     return estimates(survey, score(survey, predictor, PARAMS), PARAMS)
 
 
 @slow
 @given(surveys)
-def test_no_figure_leaves_its_range_nor_its_interval(shape: tuple[int, int, int, int, int]) -> None:
+def test_no_figure_leaves_its_range_nor_its_interval(shape):
     for key, found in figures(*made(shape)).items():
         known = metric(key)
         if found.value is None:
@@ -61,9 +61,7 @@ def test_no_figure_leaves_its_range_nor_its_interval(shape: tuple[int, int, int,
 
 @slow
 @given(surveys)
-def test_a_perfect_predictor_has_the_best_value_of_every_metric(
-    shape: tuple[int, int, int, int, int],
-) -> None:
+def test_a_perfect_predictor_has_the_best_value_of_every_metric(shape):
     survey, _ = made(shape)
     found = figures(survey, perfect(survey))
     best = {
@@ -81,7 +79,7 @@ def test_a_perfect_predictor_has_the_best_value_of_every_metric(
 
 @slow
 @given(surveys, st.integers(0, 99))
-def test_every_error_is_seen(shape: tuple[int, int, int, int, int], seed: int) -> None:
+def test_every_error_is_seen(shape, seed):
     survey, _ = made(shape)
     right = perfect(survey)
     which = seed % len(survey.blocks)
@@ -96,7 +94,7 @@ def test_every_error_is_seen(shape: tuple[int, int, int, int, int], seed: int) -
         assert wrong[key].mean() > clean[key].mean(), key
 
 
-def test_pearson_is_numpys() -> None:
+def test_pearson_is_numpys():
     survey, model = made((1, 1, 1, 60, 4))
     found = individual.answer_scores(survey, model, PARTS)
     study = survey.study_of_answer
@@ -106,7 +104,7 @@ def test_pearson_is_numpys() -> None:
     )
 
 
-def test_every_metric_is_defined_in_the_documentation() -> None:
+def test_every_metric_is_defined_in_the_documentation():
     text = (ROOT / "docs" / "measurement.md").read_text(encoding="utf-8")
     missing = [key for key in METRICS if f"`{key}`" not in text]
     assert not missing

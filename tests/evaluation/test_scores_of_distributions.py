@@ -14,17 +14,6 @@ def test_the_ranked_probability_score_by_hand():
     assert individual.crps(np.array([[0, 0, 1.0]]), np.array([2]), POSITIONS) == pytest.approx([0])
 
 
-def test_the_truth_is_expected_to_have_the_best_ranked_probability_score():
-    truth, other = np.array([[0.2, 0.5, 0.3]]), np.array([[0.3, 0.4, 0.3]])
-
-    def expected(p):
-        return sum(
-            share * individual.crps(p, np.array([y]), POSITIONS)[0] for y, share in enumerate(truth[0])
-        )
-
-    assert expected(truth) < expected(other)
-
-
 @pytest.mark.parametrize("people", [5, 8, 20, 100, 500])
 def test_the_corrected_distance_of_the_truth_is_0_at_every_cell_size(people):
     rng = np.random.default_rng(people)
@@ -69,8 +58,3 @@ def test_a_prediction_without_persona_gains_nothing():
         assert gain(individual.log_likelihood)(p[:1], answers, POSITIONS) == pytest.approx(
             np.zeros(4), abs=1e-6
         )
-
-
-def test_a_uniform_guess_is_not_cut_by_top_p():
-    p = np.full((1, 10), 0.1)
-    np.testing.assert_allclose(individual.apply_temperature_top_p(p, 0.6, 0.9), p)

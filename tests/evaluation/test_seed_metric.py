@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from tests.shared import SHARED
 PUBLISHED = SHARED / "data" / "socsci210" / "published_predictions_100.json"
 
 
-def seed_distance(predicted: np.ndarray, truth: np.ndarray) -> float:
+def seed_distance(predicted, truth):
     """Predictions and answers each on [0, 1] by their own range, as the seed project compared them."""
     ends = [(side.min(), side.max()) for side in (predicted, truth)]
     sides = [
@@ -24,7 +23,7 @@ def seed_distance(predicted: np.ndarray, truth: np.ndarray) -> float:
     return float(wasserstein_distance(*sides))
 
 
-def by_group(groups: list, distance: Callable[..., float], *sides: np.ndarray) -> dict:
+def by_group(groups, distance, *sides):
     """group -> distance of its predictions and answers; groups of one, and without a distance, are left out."""
     index = np.array([list(dict.fromkeys(groups)).index(group) for group in groups])
     found = {
@@ -33,7 +32,7 @@ def by_group(groups: list, distance: Callable[..., float], *sides: np.ndarray) -
     return {i: value for i, value in found.items() if not np.isnan(value)}
 
 
-def human_range_distance(predicted: np.ndarray, truth: np.ndarray) -> float:
+def human_range_distance(predicted, truth):
     """The human range for both sides, predictions clipped into it; NaN where everyone agreed."""
     low, high = truth.min(), truth.max()
     w = wasserstein_distance(np.clip(predicted, low, high), truth)
@@ -41,7 +40,7 @@ def human_range_distance(predicted: np.ndarray, truth: np.ndarray) -> float:
 
 
 @pytest.fixture
-def published() -> tuple[list[tuple[str, int]], np.ndarray, np.ndarray]:
+def published():
     if not PUBLISHED.exists():
         pytest.skip(f"{PUBLISHED} is not here")
     rows = json.loads(PUBLISHED.read_text(encoding="utf-8"))
@@ -49,7 +48,7 @@ def published() -> tuple[list[tuple[str, int]], np.ndarray, np.ndarray]:
     return groups, np.array([r["pred_numeric"] for r in rows]), np.array([r["true_numeric"] for r in rows])
 
 
-def test_published_figures_reproduce(published: tuple) -> None:
+def test_published_figures_reproduce(published):
     groups, predicted, truth = published
     found = by_group(groups, seed_distance, predicted, truth)
     assert len(found) == 26
@@ -59,7 +58,7 @@ def test_published_figures_reproduce(published: tuple) -> None:
     assert np.corrcoef(predicted[usable], truth[usable])[0, 1] == pytest.approx(0.608, abs=5e-4)
 
 
-def test_the_human_range_tells_another_story(published: tuple) -> None:
+def test_the_human_range_tells_another_story(published):
     groups, *sides = published
     found = by_group(groups, human_range_distance, *sides)
     assert len(found) == 22
@@ -70,7 +69,7 @@ def test_the_human_range_tells_another_story(published: tuple) -> None:
     assert np.mean([np.mean(ws) for ws in studies.values()]) == pytest.approx(0.2688, abs=5e-5)
 
 
-def test_a_uniform_guess_does_well_under_it(published: tuple) -> None:
+def test_a_uniform_guess_does_well_under_it(published):
     groups, _, truth = published
     rng = np.random.default_rng(0)
     guesses = rng.integers(1, 8, size=(200, len(truth))).astype(float)  # 1 to 7, whatever was asked
@@ -78,7 +77,7 @@ def test_a_uniform_guess_does_well_under_it(published: tuple) -> None:
     assert np.mean(scores) == pytest.approx(0.154, abs=0.006)
 
 
-def test_a_model_that_is_always_wrong_is_perfect_under_it() -> None:
+def test_a_model_that_is_always_wrong_is_perfect_under_it():
     assert seed_distance(np.full(4, 1.0), np.full(4, 8.0)) == 0
     wrong = np.array([1.0, 1, 2, 2]), np.array([7.0, 7, 8, 8])
     assert seed_distance(*wrong) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -28,7 +27,7 @@ GRPO: Grpo = SECTIONS["grpo"].model_copy(update={"global_batch": 16, "generation
 TABLE = pl.DataFrame([(0, "a" * 40, "", "1"), (1, "b", "", "2")], schema=PROBLEMS, orient="row")
 
 
-def test_a_part_rewards_its_own_problem_s_answer() -> None:
+def test_a_part_rewards_its_own_problem_s_answer():
     said = [[{"role": "assistant", "content": "<answer>\n4\n</answer>"}]] * 2  # as TRL gives them
     reward = reward_function("correctness", SECTIONS["rewards"])
     assert reward.__name__ == "correctness"
@@ -37,9 +36,7 @@ def test_a_part_rewards_its_own_problem_s_answer() -> None:
 
 @pytest.mark.parametrize("zero_stage", [0, 1])
 @pytest.mark.parametrize("bfloat16", [False, True])
-def test_types_are_one_decision_for_trainer_and_deepspeed(
-    zero_stage: int, bfloat16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_types_are_one_decision_for_trainer_and_deepspeed(zero_stage, bfloat16, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         "socrates.training.config.compute_dtype", lambda: (torch.float32, torch.bfloat16)[bfloat16]
@@ -57,7 +54,7 @@ def test_types_are_one_decision_for_trainer_and_deepspeed(
     assert model.weight.dtype == (torch.bfloat16 if keeps_a_copy else torch.float32)
 
 
-def test_prompts_over_the_limit_are_dropped_and_trl_tokenises_the_others_as_they_were_counted() -> None:
+def test_prompts_over_the_limit_are_dropped_and_trl_tokenises_the_others_as_they_were_counted():
     tokenizer = tiny.tokenizer()
     tokenizer.chat_template = CHAT_TEMPLATE
     kept = problems_within(TABLE, tokenizer, 10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "gsm8k"
 DEFAULTS = params.read_yaml(FOLDER / "params.yaml")
 
 
-def overlaid(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
+def overlaid(base, overlay):
     return base | {
         key: overlaid(base[key], value) if isinstance(value, dict) and key in base else value
         for key, value in overlay.items()
@@ -25,11 +24,11 @@ def overlaid(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("preset", [None, *sorted((FOLDER / "presets").glob("*.yaml"))])
-def test_the_default_and_every_preset_are_valid(preset: Path | None) -> None:
+def test_the_default_and_every_preset_are_valid(preset):
     params.parse(overlaid(DEFAULTS, params.read_yaml(preset) if preset else {}), sections=SECTIONS)
 
 
-def test_a_preset_is_written_into_this_pipelines_own_file(tmp_path: Path) -> None:
+def test_a_preset_is_written_into_this_pipelines_own_file(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text((FOLDER / "params.yaml").read_text())
     changes = apply("paper-card", path, FOLDER / "presets", SECTIONS)
@@ -37,7 +36,7 @@ def test_a_preset_is_written_into_this_pipelines_own_file(tmp_path: Path) -> Non
     assert params.read_yaml(path)["model"]["name"] == "Qwen/Qwen2.5-0.5B-Instruct"
 
 
-def test_the_cards_steps_follow_from_its_preset() -> None:
+def test_the_cards_steps_follow_from_its_preset():
     preset = params.read_yaml(FOLDER / "presets" / "paper-card.yaml")
     grpo = params.parse(overlaid(DEFAULTS, preset), sections=SECTIONS)["grpo"]
     assert isinstance(grpo, Grpo)
@@ -57,6 +56,6 @@ def test_the_cards_steps_follow_from_its_preset() -> None:
         ({"train": {}}, "train: unknown key"),
     ],
 )
-def test_what_cannot_be_run_is_refused(overlay: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_run_is_refused(overlay, message):
     with pytest.raises(ParamsError, match=message):
         params.parse(overlaid(DEFAULTS, overlay), sections=SECTIONS)

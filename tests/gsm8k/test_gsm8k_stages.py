@@ -6,7 +6,6 @@ import importlib
 import json
 import signal
 import sys
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,7 +14,7 @@ import torch
 from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from gsm8k.__main__ import app
 from socrates.core.errors import DataError, ModelError
@@ -27,7 +26,7 @@ from tests.forked import in_process
 STEPS = 4
 
 
-def settings(folder: Path, **grpo: object) -> None:
+def settings(folder, **grpo):
     raw = read_yaml(tiny.ROOT / "gsm8k/params.yaml")
     raw["problems"]["synthetic"] |= {"train": 64, "test": 6, "max_steps": 1}
     # Enough of a warm-up that completions open with a tag or do not: equal rewards would teach nothing.
@@ -46,12 +45,12 @@ def settings(folder: Path, **grpo: object) -> None:
     YAML().dump(raw, folder / "gsm8k/params.yaml")
 
 
-def train(folder: Path, kill: str | None = None, bfloat16: bool = False) -> int:
+def train(folder, kill=None, bfloat16=False):
     """The training's exit code, in a process of its own."""
     return in_process(forked.stage, "gsm8k.stages.train", folder, kill, bfloat16=bfloat16)
 
 
-def stage(folder: Path, name: str, *arguments: str) -> None:
+def stage(folder, name, *arguments):
     """Run a stage's ``main`` in this process: most of a stage's time is importing torch."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -60,7 +59,7 @@ def stage(folder: Path, name: str, *arguments: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ready(tmp_path_factory):
     """A folder in which everything before train has run."""
     folder = tmp_path_factory.mktemp("word-problems") / "run"
     settings(folder)
@@ -69,7 +68,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def copy(ready: Path, folder: Path, **grpo: object) -> Path:
+def copy(ready, folder, **grpo):
     """A run folder of its own on the same inputs, with some grpo params changed."""
     settings(folder, **grpo)
     (folder / "gsm8k/data").symlink_to(ready / "gsm8k/data")
@@ -79,16 +78,16 @@ def copy(ready: Path, folder: Path, **grpo: object) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(ready: Path) -> Path:
+def done(ready):
     assert train(ready) == 0
     return ready
 
 
-def weights(folder: Path) -> dict[str, np.ndarray]:
+def weights(folder):
     return load_file(folder / "gsm8k/models/trained/model.safetensors")
 
 
-def test_the_pipeline_ends_in_figures_with_intervals_and_a_page_with_transcripts(done: Path) -> None:
+def test_the_pipeline_ends_in_figures_with_intervals_and_a_page_with_transcripts(done):
     for model in ("base", "trained"):
         stage(done, "solve", model)
     stage(done, "evaluate")
@@ -103,7 +102,7 @@ def test_the_pipeline_ends_in_figures_with_intervals_and_a_page_with_transcripts
     assert (done / "gsm8k/metrics/report.md").read_text().count("Reference:") == 2
 
 
-def test_the_trained_folder_and_the_curves_are_complete(done: Path) -> None:
+def test_the_trained_folder_and_the_curves_are_complete(done):
     names = {path.name for path in (done / "gsm8k/models/trained").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "training.json"} <= names
     assert not any(name.endswith((".bin", ".pt", ".pkl")) for name in names)
@@ -115,7 +114,7 @@ def test_the_trained_folder_and_the_curves_are_complete(done: Path) -> None:
     assert log.count('"event": "step"') == STEPS and log.count('"reward_std"') == STEPS
 
 
-def test_killed_and_resumed_it_ends_with_the_same_weights_and_curves(done: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_it_ends_with_the_same_weights_and_curves(done, tmp_path):
     folder = copy(done, tmp_path / "killed")
     assert train(folder, kill="3:training") == -signal.SIGKILL
     assert not (folder / "gsm8k/models/trained").exists()
@@ -130,9 +129,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights_and_curves(done: Path,
 
 
 @pytest.mark.parametrize(("quantization", "zero_stage"), [("nf4", 0), ("nf4", 1), ("none", 0)])
-def test_it_trains_with_the_types_of_a_gpu(
-    quantization: str, zero_stage: int, ready: Path, tmp_path: Path
-) -> None:
+def test_it_trains_with_the_types_of_a_gpu(quantization, zero_stage, ready, tmp_path):
     """An adapter of a quantised model, checkpointed, or all weights: in bfloat16, with float32 for what is trained."""
     folder = copy(
         ready, tmp_path / "run", lora=quantization == "nf4", gradient_checkpointing=True, max_steps=2
@@ -146,13 +143,13 @@ def test_it_trains_with_the_types_of_a_gpu(
     assert types == {torch.bfloat16 if zero_stage else torch.float32}
 
 
-def ask(folder: Path, *arguments: str) -> Result:
+def ask(folder, *arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         return CliRunner().invoke(app, [*arguments])
 
 
-def test_solve_prints_reasoning_and_answer(done: Path) -> None:
+def test_solve_prints_reasoning_and_answer(done):
     question = "Ada has 3 pens. Ada finds 2 more. How many pens does Ada have now?"
     result = ask(done, question, "--json")
     assert result.exit_code == 0, result.output
@@ -162,7 +159,7 @@ def test_solve_prints_reasoning_and_answer(done: Path) -> None:
     assert "answer: " in ask(done, question, "--base").stdout
 
 
-def test_solve_refuses_an_empty_question_and_a_model_that_is_not_there(done: Path, tmp_path: Path) -> None:
+def test_solve_refuses_an_empty_question_and_a_model_that_is_not_there(done, tmp_path):
     assert isinstance(ask(done, " ").exception, DataError)
     assert "tokens; the model reads" in str(ask(done, "pens " * 20_000).exception)
     missing = ask(copy(done, tmp_path / "run"), "How many?").exception

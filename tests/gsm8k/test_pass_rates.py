@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,24 +16,20 @@ from socrates.core.errors import DataError
 TEST = pl.DataFrame([(0, "a?", "", "4"), (1, "b?", "", "9")], schema=PROBLEMS, orient="row")
 
 
-def attempt(
-    problem: int, answer: str, model: str = "base", sample: int = 0, decoding: str = "sampled"
-) -> tuple:
+def attempt(problem, answer, model="base", sample=0, decoding="sampled"):
     return (problem, model, decoding, sample, answers.format_completion("thought", answer), 20, False)
 
 
-def attempts(*rows: tuple) -> pl.DataFrame:
+def attempts(*rows):
     return pl.DataFrame(rows, schema=COMPLETIONS, orient="row")
 
 
-def summary(
-    table: pl.DataFrame, problems: pl.DataFrame, ks: list[int], resamples: int, seed: int
-) -> dict[str, Any]:
+def summary(table, problems, ks, resamples, seed):
     return pass_rates.summary(pass_rates.by_problem(table, problems, ks), resamples, seed)
 
 
 @pytest.mark.parametrize(("samples", "correct"), [(6, 0), (6, 1), (6, 2), (6, 5), (6, 6), (1, 1)])
-def test_pass_at_k_is_the_share_of_subsets_with_a_right_answer(samples: int, correct: int) -> None:
+def test_pass_at_k_is_the_share_of_subsets_with_a_right_answer(samples, correct):
     right = [place < correct for place in range(samples)]
     for k in range(1, samples + 1):
         subsets = list(combinations(right, k))
@@ -42,7 +37,7 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_right_answer(samples: int, cor
         assert pass_rates.pass_at_k(samples, correct, k) == pytest.approx(share)
 
 
-def test_rates_are_means_over_problems_not_completions() -> None:
+def test_rates_are_means_over_problems_not_completions():
     table = attempts(
         attempt(0, "4", sample=0), attempt(0, "4", sample=1), attempt(0, "4", sample=2), attempt(1, "8")
     )
@@ -52,7 +47,7 @@ def test_rates_are_means_over_problems_not_completions() -> None:
     assert result["sampled"]["problems"] == 2
 
 
-def test_format_and_length_are_reported() -> None:
+def test_format_and_length_are_reported():
     loose = (1, "base", "greedy", 0, "<reasoning>a</reasoning><answer>9</answer>", 40, True)
     table = attempts(attempt(0, "$4.", decoding="greedy"), loose)
     base = summary(table, TEST, ks=[], resamples=50, seed=0)["greedy"]["base"]
@@ -62,7 +57,7 @@ def test_format_and_length_are_reported() -> None:
     ]
 
 
-def test_pass_at_k_is_absent_where_there_are_fewer_samples() -> None:
+def test_pass_at_k_is_absent_where_there_are_fewer_samples():
     table = attempts(
         attempt(0, "4", decoding="greedy"), *(attempt(0, "4", sample=place) for place in range(2))
     )
@@ -71,7 +66,7 @@ def test_pass_at_k_is_absent_where_there_are_fewer_samples() -> None:
     assert result["sampled"]["base"]["pass@2"]["value"] == 1.0
 
 
-def test_the_difference_is_paired() -> None:
+def test_the_difference_is_paired():
     ids = range(40)
     problems = pl.DataFrame([(i, "q", "", "1") for i in ids], schema=PROBLEMS, orient="row")
     base = [attempt(i, "1" if i % 2 else "0") for i in ids]
@@ -84,7 +79,7 @@ def test_the_difference_is_paired() -> None:
     assert 0 < difference["low"] < 0.25 < difference["high"]
 
 
-def test_the_order_of_attempts_and_the_seed_decide_nothing_and_everything() -> None:
+def test_the_order_of_attempts_and_the_seed_decide_nothing_and_everything():
     rng = np.random.default_rng(0)
     rows = [attempt(i, str(rng.integers(3)), sample=s) for i in range(30) for s in range(4)]
     problems = pl.DataFrame([(i, "q", "", "1") for i in range(30)], schema=PROBLEMS, orient="row")
@@ -93,6 +88,6 @@ def test_the_order_of_attempts_and_the_seed_decide_nothing_and_everything() -> N
     assert first != summary(attempts(*rows), problems, [1, 4], 300, seed=2)
 
 
-def test_models_that_met_different_problems_are_not_compared() -> None:
+def test_models_that_met_different_problems_are_not_compared():
     with pytest.raises(DataError, match="not given the same problems"):
         summary(attempts(attempt(0, "4"), attempt(1, "9", model="trained")), TEST, [1], 50, 0)

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gsm8k import answer_format as answers
 from gsm8k import problem_sources as sources
-from gsm8k import rewards, word_problems
-from gsm8k.params import Problems, Rewards, Synthetic
+from gsm8k import word_problems
+from gsm8k.params import Problems, Synthetic
 from gsm8k.problems import PROBLEMS
 from socrates.core.errors import DataError, SourceError
+from tests.gsm8k.test_rewards import FULL, scores
 from tests.shared import SHARED
 
 GSM8K = SHARED / "data" / "gsm8k"
 DIFFICULTY = Synthetic(train=200, test=50, min_steps=1, max_steps=3, max_number=20, seed=3)
-WEIGHTS = Rewards(
-    correctness=2.0, integer=0.5, strict_format=0.5, soft_format=0.5, tags=0.5, trailing_penalty=0.002
-)
-FULL = sum(getattr(WEIGHTS, part) for part in rewards.PARTS)  # right and well-formed
-
-
 GOOD = ("How many?", "2+2=4\n#### 4")
 
 
-def test_a_record_becomes_question_solution_and_number() -> None:
+def test_a_record_becomes_question_solution_and_number():
     table, rejected = sources.parse([(" How much? ", "500*2 is a lot\n#### $1,000")], "train", 0.0)
     assert table.rows() == [(0, "How much?", "500*2 is a lot", "1000")]
     assert table.schema == PROBLEMS and not rejected
 
 
-def test_what_cannot_be_used_is_counted_by_reason_and_leaves_its_number_free() -> None:
+def test_what_cannot_be_used_is_counted_by_reason_and_leaves_its_number_free():
     bad = [
         ("  ", GOOD[1]),
         (None, None),
@@ -53,7 +47,7 @@ def test_what_cannot_be_used_is_counted_by_reason_and_leaves_its_number_free() -
         sources.parse([], "test", 1.0)
 
 
-def local(folder: Path) -> Problems:
+def local(folder):
     return Problems(
         source="local",
         path=str(folder),
@@ -65,7 +59,7 @@ def local(folder: Path) -> Problems:
     )
 
 
-def test_a_local_folder_is_read(tmp_path: Path) -> None:
+def test_a_local_folder_is_read(tmp_path):
     lines = [{"question": "Line\u2028break?", "answer": GOOD[1]}, {"question": "No answer"}]
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     assert sources.read_records(local(tmp_path), "test") == [
@@ -79,14 +73,14 @@ def test_a_local_folder_is_read(tmp_path: Path) -> None:
     [(None, r"train\.jsonl: not found"), (b"\xff\xfe\x00", "cannot be used"), (b"{broken\n", "cannot be used"),
      (b'{"text": "no question"}\n', "cannot be used")],
 )  # fmt: skip
-def test_a_file_that_cannot_be_read_is_named(content: bytes | None, message: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_named(content, message, tmp_path):
     if content:
         (tmp_path / "train.jsonl").write_bytes(content)
     with pytest.raises(SourceError, match=message):
         sources.read_records(local(tmp_path), "train")
 
 
-def test_synthetic_problems_repeat_with_the_seed_and_never_across_splits() -> None:
+def test_synthetic_problems_repeat_with_the_seed_and_never_across_splits():
     made = word_problems.make_records(DIFFICULTY)
     assert made == word_problems.make_records(DIFFICULTY)
     assert made != word_problems.make_records(DIFFICULTY.model_copy(update={"seed": 4}))
@@ -95,14 +89,14 @@ def test_synthetic_problems_repeat_with_the_seed_and_never_across_splits() -> No
     assert len(set(questions)) == len(questions)
 
 
-def test_every_synthetic_step_is_true_and_stays_within_the_numbers_allowed() -> None:
+def test_every_synthetic_step_is_true_and_stays_within_the_numbers_allowed():
     rng = np.random.default_rng(5)
     for _ in range(500):
         question, solution = word_problems.make_problem(rng, steps=3, max_number=20)
         *steps, last = solution.split("\n")
         assert len(steps) == 3
         for step in steps:
-            left, sign, right, result = re.fullmatch(r"(\d+)([-+*/])(\d+)=(\d+)", step).groups()  # type: ignore[union-attr]
+            left, sign, right, result = re.fullmatch(r"(\d+)([-+*/])(\d+)=(\d+)", step).groups()
             a, b = int(left), int(right)
             assert {"+": a + b, "-": a - b, "*": a * b, "/": a / b}[sign] == int(result)
         assert last == f"#### {steps[-1].split('=')[1]}"
@@ -110,14 +104,14 @@ def test_every_synthetic_step_is_true_and_stays_within_the_numbers_allowed() -> 
         assert all(1 <= value <= 20 for value in numbers)
 
 
-def test_more_problems_than_there_are_is_refused() -> None:
+def test_more_problems_than_there_are_is_refused():
     few = Synthetic(train=100_000, test=10, min_steps=1, max_steps=1, max_number=5, seed=3)
     with pytest.raises(DataError, match="100010 different problems were asked for"):
         word_problems.make_records(few)
 
 
 @pytest.mark.parametrize("source", ["synthetic", "original"])
-def test_every_reference_earns_the_full_reward(source: str) -> None:
+def test_every_reference_earns_the_full_reward(source):
     if source == "original" and not GSM8K.is_dir():
         pytest.skip("GSM8K's JSONL files are not beside the project")
     params = local(GSM8K) if source == "original" else local(GSM8K).model_copy(update={"source": source})
@@ -126,5 +120,5 @@ def test_every_reference_earns_the_full_reward(source: str) -> None:
         assert (table.height, rejected) == (count, "")
         for problem_id, _, solution, answer in table.iter_rows():
             completion = answers.format_completion(solution, answer)
-            earned = sum(rewards.score(completion, answer, WEIGHTS).values())
+            earned = sum(scores(completion, answer).values())
             assert earned == FULL, f"problem {problem_id}: {completion}"

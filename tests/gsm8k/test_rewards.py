@@ -16,6 +16,12 @@ WEIGHTS = Rewards(
     correctness=2.0, integer=0.5, strict_format=0.5, soft_format=0.5, tags=0.5, trailing_penalty=0.002
 )
 FULL = sum(getattr(WEIGHTS, part) for part in rewards.PARTS)  # right and well-formed
+
+
+def scores(completion, answer, weights=WEIGHTS):
+    return {part: rewards.score(part, completion, answer, weights) for part in rewards.PARTS}
+
+
 GOOD = answers.format_completion("6*7=42\n42-2=40", "40")
 
 
@@ -24,21 +30,19 @@ GOOD = answers.format_completion("6*7=42\n42-2=40", "40")
     [("40", "40", 2.0, 0.5), ("40", "41", 0.0, 0.5), ("4.5", "4.5", 2.0, 0.0)]
     + [(notation, "1000", 2.0, 0.5) for notation in ("1,000", "$1000", "1000.", "1000.0")],
 )
-def test_a_well_formed_completion_earns_by_its_number(
-    stated: str, answer: str, correctness: float, integer: float
-) -> None:
-    parts = rewards.score(answers.format_completion("6*7=42\n42-2=40", stated), answer, WEIGHTS)
+def test_a_well_formed_completion_earns_by_its_number(stated, answer, correctness, integer):
+    parts = scores(answers.format_completion("6*7=42\n42-2=40", stated), answer)
     formats = {"strict_format": 0.5, "soft_format": 0.5, "tags": 0.5}
     assert parts == {"correctness": correctness, "integer": integer, **formats}
 
 
 @pytest.mark.parametrize("text", ["", "40", "no idea", "<answer>", "<reasoning>\n40"])
-def test_no_answer_block_earns_neither_correctness_nor_integer(text: str) -> None:
-    parts = rewards.score(text, "40", WEIGHTS)
+def test_no_answer_block_earns_neither_correctness_nor_integer(text):
+    parts = scores(text, "40")
     assert (parts["correctness"], parts["integer"]) == (0.0, 0.0)
 
 
-def test_each_tag_on_its_own_line_earns_a_quarter() -> None:
+def test_each_tag_on_its_own_line_earns_a_quarter():
     assert rewards.tags("<reasoning>\n6*7", 0.0) == 0.25
     assert rewards.tags("<reasoning>\n6*7\n</reasoning>", 0.0) == 0.5
     assert rewards.tags("<reasoning>\n6*7\n</reasoning>\n<answer>\n42", 0.0) == 0.75
@@ -49,22 +53,22 @@ def test_each_tag_on_its_own_line_earns_a_quarter() -> None:
 @pytest.mark.parametrize(
     ("rest", "charged"), [("", 0), ("\n", 0), ("\n" + 100 * "x", 100), ("\n" + 1000 * "x", 1000)]
 )
-def test_text_after_the_closing_tag_is_charged_by_the_character(rest: str, charged: int) -> None:
-    assert rewards.score(GOOD + rest, "40", WEIGHTS)["tags"] == pytest.approx(0.5 - charged * 0.002)
+def test_text_after_the_closing_tag_is_charged_by_the_character(rest, charged):
+    assert scores(GOOD + rest, "40")["tags"] == pytest.approx(0.5 - charged * 0.002)
 
 
-def test_a_missing_closing_tag_is_not_charged_the_whole_text() -> None:
-    assert rewards.score("<reasoning>\n" + 1000 * "x", "40", WEIGHTS)["tags"] == 0.125
+def test_a_missing_closing_tag_is_not_charged_the_whole_text():
+    assert scores("<reasoning>\n" + 1000 * "x", "40")["tags"] == 0.125
 
 
 @given(st.text(alphabet="<>/\n 4reasonigw", max_size=80), st.integers(-5, 50).map(str))
-def test_no_completion_earns_more_than_everything(text: str, answer: str) -> None:
-    parts = rewards.score(text, answer, WEIGHTS)
+def test_no_completion_earns_more_than_everything(text, answer):
+    parts = scores(text, answer)
     assert list(parts) == list(rewards.PARTS)
     assert sum(parts.values()) <= FULL
     assert all(math.isfinite(value) for value in parts.values())
 
 
-def test_a_part_without_weight_is_silent() -> None:
+def test_a_part_without_weight_is_silent():
     weights = WEIGHTS.model_copy(update={"tags": 0.0, "trailing_penalty": 0.0})
-    assert rewards.score(GOOD + "xyz", "40", weights)["tags"] == 0.0
+    assert scores(GOOD + "xyz", "40", weights)["tags"] == 0.0

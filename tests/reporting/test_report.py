@@ -6,16 +6,11 @@ import copy
 import json
 import re
 import shutil
-import subprocess
-import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -29,17 +24,18 @@ from socrates.evaluation.params import Evaluate
 from socrates.reporting.caveats import caveats
 from socrates.reporting.jinja import markdown_cell, number
 from socrates.reporting.page import render_html, render_markdown
-from socrates.reporting.read import Report, read_report
+from socrates.reporting.read import read_report
 from socrates.reporting.sections import content, p_value, verdict
 from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
 from stages import report as stage
+from tests.browser import PROGRAM, Browser
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "How likely are you to repair a <broken> kettle & keep it | {{ 7 * 7 }}? Answer from 1 to 5."
 STUDIES, CONDITIONS, PEOPLE = 4, 2, 12
 
 
-def predictions(shift: float, rng: np.random.Generator) -> pl.DataFrame:
+def predictions(shift, rng):
     """People who answer around a mean that depends on the study, and a model that is off by ``shift``."""
     rows: dict[str, list[Any]] = {name: [] for name in PREDICTIONS}
     options = np.arange(1, 6)
@@ -67,7 +63,7 @@ def predictions(shift: float, rng: np.random.Generator) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory):
     """A project folder as the stages before the report leave it."""
     folder = tmp_path_factory.mktemp("project")
     rng = np.random.default_rng(5)
@@ -119,35 +115,35 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write(path: Path, value: Any) -> None:
+def write(path, value):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
 
 
 @pytest.fixture(scope="module")
-def report(project: Path) -> Report:
+def report(project):
     return read_report(project)
 
 
 @pytest.fixture(scope="module")
-def found(report: Report) -> dict[str, Any]:
+def found(report):
     return content(report)
 
 
 @pytest.fixture(scope="module")
-def html(found: dict[str, Any]) -> str:
+def html(found):
     return render_html(found)
 
 
 @pytest.fixture(scope="module")
-def markdown(found: dict[str, Any]) -> str:
+def markdown(found):
     return render_markdown(found)
 
 
 class Page(HTMLParser):
     """Collects what a browser would fetch, and the words it would show."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, html):
         super().__init__()
         self.fetched: list[str] = []
         self.images: list[dict[str, str | None]] = []
@@ -155,7 +151,7 @@ class Page(HTMLParser):
         self.words = ""
         self.feed(html)
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.fetched += [
             value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")
@@ -163,18 +159,18 @@ class Page(HTMLParser):
         if tag == "img":
             self.images.append(dict(attrs))
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         self.words += data
 
 
-def test_page_fetches_nothing_and_runs_nothing(html: str) -> None:
+def test_page_fetches_nothing_and_runs_nothing(html):
     page = Page(html)
     assert page.fetched and all(address.startswith(("data:", "#")) for address in page.fetched)
     assert not {"script", "iframe", "object", "embed"} & set(page.tags)
     assert "@import" not in html and "url(" not in html.split("<body>", maxsplit=1)[0]
 
 
-def test_an_answer_read_twice_is_counted_once(report: Report) -> None:
+def test_an_answer_read_twice_is_counted_once(report):
     """24,000 rows of optimiser steps on 15,600 answers are not 24,000 answers."""
     splits = {**report.splits, "splits": {"train": {"rows": 15_700}}}
     training = {**report.training, "rows": 24_000, "rows_too_long": {"train": 100}}
@@ -184,27 +180,25 @@ def test_an_answer_read_twice_is_counted_once(report: Report) -> None:
     assert "on 9,000 answers;" in content(once)["about"]
 
 
-def test_every_figure_is_inline_and_described(html: str) -> None:
+def test_every_figure_is_inline_and_described(html):
     images = Page(html).images
     assert len(images) >= 8  # headline, studies, three cells, two effects, PIT, curves
     assert all((image["src"] or "").startswith("data:image/svg+xml,") and image["alt"] for image in images)
 
 
-def test_question_text_is_shown_as_text(html: str, found: dict[str, Any], report: Report) -> None:
+def test_question_text_is_shown_as_text(html, found, report):
     assert QUESTION in Page(html).words  # escaped in the page, and no template within the template
     assert "broken" not in Page(html).tags
     synthetic = replace(report, raw={**report.raw, "source": "synthetic", "world": {}})
     assert "&lt;broken> kettle & keep it \\|" in render_markdown(found | {"report": synthetic})
 
 
-def test_texts_of_real_data_stay_out_of_the_file_that_git_keeps(html: str, markdown: str) -> None:
+def test_texts_of_real_data_stay_out_of_the_file_that_git_keeps(html, markdown):
     assert "kettle" not in markdown
     assert "do not publish this page" in html
 
 
-def test_equal_input_gives_equal_bytes_whatever_a_machine_recorded(
-    project: Path, html: str, markdown: str
-) -> None:
+def test_equal_input_gives_equal_bytes_whatever_a_machine_recorded(project, html, markdown):
     """The page is an output that DVC hashes: seconds in it would change dvc.lock at every run."""
     (project / "runs").mkdir()
     (project / "runs/train.jsonl").write_text(
@@ -215,7 +209,7 @@ def test_equal_input_gives_equal_bytes_whatever_a_machine_recorded(
     assert "dc:date" not in again["headline_figure"].svg
 
 
-def test_cells_are_shown_by_their_rank(found: dict[str, Any], report: Report) -> None:
+def test_cells_are_shown_by_their_rank(found, report):
     cells = found["cells"]
     assert len(cells) == 3 and cells == sorted(cells, key=lambda cell: cell["wasserstein"])
     total = report.tables["cell_scores"].filter(predictor="adapter")["wasserstein"].drop_nulls().len()
@@ -225,7 +219,7 @@ def test_cells_are_shown_by_their_rank(found: dict[str, Any], report: Report) ->
     assert all(cell["about"].endswith(tuple(ends)) for cell in cells)
 
 
-def test_headline_stands_beside_baselines_intervals_and_paper(html: str, report: Report) -> None:
+def test_headline_stands_beside_baselines_intervals_and_paper(html, report):
     words = Page(html).words
     for part in ("adapter", "base", "uniform", "train_marginal", "empirical_best"):
         found = report.estimate(part)
@@ -243,11 +237,11 @@ def test_headline_stands_beside_baselines_intervals_and_paper(html: str, report:
         (None, None, "no result"),
     ],
 )
-def test_an_interval_is_read_in_words(low: float | None, high: float | None, words: str) -> None:
+def test_an_interval_is_read_in_words(low, high, words):
     assert words in verdict(Estimate(0.0, low, high), 0.01, "closer", "farther")
 
 
-def test_what_decides_stands_first_and_a_least_p_is_a_bound(html: str, report: Report) -> None:
+def test_what_decides_stands_first_and_a_least_p_is_a_bound(html, report):
     words = Page(html).words
     assert "no result: fewer than 6 studies" in words and "yes: closer" not in words  # four studies
     assert words.index("persona matter?") < words.rindex("Headline") and "One training run" in words
@@ -256,7 +250,7 @@ def test_what_decides_stands_first_and_a_least_p_is_a_bound(html: str, report: R
     assert p_value(0.01, least_p(4, 1000)) == "0.010"  # Student's t: no least p
 
 
-def test_cells_that_resemble_training_are_counted_and_left_out_in_a_table(report: Report) -> None:
+def test_cells_that_resemble_training_are_counted_and_left_out_in_a_table(report):
     rest = {"adapter.wasserstein": 0.4321, "counts.cells_scored": 5}
     counts = {**report.metrics["counts"], "cells_near_duplicate": 3}
     flagged = replace(report, metrics={**report.metrics, "counts": counts, "without_near_duplicates": rest})
@@ -265,18 +259,13 @@ def test_cells_that_resemble_training_are_counted_and_left_out_in_a_table(report
         assert "without the 3 of 8 cells whose text resembles one of training" in text and "0.432" in text
 
 
-def test_simulated_answers_are_never_offered_as_people(html: str, markdown: str) -> None:
-    for text in (Page(html).words, markdown):
-        assert "Simulated answers are no substitute for people." in text
-
-
-def test_rejects_are_counted_with_their_reason(html: str, markdown: str) -> None:
+def test_rejects_are_counted_with_their_reason(html, markdown):
     for text in (html, markdown):
         assert re.search(r"answer outside the stated scale \(rows\)(</td><td>| \| )17", text)
 
 
 @contextmanager
-def without(path: Path) -> Iterator[None]:
+def without(path):
     aside = path.with_name(path.name + ".aside")
     path.rename(aside)
     try:
@@ -288,14 +277,12 @@ def without(path: Path) -> Iterator[None]:
 @pytest.mark.parametrize(
     "name", ["metrics/evaluate.json", "metrics/tables/effects.csv", "models/base/manifest.json"]
 )
-def test_missing_input_is_named(project: Path, name: str) -> None:
+def test_missing_input_is_named(project, name):
     with without(project / name), pytest.raises(DataError, match=re.escape(name)):
         read_report(project)
 
 
-def test_stage_writes_both_files(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_stage_writes_both_files(project, monkeypatch, capsys):
     monkeypatch.chdir(project)
     stage.main()
     assert (
@@ -308,7 +295,7 @@ def test_stage_writes_both_files(
 
 
 @pytest.fixture
-def sound(report: Report) -> Report:
+def sound(report):
     metrics = copy.deepcopy(report.metrics)
     w = {"adapter": 0.15, "base": 0.21, "uniform": 0.20, "train_marginal": 0.18, "empirical_best": 0.01}
     for part, value in w.items():
@@ -339,7 +326,7 @@ def sound(report: Report) -> Report:
     )
 
 
-def test_a_sound_result_has_no_warning(sound: Report) -> None:
+def test_a_sound_result_has_no_warning(sound):
     assert caveats(sound) == []
     assert "None of the conditions" in render_markdown(content(sound))
 
@@ -366,39 +353,39 @@ def test_a_sound_result_has_no_warning(sound: Report) -> None:
         ("adapter", "wasserstein_low", None, "no intervals"),
     ],
 )
-def test_each_weakness_is_said_in_words(sound: Report, part: str, key: str, value: Any, words: str) -> None:
+def test_each_weakness_is_said_in_words(sound, part, key, value, words):
     sound.metrics[part][key] = value
     found = caveats(sound)
     assert any(words in text for text in found), found
 
 
-def test_warnings_stand_before_the_headline(report: Report, html: str, markdown: str) -> None:
+def test_warnings_stand_before_the_headline(report, html, markdown):
     found = caveats(report)
     assert len(found) >= 3  # four studies of two small cells
     for text in (Page(html).words, markdown):
         assert all(text.index(caveat) < text.index("95 %") for caveat in found)
 
 
-def test_synthetic_people_are_called_synthetic(sound: Report) -> None:
+def test_synthetic_people_are_called_synthetic(sound):
     found = caveats(replace(sound, raw={"source": "synthetic"}))
     assert "no figure here says anything about people" in found[0]
     assert any("not the ones of the paper's table" in text for text in found)
 
 
-def test_a_sample_of_the_papers_people_is_not_its_table(sound: Report) -> None:
+def test_a_sample_of_the_papers_people_is_not_its_table(sound):
     sample = {**sound.params["sample"], "by": "cell", "max_per_cell": 20}
     found = caveats(replace(sound, params={**sound.params, "sample": sample}))
     assert ["not the ones of the paper's table" in text for text in found] == [True]
 
 
-def test_near_duplicates_and_small_models_are_said(sound: Report) -> None:
+def test_near_duplicates_and_small_models_are_said(sound):
     splits = {**sound.splits, "overlap": {"near_duplicate_scenarios": 4}}
     found = caveats(replace(sound, splits=splits, base={"kind": "builtin", "parameters": 900_000}))
     assert any("4 test scenarios" in text for text in found)
     assert any("900,000 parameters" in text for text in found)
 
 
-def test_answers_without_prediction_are_said(sound: Report) -> None:
+def test_answers_without_prediction_are_said(sound):
     predicted = {**sound.predictions, "adapter": {"rows": 80, "excluded": {"no scale known": 20}}}
     assert any(
         "20 test answers got no prediction from adapter" in text
@@ -406,7 +393,7 @@ def test_answers_without_prediction_are_said(sound: Report) -> None:
     )
 
 
-def test_numbers_and_table_text() -> None:
+def test_numbers_and_table_text():
     assert [number(value) for value in (None, -0.0314, 1234567, 0, 24.0)] == [
         "–",
         "−0.031",
@@ -418,7 +405,7 @@ def test_numbers_and_table_text() -> None:
     assert dict(flat({"a": {"b": {"c": 1}}, "d": 2})) == {"a.b.c": 1, "d": 2}
 
 
-def test_plot_templates_are_json_and_name_columns_that_evaluate_writes(project: Path) -> None:
+def test_plot_templates_are_json_and_name_columns_that_evaluate_writes(project):
     tables = project / "metrics" / "tables"
     written = set(
         pl.read_csv(tables / "studies.csv").columns + pl.read_csv(tables / "distributions.csv").columns
@@ -431,61 +418,37 @@ def test_plot_templates_are_json_and_name_columns_that_evaluate_writes(project: 
         assert {a or b for a, b in named} <= written | {"rev", "field", "cell"}
 
 
-def test_parameters_are_all_in_both(html: str, markdown: str) -> None:
+def test_parameters_are_all_in_both(html, markdown):
     keys = [key for key, _ in flat(read_yaml(ROOT / "params.yaml")) if not key.startswith("run.")]
     assert all(f"| {key} |" in markdown and f">{key}</td>" in html for key in keys)
 
 
-class Asked(SimpleHTTPRequestHandler):
-    """Serves a folder and remembers what was asked for."""
-
-    paths: ClassVar[list[str]] = []
-
-    def log_message(self, format: str, *args: Any) -> None:
-        self.paths.append(self.path)
-
-
-def browse(folder: Path, name: str) -> tuple[str, str, list[str]]:
-    """The rendered page, what the browser's console says, and what was asked of the server."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
+def browse(folder, html):
+    """The words of the page, what the browser complains of, and the addresses it asks for."""
+    if PROGRAM is None:
         pytest.skip("no chromium here: the page is not looked at in a browser")
-    Asked.paths.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Asked, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        flags = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
-            --disable-background-networking --disable-component-update --enable-logging=stderr --v=0
-            --window-size=390,900 --dump-dom"""
-        result = subprocess.run(
-            [
-                browser,
-                *flags.split(),
-                f"--user-data-dir={folder / 'profile'}",
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-                f"http://127.0.0.1:{server.server_port}/{name}",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        server.shutdown()
-    console = [line for line in result.stderr.splitlines() if "CONSOLE" in line]
-    return result.stdout, "\n".join(console), list(Asked.paths)
+    page = folder / "report.html"
+    page.write_text(html)
+    with Browser(folder, width=390) as browser:
+        browser.open(page.as_uri())
+        browser.wait("document.readyState == 'complete'")
+        words = browser.run("document.body.innerText")
+    told = [(event["method"], event["params"]) for event in browser.events]
+    asked = {params["request"]["url"] for name, params in told if name == "Network.requestWillBeSent"}
+    complaints = " ".join(params["entry"]["text"] for name, params in told if name == "Log.entryAdded")
+    return words, complaints, {url for url in asked if not url.startswith("data:")} - {page.as_uri()}
 
 
-def test_the_contents_lead_to_every_section(html: str) -> None:
+def test_the_contents_lead_to_every_section(html):
     links = re.findall(r'<li><a href="#(.*?)">(.*?)</a></li>', html)
     assert links == re.findall('<h2 id="(.*?)">(.*?)</h2>', html)
     assert len(links) > 4
     assert "<h2>" not in html
 
 
-def test_browser_shows_it_without_error_or_request(html: str, tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text(html)
-    # the page's policy forbids requests, so that one would be an error in the console
-    (tmp_path / "asking.html").write_text(html.replace("<h1>", "<img src='http://far.example/a.png'><h1>"))
-    shown, console, asked = browse(tmp_path, "report.html")
-    assert "Simulated answers are no substitute" in shown
-    assert (console, asked) == ("", ["/report.html"])
-    assert "far.example" in browse(tmp_path, "asking.html")[1]
+def test_browser_shows_it_without_error_or_request(html, tmp_path):
+    words, *silence = browse(tmp_path, html)
+    assert "Simulated answers are no substitute" in words and silence == ["", set()]
+    # the page's policy forbids requests, so that one is an error
+    asking = html.replace("<h1>", "<img src='http://far.example/a.png'><h1>")
+    assert "far.example" in browse(tmp_path, asking)[1]

@@ -34,23 +34,23 @@ from socrates.survey.personas import UNLABELLED, is_missing, parse_persona, pers
         ("Age: NA; Gender: Female; Income: -9", {"gender": "Female"}, {}),
     ],
 )
-def test_personas_are_parsed(persona: str, fields: dict[str, str], unknown: dict[str, str]) -> None:
+def test_personas_are_parsed(persona, fields, unknown):
     assert parse_persona(persona) == (fields, unknown)
 
 
 @pytest.mark.parametrize(
     "value", ["", " ", "NA", "n/a", "NaN", ".", ".b", "-", "-9", "-99", "999", "#N/A", "null"]
 )
-def test_what_other_programs_write_for_nothing_is_missing(value: str) -> None:
+def test_what_other_programs_write_for_nothing_is_missing(value):
     assert is_missing(value)
 
 
 @pytest.mark.parametrize("value", ["No", "None", "0", "99", "9", "Nan Chang", "Under $10,000", "Don't know"])
-def test_answers_are_not_missing(value: str) -> None:
+def test_answers_are_not_missing(value):
     assert not is_missing(value)
 
 
-def test_what_was_read_and_what_was_not_is_one_line() -> None:
+def test_what_was_read_and_what_was_not_is_one_line():
     assert persona_fields({"age": 3, "income": 1}, {"Sect": 3}, 3) == (
         "persona from age, income (1 of 3 rows); not understood: Sect (3 rows)"
     )

@@ -11,7 +11,7 @@ from socrates.tiny_model.build import train_tokenizer
 from socrates.tiny_model.pretrain import answer_targets, uniform_answers
 
 
-def test_an_answers_token_is_trained_towards_the_options_that_begin_alike() -> None:
+def test_an_answers_token_is_trained_towards_the_options_that_begin_alike():
     tokenizer = train_tokenizer(["0 1 2 3 4 5 6 7 8 9"], 300)
     digits, end = tokenizer.convert_tokens_to_ids(list("0123456789")), tokenizer.eos_token_id
     options = option_ids(tokenizer, "0..100")
@@ -24,7 +24,7 @@ def test_an_answers_token_is_trained_towards_the_options_that_begin_alike() -> N
 
 
 @pytest.fixture
-def answered() -> pl.DataFrame:
+def answered():
     """400 people who all answer 7 on a scale from 0 to 9."""
     row = {
         "study_id": "s",
@@ -41,7 +41,7 @@ def answered() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCALED_RESPONSES)
 
 
-def test_answers_of_people_never_reach_the_base_model(answered: pl.DataFrame) -> None:
+def test_answers_of_people_never_reach_the_base_model(answered):
     drawn = uniform_answers(answered, seed=1)
     assert drawn["scale"].unique().to_list() == ["0..9"]
     counts = drawn["response"].value_counts()

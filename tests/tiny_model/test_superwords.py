@@ -1,7 +1,5 @@
 """The tokenizer of the made world: short prompts, names apart, and the same after loading as when it was trained."""
 
-from pathlib import Path
-
 from socrates.model.loading import load_tokenizer
 from socrates.tiny_model.build import train_tokenizer
 
@@ -9,7 +7,7 @@ TEXT = 'The city may adopt the plan "{}". How much do you support it? Only retur
 TEXTS = [TEXT.format(name) for name in ("dretruk", "gutak", "deklok")] * 20
 
 
-def test_superwords_shorten_a_prompt_and_keep_names_apart() -> None:
+def test_superwords_shorten_a_prompt_and_keep_names_apart():
     plain, joined = (train_tokenizer(TEXTS, 400, superwords) for superwords in (False, True))
     text = TEXT.format("mabru")
     assert len(joined(text)["input_ids"]) < 0.7 * len(plain(text)["input_ids"])
@@ -23,7 +21,7 @@ def test_superwords_shorten_a_prompt_and_keep_names_apart() -> None:
         inside += len(token)
 
 
-def test_a_base_folder_s_tokenizer_is_the_one_that_was_trained(tmp_path: Path) -> None:
+def test_a_base_folder_s_tokenizer_is_the_one_that_was_trained(tmp_path):
     """AutoTokenizer would go by the model's type and split as Qwen does."""
     trained = train_tokenizer(TEXTS, 400, superwords=True)
     trained.save_pretrained(tmp_path)

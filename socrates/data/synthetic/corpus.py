@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from socrates.core.files import Schema
-from socrates.data.synthetic.respondents import FRAMES, liberal_scores, population
+from socrates.data.synthetic.respondents import FRAMES, liberal_scores, population, recorded
 from socrates.data.synthetic.stimuli import ATTRIBUTES, ENDORSEMENTS, OPENINGS, Kind, Subject
 from socrates.survey.prompts import persona_expression, prompt
 
@@ -65,8 +65,7 @@ def _text(subject: Subject, rng: np.random.Generator) -> str:
 def _people(subjects: Sequence[Subject], rng: np.random.Generator) -> list[str]:
     """Where people of each sampling frame stand, asked as a survey asks, half of the time amid its scenarios."""
     people = pl.concat([population(frame, PEOPLE, rng) for frame in FRAMES])
-    told = [pl.col(name) if name in TOLD else pl.lit(None, pl.String).alias(name) for name in people.columns]
-    personas = people.select(demographic=pl.struct(told)).select(persona_expression())["persona"]
+    personas = people.select(demographic=pl.struct(recorded(TOLD))).select(persona_expression())["persona"]
     stands = np.rint(2 + 2 * liberal_scores(people)).astype(int)
     topics = [subject.name for subject in subjects if subject.kind == "topic"]
     texts = []

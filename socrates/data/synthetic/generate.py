@@ -26,7 +26,7 @@ import polars as pl
 
 from socrates.data.params import World
 from socrates.data.synthetic.corpus import corpus, quiz
-from socrates.data.synthetic.respondents import FRAMES, Floats, Frame, liberal_scores, population
+from socrates.data.synthetic.respondents import FRAMES, Floats, Frame, liberal_scores, population, recorded
 from socrates.data.synthetic.stimuli import (
     ATTRIBUTES,
     CONTROLS,
@@ -274,9 +274,7 @@ def answers(study: Study, world: World, rng: np.random.Generator) -> tuple[pl.Da
 def _shown(people: pl.DataFrame, fields: Sequence[str], rng: np.random.Generator) -> pl.Series:
     """The personas that a study recorded: the fields it asked, now and then left unanswered."""
     return (
-        people.select(
-            pl.col(name) if name in fields else pl.lit(None, pl.String).alias(name) for name in DEMOGRAPHICS
-        )
+        people.select(recorded(fields))
         .with_columns(
             pl.when(pl.Series(rng.random(people.height) >= SHARE_UNANSWERED)).then(name).alias(name)
             for name in fields

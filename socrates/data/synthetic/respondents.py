@@ -6,6 +6,7 @@ from one sampling frame, so that personas, and with them answers, differ between
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,6 +117,11 @@ def population(frame: Frame, count: int, rng: np.random.Generator) -> pl.DataFra
         },
         schema=dict.fromkeys(DEMOGRAPHICS, pl.String),
     )
+
+
+def recorded(fields: Collection[str]) -> list[pl.Expr]:
+    """The columns of :func:`population`, null but for the fields that a survey asked."""
+    return [pl.col(name) if name in fields else pl.lit(None, pl.String).alias(name) for name in DEMOGRAPHICS]
 
 
 def _levels(values: Floats, cuts: tuple[float, ...], labels: tuple[str, ...]) -> NDArray[np.str_]:
