@@ -7,6 +7,7 @@ module, stage, option or parameter must exist. A command that no rule knows fail
 
 import ast
 import importlib.util
+import itertools
 import os
 import re
 import shlex
@@ -180,15 +181,6 @@ def run(words: list[str], folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def pip(words: list[str], scratch: Path) -> None:
-    assert words[0] == "install"
-    files = [words[i + 1] for i, word in enumerate(words) if word == "-r"]
-    assert all((ROOT / file).exists() for file in files), f"no file {files}"
-    pinned = (ROOT / "requirements.txt").read_text() + (ROOT / "requirements-dev.txt").read_text()
-    for package in (word for word in words[1:] if not word.startswith("-") and word not in files):
-        assert "==" in package or re.search(rf"^{re.escape(package)}==", pinned, re.MULTILINE), package
-
-
 def git(words: list[str], scratch: Path) -> None:
     known = subprocess.run(["git", "--list-cmds=main"], capture_output=True, text=True, check=True).stdout
     assert words[0] in known.split(), f"git has no {words[0]}"
@@ -202,25 +194,16 @@ def curl(words: list[str], scratch: Path) -> None:
     assert f'"{path[1] or "/"}"' in served, f"serve has no {path[1]}"
 
 
-def copied(words: list[str], scratch: Path) -> None:
-    inside = [word for word in words[:-1] if not word.startswith(("-", "/", "~"))]
-    assert all((ROOT / word).exists() for word in inside), f"nothing at {inside}"
+def other(words: list[str], scratch: Path) -> None:
+    """Another program's, which needs an account, a machine or the network: what it names of the project is there."""
+    for flag, name in itertools.pairwise(words):
+        assert flag not in ("-m", "--module") or importlib.util.find_spec(name), f"no module {name}"
+        assert flag != "-r" or (ROOT / name).exists(), f"no file {name}"
 
 
-def not_ours(words: list[str], scratch: Path) -> None:
-    """Another program's, which needs an account or a machine that a test has not; nothing is checked."""
-
-
-def launcher(words: list[str], scratch: Path) -> None:
-    """A launcher of several machines; the stage that it starts is looked up."""
-    module = words[[word in ("-m", "--module") for word in words].index(True) + 1]
-    assert importlib.util.find_spec(module), f"no module {module}"
-
-
-LAUNCHERS = dict.fromkeys(("torchrun", "deepspeed", "srun"), launcher)
-SHELL = ("cd", "export", "mkdir", "source", "aws", "ssh", "nvidia-smi", "docker", "rclone")
-NAMED = {rule.__name__: rule for rule in (make, socrates, python, dvc, pip, git, curl)}
-RULES = {**NAMED, **LAUNCHERS, **dict.fromkeys(SHELL, not_ours), "cp": copied}
+OURS = {rule.__name__: rule for rule in (make, socrates, python, dvc, git, curl)}
+OTHERS = ("torchrun", "deepspeed", "srun", "pip", "cd", "export", "mkdir", "source", "cp", "aws", "ssh")
+RULES = OURS | dict.fromkeys((*OTHERS, "nvidia-smi", "docker", "rclone"), other)
 
 
 def check(command: str, scratch: Path) -> None:
