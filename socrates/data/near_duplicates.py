@@ -82,7 +82,7 @@ def similarities(
     for one, other in itertools.permutations(range(number), 2):
         rows = sides[0][one][reach[0][one][:, other]]
         columns = sides[1][other][reach[1][other][:, one]]
-        if len(columns) and (one < other or test is not None):
+        if len(rows) and len(columns) and (one < other or test is not None):
             for here in np.array_split(rows, len(rows) // BLOCK + 1):
                 block = (vectors[here] @ vectors[columns].T).tocoo()
                 kept = block.data >= THRESHOLD
