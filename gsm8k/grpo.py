@@ -17,7 +17,7 @@ from gsm8k.problems import PROBLEMS, messages, prompt_text
 from gsm8k.rewards import PARTS, reward_function
 from socrates.core.errors import DataError, TrainingError
 from socrates.core.files import read_table
-from socrates.model.loading import load_base, load_tokenizer, require_gpu
+from socrates.model.loading import check_targets, load_base, load_tokenizer, require_gpu
 from socrates.model.tokenisation import token_ids
 from socrates.runs.fingerprint import run_config
 from socrates.runs.launch import Process
@@ -63,6 +63,8 @@ def train_grpo(
     if params.model.quantization != "none" and not grpo.lora:
         raise TrainingError("grpo.lora: quantised weights cannot be trained; set true, or quantization none")
     require_gpu(paths.base)
+    if grpo.lora:
+        check_targets(paths.base, params.lora.target_modules)
     tokenizer = load_tokenizer(paths.base)
     table = read_table(TRAIN, PROBLEMS)
     problems = problems_within(table, tokenizer, grpo.max_prompt_length)

@@ -32,7 +32,7 @@ from socrates.core.errors import ModelError
 from socrates.core.files import Schema
 from socrates.model.encoding import Encoded, encode
 from socrates.model.internals import disable_avx512_repack
-from socrates.model.loading import device, load_tokenizer, load_weights, model_source, with_adapter
+from socrates.model.loading import device, load_tokenizer, load_weights, skeleton, with_adapter
 from socrates.prediction.distributions import Scored, ScoringBatch, ScoringPlan
 from socrates.runs.fingerprint import hash_files, hash_sources, run_directory_lock
 from socrates.survey.scales import scale
@@ -134,12 +134,7 @@ def open_model(ref: ModelRef, asked: Precision | Literal["auto"] = "auto") -> Op
     disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # of a kernel that it lacks
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of what PEFT calls
-    name, options = model_source(ref.base)
-    try:
-        precision = choose_precision(count_parameters(name, options)) if asked == "auto" else asked
-    except (OSError, ValueError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise ModelError(f"{ref.base}: the model cannot be loaded ({detail})") from None
+    precision = choose_precision(skeleton(ref.base).num_parameters()) if asked == "auto" else asked
     model: Any = load_base(ref.base, precision)
     if ref.adapter is not None:
         model = with_adapter(model, ref.adapter, ref.base)
@@ -194,15 +189,6 @@ def choose_precision(parameters: int) -> Precision:
 def free_bytes(on: torch.device) -> int:
     """Free memory of a GPU, or what is available for a new program, bytes."""
     return torch.cuda.mem_get_info(on)[0] if on.type == "cuda" else psutil.virtual_memory().available
-
-
-def count_parameters(name: str, options: dict[str, Any]) -> int:
-    """Weights of a model by its config alone: its matrices on the meta device, which holds no numbers."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
 
 
 def ask_in_shards(

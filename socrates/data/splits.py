@@ -250,9 +250,15 @@ def _shuffled_groups(groups: Mapping[str, int], seed: int, least: int) -> list[l
         members.setdefault(groups[study], []).append(study)
     if len(members) < least:
         needed = "train, validation and test need at least 3" if least == 3 else f"split.folds is {least}"
+        alike = (
+            "; texts that differ in names and numbers alone count as one"
+            if len(members) < len(groups)
+            else ""
+        )
         raise DataError(
             f"{len(groups)} studies ({', '.join(sorted(groups)) or 'none'}) in {len(members)} groups that share no "
-            f"scenario text: {needed}; use more data or a larger sample"
+            f"scenario text: {needed}{alike}; add studies of other topics, or hold out conditions or participants "
+            "(split.by)"
         )
     return list(members.values())
 

@@ -7,6 +7,7 @@ files, because 28 GB belong in the hub's cache and not in DVC's.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,8 +100,37 @@ def load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
     try:
         return AutoModelForCausalLM.from_pretrained(name, **safely, **options, **settings)
     except (OSError, ValueError, SafetensorError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise ModelError(f"{folder}: the model cannot be loaded ({detail}); run dvc repro -f base") from None
+        raise unusable(folder, error) from None
+
+
+def skeleton(folder: Path) -> PreTrainedModel:
+    """The model of a base folder by its config alone, on the meta device, which holds no numbers."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    name, options = model_source(folder)
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
+    except (OSError, ValueError) as error:
+        raise unusable(folder, error) from None
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def check_targets(folder: Path, targets: Sequence[str]) -> None:
+    """Raises :class:`ModelError` where a layer to adapt is none of the base model's; PEFT passes over some silently."""
+    linear = (name for name, part in skeleton(folder).named_modules() if isinstance(part, torch.nn.Linear))
+    names = {name.rpartition(".")[2] for name in linear}
+    if missing := sorted(set(targets) - names):
+        raise ModelError(
+            f"lora.target_modules: {', '.join(missing)} not in the model; it has {', '.join(sorted(names))}"
+        )
+
+
+def unusable(folder: Path, error: Exception) -> ModelError:
+    """What to raise where the files of a base are missing or damaged."""
+    return ModelError(
+        f"{folder}: the model cannot be loaded ({' '.join(str(error).split())[:200]}); run dvc repro -f base"
+    )
 
 
 def load_model(base: Path, adapter: Path | None, params: Model) -> PreTrainedModel | PeftModel:

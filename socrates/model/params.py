@@ -27,6 +27,14 @@ class Tiny(Section):
     pretrain_learning_rate: Annotated[float, Field(gt=0)]
     seed: Seed
 
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Tiny:
+        if self.hidden_size % (2 * self.heads) or self.heads % self.kv_heads:
+            raise ValueError(
+                "hidden_size must be an even multiple of heads, and heads a multiple of kv_heads"
+            )
+        return self
+
 
 class Model(Section):
     name: str

@@ -14,7 +14,7 @@ from transformers import set_seed
 from trl import SFTConfig
 
 from socrates.core.errors import TrainingError
-from socrates.model.loading import load_base, load_tokenizer, require_gpu
+from socrates.model.loading import check_targets, load_base, load_tokenizer, require_gpu
 from socrates.model.params import Prompt
 from socrates.runs.fingerprint import run_config
 from socrates.runs.launch import Process
@@ -56,6 +56,7 @@ def fine_tune(
         TrainingError: the params cannot be run, or a guard stopped the run.
     """
     require_gpu(paths.base)
+    check_targets(paths.base, params.lora.target_modules)
     usable = load_rows(data_files, paths.base, prompt)
     plan = plan_batches(train, len(usable.train), process.world_size)
     rows = scheduled(usable, train, plan)

@@ -23,6 +23,7 @@ from socrates.app.parse import LONGEST_TEXT, Question, parse_demographics, parse
 from socrates.app.training_support import ends, summarise
 from socrates.core.errors import DataError, ModelError, SourceError
 from socrates.core.files import write_json
+from socrates.model.loading import check_targets
 from socrates.model.params import Model, Prompt
 from socrates.prediction.distributions import ScoringPlan
 from socrates.prediction.params import Predict
@@ -168,6 +169,8 @@ def test_missing_folders_are_named(here: Path) -> None:
     (here / "models/adapter/adapter_model.safetensors").write_bytes(b"torn")
     with pytest.raises(ModelError, match=r"models/adapter: not an adapter of the model in models/base"):
         open_model(resolve_model())
+    with pytest.raises(ModelError, match=r"lora.target_modules: foo not in the model; it has .*, q_proj"):
+        check_targets(Path("models/base"), ["q_proj", "foo"])  # PEFT adapts the one and says nothing
     with (here / "models/base/model.safetensors").open("r+b") as weights:
         weights.truncate(1000)
     with pytest.raises(ModelError, match=r"models/base: the model cannot be loaded \(.*header"):

@@ -154,6 +154,8 @@ def test_a_floating_hub_revision_is_refused_for_data_and_model(floating):
             "tokenizer is for the built-in model",
         ),
         ({"data.source": "local"}, "source 'local' needs a path"),
+        ({"data.path": "input/answers.jsonl"}, "is read with source 'local' only, and source is 'synthetic'"),
+        ({"model.tiny.heads": 7}, "hidden_size must be an even multiple of heads"),
         ({"sample.max_per_cell": 5}, "max_per_cell is used only with by: cell"),
     ],
 )
