@@ -143,10 +143,13 @@ def write_splits(
 
 def _test_rows(split: Split, assigned: pl.DataFrame) -> pl.DataFrame:
     """(study_id, sample_id) of the test rows: all, or so many people of each cell."""
-    keys = read_table(RAW / "responses.parquet", {name: RESPONSES[name] for name in KEYS})
+    most = split.test_max_per_cell
+    columns = [*KEYS, *(["demographic"] if most else [])]
+    keys = read_table(RAW / "responses.parquet", {name: RESPONSES[name] for name in columns})
     keys = keys.join(assigned.filter(split="test"), on=UNITS[split.by][0], how="semi")
-    chosen = choose(keys, 1.0, "cell", split.seed, split.test_max_per_cell)
-    return keys.filter(chosen).select("study_id", "sample_id")
+    if most:
+        keys = keys.filter(choose(keys, 1.0, "cell", split.seed, most))
+    return keys.select("study_id", "sample_id")
 
 
 if __name__ == "__main__":

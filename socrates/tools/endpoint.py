@@ -73,16 +73,21 @@ class Endpoint:
     format: Literal["chat", "socrates"] = "chat"
 
 
+class RefusedError(SocratesError):
+    """The endpoint answered that it does not take such a call."""
+
+
 class PaidCalls:
     """The calls of one endpoint: what ``store`` has the answer of is not asked again.
 
     Attributes:
         sent, received: tokens paid for, in this run and before.
         rejected: replies that stated no distribution.
+        several: whether a call may ask for more than one draw; some servers refuse that.
     """
 
     def __init__(self, endpoint: Endpoint, store: Path) -> None:
-        self.endpoint, self.sent, self.received, self.rejected = endpoint, 0, 0, 0
+        self.endpoint, self.sent, self.received, self.rejected, self.several = endpoint, 0, 0, 0, True
         self._known: dict[str, Any] = {}
         self._lock = threading.Lock()
         key = os.environ.get(KEY)
@@ -148,7 +153,7 @@ class PaidCalls:
                 problem = f"status {reply.status_code}"
                 if reply.status_code != 429 and reply.status_code < 500:
                     said = " ".join(reply.text.split())[:200]
-                    raise SocratesError(f"endpoint: {problem} ({said}); check url, model and key")
+                    raise RefusedError(f"endpoint: {problem} ({said}); check url, model and key")
                 after = reply.headers.get("retry-after", "")
                 wait = float(after) if after.isdigit() else wait
             except (httpx.TransportError, ValueError, KeyError, IndexError, TypeError) as error:
@@ -352,8 +357,14 @@ def _drawn(calls: PaidCalls, question: Question, options: Sequence[int]) -> list
 
     asked, answers = messages(*question, calls.endpoint.format), list[int | None]()
     while (left := calls.endpoint.draws - len(answers)) > 0:  # some servers give fewer at a time
-        body = {"messages": asked, "max_tokens": 2 * TOKENS_PER_DRAW, "temperature": 1, "n": left}
-        answers += calls.ask("chat/completions", body, read)
+        number = {"n": left} if calls.several else {"seed": len(answers)}
+        body = {"messages": asked, "max_tokens": 2 * TOKENS_PER_DRAW, "temperature": 1, **number}
+        try:
+            answers += calls.ask("chat/completions", body, read)
+        except RefusedError:
+            if "n" not in number:
+                raise
+            calls.several = False
     return [answers.count(option) / len(answers) for option in options]
 
 

@@ -42,6 +42,7 @@ class Server(BaseHTTPRequestHandler):
 
     faults: list[str] = []
     stated: list[str] = []  # replies to a question for a distribution, in order, before the right one
+    alone = False  # whether a call for several draws is refused
     victim = 0  # a process to kill in place of the answer where the fault is "kill"
     calls: list[dict] = []
     keys: set[str | None] = set()
@@ -49,7 +50,7 @@ class Server(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.keys.add(self.headers.get("authorization"))
-        fault = self.faults.pop(0) if self.faults else ""
+        fault = self.faults.pop(0) if self.faults else "422" if self.alone and "n" in body else ""
         if fault.isdigit():
             self.send_response(int(fault))
             self.send_header("retry-after", "0")
@@ -84,7 +85,8 @@ class Server(BaseHTTPRequestHandler):
         if "JSON" in body["messages"][0]["content"]:
             said = [self.stated.pop(0) if self.stated else STATED]
         else:
-            said = ["1", "I would say 2.", "no idea", "Answer: 1", "7"][: body["n"]]
+            said = ["1", "I would say 2.", "no idea", "Answer: 1", "7"]
+            said = said[: body["n"]] if "n" in body else [said[body["seed"]]]
         choices = [{"message": {"content": text}} for text in said]
         return {"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
 
@@ -117,6 +119,16 @@ def test_drawn_answers_are_counted_and_words_are_not_allowed_ones(url: str, tmp_
     answers, _ = ask_all(QUESTIONS[:1], Endpoint(url, "m", "draws", 5), tmp_path / "a.jsonl")
     assert answers["probabilities"].to_list() == [[2 / 3, 1 / 3, 0]]
     assert answers["allowed_mass"].to_list() == pytest.approx([0.6])
+
+
+def test_a_server_that_draws_one_answer_at_a_time_is_asked_for_each(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Endpoint(url, "m", "draws", 5, workers=1)
+    several, _ = ask_all(QUESTIONS, server, tmp_path / "a.jsonl")
+    monkeypatch.setattr(Server, "alone", True)
+    single, _ = ask_all(QUESTIONS, server, tmp_path / "b.jsonl")
+    assert single.equals(several) and len(Server.calls) == 6 + 30
 
 
 def test_a_stated_distribution_is_read_and_nonsense_is_asked_again_and_counted(
