@@ -30,6 +30,7 @@ from socrates.survey.tables import CELL
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 LEVEL = 0.9
+MIDDLE = (1 - LEVEL) / 2, (1 + LEVEL) / 2  # between these shares lies an interval
 FEWEST_STUDIES = 5
 # Shares of the scale; so many that neighbours differ by less than an error can be told.
 SIGMA, RHO = np.geomspace(0.002, 0.5, 40), np.array([0.0, 0.3, 0.6, 0.9])
@@ -134,18 +135,8 @@ class EffectDistribution(NamedTuple):
             return float(self.weight @ special.ndtr((value - self.centre) / sd)) - wanted
 
         bounds = self.centre.min() - reach, self.centre.max() + reach
-        low, high = (
-            optimize.brentq(missing, *bounds, (share,), 1e-12) for share in ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-        )
+        low, high = (optimize.brentq(missing, *bounds, (share,), 1e-12) for share in MIDDLE)
         return float(low), float(high)
-
-
-def weighted_interval(values: Floats, weight: Floats) -> tuple[float, float]:
-    """The middle 90 % of values [K] of these weights."""
-    order = np.argsort(values)
-    reached = np.searchsorted(np.cumsum(weight[order]), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    low, high = values[order][reached.clip(max=len(order) - 1)]
-    return float(low), float(high)
 
 
 def read_effects(tables: Path, predictor: str) -> pl.DataFrame:
@@ -380,7 +371,7 @@ def self_check(checks: Checks, without_error: bool = False) -> float:
     variance = checks.of_slope if without_error else checks.variance
     weight = (variance + checks.noise) ** -2
     factor = (weight @ ((checks.y - checks.centre) ** 2 - checks.noise)) / (weight @ variance)
-    reach = stats.norm.ppf((1 + LEVEL) / 2)
+    reach = stats.norm.ppf(MIDDLE[1])
     return float(2 * special.ndtr(reach / np.sqrt(factor)) - 1) if factor > 0 else 1.0
 
 
@@ -391,5 +382,5 @@ def _skill(checks: Checks) -> tuple[float, float, float]:
     skill, without = (1 - of / total for of, total in (sums.sum(axis=1), sums.sum(axis=1)[:, None] - sums))
     n = sums.shape[1]
     error = np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * error)
+    reach = float(stats.t.ppf(MIDDLE[1], n - 1) * error)
     return float(skill), float(skill) - reach, float(skill) + reach

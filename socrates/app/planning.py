@@ -18,7 +18,7 @@ from scipy import stats
 
 from socrates.app.answers import Answer
 from socrates.app.design import FEWEST_PER_ARM, Design, Outcome
-from socrates.app.error_model import LEVEL, EffectDistribution, ErrorModel, weighted_interval
+from socrates.app.error_model import LEVEL, MIDDLE, EffectDistribution, ErrorModel
 from socrates.app.training_support import ends
 
 Floats = NDArray[np.float64]
@@ -119,16 +119,9 @@ class Forecast(NamedTuple):
     reach: float
 
 
-def forecast(differences: Floats, weights: Floats, condition: Ints, known: ErrorModel) -> Forecast:
-    """From ``differences`` [E, N] of each persona's expected answers, of ``condition`` [E] with the control.
-
-    Args:
-        condition: from 1, outcome by outcome.
-    """
-    predicted = differences @ weights
-    gaps = (differences - predicted[:, None]) * weights
-    people = len(weights)
-    covariance = gaps @ gaps.T * people / max(people - 1, 1)  # of the means over the personas
+def forecast(predicted: Floats, covariance: Floats, condition: Ints, known: ErrorModel) -> Forecast:
+    """From ``predicted`` [E] effects of ``condition`` [E] (from 1, outcome by outcome), with the sampling
+    ``covariance`` [E, E] of the personas."""
     drawn = known.draw(predicted, covariance, condition, DRAWS, seed=1)
     found = [known.effect(x, v) for x, v in zip(predicted, covariance.diagonal(), strict=True)]
     centre, sd = (np.array([getattr(effect, name) for effect in found]) for name in ("mean", "sd"))
@@ -141,17 +134,20 @@ def effects(
 ) -> tuple[list[Effect], list[Choice]]:
     """Treatments against the control, ``pairs`` of both by outcome; without estimates where the error is not known."""
     differences = np.stack([treated.positions - control.positions for treated, control in pairs])
-    predicted = (differences @ weights).tolist()
+    predicted = differences @ weights
     if known is None:
-        both = zip((treated for treated, _ in pairs), predicted, strict=True)
+        both = zip((treated for treated, _ in pairs), predicted.tolist(), strict=True)
         return [Effect(t.outcome, t.condition, t.unit, t.unit.factor * x) for t, x in both], []
+    gaps = (differences - predicted[:, None]) * weights
+    people = len(weights)
+    covariance = gaps @ gaps.T * people / max(people - 1, 1)  # of the means over the personas
     names = [treated.condition for treated, _ in pairs]
     number = np.array([list(dict.fromkeys(names)).index(name) + 1 for name in names])
-    found = forecast(differences, weights, number, known)
+    found = forecast(predicted, covariance, number, known)
     choices = {outcome.name: _choice(outcome, pairs, found.drawn) for outcome in design.outcomes}
     return [
         _effect(effect, x, pair, found.reach, design, known, choices[pair[0].outcome])
-        for effect, pair, x in zip(found.effects, pairs, predicted, strict=True)
+        for effect, pair, x in zip(found.effects, pairs, predicted.tolist(), strict=True)
     ], list(choices.values())
 
 
@@ -177,9 +173,8 @@ def _effect(
         for kind, interval in intervals.items()
         for end, value in zip(("low", "high"), told(*interval), strict=True)
     }
-    worth = weighted_interval(
-        sum(variances) / error, found.weight
-    )  # 2 sd^2 / n is what n people an arm err by
+    # 2 sd^2 / n is what n people an arm err by
+    worth = np.quantile(sum(variances) / error, MIDDLE, weights=found.weight, method="inverted_cdf").tolist()
     return Effect(
         treated.outcome,
         treated.condition,
