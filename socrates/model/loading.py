@@ -153,10 +153,11 @@ def with_adapter(model: PreTrainedModel, adapter: Path, base: Path) -> PeftModel
     """
     from peft import PeftModel
 
+    read_json(adapter / "adapter_config.json", "fetch or train the adapter again", ModelError)
     try:
         # In the type that the base computes in, and training had; PEFT would compute the adapter in float32.
         return PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"{adapter}: not an adapter of the model in {base} ({str(error)[:200]})") from None
 
 

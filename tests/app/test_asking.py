@@ -169,6 +169,9 @@ def test_missing_folders_are_named(here: Path) -> None:
     (here / "models/adapter/adapter_model.safetensors").write_bytes(b"torn")
     with pytest.raises(ModelError, match=r"models/adapter: not an adapter of the model in models/base"):
         open_model(resolve_model())
+    (here / "models/adapter/adapter_config.json").write_text("[" * 100_000)
+    with pytest.raises(ModelError, match=r"adapter_config.json: not JSON .*train the adapter again"):
+        open_model(resolve_model())
     with pytest.raises(ModelError, match=r"lora.target_modules: foo not in the model; it has .*, q_proj"):
         check_targets(Path("models/base"), ["q_proj", "foo"])  # PEFT adapts the one and says nothing
     with (here / "models/base/model.safetensors").open("r+b") as weights:
