@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -307,16 +305,3 @@ def test_a_preset_that_does_not_fit_is_one_line_and_writes_nothing(overlay, says
 def test_an_unknown_preset_lists_the_known_ones(name, path):
     with pytest.raises(ParamsError, match="there are conditions, demo, full"):
         apply(name, path, ROOT / FOLDER)
-
-
-def test_the_command_ends_with_one_line_and_status_1(tmp_path):
-    ended = subprocess.run(
-        [sys.executable, "-m", "socrates", "preset", "demo"],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 1
-    assert ended.stderr == "error: params.yaml: not found; run from the folder that holds it\n"

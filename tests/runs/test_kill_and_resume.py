@@ -14,7 +14,7 @@ import pytest
 from socrates.core.errors import INTERRUPTED, TERMINATED, TrainingError
 from socrates.runs import checkpoints, session
 from socrates.runs.guards import StopTraining
-from tests import killing, tiny_trainer
+from tests import tiny_trainer
 from tests.forked import in_process
 from tests.tiny_trainer import checkpoint_root
 
@@ -194,8 +194,3 @@ def test_the_gate_saves_and_stops_and_stops_again(tmp_path: Path) -> None:
         assert steps_kept(tmp_path) == [4, 5]
     tiny_trainer.train(tmp_path, run=gate | {"gate_step": None})
     assert steps_kept(tmp_path)[-1] == 16
-
-
-def test_the_kill_helper_refuses_a_moment_it_does_not_know() -> None:
-    with pytest.raises(ValueError, match="lunch"):
-        killing.arm("3:lunch")
