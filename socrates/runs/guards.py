@@ -66,7 +66,7 @@ class LossGuard:
             if value is not None and not math.isfinite(value):
                 raise StopTraining(
                     f"step {metrics.step}: the {what} is {value}; nothing was saved at this step, the "
-                    "checkpoints before it are good; lower train.learning_rate or train.max_grad_norm"
+                    "checkpoints before it are good; lower train.learning_rate"
                 )
         if self._multiple is None:
             return

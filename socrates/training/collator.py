@@ -22,12 +22,14 @@ class Rows:
 
     Attributes:
         too_long: rows left out for their length, in ``train`` and in ``validation``.
+        rejected: of method ``dpo``, for each encoded row another with the answer that it rejects, ``[rows]``.
     """
 
     data: Encoded
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     too_long: dict[str, int] = field(default_factory=dict)
+    rejected: NDArray[np.int64] | None = None
 
 
 def shared_dataset(order: NDArray[np.int64], micro: int) -> Dataset:

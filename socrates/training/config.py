@@ -26,8 +26,10 @@ from socrates.runs.fingerprint import versions
 from socrates.runs.launch import DDP_TIMEOUT
 from socrates.runs.params import Run
 from socrates.runs.session import TRAINER_STATE, log_history
-from socrates.training.params import Deepspeed, Lora
+from socrates.training.params import Deepspeed, Lora, Train
+from socrates.training.schedule import BatchPlan
 
+MAX_GRAD_NORM = 1.0  # longer gradients are clipped to it
 CURVE_ROWS = 75  # about so many rows have the curves
 MODEL_FILES = (".safetensors", ".json", ".jinja", ".txt", ".model")  # endings, in a checkpoint
 NOT_MODEL = (checkpoints.MANIFEST, TRAINER_STATE)
@@ -126,6 +128,27 @@ def common_arguments(run: Run, deepspeed: Deepspeed | None = None, checkpointed:
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
+    }
+
+
+def step_arguments(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> dict[str, Any]:
+    """Arguments of the two ways to train an adapter: the section ``train`` and a plan of its steps."""
+    return {
+        **common_arguments(run, deepspeed, plan.checkpointed),
+        "train_sampling_strategy": "sequential",  # the rows come in the order of the schedule
+        "gradient_accumulation_steps": plan.grad_accum_steps,
+        "max_steps": plan.max_steps,
+        "learning_rate": train.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": train.warmup_ratio,  # below 1 it is read as a ratio
+        "weight_decay": train.weight_decay,
+        "max_grad_norm": MAX_GRAD_NORM,
+        "eval_strategy": "steps",
+        "eval_steps": train.eval_steps,
+        "eval_on_start": True,  # the base model's loss, to compare with; TrainingSession turns it off in a resume
+        "prediction_loss_only": True,
+        "seed": train.seed,
+        "data_seed": train.seed,
     }
 
 

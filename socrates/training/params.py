@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from socrates.core.params import Section, Seed
 
@@ -34,6 +34,9 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Train(Section):
+    method: Literal[
+        "sft", "dpo"
+    ]  # supervised, or preferred over another answer of the cell (training/dpo.py)
     global_batch: Positive  # rows per optimiser step, whatever the number of processes
     micro_batch: Positive | None  # rows per forward pass of one process; null: found by trying on the GPU
     group_size: Positive  # respondents of one scenario that come together, so that a pass computes it once
@@ -42,8 +45,15 @@ class Train(Section):
     max_steps: Positive | None  # optimiser steps; null: as many as the epochs give
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
-    max_grad_norm: Annotated[float, Field(gt=0)]
     gradient_checkpointing: bool | None  # null: found by trying on the GPU, none on a CPU
     eval_steps: Positive
     eval_rows: Positive  # validation rows used for the loss during training
     seed: Seed
+
+    @model_validator(mode="after")
+    def _passes(self) -> Train:
+        if self.method == "dpo" and None in (self.micro_batch, self.gradient_checkpointing):
+            raise ValueError(
+                "method dpo needs micro_batch and gradient_checkpointing: only sft tries them out"
+            )
+        return self

@@ -16,7 +16,7 @@ from socrates.model.prefix_sharing import use_prefix_sharing
 from socrates.model.tokenisation import end_token
 from socrates.runs.params import Run
 from socrates.training.collator import Rows, SharedCollator, by_pass, shared_dataset
-from socrates.training.config import AdapterCheckpoints, common_arguments, lora_config, train_in_float32
+from socrates.training.config import AdapterCheckpoints, lora_config, step_arguments, train_in_float32
 from socrates.training.params import Deepspeed, Lora, Train
 from socrates.training.schedule import BatchPlan
 
@@ -71,23 +71,9 @@ class AdapterTrainer(AdapterCheckpoints, SFTTrainer):
 def sft_config(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> SFTConfig:
     """The trainer's arguments; making them initialises the process group."""
     return SFTConfig(
-        **common_arguments(run, deepspeed, plan.checkpointed),
-        train_sampling_strategy="sequential",  # the rows come in the order of the schedule
+        **step_arguments(train, run, deepspeed, plan),
         per_device_train_batch_size=1,  # an item of the dataset is a whole pass
         per_device_eval_batch_size=1,
-        gradient_accumulation_steps=plan.grad_accum_steps,
-        max_steps=plan.max_steps,
-        learning_rate=train.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=train.warmup_ratio,  # below 1 it is read as a ratio
-        weight_decay=train.weight_decay,
-        max_grad_norm=train.max_grad_norm,
-        eval_strategy="steps",
-        eval_steps=train.eval_steps,
-        eval_on_start=True,  # the base model's loss, to compare with; TrainingSession turns it off in a resume
-        prediction_loss_only=True,
-        seed=train.seed,
-        data_seed=train.seed,
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
         packing=False,

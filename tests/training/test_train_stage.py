@@ -141,6 +141,22 @@ def test_killed_anywhere_it_ends_bit_for_bit_the_same(
     assert (folder / "metrics/train.csv").read_bytes() == (done / "metrics/train.csv").read_bytes()
 
 
+def test_preferences_start_at_the_base_model_learn_and_survive_a_kill(ready: Path, tmp_path: Path) -> None:
+    whole, killed = (copy(ready, tmp_path / name, method="dpo", gradient_checkpointing=True) for name in "ab")
+    assert run(whole).returncode == 0
+    curves = pl.read_csv(whole / "metrics/train.csv")
+    assert curves["validation_loss"][0] == pytest.approx(np.log(2), rel=1e-5)  # of the reference itself
+    assert (
+        curves["loss"].drop_nulls().to_numpy().min() < np.log(2)
+        and curves["answer_token_accuracy"].null_count() == 1
+    )  # of step 0
+    first = run(killed, str(tiny.ROOT / "tests/killing.py"), "6:committed", "stages.train")
+    assert first.returncode == -signal.SIGKILL, first.stderr
+    assert run(killed).returncode == 0
+    assert adapter(killed) == adapter(whole)
+    assert curves.equals(pl.read_csv(killed / "metrics/train.csv"))
+
+
 @pytest.fixture(scope="session")
 def without_dropout(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose numbers other ways of computing it must give: no dropout."""

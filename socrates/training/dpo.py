@@ -1,0 +1,134 @@
+"""Direct preference optimisation of an adapter with TRL (Rafailov et al. 2023, arXiv 2305.18290), as the paper's.
+
+The prompt's own answer is chosen over a different answer that somebody else of its cell gave. The reference is the base
+model: the same weights with the adapter switched off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from datasets import Dataset, disable_progress_bars
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+from socrates.core.errors import TrainingError
+from socrates.model.encoding import Encoded
+from socrates.runs.params import Run
+from socrates.survey.tables import CELL
+from socrates.training.collator import Rows
+from socrates.training.config import AdapterCheckpoints, lora_config, step_arguments, train_in_float32
+from socrates.training.params import Deepspeed, Lora, Train
+from socrates.training.schedule import BatchPlan
+
+BETA = 0.1  # TRL's default; the paper's is not known
+NOBODY = -1  # of a row in whose cell all people agreed
+
+
+class PreferenceTrainer(AdapterCheckpoints, DPOTrainer):
+    """TRL's trainer with this project's checkpoints."""
+
+
+def rejected_answers(data: Encoded, data_files: tuple[Path, ...], seed: int) -> NDArray[np.int64]:
+    """For each row of the encoded tables a row of its cell with another answer, :data:`NOBODY` where there is none.
+
+    Each of them is equally likely, so that a common answer is rejected more often than a rare one.
+    """
+    tables = [pl.read_parquet(path, columns=CELL).with_columns(file=i) for i, path in enumerate(data_files)]
+    table = pl.concat(tables).with_columns(answer=data.answer_of_row).with_row_index("row")
+    cell = ["file", *CELL]
+    table = table.sort(*cell, "answer", "row").with_row_index("place")
+    spans = {"cell": pl.len().over(cell), "same": pl.len().over(*cell, "answer")}
+    starts = {"first": pl.col("place").min().over(cell), "own": pl.col("place").min().over(*cell, "answer")}
+    table = table.with_columns(**spans, **starts)
+    rows, size, same, first, own = (
+        table[name].to_numpy().astype(np.int64) for name in ("row", "cell", "same", "first", "own")
+    )
+    drawn = np.empty(len(rows))
+    drawn[rows] = np.random.default_rng([seed, len(rows)]).random(len(rows))
+    others = size - same
+    place = first + np.minimum((drawn[rows] * others).astype(np.int64), np.maximum(others - 1, 0))
+    place += np.where(place >= own, same, 0)  # those with the row's own answer are passed over
+    found = np.full(len(rows), NOBODY)
+    found[rows] = np.where(others > 0, rows[np.minimum(place, len(rows) - 1)], NOBODY)
+    return found
+
+
+def with_pairs(rows: Rows, data_files: tuple[Path, ...], seed: int) -> Rows:
+    """The rows that have somebody to differ from, and whom. Raises :class:`TrainingError` where a table has none."""
+    rejected = rejected_answers(rows.data, data_files, seed)
+    train, validation = (part[rejected[part] != NOBODY] for part in (rows.train, rows.validation))
+    for name, part in (("training", train), ("validation", validation)):
+        if not len(part):
+            raise TrainingError(
+                f"train.method dpo: in no {name} cell did two people answer differently; use sft"
+            )
+    return replace(rows, train=train, validation=validation, rejected=rejected)
+
+
+@dataclass(frozen=True)
+class PreferenceCollator:
+    """Turns row numbers into TRL's padded batches; the tokens are those of prediction, part by part."""
+
+    data: Encoded
+    rejected: NDArray[np.int64]
+    padded: DataCollatorForPreference
+
+    def __call__(self, items: list[dict[str, int]]) -> dict[str, Any]:
+        return self.padded([self._pair(item["row"]) for item in items])
+
+    def _pair(self, row: int) -> dict[str, list[int]]:
+        prompt = np.concatenate([self.data.prefix_ids(row), self.data.suffix_ids(row)])
+        chosen, rejected = (self.data.answer_ids(int(i)) for i in (row, self.rejected[row]))
+        return {
+            "prompt_ids": prompt.tolist(),
+            "chosen_ids": chosen.tolist(),
+            "rejected_ids": rejected.tolist(),
+        }
+
+
+def dpo_config(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> DPOConfig:
+    """The trainer's arguments; making them initialises the process group."""
+    return DPOConfig(
+        **step_arguments(train, run, deepspeed, plan),
+        per_device_train_batch_size=plan.micro_batch_size,
+        per_device_eval_batch_size=plan.micro_batch_size,
+        beta=BETA,
+        max_length=None,  # longer rows are left out before
+    )
+
+
+def build_preference_trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Rows,
+    lora: Lora,
+    args: DPOConfig,
+) -> DPOTrainer:
+    """A trainer of a new adapter on a quantised base model, on pairs in the order of the rows."""
+    # TRL would tokenise texts, prompt and answer in one; the rows that it is to read replace this one.
+    disable_progress_bars()
+    placeholder = Dataset.from_list([{"prompt": "1", "chosen": "2", "rejected": "3"}])
+    trainer = PreferenceTrainer(
+        model=model,
+        args=args,
+        train_dataset=placeholder,
+        eval_dataset=placeholder,
+        processing_class=tokenizer,
+        peft_config=lora_config(lora),
+    )
+    padded = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
+    assert rows.rejected is not None, "with_pairs gives it"
+    trainer.data_collator = PreferenceCollator(rows.data, rows.rejected, padded)
+    trainer.train_dataset, trainer.eval_dataset = (
+        Dataset.from_dict({"row": part}) for part in (rows.train, rows.validation)
+    )
+    trainer.remove_callback(PrinterCallback)
+    train_in_float32(model, args.deepspeed)
+    return trainer
