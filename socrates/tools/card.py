@@ -15,6 +15,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from socrates.core.errors import DataError
 from socrates.core.files import atomic_folder
 from socrates.evaluation.metrics import METRICS
 from socrates.reporting.jinja import templates
@@ -151,6 +152,8 @@ def _to_load(report: Report, choices: Choices) -> dict[str, Any]:
     """What the snippet is filled with."""
     params = report.training.get("params", report.params)
     hub = report.base.get("kind") == "hub"
+    if (form := params["prompt"].get("format", "survey")) != "survey":
+        raise DataError(f"prompt.format {form}: the card's snippet writes prompts of format survey alone")
     example = prompt(EXAMPLE, EXAMPLE_PERSONA, params["prompt"]["layout"])
     return {
         "base": json.dumps(report.base["name"] if hub else "models/base"),

@@ -225,6 +225,7 @@ def test_headline_stands_beside_baselines_intervals_and_paper(html, report):
         found = report.estimate(part)
         assert found.bounded and number(found.value) in words and number(found.low) in words
     assert "0.151" in words and "0.205" in words and "Kolluri" in words
+    assert "-71%" in words and "second-hand" in words and "released Qwen 14B, fine-tuned, rerun" in words
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
+from socrates.core.errors import DataError
 from socrates.core.files import sha256
 from socrates.model.encoding import encode
 from socrates.model.loading import load_model, load_tokenizer
@@ -146,3 +147,9 @@ def test_a_file_where_a_folder_is_wanted_is_refused(command: str, tmp_path: Path
     (tmp_path / "file").touch()
     result = CliRunner().invoke(app, [command, "--out", str(tmp_path / "file")])
     assert result.exit_code == 2 and "is a file" in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_a_card_of_an_adapter_with_another_prompt_is_refused(report: Report) -> None:
+    params = {**report.params, "prompt": {**report.params["prompt"], "format": "chat"}}
+    with pytest.raises(DataError, match=r"prompt\.format chat"):
+        snippet(replace(report, training={}, params=params), Choices())
