@@ -95,8 +95,12 @@ class TextFeatures:
     """Presence of the most frequent words and word pairs, one row a text."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self._counter = CountVectorizer(ngram_range=(1, 2), binary=True, max_features=WORDS)
-        self._counter.fit(sorted(set(texts)))
+        settings: dict[str, Any] = {"ngram_range": (1, 2), "binary": True}
+        counter = CountVectorizer(**settings)
+        counts = counter.fit_transform(sorted(set(texts))).sum(axis=0).A1
+        # Of equally frequent ones the first by name; max_features takes which the sorting code of the CPU puts first.
+        most = np.argsort(-counts, kind="stable")[:WORDS]
+        self._counter = CountVectorizer(**settings, vocabulary=sorted(counter.get_feature_names_out()[most]))
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         distinct, inverse = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
