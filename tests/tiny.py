@@ -22,7 +22,6 @@ TINY = Tiny(
     intermediate_size=64,
     layers=2,
     heads=4,
-    kv_heads=2,
     pretrain_steps=2,
     pretrain_batch=8,
     pretrain_learning_rate=1e-3,

@@ -114,7 +114,7 @@ def _shuffles(survey: Survey, params: Evaluate) -> list[Ints]:
     rng = generator(params.seed, "groups")
     sorted_by = np.argsort(alike, kind="stable")
     orders = []
-    for _ in range(min(params.permutations, SHUFFLED // len(alike))):
+    for _ in range(min(params.bootstrap, SHUFFLED // len(alike))):
         order = np.empty(len(alike), np.int64)
         order[sorted_by] = np.lexsort((rng.random(len(alike)), alike))
         orders.append(order)

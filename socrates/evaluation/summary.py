@@ -21,6 +21,7 @@ from socrates.evaluation.scoring import Scores
 from socrates.survey.tables import CELL, DEMOGRAPHICS
 
 DECIMALS = 6
+PLOT_CELLS = 9  # cells, from agreed to divided, whose distributions are plotted
 Tree = dict[str, Any]  # nested, with figures as leaves
 
 # Of the hundreds of figures of metrics/evaluate.json those that ``dvc exp show`` and ``dvc metrics diff`` show, from
@@ -147,7 +148,7 @@ def tables(survey: Survey, scores: Sequence[Scores], params: Evaluate) -> dict[s
         "cells": cell_table(survey, params.min_cell_size),
         "cell_scores": score_table(survey, scores),
         "studies": study_table(survey, scores),
-        "distributions": distribution_table(survey, scores, params.plot_cells),
+        "distributions": distribution_table(survey, scores, PLOT_CELLS),
         "pit": pit_table(scores),
         "effects": effects_table(survey, scores),
         "groups": _stacked([part.served for part in groups], by_attribute),

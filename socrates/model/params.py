@@ -21,7 +21,6 @@ class Tiny(Section):
     intermediate_size: Annotated[int, Field(ge=16)]
     layers: Annotated[int, Field(ge=1)]
     heads: Annotated[int, Field(ge=1)]
-    kv_heads: Annotated[int, Field(ge=1)]
     pretrain_steps: Annotated[int, Field(ge=1)]
     pretrain_batch: Annotated[int, Field(ge=1)]  # rows per step
     pretrain_learning_rate: Annotated[float, Field(gt=0)]
@@ -29,10 +28,8 @@ class Tiny(Section):
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Tiny:
-        if self.hidden_size % (2 * self.heads) or self.heads % self.kv_heads:
-            raise ValueError(
-                "hidden_size must be an even multiple of heads, and heads a multiple of kv_heads"
-            )
+        if self.heads % 2 or self.hidden_size % (2 * self.heads):
+            raise ValueError("hidden_size must be an even multiple of heads, which are even")
         return self
 
 
@@ -41,7 +38,6 @@ class Model(Section):
     revision: Commit | None  # null for the built-in model and for a folder
     tokenizer: str | None  # built-in model only: a local tokenizer folder to use instead of a new one
     quantization: Literal["nf4", "none"]
-    double_quantization: bool
     tiny: Tiny
 
     @property

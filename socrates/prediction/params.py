@@ -14,6 +14,5 @@ class Predict(Section):
     probes: list[
         Literal["no_persona", "no_scenario", "reversed_options"]
     ]  # what the adapter is asked besides
-    max_options: Annotated[int, Field(ge=2)]  # allowed integers above which a question is large
-    large_scales: Literal["grid", "exclude"]  # what to do with a large question
+    max_options: Annotated[int, Field(ge=2)]  # allowed integers; of more, a grid is predicted
     tokens_per_batch: Annotated[int, Field(ge=64)] | None  # bounds memory; null: as the free memory allows

@@ -45,7 +45,7 @@ def predictions_table(
 
 
 def thin_scales(table: pl.DataFrame, params: Predict) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Rows that have a scale, large ones thinned or excluded, and the rows excluded by reason."""
+    """Rows that have a scale, large ones thinned, and the rows excluded by reason."""
     rows = table.drop_nulls("scale")
     large = {
         notation: thin_scale(scale(notation), params.max_options)
@@ -53,10 +53,7 @@ def thin_scales(table: pl.DataFrame, params: Predict) -> tuple[pl.DataFrame, dic
         if len(scale(notation).options) > params.max_options
     }
     is_large = rows["scale"].is_in(list(large))
-    excluded = {"no scale known": len(table) - len(rows), "more than predict.max_options options": 0}
-    if params.large_scales == "exclude":
-        excluded["more than predict.max_options options"] = int(is_large.sum())
-        return rows.filter(~is_large), excluded
+    excluded = {"no scale known": len(table) - len(rows)}
     return rows.with_columns(
         scale=pl.col("scale").replace({name: thinned.notation for name, thinned in large.items()}),
         scale_rule=pl.when(is_large).then(pl.col("scale_rule") + "+grid").otherwise("scale_rule"),

@@ -57,7 +57,7 @@ class RunCallback(TrainerCallback):
     terminated: int = 0  # number of the signal that ended the training, the same on all processes
 
     def __post_init__(self) -> None:
-        self._guard = LossGuard(self.run.spike_multiple, self.run.spike_steps)
+        self._guard = LossGuard(self.run.spike_multiple)
         self._tokens = self._memory_bytes = 0
         self._step_ended: float | None = None
 
@@ -94,7 +94,7 @@ class RunCallback(TrainerCallback):
     def on_evaluate(self, args: Args, state: State, control: Control, metrics: Any = None, **_: Any) -> None:
         if self.main:
             self.main.log.write("evaluate", step=state.global_step, eval_loss=metrics["eval_loss"])
-        self.no_go = no_go(state.log_history, self.run.gate_step, self.run.gate_improvement)
+        self.no_go = no_go(state.log_history, self.run.gate_step)
         if self.no_go:
             control.should_save = control.should_training_stop = True
 

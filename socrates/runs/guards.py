@@ -26,6 +26,8 @@ from socrates.runs import signals
 STALLED = 76  # exit status of a process without progress
 WINDOW = 100  # steps behind the running median
 WARM_UP = 20  # steps before the median means anything
+SPIKE_STEPS = 20  # consecutive steps far above the median before the run stops
+GATE_IMPROVEMENT = 0.02  # share by which the gate wants the base model's validation loss beaten
 LEAVING = 2.0  # seconds kept, of those after a notice, for saying what is not backed up and ending
 
 
@@ -54,9 +56,8 @@ class LossGuard:
     ``multiple`` None turns the second test off. After a resume the median starts anew.
     """
 
-    def __init__(self, multiple: float | None, steps: int) -> None:
+    def __init__(self, multiple: float | None) -> None:
         self._multiple = multiple
-        self._steps = steps
         self._recent: deque[float] = deque(maxlen=WINDOW)
         self.above = 0
 
@@ -76,7 +77,7 @@ class LossGuard:
             self._recent.append(metrics.loss)
             return
         self.above += 1  # not part of the median, or a long spike would become the normal
-        if self.above >= self._steps:
+        if self.above >= SPIKE_STEPS:
             raise StopTraining(
                 f"step {metrics.step}: the loss ({metrics.loss:.4g}) has been above {self._multiple:g} times its "
                 f"running median ({median:.4g}) for {self.above} steps; the checkpoints before step "
@@ -85,12 +86,12 @@ class LossGuard:
             )
 
 
-def no_go(history: Sequence[Mapping[str, Any]], gate_step: int | None, improvement: float) -> str | None:
+def no_go(history: Sequence[Mapping[str, Any]], gate_step: int | None) -> str | None:
     """Why the run must stop, if the adapter did not beat the base model by ``gate_step``; else None.
 
     ``history`` is the trainer's log; of it the entries ``{"step": n, "eval_loss": x}`` count. Step 0 is the base
     model, since a new adapter changes nothing. The first evaluation at or after ``gate_step`` must be at
-    most ``(1 - improvement)`` times its loss. The verdict depends on the history alone, so a run that was
+    most ``1 - GATE_IMPROVEMENT`` times its loss. The verdict depends on the history alone, so a run that was
     stopped here is stopped again when it is only started again.
     """
     losses = {int(entry["step"]): float(entry["eval_loss"]) for entry in history if "eval_loss" in entry}
@@ -103,11 +104,11 @@ def no_go(history: Sequence[Mapping[str, Any]], gate_step: int | None, improveme
             "set it to null, or start afresh"
         )
     base, loss = losses[0], losses[reached[0]]
-    if loss <= (1 - improvement) * base:
+    if loss <= (1 - GATE_IMPROVEMENT) * base:
         return None
     return (
         f"no-go at step {reached[0]}: validation loss {loss:.4f} against the base model's {base:.4f} "
-        f"improves by {1 - loss / base:.1%}, run.gate_improvement asks for {improvement:.1%}; change "
+        f"improves by {1 - loss / base:.1%}, {GATE_IMPROVEMENT:.1%} is asked for; change "
         "the experiment, or set run.gate_step to null to go on"
     )
 

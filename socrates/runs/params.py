@@ -32,8 +32,4 @@ class Run(Section):
     backup: Backup
     # Guards of a loss, which GRPO has not: its params leave them out.
     spike_multiple: Annotated[float, Field(gt=1)] | None = None  # of the running median loss; null: no guard
-    spike_steps: Positive = 1  # consecutive steps above that multiple before the run stops
     gate_step: Positive | None = None  # optimiser step of the go/no-go gate; null: none
-    gate_improvement: Annotated[float, Field(ge=0, lt=1)] = (
-        0.0  # by which the base's validation loss is beaten
-    )

@@ -162,7 +162,7 @@ def training_session(
         callback = RunCallback(process, run, folder, mark, termination, main)
         session = TrainingSession(folder, resume, steps, callback)
         try:
-            if resume and (reason := no_go(log_history(resume), run.gate_step, run.gate_improvement)):
+            if resume and (reason := no_go(log_history(resume), run.gate_step)):
                 raise StopTraining(reason)
             yield session
         except StopTraining as stop:

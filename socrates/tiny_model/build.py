@@ -73,7 +73,7 @@ def new_model(tiny: Tiny, tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalL
         intermediate_size=tiny.intermediate_size,
         num_hidden_layers=tiny.layers,
         num_attention_heads=tiny.heads,
-        num_key_value_heads=tiny.kv_heads,
+        num_key_value_heads=tiny.heads // 2,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         initializer_range=INITIAL_STD,

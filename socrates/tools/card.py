@@ -160,7 +160,6 @@ def _to_load(report: Report, choices: Choices) -> dict[str, Any]:
         "revision": json.dumps(report.base["revision"]) if hub else "None",
         "adapter": json.dumps(choices.adapter),
         "nf4": params["model"]["quantization"] == "nf4",
-        "double": bool(params["model"]["double_quantization"]),
         "prompt": json.dumps(example, ensure_ascii=False),
         "options": EXAMPLE_OPTIONS,
     }

@@ -151,7 +151,7 @@ def model_dims(model: Model) -> ModelDims:
     if model.builtin:
         tiny = model.tiny
         widths = (tiny.hidden_size, tiny.intermediate_size, tiny.vocab_size)
-        return ModelDims(tiny.layers, *widths, tiny.heads, tiny.kv_heads, tied=True)
+        return ModelDims(tiny.layers, *widths, tiny.heads, tiny.heads // 2, tied=True)
     if model.name in DIMS:
         return DIMS[model.name]
     from transformers import AutoConfig
@@ -295,7 +295,7 @@ def memory(dims: ModelDims, work: Workload, sections: Mapping[str, Any], gpus: i
     shards = {stage: gpus if deepspeed.zero_stage >= stage else 1 for stage in (1, 2, 3)}
     per_weight = 2.0
     if model.quantization == "nf4":
-        per_weight = 0.5 + (1 / 64 + 4 / 64 / 256 if model.double_quantization else 4 / 64)
+        per_weight = 0.5 + 1 / 64 + 4 / 64 / 256
     trainable, tokens, every = dims.lora(lora), work.longest_pass, work.plan.checkpointed
     weights = (dims.linear * per_weight + 2 * (dims.whole - dims.linear)) / shards[3]
     # Keys and values are written out for each respondent: those of the scenario once more for each.

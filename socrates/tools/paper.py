@@ -102,7 +102,6 @@ PAPER_STUDIES = {
     "params.sample.fraction": 1.0,
     "params.sample.max_per_cell": None,
     "params.evaluate.min_cell_size": below(7),  # more leaves out cells that nobody is known to have left out
-    "params.predict.large_scales": "grid",
 }
 OTHERWISE = "other studies, people or cells than those of Table 2 ({})".format(
     ", ".join(f"{path.removeprefix('params.')} {{{path}}}" for path in PAPER_STUDIES)
@@ -184,7 +183,7 @@ PAPER = (
     Item("cells where all people agree", UNKNOWN,
          f"{NOT_FOUND}; one public reproduction divides by one step of the scale", "params.evaluate.constant_cells"),
     Item("smallest cell that is scored, respondents", UNKNOWN, NOT_FOUND, "params.evaluate.min_cell_size"),
-    Item("questions with very many allowed answers", UNKNOWN, NOT_FOUND, "params.predict.large_scales"),
+    Item("questions with very many allowed answers", UNKNOWN, NOT_FOUND, "params.predict.max_options"),
     # the results; of a uniform guess, two public reproductions gave a W of 0.1973 and 0.2015
     TABLE_2("W of a uniform guess", 0.203, UNSEEN, "metrics.uniform.drawn.wasserstein", tolerance=0.006),
     TABLE_2("accuracy of a uniform guess", 0.612, UNSEEN, "metrics.uniform.drawn.accuracy", tolerance=0.01),

@@ -42,7 +42,6 @@ def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_
         revision=None,
         tokenizer=None,
         quantization=quantization,
-        double_quantization=True,
         tiny=tiny.TINY,
     )
     expected, _ = predict_table(
@@ -56,7 +55,6 @@ def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_
                 baselines=[],
                 probes=[],
                 max_options=1001,
-                large_scales="grid",
                 tokens_per_batch=4096,
             ),
         ),

@@ -34,7 +34,7 @@ from stages import evaluate as stage
 PARAMS = Evaluate(
     min_cell_size=2, constant_cells="exclude", draws=4, temperature=0.6, top_p=0.9, equivalence_margin=0.01,
     bootstrap=100,
-    permutations=200, min_group_size=10, plot_cells=5, seed=1,
+    min_group_size=10, seed=1,
 )  # fmt: skip
 NOBODY = dict.fromkeys(DEMOGRAPHICS)
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PARAMS = Evaluate(
     min_cell_size=2, constant_cells="exclude", draws=2, temperature=0.6, top_p=0.9, equivalence_margin=0.01,
     bootstrap=40,
-    permutations=20, min_group_size=5, plot_cells=3, seed=1,
+    min_group_size=5, seed=1,
 )  # fmt: skip
 slow = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 surveys = st.tuples(

@@ -76,9 +76,7 @@ def project(tmp_path_factory):
         top_p=0.9,
         equivalence_margin=0.01,
         bootstrap=50,
-        permutations=20,
         min_group_size=5,
-        plot_cells=3,
         seed=1,
     )
     train = pl.DataFrame({"study_id": ["t"] * 6, "scale": ["1..5"] * 6, "response": [1, 2, 2, 3, 3, 4]})

@@ -20,6 +20,11 @@ STEP = StepMetrics(
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "SPIKE_STEPS", 4)
+
+
 def feed(guard: LossGuard, losses: list[float]) -> None:
     for number, loss in enumerate(losses, start=1):
         guard(replace(STEP, step=number, loss=loss))
@@ -28,13 +33,13 @@ def feed(guard: LossGuard, losses: list[float]) -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_a_loss_or_gradient_that_is_not_finite_stops_at_once(bad: float) -> None:
     with pytest.raises(StopTraining, match="step 1: the loss is"):
-        LossGuard(None, 1)(replace(STEP, loss=bad))
+        LossGuard(None)(replace(STEP, loss=bad))
     with pytest.raises(StopTraining, match="step 1: the gradient norm is"):
-        LossGuard(None, 1)(replace(STEP, grad_norm=bad))
+        LossGuard(None)(replace(STEP, grad_norm=bad))
 
 
 def test_a_loss_far_above_its_median_stops_after_so_many_steps() -> None:
-    guard = LossGuard(multiple=3.0, steps=4)
+    guard = LossGuard(multiple=3.0)
     with pytest.raises(
         StopTraining, match=r"step 34: the loss \(3.1\) .* for 4 steps; the checkpoints before step 31"
     ):
@@ -42,7 +47,7 @@ def test_a_loss_far_above_its_median_stops_after_so_many_steps() -> None:
 
 
 def test_a_short_spike_passes_and_is_a_spike_while_it_lasts() -> None:
-    guard = LossGuard(multiple=3.0, steps=4)
+    guard = LossGuard(multiple=3.0)
     feed(guard, [1.0] * 30 + [9.0] * 3)
     assert guard.above
     feed(guard, [1.0])
@@ -50,18 +55,21 @@ def test_a_short_spike_passes_and_is_a_spike_while_it_lasts() -> None:
     feed(guard, [9.0] * 3)
 
 
-def test_a_plateau_a_falling_loss_an_early_spike_and_an_untold_gradient_pass() -> None:
-    feed(LossGuard(multiple=1.5, steps=2), [5.0 / (1 + number / 10) for number in range(300)])
-    feed(LossGuard(multiple=1.1, steps=1), [1.0, 100.0] * (guards.WARM_UP // 2))
-    feed(LossGuard(None, 1), [0.0] * 50 + [9.0])
-    LossGuard(3.0, 1)(replace(STEP, grad_norm=None))
+def test_a_plateau_a_falling_loss_an_early_spike_and_an_untold_gradient_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guards, "SPIKE_STEPS", 1)
+    feed(LossGuard(multiple=1.5), [5.0 / (1 + number / 10) for number in range(300)])
+    feed(LossGuard(multiple=1.1), [1.0, 100.0] * (guards.WARM_UP // 2))
+    feed(LossGuard(None), [0.0] * 50 + [9.0])
+    LossGuard(3.0)(replace(STEP, grad_norm=None))
 
 
 @pytest.mark.parametrize(
     ("losses", "gate_step", "says"),
     [
-        ([(0, 2.0), (50, 1.9)], 50, None),
-        ([(0, 2.0), (50, 1.91), (100, 0.1)], 50, "no-go at step 50: validation loss 1.9100"),
+        ([(0, 2.0), (50, 1.96)], 50, None),
+        ([(0, 2.0), (50, 1.97), (100, 0.1)], 50, "no-go at step 50: validation loss 1.9700"),
         ([(0, 2.0), (50, float("nan"))], 50, "no-go"),
         ([(0, 2.0), (50, 9.0)], 51, None),
         ([(0, 2.0), (50, 9.0)], None, None),
@@ -72,7 +80,7 @@ def test_the_gate_stops_a_model_that_does_not_beat_the_base(
     losses: list[tuple[int, float]], gate_step: int | None, says: str | None
 ) -> None:
     history = [{"step": 3, "loss": 9.0}, *({"step": step, "eval_loss": loss} for step, loss in losses)]
-    reason = no_go(history, gate_step, 0.05)
+    reason = no_go(history, gate_step)
     assert reason is None if says is None else says in str(reason)
 
 

@@ -186,7 +186,6 @@ def test_results_are_compared_on_the_papers_studies_alone(project, w, verdict):
     ("change", "item"),
     [
         ({"evaluate__min_cell_size": 50}, "smallest cell that is scored, respondents"),
-        ({"predict__large_scales": "exclude"}, "questions with very many allowed answers"),
         ({"sample__by": "cell", "sample__max_per_cell": 20}, "most respondents taken of a cell"),
     ],
 )

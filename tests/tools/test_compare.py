@@ -18,7 +18,7 @@ from socrates.tools import compare
 
 PARAMS = Evaluate(
     min_cell_size=2, constant_cells="exclude", draws=1, temperature=0.6, top_p=0.9, equivalence_margin=0.01,
-    bootstrap=0, permutations=0, min_group_size=10, plot_cells=3, seed=1,
+    bootstrap=0, min_group_size=10, seed=1,
 )  # fmt: skip
 
 
