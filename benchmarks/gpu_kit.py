@@ -76,7 +76,9 @@ def collect(site: Path) -> None:
     owners = metadata.packages_distributions()
     for name in {path.relative_to(packages).parts[0] for path in files} - left_out:
         # On a GPU other files of the same packages are read.
-        files |= {path for path in (packages / name).rglob("*") if path.suffix in (".py", ".json", ".jinja", ".md")}
+        files |= {
+            path for path in (packages / name).rglob("*") if path.suffix in (".py", ".json", ".jinja", ".md")
+        }
         for distribution in owners.get(name, []):
             files |= set(packages.glob(f"{distribution.replace('-', '_')}-*.dist-info/METADATA"))
     for path in files:

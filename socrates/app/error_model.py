@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -219,7 +219,8 @@ def held_out(effects: pl.DataFrame) -> HeldOut:
         .collect()
     )
     names = ("study", "question", "condition_num", "predicted", "human")
-    return HeldOut._make([*(table[name].to_numpy() for name in names), noise_of(table)])
+    columns: list[Any] = [*(table[name].to_numpy() for name in names), noise_of(table)]
+    return HeldOut(*columns)
 
 
 def noise_of(table: pl.DataFrame) -> Floats:
@@ -238,8 +239,9 @@ def noise_of(table: pl.DataFrame) -> Floats:
 
 def study_fits(of: HeldOut) -> StudyFits:
     """The parts of all studies."""
-    rows = np.split(np.arange(len(of.x)), np.flatnonzero(np.diff(of.study)) + 1)
-    parts = [_study_fit(HeldOut._make(values[study] for values in of)) for study in rows]
+    ends = np.flatnonzero(np.diff(of.study)) + 1
+    studies: Any = zip(*(np.split(values, ends) for values in of), strict=True)
+    parts = [_study_fit(HeldOut(*study)) for study in studies]
     return StudyFits(*(np.stack(values, axis=-1) for values in zip(*parts, strict=True)))
 
 

@@ -509,7 +509,7 @@ def test_groups_find_the_badly_served():
     assert (women["respondents"], women["answers"], women["accuracy"]) == (20, 20, 1)
     gap = {row["attribute"]: row for row in found.gaps.iter_rows(named=True)}
     assert gap["gender"]["accuracy_gap"] == pytest.approx(1)
-    assert gap["gender"]["chance"] < 0.4 and gap["gender"]["p"] == pytest.approx(1 / 201)
+    assert gap["gender"]["chance"] < 0.4 and gap["gender"]["p"] == pytest.approx(1 / 101)
     assert gap["age"]["accuracy_gap"] == pytest.approx(0) and gap["age"]["p"] > 0.5
     assert set(found.served["group"]) == {"Female", "Male", "18-29", "60 and over"}
     nobody = PARAMS.model_copy(update={"min_group_size": 30})
