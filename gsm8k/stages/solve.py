@@ -20,7 +20,9 @@ def main() -> None:
     model, solve = load(Model), load(Solve)
     problems = read_table(TEST, PROBLEMS)[: solve.problems]
     from gsm8k.solver import Solver, attempt_all
+    from socrates.model.loading import require_gpu
 
+    require_gpu(BASE)
     solver = Solver(BASE, TRAINED if name == "trained" else None, model)
     table = attempt_all(problems, solver, name, solve)
     write_table(ATTEMPTS[name], table)
