@@ -178,6 +178,7 @@ class Workload:
         rows: answers trained on, repeated ones counted again.
         evaluated_rows: with a forward pass and no backward pass, over the whole run.
         basis: where the counts come from, in words.
+        pairs: a row is two answers to a prompt, which a reference reads as well (``train.method`` dpo).
     """
 
     plan: BatchPlan
@@ -185,6 +186,7 @@ class Workload:
     evaluated_rows: int
     lengths: Lengths
     basis: tuple[str, ...] = ()
+    pairs: bool = False
 
     @property
     def micro(self) -> int:
@@ -273,7 +275,15 @@ def _workload(
 ) -> Workload:
     plan = plan_batches(train, rows, processes)
     evaluated = (plan.max_steps // train.eval_steps + 1) * min(train.eval_rows, validation_rows)
-    return Workload(plan, plan.max_steps * train.global_batch, evaluated, lengths, basis)
+    pairs = train.method == "dpo"
+    if pairs:
+        spread = 2 * float(np.hypot(lengths.scenario_spread, lengths.own_spread))
+        lengths = Lengths(0.0, 0.0, 2 * (lengths.scenario + lengths.own), spread)
+        basis = (
+            *basis,
+            "dpo: two rows a pair that share nothing, the reference's pass, logits of all tokens",
+        )
+    return Workload(plan, plan.max_steps * train.global_batch, evaluated, lengths, basis, pairs)
 
 
 def layer_bytes(dims: ModelDims, dropout: bool, keys: float) -> float:
@@ -303,13 +313,14 @@ def memory(dims: ModelDims, work: Workload, sections: Mapping[str, Any], gpus: i
     of_layer = tokens * layer_bytes(dims, lora.dropout > 0, keys)
     inputs = 2 * tokens * dims.hidden
     kept = dims.layers - (dims.layers // every if every else 0)
+    scored = tokens if work.pairs else work.micro * ANSWER_TOKENS
     held = {
         "weights": 0.0 if deepspeed.offload and deepspeed.zero_stage == 3 else weights,
         "one layer, de-quantised": 2.0 * dims.hidden * dims.intermediate,
         "adapter and its gradients": 2 * trainable / shards[3] + 4 * trainable / shards[2],
         "optimiser": 0.0 if deepspeed.offload else 12 * trainable / shards[1],  # float32 copy, Adam's moments
         "activations": float((dims.layers - kept) * inputs + (kept + (every > 0)) * of_layer),
-        "logits": float(LOGIT_BYTES * work.micro * ANSWER_TOKENS * dims.vocab),
+        "logits": float(LOGIT_BYTES * scored * dims.vocab),
     }
     lost = (FRAGMENTED - 1) * sum(held.values())
     return {**held, "between blocks": lost, "context and buffers": OVERHEAD}
@@ -327,9 +338,9 @@ def pass_seconds(
 
 def seconds(dims: ModelDims, work: Workload, quantization: str, gpu: Gpu, best: bool) -> float:
     """Of the run's passes on one GPU, forward and backward, and of its evaluations."""
-    operations = 4 + (2 / work.plan.checkpointed if work.plan.checkpointed else 0)
+    operations = 4 + (2 / work.plan.checkpointed if work.plan.checkpointed else 0) + 2 * work.pairs
     trained = pass_seconds(dims, work.pass_tokens, operations, quantization, gpu, best)
-    evaluated = pass_seconds(dims, 8 * work.pass_tokens, 2, quantization, gpu, best)
+    evaluated = pass_seconds(dims, 8 * work.pass_tokens, 2 + 2 * work.pairs, quantization, gpu, best)
     return trained * (work.rows / work.micro) + evaluated * work.evaluated_rows / (8 * work.micro)
 
 

@@ -160,6 +160,16 @@ def test_no_checkpointing_saves_a_third_of_the_operations_and_evaluation_costs_a
     assert again - plain == pytest.approx(3 * rate) and plain == pytest.approx((3 * 2 + 2) * rate, rel=0.01)
 
 
+def test_a_pair_is_two_rows_that_share_nothing_and_a_reference_reads_it_too() -> None:
+    alone, pairs = (assumed_workload(sections("full", *more), 1) for more in ((), ("dpo",)))
+    assert pairs.pass_tokens / pairs.micro == pytest.approx(2 * (alone.lengths.scenario + alone.lengths.own))
+    reread = replace(pairs, pairs=False)
+    passes = [seconds(QWEN, work, "none", A100, True) for work in (pairs, reread)]
+    assert passes[0] > 1.3 * passes[1]  # 8 operations for 6 of a checkpointed pass
+    needs = [sum(memory(QWEN, work, sections("full", "dpo"), 1).values()) for work in (pairs, reread)]
+    assert needs[0] > needs[1]
+
+
 def test_what_is_left_open_is_chosen_by_the_room_of_the_card() -> None:
     full = sections("full")
     work = assumed_workload(full, 1)
