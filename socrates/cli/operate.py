@@ -78,13 +78,13 @@ def estimate(
     size = f"{work.plan.max_steps:,} steps, {work.rows:,} rows, {work.tokens / 1e6:,.1f} million tokens"
     lines = [f"estimate: {size}", ""]
     lines += [
-        f"{'machine':<16}{'GiB per GPU':>12}{'of':>7}{'rows a pass':>13}{'hours':>18}{'US dollars':>18}"
+        f"{'machine':<16}{'GiB per GPU':>12}{'of':>7}{'rows a pass':>13}{'hours':>22}{'US dollars':>22}"
     ]
     for row in rows:
         name, size, room = f"{row.gpus} x {row.machine}", f"{row.bytes / GIB:.1f}", f"{row.room / GIB:.0f}"
         cells = "  does not fit: lower train.micro_batch or prompt.max_length, or deepspeed.offload"
         if row.hours and row.usd:
-            cells = f"{row.plan.micro_batch_size:>13}{span(row.hours):>18}{span(row.usd):>18}"
+            cells = f"{row.plan.micro_batch_size:>13}{span(row.hours):>22}{span(row.usd):>22}"
         lines.append(f"{name:<16}{size:>12}{room:>7}{cells}")
     lines += ["", "All of it is estimated. Assumed:", *(f"- {line}" for line in basis)]
     machines = [asdict(row) | {"bytes": row.bytes} for row in rows]
