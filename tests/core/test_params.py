@@ -115,6 +115,7 @@ def test_a_mistyped_value_is_refused_not_converted(key, value):
         ("run.backup.url", ""),
         ("train.seed", -1),
         ("evaluate.seed", 2**32),
+        ("evaluate.bootstrap", 10**9),
         ("train.epochs", 1e12),
     ],
 )
