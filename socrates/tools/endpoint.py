@@ -30,7 +30,7 @@ import polars as pl
 from tqdm import tqdm
 
 from socrates.core.errors import SocratesError
-from socrates.survey.prompts import answer_part, messages, persona_expression, prompt
+from socrates.survey.prompts import answer_part, messages, persona_expression, prompt, template
 from socrates.survey.scales import scale
 from socrates.tools.external import test_rows, write_folder
 
@@ -216,8 +216,9 @@ def estimate(questions: pl.DataFrame, endpoint: Endpoint) -> tuple[int, int, flo
             (estimate(questions, replace(endpoint, mode=way)) for way in WAYS), key=lambda told: told[::-1]
         )
     characters = received = 0
+    write = template("scenario_first").prompt
     for text, persona, notation in questions.iter_rows():
-        asked, options = len(prompt(text, persona, "scenario_first")), len(scale(notation).options)
+        asked, options = len(write(text, persona)), len(scale(notation).options)
         if endpoint.mode == "logprobs":
             characters, received = characters + asked * options, received + options
         else:
