@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 EFFECTS = ((0.03, 0.025), (0.15, 0.06))  # standard deviation of predicted effects and of the error
 PEOPLE, STUDIES, SLOPES = (6, 20, 60, 400), (11, 20, 40), (0.0, 0.5)
 QUESTIONS, CONDITIONS, ALIKE = 2, 3, 0.3
+FEWEST_SETS = 20  # that are not refused, for a coverage
 TRIED = stats.halfnorm.ppf((np.arange(8) + 0.5) / 8)  # of new contrasts, over their standard deviation
 
 
@@ -74,8 +75,8 @@ def cell(
 
 def entry(refused: float, found: Floats) -> str:
     """Of a cell: coverage, in quarters, self-checks, refusals."""
-    if not len(found):
-        return "refused"
+    if len(found) < FEWEST_SETS:
+        return f"refused ({refused:.1%})"
     quarters = found[:, :4].mean(axis=0)
     check, without = np.median(found[:, 4:], axis=0)
     shares = " ".join(f"{100 * share:.1f}" for share in quarters)
@@ -102,5 +103,5 @@ def main(datasets: int, seed: int, people: tuple[int, ...]) -> None:
 
 if __name__ == "__main__":
     given = [int(value) for value in sys.argv[1:]]
-    datasets, seed, *people = *given, *(100, 5)[len(given) :]
+    datasets, seed, *people = *given, *(400, 71)[len(given) :]
     main(datasets, seed, tuple(people) or PEOPLE)

@@ -362,7 +362,8 @@ def test_scales_are_not_compared_with_each_other():
     (effects_table(1), "1 held-out study has two or more conditions to compare, and 5 or more are needed"),
     (effects_table(4), "4 held-out studies have"),
     (effects_table(5).with_columns(predicted=pl.lit(0.1)), "predicts no effect"),
-    (effects_table(20, n=6, size=0.03, sigma=0.025), "20 held-out studies, in which .* 0.1.. of the scale"),
+    (effects_table(20, n=6), "the median condition of the held-out studies has 6 people, and 10 or more are needed"),
+    (effects_table(20, n=12, size=0.03, sigma=0.025), "20 held-out studies, in which .* 0.08. of the scale"),
 ])  # fmt: skip
 def test_an_error_that_cannot_be_known_is_refused_and_no_interval_is_printed(table, message):
     with pytest.raises(Unidentified, match=message) as error:
