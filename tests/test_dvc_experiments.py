@@ -156,6 +156,11 @@ def test_a_training_killed_in_a_copy_goes_on_in_the_next_one(
     [
         ("dvc repro", signal.SIGTERM, -signal.SIGTERM),  # DVC dies at once, its stage takes that for a notice
         ("python -m stages", signal.SIGINT, INTERRUPTED),
+        (  # the environment is at hand: it is not made
+            f"make --file={tiny.ROOT}/Makefile --old-file=.venv/.ready repro",
+            signal.SIGTERM,
+            -signal.SIGTERM,
+        ),
         (
             "unshare --pid --fork --mount-proc python -m stages",
             signal.SIGTERM,

@@ -24,6 +24,10 @@ class DataError(SocratesError):
     """An input table or file cannot be used."""
 
 
+class WriteError(SocratesError):
+    """The file system refused a write."""
+
+
 class SourceError(SocratesError):
     """A source (hub, folder, store) cannot be read."""
 

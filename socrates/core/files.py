@@ -8,6 +8,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,8 +18,15 @@ from typing import Any
 import polars as pl
 import psutil
 
-from socrates.core.errors import DataError, SocratesError
+from socrates.core.errors import DataError, SocratesError, WriteError
 
+# What to do about a write that the file system refused, by errno.
+REFUSED = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable"),
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+    errno.EIO: "look at the disk",
+}
 Schema = dict[str, pl.DataType | type[pl.DataType]]  # of a table: column name -> type
 
 
@@ -43,12 +51,23 @@ def _replacing(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
         if path.is_dir():
             shutil.rmtree(path)
         partial.replace(path)
-    except OSError as error:
-        text = (error.strerror or str(error)).replace(str(partial), str(path))
-        named = text if str(path) in text else f"{path}: could not be written ({text})"
-        raise OSError(error.errno, named) from error
+    except Exception as error:
+        told = str(error)
+        if number := refused_write(error):
+            reason = os.strerror(number).lower()
+            told = f"{path}: could not be written ({reason}); {REFUSED[number]} and run again"
+        elif not isinstance(error, WriteError):  # which a file inside has raised
+            raise
+        raise WriteError(told.replace(str(partial), str(path))) from error
     finally:
         _remove(partial)
+
+
+def refused_write(error: Exception) -> int | None:
+    """The key of ``REFUSED`` of a write that the file system refused; libraries in Rust give it in their text."""
+    told = re.search(r"os error (\d+)", str(error))
+    number = int(told[1]) if told else error.errno if isinstance(error, OSError) else None
+    return number if number in REFUSED else None
 
 
 def atomic_path(path: Path) -> contextlib.AbstractContextManager[Path]:
@@ -121,13 +140,8 @@ def write_table(path: Path, table: pl.DataFrame) -> None:
     with atomic_path(path) as partial:
         if path.suffix == ".csv":
             table.write_csv(partial, float_precision=6)
-            return
-        try:
+        else:
             table.write_parquet(partial, compression="zstd", statistics=False, row_group_size=262_144)
-        except pl.exceptions.ComputeError as error:  # what polars makes of a full disk
-            if "os error 28" in str(error):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-            raise
 
 
 def read_table(path: Path, schema: Schema, where: pl.Expr | slice | None = None) -> pl.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import os
 import pickle
@@ -21,7 +20,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import Trainer, TrainerState, TrainingArguments
 
-from socrates.core.errors import TrainingError
+from socrates.core.errors import TrainingError, WriteError
+from socrates.core.files import refused_write
 from socrates.model.internals import save_checkpoint
 from socrates.runs import checkpoints, signals
 from socrates.runs.backup import Store, Uploader, open_store, resume_point
@@ -85,12 +85,13 @@ class TrainingSession:
                 f"{self.resume}: holds more than weights, as code that would be run; whoever wrote it may have meant "
                 "harm: find out who can write to the scratch and the backup store, then move it away"
             ) from None
-        except (OSError, RuntimeError, SafetensorError) as error:
+        except (OSError, RuntimeError, SafetensorError, WriteError) as error:
             if not is_failed_write(error):
                 raise
+            free = shutil.disk_usage(self.folder).free / 2**20
             raise TrainingError(
-                f"{self.folder}: a checkpoint could not be written ({shutil.disk_usage(self.folder).free / 2**20:,.0f} "
-                f"MiB are free); make room and start again; {checkpoints.newest_in_words(self.folder)}"
+                f"{self.folder}: a checkpoint could not be written ({free:,.0f} MiB are free); make room, or raise "
+                f"ulimit -f, and start again; {checkpoints.newest_in_words(self.folder)}"
             ) from None
         except EvaluationStopped:
             if trainer.model is not None and self.callback.worth_saving(trainer.state):
@@ -244,10 +245,8 @@ def check_room(folder: Path, model: torch.nn.Module | None) -> None:
 
 def is_failed_write(error: Exception) -> bool:
     """Whether a file could not be written: torch and safetensors do not say so by their error's type."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-    if isinstance(error, OSError):
-        return error.errno in full
-    return isinstance(error, SafetensorError) or "inline_container" in str(error) or "iostream" in str(error)
+    torchs = "inline_container" in str(error) or "iostream" in str(error)
+    return isinstance(error, (SafetensorError, WriteError)) or bool(refused_write(error)) or torchs
 
 
 def not_evaluated(checkpoint: Path, eval_steps: int) -> bool:

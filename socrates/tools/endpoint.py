@@ -245,10 +245,11 @@ def ask_all(questions: pl.DataFrame, endpoint: Endpoint, store: Path) -> tuple[p
         contextlib.closing(PaidCalls(endpoint, store)) as calls,
         ThreadPoolExecutor(endpoint.workers) as pool,
     ):
+        unclear = "" if endpoint.end else _prefixes(questions["scale"])
         if endpoint.mode == "auto":
-            calls.endpoint = replace(endpoint, mode=_first_that_works(calls, *questions.row(0)))
-        if calls.endpoint.mode == "logprobs":
-            _check_no_prefix(questions["scale"], endpoint.end)
+            calls.endpoint = replace(endpoint, mode=_first_that_works(calls, unclear, *questions.row(0)))
+        elif endpoint.mode == "logprobs" and unclear:
+            raise SocratesError(unclear)
         answers = []
         with tqdm(total=len(questions), desc=f"ask {endpoint.model}, {calls.endpoint.mode}") as bar:
             for answer in pool.map(lambda row: _answers(calls, *row), questions.iter_rows()):
@@ -259,9 +260,15 @@ def ask_all(questions: pl.DataFrame, endpoint: Endpoint, store: Path) -> tuple[p
     return questions.with_columns(shares, allowed_mass=pl.Series([mass for _, mass in answers])), calls
 
 
-def _first_that_works(calls: PaidCalls, stimuli: str, persona: str, notation: str) -> Way:
-    """The first way in which the endpoint answers a question; draws raise what any other would."""
-    for way in ("logprobs", "stated"):
+def _first_that_works(calls: PaidCalls, unclear: str, stimuli: str, persona: str, notation: str) -> Way:
+    """The first way in which the endpoint answers a question; draws raise what any other would.
+
+    Log-probabilities are passed over, and it is said, where something is ``unclear`` about them.
+    """
+    if unclear:
+        print(f"{unclear}; without it no log-probabilities are asked for", file=sys.stderr)
+    ways: tuple[Way, ...] = ("stated",) if unclear else ("logprobs", "stated")
+    for way in ways:
         calls.endpoint = replace(calls.endpoint, mode=way)
         with contextlib.suppress(SocratesError):
             if _answers(calls, stimuli, persona, notation)[1] > 0:
@@ -376,11 +383,11 @@ WAYS: dict[Way, Callable[[PaidCalls, Question, Sequence[int]], list[float]]] = {
 }
 
 
-def _check_no_prefix(notations: pl.Series, end: str) -> None:
-    """Raise :class:`SocratesError` where an answer begins another, and no ``end`` tells them apart."""
-    for notation in [] if end else notations.unique().sort():
+def _prefixes(notations: pl.Series) -> str:
+    """What to do where an answer begins another, so that one is not told from the other; "" where none does."""
+    for notation in notations.unique().sort():
         for first, second in pairwise(sorted(map(answer_part, scale(notation).options))):
             if second.startswith(first):
-                raise SocratesError(
-                    f"endpoint: answer {first} begins answer {second}: give the model's end-of-answer token with --end"
-                )
+                told = f"endpoint: answer {first} begins answer {second}"
+                return f"{told}: give the model's end-of-answer token with --end"
+    return ""

@@ -167,8 +167,8 @@ PAPER = (
          note="here the answer and the end token alone (socrates/training/sft.py)"),
     Item("machines", "8x A100 80 GB", SETUP,
          note="devices are not part of an experiment here: they must not change its result"),
-    Item("preference training (DPO)", "learning rate 1e-6, otherwise as above", SETUP,
-         note="there is no DPO here; the paper's own supervised model was the better one (Table 2)"),
+    Item("what is learned", "answers; in a second model preferences (DPO)", SETUP, "params.train.method",
+         note="train.method dpo is the second; the paper's supervised model was the better one (Table 2)"),
     # the prompt and the prediction
     Item("prompt", UNKNOWN, "the released models' words are known second-hand: prompt.format socrates",
          "params.prompt.format"),

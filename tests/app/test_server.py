@@ -218,7 +218,10 @@ def test_a_port_in_use_is_one_line() -> None:
             listen(port)
 
 
-def test_ctrl_c_ends_it_while_a_client_is_half_way(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, -signal.SIGTERM)]
+)
+def test_a_notice_ends_it_while_a_client_is_half_way(number: int, status: int, tmp_path: Path) -> None:
     model_folders.make(tmp_path)
     serving = subprocess.Popen(
         [sys.executable, "-m", "socrates", "serve", "--port", "0", "--json"],
@@ -236,9 +239,9 @@ def test_ctrl_c_ends_it_while_a_client_is_half_way(tmp_path: Path) -> None:
         assert (
             httpx.get(f"http://{HOST}:{port}/api/model").status_code == 200
         )  # meanwhile others are answered
-        serving.send_signal(signal.SIGINT)
+        serving.send_signal(number)
         told = serving.communicate(timeout=60)[0]
-    assert (serving.returncode, told) == (INTERRUPTED, ""), told
+    assert (serving.returncode, told) == (status, ""), told
 
 
 def test_only_this_machine_can_reach_it() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
+from safetensors.numpy import save_file
 
-from socrates.core.errors import DataError
-from socrates.core.files import atomic_folder, atomic_path, read_json
+from socrates.core.errors import DataError, WriteError
+from socrates.core.files import atomic_folder, atomic_path, parquet_parts, read_json, write_json, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLED = """
@@ -47,3 +51,47 @@ def test_json_that_cannot_be_used_is_one_line(content, tmp_path):
     with pytest.raises(DataError, match=r"manifest\.json: .*; run dvc repro$") as refused:
         read_json(tmp_path / "manifest.json")
     assert "\n" not in str(refused.value)
+
+
+NUMBERS = np.random.default_rng(1).random(50_000)
+TABLE = pl.DataFrame({"number": NUMBERS})
+
+
+def parts(path):
+    with parquet_parts(path) as write:
+        write(TABLE)
+
+
+def weights(path):
+    with atomic_folder(path) as folder:
+        save_file({"weight": NUMBERS}, folder / "model.safetensors")
+
+
+def within(path):
+    with atomic_folder(path) as folder, atomic_folder(path.with_name("other")):
+        write_json(folder / "numbers.json", NUMBERS.tolist())
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "named"),
+    [
+        ("text.json", lambda path: write_json(path, NUMBERS.tolist()), "text.json"),
+        ("table.csv", lambda path: write_table(path, TABLE), "table.csv"),
+        ("table.parquet", lambda path: write_table(path, TABLE), "table.parquet"),
+        ("parts.parquet", parts, "parts.parquet"),
+        ("model", weights, "model"),
+        ("folders", within, "folders/numbers.json"),  # the file, not the folders that it would lie in
+    ],
+)
+def test_a_file_that_the_system_refuses_is_one_line_and_leaves_the_old_one(name, write, named, tmp_path):
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (old := tmp_path / name).write_text("old")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, former[1]))
+    try:
+        with pytest.raises(WriteError) as refused:
+            write(old)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    told = "could not be written (file too large); raise the limit of file sizes (ulimit -f) and run again"
+    assert str(refused.value) == f"{tmp_path}/{named}: {told}"
+    assert [path.name for path in tmp_path.iterdir()] == [name] and old.read_text() == "old"

@@ -288,10 +288,14 @@ def test_the_estimate_covers_what_is_asked_and_the_dearest_way(url: str, tmp_pat
         assert usd <= estimate(QUESTIONS, Endpoint(url, "m", usd_per_million=(1, 2)))[2]
 
 
-def test_answers_that_begin_others_need_an_end(tmp_path: Path) -> None:
-    ten, server = pl.DataFrame([("Q", "p", "1..10")], QUESTION, orient="row"), "http://127.0.0.1:9/v1"
-    with pytest.raises(SocratesError, match="answer 1 begins answer 10"):
-        ask_all(ten, Endpoint(server, "m", "logprobs"), tmp_path / "a.jsonl")
+def test_answers_that_begin_others_need_an_end_and_auto_goes_on_without_one(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ten = pl.DataFrame([("Q", "p", "1..10")], QUESTION, orient="row")
+    with pytest.raises(SocratesError, match=r"answer 1 begins answer 10: .* --end"):
+        ask_all(ten, Endpoint(url, "m", "logprobs"), tmp_path / "a.jsonl")
+    assert ask_all(ten, Endpoint(url, "m"), tmp_path / "b.jsonl")[1].endpoint.mode == "stated"
+    assert "--end; without it no log-probabilities are asked for" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("confirmed", [True, False])
