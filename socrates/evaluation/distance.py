@@ -75,11 +75,6 @@ def cramer(pmf: Floats, human: Floats, respondents: NDArray[np.int64], gap: Floa
     return np.sum(((p - q) ** 2 - noise) * gap, axis=-1)
 
 
-def total_variation(p: Floats, q: Floats) -> Floats:
-    """[...] half the sum of absolute differences: the share of answers that would have to change."""
-    return 0.5 * np.abs(p - q).sum(axis=-1)
-
-
 def entropy(p: Floats) -> Floats:
     """[...] Shannon entropy in bits."""
     return -xlogy(p, p).sum(axis=-1) / np.log(2)

@@ -69,7 +69,7 @@ def evaluate(
     first = read[0].name  # the fine-tuned model; the base model where nothing was trained
     pairs = {f"{first}_minus_{name}": name for name in (*(part.name for part in read[1:]), *COMPARED)}
     if best_baseline is not None:
-        pairs[PRIMARY.replace("adapter", first)] = best_baseline
+        pairs[f"{first}_minus_{PRIMARY}"] = best_baseline
         metrics["primary"] = {"baseline": best_baseline}
     for key, other in pairs.items():
         metrics[key] = to_nested_dict(differences(scores[first], scores[other], params), signed=True)

@@ -9,34 +9,22 @@ alone; the yardstick is the gap where respondents who answered the same question
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from socrates.core.files import Schema
 from socrates.evaluation.cells import Floats, Ints, Survey
 from socrates.evaluation.intervals import generator, share, sums_by
 from socrates.evaluation.params import Evaluate
 from socrates.survey.tables import DEMOGRAPHICS
 
 AGES = ([30, 45, 60], ["18-29", "30-44", "45-59", "60 and over"])  # where a bracket begins, in years
+GAPS: Schema = {
+    **dict.fromkeys(("attribute", "predictor"), pl.String),
+    **dict.fromkeys(("accuracy_gap", "chance", "p"), pl.Float64),
+}
 SHUFFLED = 20_000_000  # respondents times permutations, at most: fewer permutations of half a million answers
-
-
-@dataclass(frozen=True)
-class Groups:
-    """How well one predictor serves the groups of respondents.
-
-    Attributes:
-        served: predictor, attribute, group, respondents, answers, accuracy.
-        gaps: attribute, predictor, ``accuracy_gap`` (best minus worst group, each against the mean of its cells),
-            ``chance`` (the median gap of the permutations) and ``p`` (share of permutations with at least this gap,
-            both counted).
-    """
-
-    served: pl.DataFrame
-    gaps: pl.DataFrame
 
 
 def group_codes(survey: Survey, min_group_size: int) -> dict[str, tuple[list[str], Ints]]:
@@ -65,45 +53,33 @@ def brackets(ages: pl.Series) -> pl.Series:
     return years.cut(AGES[0], labels=AGES[1], left_closed=True).cast(pl.String).fill_null(ages)
 
 
-def group_scores(
-    survey: Survey, name: str, accuracy: NDArray[np.floating], params: Evaluate
-) -> Groups | None:
-    """Accuracy by group, for every attribute, and the gap beside what chance gives; None without groups to compare.
+def group_gaps(survey: Survey, name: str, accuracy: NDArray[np.floating], params: Evaluate) -> pl.DataFrame:
+    """The accuracy gap of every attribute beside what chance gives; no row where there are no groups to compare.
 
     Args:
         name: of the predictor.
         accuracy: [N] of each answer.
+
+    Returns:
+        attribute, predictor, ``accuracy_gap`` (best minus worst group, each against the mean of its cells), ``chance``
+        (the median gap of the permutations) and ``p`` (share of permutations with at least this gap, both counted).
     """
-    known = group_codes(survey, params.min_group_size)
-    if not known:
-        return None
     people, first = np.unique(survey.person, return_index=True)
     residual = (
         accuracy - (np.bincount(survey.cell_of_answer, accuracy) / survey.respondents)[survey.cell_of_answer]
     )
     against_cell = sums_by(survey.person, len(people), residual, np.ones(len(residual)))
-    orders = _shuffles(survey, params)
-    served, gaps = [], []
+    known = group_codes(survey, params.min_group_size)
+    orders = _shuffles(survey, params) if known else []
+    gaps = []
     for attribute, (names, index) in known.items():
-        member = index >= 0
-        answers, right = sums_by(index[member], len(names), np.ones(member.sum()), accuracy[member]).T
         own = index[first]
-        size = np.bincount(own[own >= 0], minlength=len(names))
-        served += [
-            (name, attribute, *row)
-            for row in zip(names, size, answers.astype(int), right / answers, strict=True)
-        ]
         gap = _gap(own, against_cell, len(names))
         chance = [_gap(own[order], against_cell, len(names)) for order in orders]
         extreme = sum(other >= gap - 1e-12 for other in chance)
         beside = (np.median(chance), (extreme + 1) / (len(chance) + 1)) if chance else (None, None)
         gaps.append((attribute, name, gap, *beside))
-    return Groups(
-        pl.DataFrame(
-            served, ["predictor", "attribute", "group", "respondents", "answers", "accuracy"], orient="row"
-        ),
-        pl.DataFrame(gaps, ["attribute", "predictor", "accuracy_gap", "chance", "p"], orient="row"),
-    )
+    return pl.DataFrame(gaps, GAPS, orient="row")
 
 
 def _shuffles(survey: Survey, params: Evaluate) -> list[Ints]:

@@ -23,7 +23,7 @@ PREDICTORS = {
 }
 PROBES = "probes"  # the folder of data/predictions/ that holds no predictors
 COMPARED = ("uniform", "train_marginal")  # with the fine-tuned model, beside every predictor that is read
-PRIMARY = "adapter_minus_best_baseline"  # the comparison that decides, fixed before any test study is scored
+PRIMARY = "best_baseline"  # the opponent that decides, fixed before any test study is scored
 
 
 def label(name: str) -> str:

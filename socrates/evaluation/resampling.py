@@ -27,9 +27,9 @@ def estimates(survey: Survey, scores: Scores, params: Evaluate) -> dict[str, Est
             figures[key] = confidence_interval(study_mean(values), params.bootstrap, rng)
     for key, statistic in scores.statistics.items():
         figures[key] = confidence_interval(statistic, params.bootstrap, generator(params.seed, key))
-    if scores.groups is not None:
+    if scores.gaps is not None and scores.gaps.height:
         for key, column in (("accuracy_gap", "accuracy_gap"), ("accuracy_gap_chance", "chance")):
-            figures[f"groups.{key}"] = Estimate(scores.groups.gaps[column].mean())  # type: ignore[arg-type]
+            figures[f"groups.{key}"] = Estimate(scores.gaps[column].mean())  # type: ignore[arg-type]
     return figures
 
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import polars as pl
 
 from socrates.evaluation import distance, individual
 from socrates.evaluation.cells import Floats, Predictor, Survey
 from socrates.evaluation.effects import Effects, condition_effects, effect_statistics, worth
-from socrates.evaluation.groups import Groups, group_scores
+from socrates.evaluation.groups import group_gaps
 from socrates.evaluation.intervals import (
     StudyStatistic,
     correlation,
@@ -46,7 +47,7 @@ class Scores:
         errors: [S] standard error of each study's W from its respondents.
         pit: [BINS] answers in each bin of :func:`individual.pit`, over all studies.
         effects: effects of conditions.
-        groups: how well it serves the groups of each attribute; of the models alone.
+        gaps: between the groups of each attribute, as :func:`groups.group_gaps`; of the models alone.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Scores:
     errors: Floats | None = None
     pit: Floats | None = None
     effects: Effects | None = None
-    groups: Groups | None = None
+    gaps: pl.DataFrame | None = None
 
 
 def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
@@ -89,12 +90,9 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
         **{f"effects.{key}": figure for key, figure in effect_statistics(effects).items()},
     }
     errors = respondent_errors(survey, predictor, params)
-    groups = (
-        group_scores(survey, predictor.name, answers["accuracy"], params)
-        if predictor.name in MODELS
-        else None
-    )
-    return Scores(predictor.name, by_cell, studies, statistics, pmf, errors, pit.sum(axis=0), effects, groups)
+    name, is_model = predictor.name, predictor.name in MODELS
+    gaps = group_gaps(survey, name, answers["accuracy"], params) if is_model else None
+    return Scores(name, by_cell, studies, statistics, pmf, errors, pit.sum(axis=0), effects, gaps)
 
 
 def _cell_worth(survey: Survey, cramer: Floats) -> StudyStatistic:

@@ -17,6 +17,7 @@ from socrates.evaluation.effects import condition_effects, sure_pairs
 from socrates.evaluation.intervals import Estimate
 from socrates.evaluation.metrics import ANSWER_METRICS, CELL_METRICS, METRICS
 from socrates.evaluation.params import Evaluate
+from socrates.evaluation.predictors import MODELS, PRIMARY
 from socrates.evaluation.scoring import Scores
 from socrates.survey.tables import CELL, DEMOGRAPHICS
 
@@ -30,7 +31,7 @@ W = ("wasserstein", "wasserstein_low", "wasserstein_high")
 OF_A_MODEL = (
     *W, "stated.wasserstein", "cramer", "crps", "log_likelihood", "persona.log_shuffled",
     "drawn.wasserstein",  # the like of the paper's W
-    "drawn.accuracy", "accuracy_median", "exact_match", "within_one", "mae", "rmse", "pearson", "entropy_ratio",
+    "drawn.accuracy", "exact_match", "within_one", "mae", "rmse", "pearson", "entropy_ratio",
     "effects.r", "format_validity",
 )  # fmt: skip
 PARTS = {
@@ -40,7 +41,7 @@ PARTS = {
     **dict.fromkeys(("words_demographics", "words", "demographics", "nearest", "train_marginal"), W[:1]),
     "empirical_best": W[:1],
     "planted": ("wasserstein", "cramer", "crps", "log_likelihood", "persona.log_shuffled", "drawn.accuracy"),
-    **{f"adapter_minus_{name}": (*W, "wasserstein_p") for name in ("best_baseline", "base", "uniform")},
+    **{f"{model}_minus_{name}": (*W, "wasserstein_p") for model in MODELS for name in (PRIMARY, "base", "uniform")},
     "counts": ("studies", "studies_scored", "cells_scored", "cells_near_duplicate", "answers"),
     "without_near_duplicates": (
         *(f"{name}.{key}" for name in ("adapter", "base", "adapter_minus_best_baseline") for key in W),
@@ -142,8 +143,7 @@ def counts(
 
 def tables(survey: Survey, scores: Sequence[Scores], params: Evaluate) -> dict[str, pl.DataFrame]:
     """Every table by its file's name."""
-    groups = [part.groups for part in scores if part.groups]
-    by_attribute = pl.col("attribute").cast(pl.Enum(list(DEMOGRAPHICS)))
+    gaps = pl.concat(part.gaps for part in scores if part.gaps is not None)
     return {
         "cells": cell_table(survey, params.min_cell_size),
         "cell_scores": score_table(survey, scores),
@@ -151,16 +151,8 @@ def tables(survey: Survey, scores: Sequence[Scores], params: Evaluate) -> dict[s
         "distributions": distribution_table(survey, scores, PLOT_CELLS),
         "pit": pit_table(scores),
         "effects": effects_table(survey, scores),
-        "groups": _stacked([part.served for part in groups], by_attribute),
-        "group_gaps": _stacked([part.gaps for part in groups], by_attribute),
+        "group_gaps": gaps.sort(pl.col("attribute").cast(pl.Enum(list(DEMOGRAPHICS))), maintain_order=True),
     }
-
-
-def _stacked(parts: Sequence[pl.DataFrame], by: pl.Expr) -> pl.DataFrame:
-    if not parts:
-        return pl.DataFrame(schema=dict.fromkeys(("attribute", "predictor", "group", "accuracy", "accuracy_gap",
-                                                  "chance", "p"), pl.String))  # fmt: skip
-    return pl.concat(parts, how="vertical_relaxed").sort(by, maintain_order=True)
 
 
 def cell_table(survey: Survey, min_cell_size: int) -> pl.DataFrame:

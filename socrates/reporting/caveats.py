@@ -99,18 +99,18 @@ def _sizes(report: Report) -> list[str]:
 
 
 def _comparisons(report: Report) -> list[str]:
-    adapter = report.estimate("adapter")
-    if adapter.value is None:
+    found = report.estimate(report.model)
+    if found.value is None:
         return ["No cell could be scored, so that there is no headline."]
-    if not adapter.bounded:
+    if not found.bounded:
         return ["The figures have no intervals (evaluate.bootstrap is 0 or there is one study only)."]
     rivals = [
         label(name)
         for name in ("uniform", "train_marginal", "base")
-        if report.metrics.get(f"adapter_minus_{name}", {}).get("wasserstein_sign", 0) >= 0
+        if report.metrics.get(f"{report.model}_minus_{name}", {}).get("wasserstein_sign", -1) >= 0
     ]
     return (
-        [f"The fine-tuned model is not shown to be closer to people than: {', '.join(rivals)}."]
+        [f"The {label(report.model)} is not shown to be closer to people than: {', '.join(rivals)}."]
         if rivals
         else []
     )
@@ -118,7 +118,7 @@ def _comparisons(report: Report) -> list[str]:
 
 def _answers(report: Report) -> list[str]:
     texts = []
-    effects = report.estimate("adapter", "effects.r")
+    effects = report.estimate(report.model, "effects.r")
     if effects.value is None:
         texts.append(
             "Effects of conditions could not be compared, or the model does not react to conditions."
@@ -128,10 +128,10 @@ def _answers(report: Report) -> list[str]:
             "The model's differences between conditions do not track those of people credibly (the interval of "
             "their correlation reaches zero or below). It is of no use for comparing conditions."
         )
-    valid = report.estimate("adapter", "format_validity").value
+    valid = report.estimate(report.model, "format_validity").value
     if valid is not None and valid < FEW_VALID:
         texts.append(
-            f"The fine-tuned model puts only {valid:.0%} of its probability on answers that the question allows; "
+            f"The {label(report.model)} puts only {valid:.0%} of its probability on answers that the question allows; "
             "its distributions are those of that part."
         )
     return texts

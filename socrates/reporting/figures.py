@@ -172,8 +172,8 @@ def curve(
     table: pl.DataFrame,
     columns: Mapping[str, str],
     ylabel: str,
-    x: str = "step",
-    xlabel: str = "optimiser step",
+    x: str,
+    xlabel: str,
 ) -> Canvas:
     """Columns of a table over its column ``x``; ``columns`` maps them to labels."""
     canvas, axes = _axes(2.4)

@@ -13,7 +13,7 @@ from socrates.core.errors import DataError
 from socrates.core.files import read_json, read_table
 from socrates.core.params import flat, read_yaml
 from socrates.evaluation.intervals import Estimate
-from socrates.evaluation.predictors import MODELS, ordered, predicted
+from socrates.evaluation.predictors import MODELS, PRIMARY, ordered, predicted
 from socrates.survey import tables as survey_tables
 from socrates.survey.tables import CELL
 
@@ -46,6 +46,16 @@ class Results:
         return Estimate(figures.get(key), figures.get(f"{key}_low"), figures.get(f"{key}_high"))
 
     @property
+    def model(self) -> str:
+        """What is evaluated: the fine-tuned model, or the base model where nothing was trained."""
+        return next((name for name in MODELS if name in self.metrics), "base")
+
+    @property
+    def primary(self) -> str:
+        """The key of the comparison that decides."""
+        return f"{self.model}_minus_{PRIMARY}"
+
+    @property
     def predictors(self) -> list[str]:
         """Every predictor and baseline that was evaluated, in order."""
         return ordered(
@@ -65,7 +75,8 @@ class Report(Results):
         tables: metrics/tables/, by name.
         curves: metrics/train.csv.
         questions: columns of CELL, ``text`` (the commonest wording) and ``wordings`` (how many there are).
-        raw, splits, training, base: the manifests of the stages of those names.
+        raw, splits, training, base: the manifests of the stages of those names; where nothing was trained ``training``
+            and ``curves`` are empty.
         predictions: the manifest of each folder of data/predictions/, the fine-tuned model's first.
         params: params.yaml as it stands, without the section ``run``, which shapes no result.
     """
@@ -93,10 +104,12 @@ def read_report(folder: Path) -> Report:
     """
     metrics = folder / "metrics"
     data = folder / "data"
+    training = folder / "models" / "adapter" / "training.json"
+    trained = training.exists()
     return Report(
         **vars(read_results(folder)),
         tables={name: read_csv(metrics / "tables" / f"{name}.csv") for name in TABLES},
-        curves=read_csv(metrics / "train.csv"),
+        curves=read_csv(metrics / "train.csv") if trained else pl.DataFrame(),
         questions=read_questions(data / "splits" / "test.parquet"),
         raw=read_json(data / "raw" / "manifest.json"),
         splits=read_json(data / "splits" / "manifest.json"),
@@ -104,7 +117,7 @@ def read_report(folder: Path) -> Report:
             name: read_json(data / "predictions" / name / "manifest.json")
             for name in predicted(data / "predictions")
         },
-        training=read_json(folder / "models" / "adapter" / "training.json"),
+        training=read_json(training) if trained else {},
         base=read_json(folder / "models" / "base" / "manifest.json"),
         params={
             name: section for name, section in read_yaml(folder / "params.yaml").items() if name != "run"

@@ -12,7 +12,7 @@ import polars as pl
 from socrates.core.params import flat
 from socrates.evaluation.intervals import FOR_A_RESULT, Estimate, least_p
 from socrates.evaluation.metrics import METRICS, Metric
-from socrates.evaluation.predictors import MODELS, PRIMARY, label, ordered
+from socrates.evaluation.predictors import MODELS, label, ordered
 from socrates.reporting import figures
 from socrates.reporting.caveats import caveats, comparable
 from socrates.reporting.jinja import Table, number
@@ -27,14 +27,9 @@ EFFECTS = (
     "cell_respondents",
     *(f"effects.{key}" for key in ("captured_gain", "sign_accuracy_sure", "size_ratio")),
 )
-STUDIES_PER_FIGURE = 40  # so that a figure fits on a printed page
 SHORT = figures.SHORT | {"train_marginal": "training-study average", "pooled": "pooled people (oracle)"}
 # The paper's lowest W is another quantity than the floor of this page (docs/measurement.md).
 PAPER_FLOOR = "empirical best, by its own resamples"
-CURVES = (
-    ({"loss": "training", "validation_loss": "validation"}, "loss, nats per answer"),
-    ({"answer_token_accuracy": "answer tokens right"}, "share of answer tokens"),
-)
 
 
 @dataclass(frozen=True)
@@ -52,13 +47,7 @@ class Figure:
 
 def content(report: Report) -> dict[str, Any]:
     """What the report and the model card are filled with."""
-    known = [
-        entry
-        for entry in METRICS
-        if any(report.estimate(name, entry).value is not None for name in report.predictors)
-    ]
     params = {name: part for name, part in report.params.items() if isinstance(part, dict)}
-    models = list(report.predictions)
     return {
         "report": report,
         "about": about(report),
@@ -68,44 +57,54 @@ def content(report: Report) -> dict[str, Any]:
         "headline": _scores(report, report.predictors, HEADLINE),
         "rest": _scores(report, report.predictors, HEADLINE, REST) if REST in report.metrics else None,
         "flagged": (int(report.count("cells_near_duplicate")), int(report.count("cells"))),
-        "headline_figure": headline_figure(report),
         "paper": paper(report),
         "differences": differences(report),
-        **studies(report),
         "cells": cells(report),
-        "effects": _scores(report, models, EFFECTS),
+        "effects": _scores(report, report.predictions, EFFECTS),
         "effect_counts": {
             key: number(int(report.count(f"effects.{key}")))
             for key in ("conditions", "questions", "sure_pairs")
         },
-        "reliability": report.estimate("adapter", "effects.reliability"),
-        "effect_figures": [
-            Figure(
-                figures.effects(report.tables["effects"], name),
-                f"predicted against human effect of each condition, {label(name)}",
-            )
-            for name in models
-            if name in report.tables["effects"].columns
-        ],
-        "pit": _pit_figure(report),
+        "reliability": report.estimate(report.model, "effects.reliability"),
+        "figures": plots(report),
         "gaps": groups(report),
-        "curves": curves(report.curves, CURVES),
         "left_out": left_out(report),
         "rules": rules(report),
-        "metrics": Table(
-            ["metric", *map(label, report.predictors)],
-            [
-                (_head(METRICS[key]), *(report.estimate(name, key) for name in report.predictors))
-                for key in known
-            ],
-        ),
-        "definitions": [(key, METRICS[key]) for key in known],
         "params": Table(
             ["parameter", "value"],
             [(key, "null" if value is None else str(value)) for key, value in flat(params)],
         ),
         "provenance": provenance(report),
     }
+
+
+def plots(report: Report) -> dict[str, Figure]:
+    """The figures that show no text of a question, by name."""
+    pit = report.tables["pit"]
+    shown = {name: _short(name) for name in (*MODELS, "planted") if name in pit.columns}
+    place = figures.curve(pit, shown, "share of answers", "middle", "place in the predicted distribution")
+    return {
+        "headline": headline_figure(report),
+        "studies": studies(report),
+        **{
+            f"effects-{name}": Figure(
+                figures.effects(report.tables["effects"], name),
+                f"predicted against human effect of each condition, {label(name)}",
+            )
+            for name in MODELS
+            if name in report.tables["effects"].columns
+        },
+        "pit": Figure(
+            place, "histogram of the probability integral transform, ten bins; 0.1 in each is right"
+        ),
+        **({"loss": _loss(report.curves)} if report.training else {}),
+    }
+
+
+def _loss(curves: pl.DataFrame) -> Figure:
+    columns = {"loss": "training", "validation_loss": "validation"}
+    svg = figures.curve(curves, columns, "loss, nats per answer", "step", "optimiser step")
+    return Figure(svg, "training and validation loss (nats per answer) over optimiser steps")
 
 
 def _short(name: str) -> str:
@@ -134,9 +133,14 @@ def about(report: Report) -> str:
     """One sentence: which model, trained on what, tested on whom."""
     params, count = report.params, report.count
     model, lora, sample = params.get("model", {}), params.get("lora", {}), params.get("sample", {})
+    trained = "as it is, without any training of ours; "
+    if report.training:
+        trained = (
+            f"with a LoRA adapter of rank {lora.get('r')}, trained for "
+            f"{number(report.training.get('steps'))} steps on {_trained_on(report)}; "
+        )
     return (
-        f"{model.get('name')} with a LoRA adapter of rank {lora.get('r')}, trained for "
-        f"{number(report.training.get('steps'))} steps on {_trained_on(report)}; "
+        f"{model.get('name')} {trained}"
         f"{report.raw.get('source')} data, {sample.get('fraction'):.0%} of it; tested on "
         f"{number(int(count('answers')))} answers of {number(int(count('respondents')))} respondents in "
         f"{number(int(count('cells_scored')))} cells of {number(int(count('studies_scored')))} test studies."
@@ -239,10 +243,10 @@ def first_table(report: Report) -> Table:
     rows: list[tuple[str, str, str, Estimate, Estimate | None]] = []
     if primary:
         question = "Better than what needs no language model?"
-        asked = [(question, f"W less that of {_short(primary)}", report.estimate(PRIMARY))]
+        asked = [(question, f"W less that of {_short(primary)}", report.estimate(report.primary))]
         if rest := report.metrics.get(REST):
             cells = f"the same on the {number(rest['counts.cells_scored'])} cells whose text resembles none of training"
-            asked.append(("", cells, report.estimate(REST, f"{PRIMARY}.wasserstein")))
+            asked.append(("", cells, report.estimate(REST, f"{report.primary}.wasserstein")))
         for question, against, found in asked:
             words = verdict(found, margin, "yes: closer to people", "no: farther from people")
             rows.append((question, _answer(report, words), against, found, None))
@@ -260,7 +264,7 @@ def first_table(report: Report) -> Table:
 
 def p_value(p: float | None, least: float) -> str:
     """A p-value, as a bound where it is the least that the test can give."""
-    return number(p) if p is None or p > least * 1.001 else f"≤ {least:.2g}"
+    return number(p) if p is None or p > least * 1.001 else f"≤\u00a0{least:.2g}"
 
 
 def differences(report: Report) -> Table:
@@ -268,12 +272,12 @@ def differences(report: Report) -> Table:
     rows = []
     margin, draws = (report.params["evaluate"][key] for key in ("equivalence_margin", "bootstrap"))
     least = least_p(int(report.count("studies_scored")), draws)
-    for part, figures_of in sorted(report.metrics.items(), key=lambda item: item[0] != PRIMARY):
+    for part, figures_of in sorted(report.metrics.items(), key=lambda item: item[0] != report.primary):
         first, minus, second = part.partition("_minus_")
         if not minus or figures_of.get("wasserstein") is None:
             continue
         names = {name: _short(name) for name in (first, second)}
-        if part == PRIMARY:  # which baseline is best was decided on the validation studies
+        if part == report.primary:  # which baseline is best was decided on the validation studies
             best = report.metrics.get("primary", {}).get("baseline", "")
             names[second] = f"best baseline ({_short(best)})"
         found = report.estimate(part)
@@ -283,54 +287,44 @@ def differences(report: Report) -> Table:
     return Table(["pair", "difference in W, paired by cell", "p", "reading"], rows)
 
 
-def studies(report: Report) -> dict[str, Any]:
-    """Studies from the best to the worst W of the fine-tuned model, as a table and as figures."""
+def studies(report: Report) -> Figure:
+    """W of each study, from the best to the worst of the model, the model alone with its interval."""
     scores: dict[str, dict[str, Estimate]] = {}
     columns = ["study_id", "predictor", "wasserstein", "wasserstein_low", "wasserstein_high"]
     for study, predictor, *values in report.tables["studies"].select(columns).iter_rows():
-        # the fine-tuned model alone with its interval
         scores.setdefault(study, {})[predictor] = Estimate(
-            *(values if predictor == "adapter" else values[:1])
+            *(values if predictor == report.model else values[:1])
         )
 
     def rank(study: str) -> tuple[bool, float, str]:
-        w = scores[study].get("adapter", Estimate()).value
+        w = scores[study].get(report.model, Estimate()).value
         return w is None, w or 0.0, study
 
-    shown = ("base", "uniform", "adapter")
+    shown = [name for name in ("base", "uniform") if name != report.model] + [report.model]
     rows = [
         (study, {name: scores[study].get(name, Estimate()) for name in shown})
         for study in sorted(scores, key=rank)
     ]
-    made = []
-    for i in range(0, len(rows), STUDIES_PER_FIGURE):
-        part = rows[i : i + STUDIES_PER_FIGURE]
-        svg = figures.forest(part, legend=("adapter", "base", "uniform"))
-        made.append(Figure(svg, f"W of {len(part)} studies with intervals; the table below has the figures"))
-    columns = ["adapter", "base", "uniform", "empirical_best"]
-    table = [(study, *(scores[study].get(name) for name in columns)) for study, _ in rows]
-    return {
-        "studies": Table(["study", "fine-tuned", "base", "uniform", "floor"], table),
-        "study_figures": made,
-    }
+    svg = figures.forest(rows, legend=shown[::-1])
+    return Figure(svg, f"W of {len(rows)} studies with intervals; metrics/tables/studies.csv has the figures")
 
 
 def cells(report: Report) -> list[dict[str, Any]]:
     """The cells of distributions.csv, with what they asked."""
     scores = report.tables["cell_scores"].select(*CELL, "predictor", "wasserstein").drop_nulls()
-    adapter = scores.filter(pl.col("predictor") == "adapter").sort("wasserstein", *CELL)
+    model = scores.filter(pl.col("predictor") == report.model).sort("wasserstein", *CELL)
     base = scores.filter(pl.col("predictor") == "base").select(*CELL, base="wasserstein")
     shares = report.tables["distributions"]
     people = report.tables["cells"].select(*CELL, "scale", "respondents", "human_low", "human_high")
     shown = (
-        adapter.with_row_index("rank")
+        model.with_row_index("rank")
         .join(shares.select(CELL).unique(), on=CELL)
         .join(base, on=CELL, how="left")
         .join(people, on=CELL, how="left")
         .join(report.questions, on=CELL, how="left")
         .sort("rank")
     )
-    return [_shown_cell(row, shares, adapter.height) for row in shown.iter_rows(named=True)]
+    return [_shown_cell(row, shares, model.height) for row in shown.iter_rows(named=True)]
 
 
 def _shown_cell(row: dict[str, Any], shares: pl.DataFrame, total: int) -> dict[str, Any]:
@@ -364,41 +358,16 @@ def _rank(rank: int, total: int) -> str:
     return f"{'median, ' if rank == round((total - 1) / 2) else ''}{rank + 1:,} of {total:,}"
 
 
-def _pit_figure(report: Report) -> Figure:
-    """Where people's answers lie in the predictions; flat is right."""
-    table = report.tables["pit"]
-    columns = {name: _short(name) for name in (*MODELS, "planted") if name in table.columns}
-    svg = figures.curve(table, columns, "share of answers", "middle", "place in the predicted distribution")
-    return Figure(svg, "histogram of the probability integral transform, ten bins; 0.1 in each is right")
-
-
 def groups(report: Report) -> Table:
     """The gap between the groups of each attribute beside what chance gives."""
     gaps: dict[str, dict[str, Any]] = {}
     columns = ("attribute", "predictor", "accuracy_gap", "chance", "p")
     for attribute, predictor, *values in report.tables["group_gaps"].select(columns).iter_rows():
         gaps.setdefault(attribute.replace("_", " "), {})[predictor] = values
-    nothing = [None] * 3
-    rows = [
-        (name, *(value for model in MODELS for value in row.get(model, nothing)))
-        for name, row in gaps.items()
-    ]
-    return Table(["attribute", "gap, fine-tuned", "by chance", "p", "gap, base", "by chance", "p"], rows)
-
-
-def curves(table: pl.DataFrame, wanted: Sequence[tuple[dict[str, str], str]]) -> list[Figure]:
-    """Training curves: a figure for each (column -> label, unit) of which ``table`` has a column with values."""
-    made = []
-    for columns, unit in wanted:
-        known = {
-            column: words
-            for column, words in columns.items()
-            if column in table.columns and table[column].drop_nulls().len()
-        }
-        if known:
-            words = f"{', '.join(known.values())} ({unit}) over optimiser steps"
-            made.append(Figure(figures.curve(table, known, unit), words))
-    return made
+    models = [name for name in MODELS if name in report.predictions]
+    rows = [(name, *(value for model in models for value in row[model])) for name, row in gaps.items()]
+    head = (column for model in models for column in (f"gap, {SHORT[model]}", "by chance", "p"))
+    return Table(["attribute", *head], rows)
 
 
 def left_out(report: Report) -> Table:
@@ -433,7 +402,7 @@ def left_out(report: Report) -> Table:
 
 def rules(report: Report) -> Table:
     """How the allowed answers were found (``ParsedScale.rule``), of how many answers."""
-    counted = report.predictions["adapter"].get("scale_rules", {})
+    counted = report.predictions[report.model].get("scale_rules", {})
     rows = sorted(
         ((rule.replace("+", ", "), n) for rule, n in counted.items()), key=lambda row: (-row[1], row[0])
     )
@@ -459,9 +428,12 @@ def provenance(report: Report) -> Table:
         ("data", data),
         ("base model", model),
         *([("facts that it knows of held-out studies' topics", f"{known:.1%}")] if known is not None else []),
-        ("base model's fingerprint", str(report.training.get("base"))),
-        ("trainable parameters", number(report.training.get("trainable_parameters"))),
-        ("training tokens", number(report.training.get("tokens"))),
-        *((name, str(version)) for name, version in sorted(report.training.get("versions", {}).items())),
     ]
+    if training := report.training:
+        rows += [
+            ("base model's fingerprint", training["base"]),
+            ("trainable parameters", number(training.get("trainable_parameters"))),
+            ("training tokens", number(training.get("tokens"))),
+            *sorted(training["versions"].items()),
+        ]
     return Table(["what", "which"], rows)

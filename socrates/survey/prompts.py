@@ -158,11 +158,6 @@ def answer_part(response: int) -> str:
     return str(response)
 
 
-def prompt(stimuli: str, persona: str, layout: Layout) -> str:
-    """The whole prompt of format ``survey`` up to the answer."""
-    return template(layout).prompt(stimuli, persona)
-
-
 def persona_expression() -> pl.Expr:
     """The persona's text from the ``demographic`` column: ``Age: 34; Gender: Female; ...``.
 

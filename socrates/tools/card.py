@@ -20,16 +20,15 @@ from socrates.core.files import atomic_folder
 from socrates.evaluation.metrics import METRICS
 from socrates.reporting.jinja import templates
 from socrates.reporting.read import Report
-from socrates.reporting.sections import Figure, content
+from socrates.reporting.sections import content
 from socrates.runs.log import Line, read_lines
-from socrates.survey.prompts import prompt
+from socrates.survey.prompts import template
 
 EXAMPLE = (
     "A town wants a new tram line. Is that a good idea? Only return an integer from 1 to 5, nothing else."
 )
 EXAMPLE_OPTIONS = (1, 2, 3, 4, 5)
 EXAMPLE_PERSONA = "Age: 34; Gender: Female"
-SHOWN = re.compile("headline|study|effect|curves-1")  # of the plots, in the text
 # Figures of the front matter, where the hub lists them.
 INDEXED = ("wasserstein", "drawn.wasserstein", "stated.wasserstein", "drawn.accuracy", "effects.r")
 
@@ -77,9 +76,10 @@ def render_card(report: Report, found: dict[str, Any], lines: Iterable[Line], ch
         "front_matter": front_matter(report, choices),
         "choices": choices,
         "usage": usage(lines, report.training.get("steps")),
-        "plots": [name for name in sorted(plots(found)) if SHOWN.search(name)],
+        "plots": [f"plots/{name}.svg" for name in sorted(found["figures"])],
+        **(_to_load(report, choices) if report.training else {}),
     }
-    text = _template("card.md.j2").render(found | values | _to_load(report, choices))
+    text = _template("card.md.j2").render(found | values)
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
@@ -100,7 +100,7 @@ def front_matter(report: Report, choices: Choices) -> str:
             metric_value=round(found.value, 4),
         )
         for key in INDEXED
-        if (found := report.estimate("adapter", key)).value is not None
+        if (found := report.estimate(report.model, key)).value is not None
     ]
     base = report.base["name"] if report.base.get("kind") == "hub" else None
     return ModelCardData(
@@ -118,15 +118,6 @@ def front_matter(report: Report, choices: Choices) -> str:
     ).to_yaml()
 
 
-def plots(found: dict[str, Any]) -> dict[str, Figure]:
-    """The figures by file name, from the content of a page; none of them shows the text of a question."""
-    figures = {"headline": found["headline_figure"], "pit": found["pit"]}
-    for name in ("study_figures", "effect_figures", "curves"):
-        for number, figure in enumerate(found[name], start=1):
-            figures[f"{name.removesuffix('_figures')}-{number}"] = figure
-    return {f"plots/{name}.svg": figure for name, figure in figures.items()}
-
-
 def write_card(folder: Path, project: Path, report: Report, choices: Choices) -> list[str]:
     """Write README.md and plots/ to ``folder``, replacing it; returns the names of the files.
 
@@ -135,7 +126,7 @@ def write_card(folder: Path, project: Path, report: Report, choices: Choices) ->
     """
     lines, found = read_lines(project / "runs/train.jsonl"), content(report)
     files = {"README.md": render_card(report, found, lines, choices)}
-    files |= {name: figure.svg for name, figure in plots(found).items()}
+    files |= {f"plots/{name}.svg": figure.svg for name, figure in found["figures"].items()}
     with atomic_folder(folder) as partial:
         for name, text in files.items():
             (partial / name).parent.mkdir(exist_ok=True)
@@ -154,7 +145,7 @@ def _to_load(report: Report, choices: Choices) -> dict[str, Any]:
     hub = report.base.get("kind") == "hub"
     if (form := params["prompt"].get("format", "survey")) != "survey":
         raise DataError(f"prompt.format {form}: the card's snippet writes prompts of format survey alone")
-    example = prompt(EXAMPLE, EXAMPLE_PERSONA, params["prompt"]["layout"])
+    example = template(params["prompt"]["layout"]).prompt(EXAMPLE, EXAMPLE_PERSONA)
     return {
         "base": json.dumps(report.base["name"] if hub else "models/base"),
         "revision": json.dumps(report.base["revision"]) if hub else "None",

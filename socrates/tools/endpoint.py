@@ -30,7 +30,7 @@ import polars as pl
 from tqdm import tqdm
 
 from socrates.core.errors import SocratesError
-from socrates.survey.prompts import answer_part, messages, persona_expression, prompt, template
+from socrates.survey.prompts import answer_part, messages, persona_expression, template
 from socrates.survey.scales import scale
 from socrates.tools.external import test_rows, write_folder
 
@@ -288,7 +288,7 @@ def _answers(calls: PaidCalls, stimuli: str, persona: str, notation: str) -> tup
 
 def _scored(calls: PaidCalls, question: Question, options: Sequence[int]) -> list[float]:
     """The probability of each option, with the end-of-answer token where one is given."""
-    text, end = prompt(*question, "scenario_first"), calls.endpoint.end
+    text, end = template("scenario_first").prompt(*question), calls.endpoint.end
     return [math.exp(_log_probability(calls, text, answer_part(option) + end)) for option in options]
 
 

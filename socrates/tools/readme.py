@@ -12,7 +12,7 @@ from pathlib import Path
 
 from socrates.core import files
 from socrates.core.errors import DataError
-from socrates.evaluation.predictors import PREDICTORS, PRIMARY
+from socrates.evaluation.predictors import PREDICTORS
 from socrates.reporting.jinja import interval_text, number
 from socrates.reporting.read import Results, read_results
 from socrates.reporting.sections import headline_figure
@@ -42,23 +42,23 @@ def result(scores: Results) -> str:
 
     truth = scores.estimate("planted", "persona.log_shuffled").value if "planted" in scores.metrics else None
     achievable = "" if truth is None else f" (the planted truth gains {number(truth)})"
-    primary = scores.estimate(PRIMARY)
+    model, primary = scores.model, scores.estimate(scores.primary)
     best = PREDICTORS[scores.metrics["primary"]["baseline"]]
     present = [name for name in SHOWN[1:5] if name in scores.metrics]
     lowest = min(present, key=lambda name: scores.metrics[name]["wasserstein"])
     closer = primary.bounded and primary.high < 0  # type: ignore[operator]
     found = "is closer to people" if closer else "is not shown to be closer"
+    base = f"; against the\nbase model {said('adapter_minus_base')}" if model != "base" else ""
     return (
         f"| on {number(int(scores.count('studies_scored')))} unseen studies | W | 95 % interval |\n|---|---|---|\n"
         + "\n".join(rows)
         + f"\n\nThe comparison that decides is with the best baseline on the validation studies, {best}: the\n"
-        f"fine-tuned model {found}, by {said(PRIMARY)}, paired by cell. Against the lowest baseline on\n"
-        f"these test studies, {PREDICTORS[lowest]}, it is {said(f'adapter_minus_{lowest}')}; against the\n"
-        f"base model {said('adapter_minus_base')}. Effects of conditions correlate with the respondents' at\n"
-        f"{said('adapter', 'effects.r')}. The respondent's own persona is worth "
-        f"{said('adapter', 'persona.log_shuffled')}\nnats over the persona of another of the "
-        f"cell{achievable}; "
-        f"{number(scores.estimate('adapter', 'format_validity').value)} of the probability is on allowed answers."
+        f"{PREDICTORS[model]} {found}, by {said(scores.primary)}, paired by cell. Against the lowest baseline on\n"
+        f"these test studies, {PREDICTORS[lowest]}, it is {said(f'{model}_minus_{lowest}')}{base}. Effects "
+        f"of conditions correlate with the respondents' at\n{said(model, 'effects.r')}. The "
+        f"respondent's own persona is worth {said(model, 'persona.log_shuffled')}\nnats over the persona "
+        f"of another of the cell{achievable}; "
+        f"{number(scores.estimate(model, 'format_validity').value)} of the probability is on allowed answers."
     )
 
 

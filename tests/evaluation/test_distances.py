@@ -60,13 +60,6 @@ def test_stated_w_is_a_bounded_metric(p, h):
     assert (there < 1e-12) == np.allclose(p, h)
 
 
-@given(pmf(), pmf())
-def test_total_variation_is_bounded(p, h):
-    tvd = distance.total_variation(p, h)[0]
-    assert 0 <= tvd <= 1 + 1e-12 and tvd == distance.total_variation(h, p)[0]
-    assert (tvd < 1e-12) == np.allclose(p, h)
-
-
 def test_entropy_by_hand():
     assert distance.entropy(share(1, 1, 1, 1))[0] == pytest.approx(2)
     assert distance.entropy(share(0, 1, 0, 0))[0] == 0

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from socrates.core.errors import DataError
-from socrates.core.params import flat, read_yaml
+from socrates.core.params import flat, load, read_yaml
 from socrates.evaluation.evaluate import evaluate
 from socrates.evaluation.intervals import Estimate, least_p
 from socrates.evaluation.params import Evaluate
@@ -28,6 +28,8 @@ from socrates.reporting.page import render_html, render_markdown
 from socrates.reporting.read import read_report
 from socrates.reporting.sections import content, p_value, verdict
 from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
+from socrates.tools.card import Choices, write_card
+from socrates.tools.readme import result
 from stages import report as stage
 from tests.browser import PROGRAM, Browser
 
@@ -181,7 +183,7 @@ def test_an_answer_read_twice_is_counted_once(report):
 
 def test_every_figure_is_inline_and_described(html):
     images = Page(html).images
-    assert len(images) >= 8  # headline, studies, three cells, two effects, PIT, curves
+    assert len(images) >= 8  # headline, studies, three cells, two effects, PIT, loss
     assert all((image["src"] or "").startswith("data:image/svg+xml,") and image["alt"] for image in images)
 
 
@@ -205,7 +207,7 @@ def test_equal_input_gives_equal_bytes_whatever_a_machine_recorded(project, html
     )
     again = content(read_report(project))
     assert (render_html(again), render_markdown(again)) == (html, markdown)
-    assert "dc:date" not in again["headline_figure"].svg
+    assert "dc:date" not in again["figures"]["headline"].svg
 
 
 def test_cells_are_shown_by_their_rank(found, report):
@@ -246,7 +248,7 @@ def test_what_decides_stands_first_and_a_least_p_is_a_bound(html, report):
     assert "no result: fewer than 6 studies" in words and "yes: closer" not in words  # four studies
     assert words.index("persona matter?") < words.rindex("Headline") and "One training run" in words
     assert p_value(0.002, least_p(11, 1000)) == "0.002"
-    assert p_value(2 / 2**11, least_p(11, 1000)) == "≤ 0.00098"
+    assert p_value(2 / 2**11, least_p(11, 1000)) == "≤\u00a00.00098"
     assert p_value(0.01, least_p(4, 1000)) == "0.010"  # Student's t: no least p
 
 
@@ -280,6 +282,34 @@ def without(path):
 def test_missing_input_is_named(project, name):
     with without(project / name), pytest.raises(DataError, match=re.escape(name)):
         read_report(project)
+
+
+def test_a_model_that_was_not_trained_is_reported_without_a_training(project, tmp_path, monkeypatch):
+    """Preset ``released``: nothing but a base model, and the curves of somebody else's training in Git."""
+    shutil.copytree(project, tmp_path / "released")
+    monkeypatch.chdir(tmp_path / "released")
+    shutil.rmtree("models/adapter")
+    shutil.rmtree("data/predictions/adapter")
+    rng, best = np.random.default_rng(5), "words_demographics"
+    rows = {"base": predictions(0.4, rng), best: predictions(0.6, rng)}
+    train = rows["base"].select("study_id", "scale", "response")
+    paths = {name: Path(name) for name in rows}
+    made = evaluate(rows, paths, train, None, {name: {} for name in rows}, load(Evaluate), best)
+    for name, table in made.tables.items():
+        table.write_csv(f"metrics/tables/{name}.csv", float_precision=6)
+    write(Path("metrics/evaluate.json"), made.metrics)
+    stage.main()
+    html, markdown = (Path(f"metrics/report.{end}").read_text() for end in ("html", "md"))
+    assert ">Training</h2>" not in html
+    assert all("without any training of ours" in text for text in (html, markdown))
+    assert "fine-tuned model −" not in markdown
+    assert "| base − best baseline (trees on words and demographics) |" in markdown
+    scores = read_report(Path())
+    assert "the\nbase model is" in result(scores) and "fine-tuned" not in result(scores)
+    written = write_card(tmp_path / "card", Path(), scores, Choices())
+    text = (tmp_path / "card/README.md").read_text()
+    assert "plots/loss.svg" not in written and "nothing was trained" in text
+    assert "Load it" not in text and "Time and cost" not in text
 
 
 def test_stage_writes_both_files(project, monkeypatch, capsys):

@@ -5,7 +5,7 @@ import pytest
 
 from socrates.core.errors import ModelError
 from socrates.model.encoding import encode, prompt_template
-from socrates.survey.prompts import messages, persona_expression, prompt
+from socrates.survey.prompts import messages, persona_expression, template
 from tests import tiny
 from tests.model_folders import CHAT_TEMPLATE
 
@@ -75,7 +75,7 @@ def test_a_tokenizer_without_a_fitting_chat_template_is_refused():
 
 
 def test_the_survey_prompt_is_the_alpaca_order_s_words():
-    assert prompt("Q?", "Age: 3", "persona_first") == (
+    assert template("persona_first").prompt("Q?", "Age: 3") == (
         "### Instruction:\nPredict how this person answers the survey question.\n\n### Input:\n"
         "Demographics: Age: 3\n\nScenario: Q?\n\n### Response:\nResponse: "
     )

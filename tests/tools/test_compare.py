@@ -56,7 +56,7 @@ def test_compare_pairs_two_revisions(tmp_path: Path) -> None:
     found = {row["metric"]: row for row in compare.compare(old, new, "adapter").iter_rows(named=True)}
     assert found["wasserstein"]["difference"] == pytest.approx(0.1)
     assert found["wasserstein"]["sign"] == 1
-    assert found["tvd"]["sign"] == found["accuracy"]["sign"] == 0
+    assert found["mae"]["sign"] == found["accuracy"]["sign"] == 0
     assert (found["crps"]["difference"], found["crps"]["sign"]) == (pytest.approx(-0.01), -1)
     reported = dict(flat(result.metrics["adapter"]))
     assert {key: row["a"] for key, row in found.items()} == pytest.approx(

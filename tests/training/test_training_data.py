@@ -41,14 +41,14 @@ def test_loss_covers_the_answer_and_its_end_token_only(layout):
 @pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
 def test_tokens_of_the_parts_are_the_tokens_of_the_whole(layout):
     """Training, scoring and a user's own prompt all see the same tokens at the boundary."""
-    from socrates.survey.prompts import persona_expression, prompt
+    from socrates.survey.prompts import persona_expression, template
 
     table = tiny.rows()
     personas = table.select(persona_expression())["persona"]
     for tokenizer in tiny.tokenizers():
         data = encode(table, tokenizer, layout)
         for row in range(len(table)):
-            text = prompt(table["stimuli"][row], personas[row], layout) + str(table["response"][row])
+            text = template(layout).prompt(table["stimuli"][row], personas[row]) + str(table["response"][row])
             whole = tokenizer(text, add_special_tokens=False)["input_ids"]
             parts = [*data.prefix_ids(row), *data.suffix_ids(row), *data.answer_ids(row)[:-1]]
             assert parts == whole

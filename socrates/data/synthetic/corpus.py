@@ -18,7 +18,7 @@ import polars as pl
 from socrates.core.files import Schema
 from socrates.data.synthetic.respondents import FRAMES, liberal_scores, population, recorded
 from socrates.data.synthetic.stimuli import ATTRIBUTES, ENDORSEMENTS, OPENINGS, Kind, Subject
-from socrates.survey.prompts import persona_expression, prompt
+from socrates.survey.prompts import persona_expression, template
 
 TEXTS = 100  # about each subject
 SHARE_IN_CONTEXT = 0.2  # of texts, that begin as a scenario does
@@ -68,11 +68,11 @@ def _people(subjects: Sequence[Subject], rng: np.random.Generator) -> list[str]:
     personas = people.select(demographic=pl.struct(recorded(TOLD))).select(persona_expression())["persona"]
     stands = np.rint(2 + 2 * liberal_scores(people)).astype(int)
     topics = [subject.name for subject in subjects if subject.kind == "topic"]
-    texts = []
+    words, texts = template("scenario_first"), []
     for persona, stand in zip(personas, stands, strict=True):
         opening = str(rng.choice(OPENINGS)).format(topic=rng.choice(topics))
         asked = WHERE if rng.random() < 0.5 else f"{opening} {WHERE}"
-        texts.append(f"{prompt(asked, persona, 'scenario_first')}{STANDS[stand]}")
+        texts.append(f"{words.prompt(asked, persona)}{STANDS[stand]}")
     return texts
 
 
