@@ -22,9 +22,8 @@ from socrates.core.errors import DataError, SocratesError, WriteError
 
 # What to do about a write that the file system refused, by errno.
 REFUSED = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room, or raise ulimit -f,"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make it writable"),
-    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
     errno.EIO: "look at the disk",
 }
 Schema = dict[str, pl.DataType | type[pl.DataType]]  # of a table: column name -> type
@@ -53,9 +52,8 @@ def _replacing(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
         partial.replace(path)
     except Exception as error:
         told = str(error)
-        if number := refused_write(error):
-            reason = os.strerror(number).lower()
-            told = f"{path}: could not be written ({reason}); {REFUSED[number]} and run again"
+        if reason := refused_write(error):
+            told = f"{path}: could not be written ({reason} and run again"
         elif not isinstance(error, WriteError):  # which a file inside has raised
             raise
         raise WriteError(told.replace(str(partial), str(path))) from error
@@ -63,11 +61,13 @@ def _replacing(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
         _remove(partial)
 
 
-def refused_write(error: Exception) -> int | None:
-    """The key of ``REFUSED`` of a write that the file system refused; libraries in Rust give it in their text."""
-    told = re.search(r"os error (\d+)", str(error))
-    number = int(told[1]) if told else error.errno if isinstance(error, OSError) else None
-    return number if number in REFUSED else None
+def refused_write(error: Exception) -> str:
+    """Why the file system refused a write, and what to do about it; "" for any other error."""
+    if short := re.search(r"\d+ requested and \d+ written", str(error)):  # numpy
+        return f"{short[0]}); {REFUSED[errno.ENOSPC]}"
+    told = re.search(r"os error (\d+)", str(error))  # libraries in Rust
+    number = int(told[1]) if told else getattr(error, "errno", None)
+    return f"{os.strerror(number).lower()}); {REFUSED[number]}" if number in REFUSED else ""
 
 
 def atomic_path(path: Path) -> contextlib.AbstractContextManager[Path]:

@@ -192,6 +192,43 @@ def test_parquet_cut_short_is_named(tmp_path, keep):
         responses(path)
 
 
+CSV = """"","study_id","condition_num","scenario","response","participant","Sex","age","Pet"
+"1","soups",0,"Is it warm, or hot? Only return 1 or 2.",2,"R_b","Female",44,"cat"
+"2","soups",0,"He said ""so"". Only return 1 or 2.",1,"R_b","Female",44,NA
+"3","soups",1,"Is it warm, or hot? Only return 1 or 2.",NA,"R_a",NA,NA,NA
+"""
+
+
+@pytest.mark.parametrize("separator", [",", ";"])  # of R's write.csv and write.csv2
+def test_csv_as_r_writes_it_is_read(separator, tmp_path):
+    (tmp_path / "rows.csv").write_text(CSV.replace(",", separator).replace(f"{separator} or", ", or"))
+    cleaned = clean(open_local(tmp_path / "rows.csv").tables, anything)
+    assert cleaned.rejects.select("row", "reason").rows() == [(3, "missing_answer")]
+    assert cleaned.unknown_demographics == {"Pet": 1}
+    assert cleaned.responses["stimuli"].str.head(20).to_list() == [
+        'He said "so". Only r',
+        "Is it warm, or hot? ",
+    ]
+    assert cleaned.responses.select("participant", "task_num", "response").rows() == [(2, 0, 1), (2, 1, 2)]
+    persona = cleaned.responses["demographic"].struct.unnest()
+    assert persona.select("gender", "age").unique().rows() == [("Female", "44")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (CSV.replace("scenario", "text"), "column scenario missing; found , study_id"),
+        (CSV.replace("Pet", "gender"), "not readable as CSV"),
+        ("", "not readable as CSV"),
+    ],
+)
+def test_csv_that_cannot_be_used_is_one_line(content, message, tmp_path):
+    (tmp_path / "rows.csv").write_text(content)
+    with pytest.raises(DataError, match=f"rows.csv: {message}") as refused:
+        responses(tmp_path / "rows.csv")
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["nowhere.parquet", "rows.xlsx", "empty"])
 def test_a_path_that_is_no_source_is_named(tmp_path, name):
     (tmp_path / "empty").mkdir()

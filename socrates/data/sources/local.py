@@ -1,4 +1,4 @@
-"""Responses from this machine: parquet in the SocSci210 schema, or JSONL in the Alpaca form.
+"""Responses from this machine: parquet in the SocSci210 schema, CSV, or JSONL in the Alpaca form.
 
 The Alpaca form is the seed project's: ``instruction``, ``input``, ``output``, ``study_id`` and
 ``condition_num`` on each line, with persona and scenario in ``input``::
@@ -8,7 +8,8 @@ The Alpaca form is the seed project's: ``instruction``, ``input``, ``output``, `
 and the answer in ``output`` (``Response: 3``). It names neither the respondent nor the outcome
 question. So each row is a respondent of its own, numbered within the study in the order of the file
 (``sample_id`` and ``participant``), and ``task_num`` numbers the distinct questions of the study in
-alphabetical order; see :func:`question`.
+alphabetical order; see :func:`question`. CSV has a row for each answer: ``COLUMNS``, ``participant`` if
+respondents gave several, and a column for each field of the persona.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import functools
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -24,11 +26,12 @@ from socrates.core.errors import DataError, SourceError
 from socrates.core.files import Schema, sha256
 from socrates.data.near_duplicates import text_parts
 from socrates.data.sources import Source
-from socrates.survey.personas import parse_persona
-from socrates.survey.tables import RESPONSES
+from socrates.survey.personas import LABELS, is_missing, parse_persona
+from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 
 MAPPINGS = ("participant_mapping.json", "condition_mapping.json", "task_mapping.json")
 ALPACA = ("input", "output", "study_id", "condition_num")
+COLUMNS = ("study_id", "condition_num", "scenario", "response")
 LONGEST_LINE = 1_000_000  # characters; far beyond any survey question
 SCENARIO = re.compile(r"(?:\A|\n)[^\S\n]*Scenario:\s*")
 ANSWER = re.compile(r"\s*response:", re.IGNORECASE)
@@ -36,7 +39,7 @@ ASKED = re.compile(r"\basked[^:.?!\n]{0,30}:")
 
 
 def open_local(path: Path) -> Source:
-    """The source at ``path``: a parquet file, a folder of them (searched in depth), or JSONL.
+    """The source at ``path``: a parquet file, a folder of them (searched in depth), CSV or JSONL.
 
     Beside parquet, ``metadata/*_mapping.json`` are picked up when they are there.
 
@@ -53,10 +56,10 @@ def open_local(path: Path) -> Source:
         raise SourceError(f"{path}: not found (data.path)")
     if path.suffix == ".parquet":
         return parquet_source({path.name: path}, [path.parent, path.parent.parent])
-    if path.suffix in (".jsonl", ".ndjson"):
-        tables = ((file.name, read_alpaca(file)) for file in [path])
+    if read := {".csv": read_csv, ".jsonl": read_alpaca, ".ndjson": read_alpaca}.get(path.suffix):
+        tables = ((file.name, read(file)) for file in [path])
         return Source(tables, about={"files": {path.name: sha256(path)}})
-    raise SourceError(f"{path}: expected .parquet, .jsonl or a folder of .parquet files (data.path)")
+    raise SourceError(f"{path}: expected .csv, .parquet, .jsonl or a folder of .parquet files (data.path)")
 
 
 def parquet_source(files: dict[str, Path], beside: list[Path]) -> Source:
@@ -99,19 +102,61 @@ def read_alpaca(path: Path) -> pl.DataFrame:
     Raises:
         DataError: the file is not UTF-8, a line is not a JSON object or lacks a key; the line is named.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
     persona_of = functools.cache(parse_persona)
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
             text, output, study, condition = _entry(line, f"{path}: line {number}")
             persona, stimuli = _persona_and_stimuli(text or "")
             known, unknown = persona_of(persona)
             answer = None if output is None else ANSWER.sub("", output, count=1).strip()
             rows.append((study, condition, stimuli, answer, known, list(unknown), number))
+    return _raw_table(rows).with_columns(participant="sample_id")
+
+
+def read_csv(path: Path) -> pl.DataFrame:
+    """The raw table of a CSV file with commas or semicolons, as :func:`read_alpaca` gives it.
+
+    Raises:
+        DataError: the file is not UTF-8 or not CSV, or a column of ``COLUMNS`` is missing.
+    """
+    text = _text(path)
+    head = text.partition("\n")[0]
+    separator = ";" if head.count(";") > head.count(",") else ","
+    try:
+        table = pl.read_csv(text.encode(), infer_schema=False, separator=separator)
+        others = table.drop(*COLUMNS, "participant", "", strict=False)  # R calls the column of row names ""
+        persona = others.rename(lambda name: LABELS.get(name.strip().lower(), name))
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: not readable as CSV ({' '.join(str(error).split())[:200]})") from None
+    if missing := [name for name in COLUMNS if name not in table.columns]:
+        raise DataError(f"{path}: column {', '.join(missing)} missing; found {', '.join(table.columns)}")
+    rows = []
+    for number, (answer, who) in enumerate(zip(table.select(COLUMNS).rows(), persona.rows(), strict=True), 1):
+        given = {
+            name: value
+            for name, value in zip(persona.columns, who, strict=True)
+            if not is_missing(value or "")
+        }
+        unknown = [name for name in given if name not in DEMOGRAPHICS]
+        rows.append((*answer, {name: given.get(name) for name in DEMOGRAPHICS}, unknown, number))
+    whose = table["participant"] if "participant" in table.columns else pl.col("sample_id")
+    return (
+        _raw_table(rows)
+        .with_columns(participant=whose)
+        .with_columns(pl.col("participant").rank("dense").over("study_id"))
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
+
+
+def _raw_table(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
+    """Rows of study, condition, scenario, answer, persona, labels that are not understood, and line."""
     types: Schema = {
         **dict.fromkeys(("study_id", "condition_num", "stimuli", "response"), pl.String),
         "demographic": RESPONSES["demographic"],
@@ -119,11 +164,7 @@ def read_alpaca(path: Path) -> pl.DataFrame:
         "line": pl.Int64,
     }
     table = pl.DataFrame(rows, schema=types, orient="row")
-    return number_tasks(
-        table.with_columns(
-            sample_id=(numbers := pl.int_range(pl.len()).over("study_id")), participant=numbers
-        )
-    )
+    return number_tasks(table.with_columns(sample_id=pl.int_range(pl.len()).over("study_id")))
 
 
 def _entry(line: str, where: str) -> list[str | None]:
