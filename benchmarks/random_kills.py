@@ -9,21 +9,24 @@ table: kills by moment, and how many finished runs were equal bit for bit.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import os
 import signal
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.timing import table
 from socrates.runs import checkpoints
 from tests import killing, tiny_trainer
+from tests.forked import in_process
 
 SHARE_KILLED = 0.75  # of attempts; the others run to the end
 ANY_TIME = "any time"
-NAMES = ("adapter_model.safetensors", "curve.json")
+NAMES = ("out/adapter_model.safetensors", "out/curve.json")
 
 
 def main() -> None:
@@ -31,70 +34,56 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.tiny_trainer", "deepspeed", "peft.tuners.lora.bnb"])
-
-    def attempt(folder: Path, kill: str | None = None, seconds: float | None = None) -> int | None:
-        process = context.Process(target=tiny_trainer.train, args=(folder, kill))
-        process.start()
-        process.join(seconds)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-        return process.exitcode
-
     rng = np.random.default_rng(arguments.seed)
     killed: Counter[str] = Counter()
     runs = equal = 0
     with tempfile.TemporaryDirectory() as name:
-        expected = Path(name) / "uninterrupted"
-        expected.mkdir()
-        assert attempt(expected) == 0
+        expected, again = (Path(name) / kind for kind in ("uninterrupted", "timed"))
+        assert attempt(expected) == 0  # and whatever is slow only once
         started = time.monotonic()
-        (Path(name) / "timed").mkdir()
-        assert attempt(Path(name) / "timed") == 0
+        assert attempt(again) == 0
         longest = time.monotonic() - started
         while killed.total() < arguments.kills:
-            folder = Path(name) / f"run-{runs}"
-            folder.mkdir()
-            code: int | None = None
-            while code != 0:
-                moment = _moment(rng)
-                place = _place(rng, moment, folder) if moment in killing.MOMENTS else None
-                code = attempt(folder, place, rng.uniform(0, longest) if moment == ANY_TIME else None)
+            folder, code = Path(name) / f"run-{runs}", -1
+            while code:
+                moment = str(rng.choice([*killing.MOMENTS, *[ANY_TIME] * len(killing.MOMENTS)]))
+                if rng.random() > SHARE_KILLED:
+                    code = attempt(folder)
+                elif moment == ANY_TIME:
+                    code = attempt(folder, seconds=rng.uniform(0, longest))
+                else:
+                    code = attempt(folder, place(rng, moment, folder))
                 assert code in (0, -signal.SIGKILL), f"{moment}: exit status {code}"
-                if code and moment:
-                    killed[moment] += 1
+                killed[moment] += code != 0
             runs += 1
-            equal += all(
-                (folder / "out" / one).read_bytes() == (expected / "out" / one).read_bytes() for one in NAMES
-            )
-    print("| killed while | kills |\n|---|---|")
-    for moment in (*killing.MOMENTS, ANY_TIME):
-        print(f"| {moment} | {killed[moment]} |")
-    print(
-        f"| all | {killed.total()} |\n\n{equal} of {runs} runs ended bit for bit like the uninterrupted one."
-    )
+            equal += all((folder / one).read_bytes() == (expected / one).read_bytes() for one in NAMES)
+    print(table(["killed while", "kills"], [*killed.items(), ("all", killed.total())]))
+    print(f"\n{equal} of {runs} runs ended bit for bit like the uninterrupted one.")
 
 
-def _moment(rng: np.random.Generator) -> str | None:
-    """When to kill the next attempt, if at all."""
-    if rng.random() > SHARE_KILLED:
-        return None
-    return ANY_TIME if rng.random() < 0.5 else str(rng.choice(killing.MOMENTS))
+def attempt(folder: Path, kill: str | None = None, seconds: float | None = None) -> int:
+    """The exit status of a training in ``folder`` that is killed at a place, or after so many seconds, if at all."""
+    folder.mkdir(exist_ok=True)
+    return in_process(train, folder, kill, seconds)
 
 
-def _place(rng: np.random.Generator, moment: str, folder: Path) -> str:
-    """A step after the newest checkpoint that passes this moment."""
+def train(folder: Path, kill: str | None, seconds: float | None) -> None:
+    """For a process of its own."""
+    if seconds is not None:
+        killer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
+        killer.daemon = True
+        killer.start()
+    tiny_trainer.train(folder, kill)
+
+
+def place(rng: np.random.Generator, moment: str, folder: Path) -> str:
+    """A step after the newest checkpoint that passes this moment, and the moment."""
     roots = list((folder / "scratch/train").glob("*"))
     complete = checkpoints.list_checkpoints(roots[0]) if roots else []
     first = 1 + (checkpoints.step_of(complete[-1]) or 0 if complete else 0)
-    steps = [
-        step
-        for step in range(first, tiny_trainer.STEPS + 1)
-        if moment == "training" or step % tiny_trainer.SAVE_STEPS == 0
-    ]
-    return f"{rng.choice(steps) if steps else tiny_trainer.STEPS}:{moment}"
+    every = 1 if moment == "training" else tiny_trainer.SAVE_STEPS
+    steps = [step for step in range(first, tiny_trainer.STEPS + 1) if step % every == 0]
+    return f"{rng.choice(steps or [tiny_trainer.STEPS])}:{moment}"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ work on a busy one.
 
 from __future__ import annotations
 
-import argparse
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +15,18 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes"]
+Line = list[object]
 
 
-def arguments(doc: str | None, rounds: int) -> argparse.ArgumentParser:
-    """A parser with the option ``--rounds``."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=rounds)
-    return parser
+def here() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def line(
+    what: str, ours: object, unit: str = "", theirs: Sequence[object] = ("", ""), ratio: object = ""
+) -> Line:
+    """A line of a table; ``theirs``: the name of what ours is held against, and its figure."""
+    return [what, *theirs, ours, unit, ratio]
 
 
 def interleaved(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -72,7 +75,8 @@ def ratio(seconds: Mapping[str, Sequence[float]], baseline: str, ours: str) -> f
 
 def conditions(rounds: int) -> str:
     """One line: versions, threads, device, rounds."""
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    names = ("torch", "transformers", "trl", "peft", "bitsandbytes")
+    packages = ", ".join(f"{name} {version(name)}" for name in names)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     return f"{packages}; {device}, {torch.get_num_threads()} thread(s); medians of {rounds} rounds in turn"
 

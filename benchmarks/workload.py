@@ -1,19 +1,26 @@
-"""What the benchmarks compute on: rows of random tokens with real lengths, and small models."""
+"""What the benchmarks compute on: rows of random tokens with real lengths, and random models."""
 
 from __future__ import annotations
 
+import copy
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+from accelerate import init_empty_weights
+from bitsandbytes.nn import Params4bit
+from transformers import BitsAndBytesConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+from transformers.integrations import replace_with_bnb_linear
 
 from socrates.model.encoding import Encoded
+from socrates.model.internals import disable_avx512_repack
 from socrates.model.jagged import JaggedArray
 from socrates.model.prefix_sharing import IGNORED
 from socrates.model.tokenisation import end_token, token_ids
 from socrates.survey.scales import scale
 from socrates.tiny_model.build import train_tokenizer
+from socrates.tools.estimate import ModelDims
 
 WORDS = (300, 1000)  # random tokens are drawn from here; the tokenizer's own lie below
 
@@ -46,30 +53,68 @@ PROFILES = [
 ]
 
 
+@functools.cache
 def tokenizer() -> PreTrainedTokenizerBase:
     """A byte-level tokenizer in which, as in Qwen's, every digit is a token."""
     return train_tokenizer(["0 1 2 3 4 5 6 7 8 9"], WORDS[0])
 
 
-def config(layers: int = 4) -> Qwen2Config:
-    """A small Qwen2 for the CPU."""
-    return Qwen2Config(
-        vocab_size=1024,
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        tie_word_embeddings=False,
-        initializer_range=0.06,
-    )
+def config(dims: ModelDims, **settings: float) -> Qwen2Config:
+    """A Qwen2 of this shape."""
+    widths = {"hidden_size": dims.hidden, "intermediate_size": dims.intermediate, "vocab_size": dims.vocab}
+    heads = {"num_attention_heads": dims.heads, "num_key_value_heads": dims.kv_heads}
+    depth = {"num_hidden_layers": dims.layers, "tie_word_embeddings": dims.tied}
+    return Qwen2Config(**widths, **heads, **depth, **settings)
+
+
+def small(layers: int = 4) -> Qwen2Config:
+    """A shape for the CPU; wide weights, so that the model says something."""
+    return config(ModelDims(layers, 128, 384, 1024, 4, 2, tied=False), initializer_range=0.06)
 
 
 def cpu_model() -> Qwen2ForCausalLM:
     """The small model in float32, the same at every call."""
     torch.manual_seed(0)
-    return Qwen2ForCausalLM(config()).float().eval()
+    return Qwen2ForCausalLM(small()).float().eval()
+
+
+def nf4_model(config: Qwen2Config, device: torch.device, dtype: torch.dtype) -> Qwen2ForCausalLM:
+    """A random model with its inner linear layers in NF4; no more than one of them is ever whole.
+
+    At 14 billion parameters it takes 10 GB, where the weights in bfloat16 would take 28.
+    """
+    with init_empty_weights(include_buffers=False):
+        model = Qwen2ForCausalLM(config)
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_quant_storage=dtype,
+    )
+    replace_with_bnb_linear(model, ["lm_head"], nf4)
+    disable_avx512_repack(model)
+    generator = torch.Generator(device).manual_seed(0)
+    for name, parameter in list(model.named_parameters()):
+        owner, _, field = name.rpartition(".")
+        values = torch.full(parameter.shape, float("norm" in owner), device=device, dtype=dtype)
+        if parameter.dim() == 2:
+            values.normal_(0, config.initializer_range, generator=generator)
+        made: torch.nn.Parameter = torch.nn.Parameter(values, requires_grad=False)
+        if isinstance(parameter, Params4bit):
+            made = Params4bit(values, requires_grad=False, **parameter.__dict__).to(device)
+        setattr(model.get_submodule(owner), field, made)
+    model.is_loaded_in_4bit = True  # what PEFT and TRL look at
+    return model.to(device).eval()
+
+
+def twin(model: Qwen2ForCausalLM) -> Qwen2ForCausalLM:
+    """A copy for an adapter of its own, whose frozen weights are the same tensors."""
+    shared: dict[int, object] = {id(parameter): parameter for parameter in model.parameters()}
+    for module in model.modules():
+        state = getattr(module, "quant_state", None)
+        shared[id(state)] = state
+    return copy.deepcopy(model, shared)
 
 
 def plain_rows(data: Encoded, order: np.ndarray) -> list[dict[str, list[int]]]:

@@ -8,9 +8,10 @@ import torch
 
 from benchmarks import gpu, timing
 from benchmarks import prediction_speed as prediction
-from benchmarks.gpu_sections import SECTIONS, TINY
-from benchmarks.training import OURS, PADDED, check_equal, trainers
-from benchmarks.workload import REAL, cpu_model, rows, tokenizer
+from benchmarks.gpu_sections import SECTIONS
+from benchmarks.plans import TINY
+from benchmarks.training_speed import GROUPED, OURS, check_equal, make
+from benchmarks.workload import REAL, cpu_model, rows
 from socrates.core.errors import SocratesError
 from tests.forked import in_process
 
@@ -59,9 +60,9 @@ def test_a_section_for_which_no_time_is_left_says_so_and_the_next_begins(capfd):
 
 def test_a_trainer_that_computes_something_else_is_not_reported():
     data = rows(REAL, 1, 4, "1..7")
-    made = trainers(cpu_model(), data, REAL, [PADDED, OURS], 4)
+    made = {way: make(cpu_model(), way, data, REAL, 4) for way in (GROUPED, OURS)}
     assert check_equal(made, data, 4).startswith("equivalence")
-    for name, parameter in made[PADDED].model.named_parameters():
+    for name, parameter in made[GROUPED].model.named_parameters():
         if "o_proj.lora_A" in name:
             parameter.data *= 1.05
     with pytest.raises(SystemExit, match="not reported: TRL, padded"):
@@ -70,14 +71,13 @@ def test_a_trainer_that_computes_something_else_is_not_reported():
 
 @pytest.mark.parametrize("notation", ["1..7", "0..100"])
 def test_ways_of_scoring_agree_and_a_wrong_one_is_noticed(notation):
-    words = tokenizer()
-    model = prediction.speak_digits(cpu_model(), words)
+    model = prediction.speak_digits(cpu_model())
     data = rows(REAL, 1, 2, notation)
-    exact = prediction.exact(model, words, data, notation, 2048)
+    exact = prediction.exact(model, data, notation, 2048)
     other = prediction.by_option(model, data, range(2), 16)
-    prediction.check_close(exact, other, "another way", prediction.TOLERANCE)
+    prediction.check_close(exact, other, "another way", 1e-5)
     with pytest.raises(SystemExit, match="differs"):
-        prediction.check_close(exact, exact * 1.001, "a wrong way", prediction.TOLERANCE)
+        prediction.check_close(exact, exact * 1.001, "a wrong way", 1e-5)
 
 
 def test_ways_run_in_turn_and_the_first_round_is_forgotten():

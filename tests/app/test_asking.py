@@ -38,11 +38,7 @@ from tests import model_folders, tiny
 def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_for: str) -> None:
     table = tiny.rows(4)
     params = Model(
-        name="builtin/tiny-qwen2",
-        revision=None,
-        tokenizer=None,
-        quantization=quantization,
-        tiny=tiny.TINY,
+        name="builtin/tiny-qwen2", revision=None, tokenizer=None, quantization=quantization, tiny=tiny.TINY
     )
     expected, _ = predict_table(
         table,
@@ -51,12 +47,7 @@ def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_
             Path("models/adapter"),
             params,
             Prompt(layout="scenario_first", max_length=512),
-            Predict(
-                baselines=[],
-                probes=[],
-                max_options=1001,
-                tokens_per_batch=4096,
-            ),
+            Predict(baselines=[], probes=[], max_options=1001, tokens_per_batch=4096),
         ),
     )
     rows = [

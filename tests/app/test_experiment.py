@@ -657,9 +657,7 @@ def test_few_studies_far_effects_a_model_without_skill_and_few_training_answers_
 
 @pytest.fixture(scope="module")
 def result():
-    both = plan(
-        outcomes=[PLAN["outcomes"][0], {"name": "n", "question": "N?", "scale": "0-100"}],
-    )
+    both = plan(outcomes=[PLAN["outcomes"][0], {"name": "n", "question": "N?", "scale": "0-100"}])
     return run_experiment(both, people(80), answer, KNOWN, RANGE, model="a <model>")
 
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import log_loss, mean_absolute_error
 
-from benchmarks.prediction_world import world
+from benchmarks.evaluate_at_full_size import world
 from socrates.core.errors import DataError
 from socrates.core.files import json_text, write_json, write_table
 from socrates.core.params import flat, load

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.prediction_world import world
+from benchmarks.evaluate_at_full_size import world
 from socrates.evaluation import individual, intervals
 from socrates.evaluation.cells import Predictor
 from socrates.evaluation.metrics import ANSWER_METRICS, METRICS, metric

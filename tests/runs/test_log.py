@@ -114,10 +114,7 @@ def test_the_view_shows_the_numbers_the_curves_and_a_failing_backup(tmp_path: Pa
         (b"", ""),
         (b"\xff\x00\n[1]\n", ""),
         (b'{"event": "step", "usd": "x"}\n', ""),
-        (
-            b'{"event": "step", "usd": 1}\n',
-            "log.jsonl: not a training's log.*'steps' missing",
-        ),
+        (b'{"event": "step", "usd": 1}\n', "log.jsonl: not a training's log.*'steps' missing"),
     ],
 )
 def test_a_log_of_something_else_is_no_run_or_one_line(tmp_path: Path, content: bytes, says: str) -> None:

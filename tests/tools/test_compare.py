@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from benchmarks.prediction_world import world
+from benchmarks.evaluate_at_full_size import world
 from socrates.core.errors import DataError
 from socrates.core.params import flat
 from socrates.evaluation.evaluate import Evaluation, evaluate
