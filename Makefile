@@ -70,8 +70,7 @@ readme: env  ## the figures of README.md, from metrics/ and the estimates, after
 	@socrates readme
 
 bench: env  ## the CPU benchmarks of docs/performance.md, a few minutes each
-	python -m benchmarks.training_speed
-	python -m benchmarks.prediction_speed
+	python -m benchmarks.gpu --cpu --rounds 3
 
 bench-gpu: env  ## the benchmarks of one GPU: seven tables, under nine minutes, fetches nothing
 	python -m benchmarks.gpu
