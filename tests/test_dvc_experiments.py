@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from socrates.core.errors import INTERRUPTED, TERMINATED
-from tests import tiny
+from tests import repositories, tiny
 from tests.training.test_train_stage import ready  # noqa: F401  (a fixture)
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
@@ -56,22 +55,16 @@ def call(project: Path, starts: Path) -> Call:
     """Runs a command in the project; with ``kill`` the stage dies there, and with ``:all`` all of its session."""
 
     def run(command: str, kill: str = "", number: int = 0) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        variables = {
             "PYTHONPATH": str(tiny.ROOT),
-            "OMP_NUM_THREADS": "1",
             "SOCRATES_PROCESSES": "1",
             "SOCRATES_TEST_CODE": str(tiny.ROOT),
             "SOCRATES_TEST_KILL": kill,
             "SOCRATES_TEST_SIGNAL": str(int(number)),
             "SOCRATES_TEST_STARTER": str(os.getpid()),
             "SOCRATES_TEST_STARTS": str(starts),
-            "DVC_NO_ANALYTICS": "1",
-            "DVC_SITE_CACHE_DIR": str(project.parent / "site"),
         }
-        for role in ("AUTHOR", "COMMITTER"):
-            environment |= {f"GIT_{role}_NAME": "test", f"GIT_{role}_EMAIL": "test@example.org"}
+        environment = repositories.environment(project.parent, **variables)
         environment.pop("SOCRATES_SCRATCH", None)
         return subprocess.run(
             command.split(),

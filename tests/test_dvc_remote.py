@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.repositories import call
 from tests.s3_server import BUCKET, S3Server, use_credentials
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,21 +24,9 @@ stages:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     use_credentials(monkeypatch)
-    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
-    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    for role in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{role}_NAME", "test")
-        monkeypatch.setenv(f"GIT_{role}_EMAIL", "test@example.org")
     running = S3Server(tmp_path / "s3")
     yield running
     running.kill()
-
-
-def call(folder: Path, command: str) -> str:
-    ended = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
 
 
 def test_a_fresh_clone_pulls_and_has_nothing_to_do(server: S3Server, tmp_path: Path) -> None:

@@ -112,3 +112,8 @@ def test_a_room_imports_only_from_rooms_below_it(room):
 
 def test_every_folder_of_the_library_is_a_room():
     assert {path.parent.name for path in (ROOT / "socrates").glob("*/__init__.py")} == set(FLOOR)
+
+
+def test_the_artifact_of_the_registry_is_what_train_writes():
+    artifact = YAML(typ="safe").load(ROOT / "dvc.yaml")["artifacts"]["adapter"]
+    assert artifact["path"] in STAGES["train"]["outs"] and artifact["type"] == "model"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from socrates.prediction.params import Predict
 from socrates.prediction.predict import PredictionInputs, predict_table
 from socrates.survey.scales import Scale, scale
 from tests import model_folders, tiny
+from tests.repositories import call
 
 # the model
 
@@ -175,18 +174,15 @@ def test_a_hub_adapter_is_pinned_to_a_commit() -> None:
 
 
 def test_a_revision_gives_the_models_of_then(here: Path) -> None:
-    def run(*command: str) -> None:
-        subprocess.run(command, cwd=here, check=True, capture_output=True)
-
-    dvc = [sys.executable, "-m", "dvc"]
-    run("git", "init", "-q")
-    run("git", "config", "user.email", "a@b")
-    run("git", "config", "user.name", "a")
-    run(*dvc, "init", "-q")
-    run(*dvc, "config", "core.analytics", "false")
-    run(*dvc, "add", "-q", "models/base", "models/adapter", "data/splits/train.parquet")
-    run("git", "add", "-A")
-    run("git", "commit", "-qm", "then")
+    models = "models/base models/adapter data/splits/train.parquet"
+    for command in (
+        "git init -q",
+        "dvc init -q",
+        f"dvc add -q {models}",
+        "git add -A",
+        "git commit -qm then",
+    ):
+        call(here, command)
     then = (here / "models/adapter/adapter_model.safetensors").read_bytes()
     shutil.rmtree("models")
     ref = resolve_model(revision="HEAD")

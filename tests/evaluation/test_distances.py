@@ -52,14 +52,6 @@ def test_w_is_scipys(p, h):
         assert w(p, h, "paper") == pytest.approx(expected * 4 / (high - low), abs=1e-12)
 
 
-@given(pmf(), pmf())
-def test_stated_w_is_a_bounded_metric(p, h):
-    there, back = w(p, h, "stated"), w(h, p, "stated")
-    assert there == pytest.approx(back)
-    assert 0 <= there <= 1 + 1e-12
-    assert (there < 1e-12) == np.allclose(p, h)
-
-
 def test_entropy_by_hand():
     assert distance.entropy(share(1, 1, 1, 1))[0] == pytest.approx(2)
     assert distance.entropy(share(0, 1, 0, 0))[0] == 0

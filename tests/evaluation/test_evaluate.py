@@ -425,7 +425,6 @@ def test_the_probability_integral_transform_by_hand():
         ({"probabilities": [0.5, 0.2, 0.2]}, r"sample_id 0: its probabilities sum to 0\.9, not to 1"),
         ({"probabilities": [float("nan"), 0.5, 0.5]}, "sample_id 0: a probability is NaN or infinite"),
         ({"probabilities": [None, 0.5, 0.5]}, "sample_id 0: a probability is NaN or infinite"),
-        ({"probabilities": []}, "sample_id 0: as many probabilities as its scale has options"),
         ({"probabilities": [1.5, -0.5, 0.0]}, "sample_id 0: a probability is negative"),
         ({"probabilities": [0.5, 0.5]}, "sample_id 0: as many probabilities as its scale has options"),
         ({"response": 4}, r"sample_id 0: its response 4 is outside its scale 1\.\.3"),

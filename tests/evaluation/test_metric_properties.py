@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.evaluate_at_full_size import world
-from socrates.evaluation import individual, intervals
+from socrates.evaluation import individual
 from socrates.evaluation.cells import Predictor
 from socrates.evaluation.metrics import ANSWER_METRICS, METRICS, metric
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import read_predictions
 from socrates.evaluation.resampling import estimates
-from socrates.evaluation.scoring import PARTS, score
+from socrates.evaluation.scoring import score
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = Evaluate(
@@ -92,16 +92,6 @@ def test_every_error_is_seen(shape, seed):
         assert wrong[key].mean() < clean[key].mean(), key
     for key in ("mae", "crps"):
         assert wrong[key].mean() > clean[key].mean(), key
-
-
-def test_pearson_is_numpys():
-    survey, model = made((1, 1, 1, 60, 4))
-    found = individual.answer_scores(survey, model, PARTS)
-    study = survey.study_of_answer
-    sums = intervals.moments(found["mean"].astype(float), found["truth"].astype(float), study, 1)[0]
-    assert intervals.correlation(sums) == pytest.approx(
-        np.corrcoef(found["mean"], found["truth"])[0, 1], abs=1e-5
-    )
 
 
 def test_every_metric_is_defined_in_the_documentation():

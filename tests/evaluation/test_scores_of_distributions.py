@@ -49,12 +49,3 @@ def test_the_gain_over_shuffled_is_the_mean_over_all_shuffles():
         for i in range(6)
     ]
     assert gains == pytest.approx(own - others)
-
-
-def test_a_prediction_without_persona_gains_nothing():
-    p, answers = np.tile([0.2, 0.3, 0.5], (4, 1)), np.array([0, 1, 2, 2])
-    for gain in (individual.gain_over_shuffled, individual.gain_over_mean):
-        assert gain(individual.log_likelihood)(p, answers, POSITIONS) == pytest.approx(np.zeros(4), abs=1e-6)
-        assert gain(individual.log_likelihood)(p[:1], answers, POSITIONS) == pytest.approx(
-            np.zeros(4), abs=1e-6
-        )

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 
+from benchmarks.evaluate_at_full_size import world
 from socrates.core.errors import DataError
+from socrates.core.files import write_json
 from socrates.core.params import flat, load, read_yaml
 from socrates.evaluation.evaluate import evaluate
 from socrates.evaluation.intervals import Estimate, least_p
@@ -27,7 +27,7 @@ from socrates.reporting.jinja import markdown_cell, number
 from socrates.reporting.page import render_html, render_markdown
 from socrates.reporting.read import read_report
 from socrates.reporting.sections import content, p_value, verdict
-from socrates.survey.tables import DEMOGRAPHICS, PREDICTIONS, RESPONSES
+from socrates.survey.tables import RESPONSES
 from socrates.tools.card import Choices, write_card
 from socrates.tools.readme import result
 from stages import report as stage
@@ -35,53 +35,17 @@ from tests.browser import PROGRAM, Browser
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "How likely are you to repair a <broken> kettle & keep it | {{ 7 * 7 }}? Answer from 1 to 5."
-STUDIES, CONDITIONS, PEOPLE = 4, 2, 12
-
-
-def predictions(shift, rng):
-    """People who answer around a mean that depends on the study, and a model that is off by ``shift``."""
-    rows: dict[str, list[Any]] = {name: [] for name in PREDICTIONS}
-    options = np.arange(1, 6)
-    people = np.random.default_rng(3)
-    sample = 0
-    for study in range(STUDIES):
-        for condition in range(1, CONDITIONS + 1):
-            for person in range(PEOPLE):
-                mean = 2 + 0.5 * study + 0.4 * (condition - 1)
-                weight = np.exp(-((options - mean - shift) ** 2)) + 0.01 * rng.random(5)
-                sample += 1
-                rows["study_id"].append(f"0{study}")  # looks like a number, is a name
-                rows["sample_id"].append(sample)
-                rows["participant"].append(person + PEOPLE * condition)
-                rows["condition_num"].append(condition)
-                rows["task_num"].append(1)
-                asked = {"gender": "Woman" if person % 2 else "Man"}
-                rows["demographic"].append({name: asked.get(name) for name in DEMOGRAPHICS})
-                rows["response"].append(int(np.clip(np.rint(people.normal(mean, 0.8)), 1, 5)))
-                rows["scale"].append("1..5")
-                rows["scale_rule"].append("range")
-                rows["probabilities"].append((weight / weight.sum()).tolist())
-                rows["allowed_mass"].append(0.99)
-    return pl.DataFrame(rows, schema=PREDICTIONS)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """A project folder as the stages before the report leave it."""
     folder = tmp_path_factory.mktemp("project")
-    rng = np.random.default_rng(5)
-    both = {"adapter": predictions(0.2, rng), "base": predictions(1.5, rng)}
-    params = Evaluate(
-        min_cell_size=5,
-        constant_cells="exclude",
-        draws=2,
-        temperature=0.6,
-        top_p=0.9,
-        equivalence_margin=0.01,
-        bootstrap=50,
-        min_group_size=5,
-        seed=1,
-    )
+    both, _ = world(4, 2, 1, 12, {"adapter": 0.05, "base": 0.3}, seed=5)
+    numbered = pl.col("study_id").str.slice(3)  # looks like a number, is a name
+    both = {name: rows.with_columns(study_id=numbered) for name, rows in both.items()}
+    small = {"min_cell_size": 5, "min_group_size": 5, "draws": 2, "bootstrap": 50}
+    params = load(Evaluate, ROOT / "params.yaml").model_copy(update=small)
     train = pl.DataFrame({"study_id": ["t"] * 6, "scale": ["1..5"] * 6, "response": [1, 2, 2, 3, 3, 4]})
     paths = {name: folder / f"{name}.parquet" for name in both}
     result = evaluate(both, paths, train, None, {"adapter": {"no scale known": 3}, "base": {}}, params)
@@ -90,18 +54,18 @@ def project(tmp_path_factory):
     tables.mkdir(parents=True)
     for name, table in result.tables.items():
         table.write_csv(tables / f"{name}.csv", float_precision=6)
-    write(folder / "metrics/evaluate.json", result.metrics)
+    write_json(folder / "metrics/evaluate.json", result.metrics)
     shutil.copy(ROOT / "metrics" / "paper.json", folder / "metrics" / "paper.json")
     (folder / "metrics" / "train.csv").write_text(
         "step,loss,validation_loss,answer_token_accuracy\n0,,1.7,\n1,1.6,,0.3\n2,1.2,1.3,0.4\n"
     )
     shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
     rejected = {"answer outside the stated scale": 17}
-    write(
+    write_json(
         folder / "data/raw/manifest.json",
         {"source": "local", "rows_read": 113, "kept": {"rows": 96}, "rejected": rejected},
     )
-    write(
+    write_json(
         folder / "data/splits/manifest.json",
         {"split": {"method": "seeded"}, "overlap": {"shared_studies": 0}},
     )
@@ -109,16 +73,13 @@ def project(tmp_path_factory):
     asked.write_parquet(folder / "data/splits/test.parquet")
     for name in both:
         manifest = {"rows": 96, "excluded": {"no scale known": 3}, "scale_rules": {"range": 96}}
-        write(folder / f"data/predictions/{name}/manifest.json", manifest)
+        write_json(folder / f"data/predictions/{name}/manifest.json", manifest)
     training = {"base": "ab" * 32, "versions": {"torch": "2.13.0"}, "steps": 2, "rows": 9, "tokens": 99}
-    write(folder / "models/adapter/training.json", training)
-    write(folder / "models/base/manifest.json", {"kind": "hub", "name": "some/model", "revision": "c" * 40})
+    write_json(folder / "models/adapter/training.json", training)
+    write_json(
+        folder / "models/base/manifest.json", {"kind": "hub", "name": "some/model", "revision": "c" * 40}
+    )
     return folder
-
-
-def write(path, value):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
 
 
 @pytest.fixture(scope="module")
@@ -290,14 +251,14 @@ def test_a_model_that_was_not_trained_is_reported_without_a_training(project, tm
     monkeypatch.chdir(tmp_path / "released")
     shutil.rmtree("models/adapter")
     shutil.rmtree("data/predictions/adapter")
-    rng, best = np.random.default_rng(5), "words_demographics"
-    rows = {"base": predictions(0.4, rng), best: predictions(0.6, rng)}
+    best = "words_demographics"
+    rows, _ = world(4, 2, 1, 12, {"base": 0.1, best: 0.2}, seed=5)
     train = rows["base"].select("study_id", "scale", "response")
     paths = {name: Path(name) for name in rows}
     made = evaluate(rows, paths, train, None, {name: {} for name in rows}, load(Evaluate), best)
     for name, table in made.tables.items():
         table.write_csv(f"metrics/tables/{name}.csv", float_precision=6)
-    write(Path("metrics/evaluate.json"), made.metrics)
+    write_json(Path("metrics/evaluate.json"), made.metrics)
     stage.main()
     html, markdown = (Path(f"metrics/report.{end}").read_text() for end in ("html", "md"))
     assert ">Training</h2>" not in html

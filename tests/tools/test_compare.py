@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +14,7 @@ from socrates.evaluation.evaluate import Evaluation, evaluate
 from socrates.evaluation.params import Evaluate
 from socrates.survey.tables import CELL
 from socrates.tools import compare
+from tests.repositories import call
 
 PARAMS = Evaluate(
     min_cell_size=2, constant_cells="exclude", draws=1, temperature=0.6, top_p=0.9, equivalence_margin=0.01,
@@ -40,16 +40,8 @@ def test_compare_pairs_two_revisions(tmp_path: Path) -> None:
     table.parent.mkdir(parents=True)
     result.tables["cell_scores"].write_csv(table)
 
-    def git(*words: str) -> None:
-        subprocess.run(
-            ["git", "-C", tmp_path, "-c", "user.name=n", "-c", "user.email=e", *words],
-            check=True,
-            capture_output=True,
-        )
-
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-qm", "run")
+    for command in ("git init -q", "git add .", "git commit -qm run"):
+        call(tmp_path, command)
     worse = result.tables["cell_scores"].with_columns(pl.col("wasserstein") + 0.1, pl.col("crps") - 0.01)
     worse.write_csv(table)
     old, new = compare.read_scores("HEAD", tmp_path), compare.read_scores("workspace", tmp_path)
@@ -68,9 +60,9 @@ def test_compare_pairs_two_revisions(tmp_path: Path) -> None:
     for wrong in ("nowhere", f"HEAD:{compare.TABLE}"):
         with pytest.raises(DataError, match=f"at revision {wrong}"):
             compare.read_scores(wrong, tmp_path)
-    git("update-ref", "refs/exps/ab/cdef/wally-rale", "HEAD")  # as dvc exp run names its commits
+    call(tmp_path, "git update-ref refs/exps/ab/cdef/wally-rale HEAD")  # as dvc exp run names its commits
     assert compare.read_scores("wally-rale", tmp_path).equals(old)
-    git("update-ref", "refs/exps/12/3456/wally-rale", "HEAD")
+    call(tmp_path, "git update-ref refs/exps/12/3456/wally-rale HEAD")
     with pytest.raises(DataError, match="ambiguous"):
         compare.read_scores("wally-rale", tmp_path)
 
