@@ -1,9 +1,8 @@
-"""Which model is asked: folders of this checkout, a Git revision's, or an adapter on the hub."""
+"""Which model is asked: folders, or an adapter on the hub."""
 
 from __future__ import annotations
 
 import re
-import tempfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,6 @@ from socrates.core.hub import hub_errors
 from socrates.core.params import PATH, load, pinned
 from socrates.data.params import Data
 from socrates.model.params import Prompt
-from socrates.runs.fingerprint import scratch
 
 BASE, ADAPTER = Path("models/base"), "models/adapter"
 TRAINING_TABLE = Path("data/splits/train.parquet")
@@ -58,26 +56,21 @@ class ModelRef:
         return [*self.notes, *(self.support.cautions if self.support else [NOT_AT_HAND])]
 
 
-def resolve_model(base: Path = BASE, adapter: str | None = ADAPTER, revision: str | None = None) -> ModelRef:
+def resolve_model(base: Path = BASE, adapter: str | None = ADAPTER) -> ModelRef:
     """Find a model and check that the adapter was trained on this base.
 
     Args:
         adapter: a folder, ``owner/name@commit`` on the hub, or None for the base alone.
-        revision: a Git revision of this project, whose models are fetched from the DVC cache or remote.
 
     Raises:
         ModelError: a folder is missing, or the adapter is of another base.
-        SourceError: the revision or the hub cannot be read.
+        SourceError: the hub cannot be read.
     """
-    name = (f"{adapter} on {base}" if adapter else str(base)) + (f" at {revision}" if revision else "")
-    own = adapter in (ADAPTER, None) and revision is None and PATH.exists()
+    name = f"{adapter} on {base}" if adapter else str(base)
+    own = adapter in (ADAPTER, None) and PATH.exists()
     notes = [MADE_WORLD] if own and load(Data).source == "synthetic" else []
-    table = TRAINING_TABLE
     folder = Path(adapter) if adapter else None
-    if revision is not None:
-        root = from_revision(revision, [base, *([folder] if folder else [])])
-        base, folder, table = root / base, folder and root / folder, root / TRAINING_TABLE
-    elif adapter and HUB_NAME.fullmatch(adapter) and not Path(adapter).exists():
+    if adapter and HUB_NAME.fullmatch(adapter) and not Path(adapter).exists():
         folder = from_hub(adapter)
     if not base.is_dir():
         raise ModelError(f"{base}: no such folder; run dvc repro, or dvc pull")
@@ -88,7 +81,8 @@ def resolve_model(base: Path = BASE, adapter: str | None = ADAPTER, revision: st
             wrong = "has no adapter_config.json" if folder.is_dir() else "no such folder"
             raise ModelError(f"{folder}: {wrong}; run dvc repro, or dvc pull (of the hub: owner/name@COMMIT)")
         notes += check_base(base, folder, record)
-    return ModelRef(base, folder, table if table.exists() else None, _prompt(record), name, tuple(notes))
+    table = TRAINING_TABLE if TRAINING_TABLE.exists() else None
+    return ModelRef(base, folder, table, _prompt(record), name, tuple(notes))
 
 
 def check_base(base: Path, adapter: Path, record: dict[str, Any]) -> list[str]:
@@ -109,42 +103,6 @@ def check_base(base: Path, adapter: Path, record: dict[str, Any]) -> list[str]:
             "give the base it belongs to, or train again (dvc repro)"
         )
     return []
-
-
-def from_revision(revision: str, paths: list[Path]) -> Path:
-    """A folder with ``paths`` and the training table as they are at a Git revision, kept under its commit.
-
-    Raises:
-        SourceError: the revision is unknown, or DVC cannot fetch a model of it.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-    from dvc.scm import SCM, SCMError, resolve_rev
-    from dvc_data.index import DataIndexDirError
-
-    try:
-        commit = str(resolve_rev(SCM("."), revision))
-    except SCMError as error:
-        raise SourceError(
-            f"revision {revision!r}: {error}; give a commit, branch, tag or experiment"
-        ) from None
-    root = scratch() / "models" / commit
-    for path in [*paths, TRAINING_TABLE]:
-        if (root / path).exists():
-            continue
-        try:
-            (root / path.parent).mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=root) as partial:
-                Repo.get(".", str(path), out=str(Path(partial, path.name)), rev=commit)
-                Path(partial, path.name).replace(root / path)
-        except (DvcException, DataIndexDirError, OSError) as error:
-            if path == TRAINING_TABLE:
-                continue  # only out-of-distribution warnings need it
-            detail = " ".join(str(error).split())[:200]
-            raise SourceError(
-                f"{path} at {revision}: could not be fetched ({detail}); run dvc fetch --all-commits"
-            ) from None
-    return root
 
 
 def from_hub(name: str) -> Path:

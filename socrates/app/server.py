@@ -1,4 +1,4 @@
-"""A small web page and JSON API on this machine: ask one question, compare two wordings.
+"""A small web page and JSON API on this machine.
 
 The application reads no file but its own page, at start, and makes no request. One thread reads the texts and asks the
 model; the queue before it is bounded, so that too many requests get a clear refusal instead of the machine's memory.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
@@ -20,10 +20,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from socrates.app.answers import Answer, binned
+from socrates.app.answers import binned
 from socrates.app.examples import EXAMPLES
 from socrates.app.model import OpenModel
-from socrates.app.parse import Persona, Question, parse_demographics, parse_question
+from socrates.app.parse import parse_demographics, parse_question
 from socrates.core.errors import SocratesError
 from socrates.core.params import problems
 from socrates.survey.tables import DEMOGRAPHICS
@@ -43,32 +43,15 @@ HEADERS = {
     "cache-control": "no-store",
 }
 
-Text = Annotated[str, Field(max_length=20_000)]
-
 
 class Body(BaseModel):
-    """Who is asked, and the scale where the texts state none."""
+    """A question of the API: a scenario, who is asked, and the scale where the text states none."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    scenario: Annotated[str, Field(max_length=20_000)]
     demographics: Annotated[str, Field(max_length=4_000)] = ""
     scale: Annotated[str, Field(max_length=40)] | None = None
-
-
-class AskBody(Body):
-    """One scenario put to one persona."""
-
-    scenario: Text
-
-
-class CompareBody(Body):
-    """Two wordings put to one persona."""
-
-    a: Text
-    b: Text
-
-
-B = TypeVar("B", bound=Body)
 
 
 class Service:
@@ -78,44 +61,32 @@ class Service:
         self.model, self.most, self.waiting = model, most, 0
         self.thread = ThreadPoolExecutor(1, "ask")
 
-    async def answer(self, body: Body, *fields: str) -> list[dict[str, Any]]:
-        """The answers to the texts in some fields of a body."""
+    async def answer(self, body: Body) -> dict[str, Any]:
+        """The answer to a question, as JSON can hold it."""
         if self.waiting >= self.most:
             busy = f"busy: {self.most} requests wait already; try again in a moment"
             raise HTTPException(503, busy, {"retry-after": "1"})
         self.waiting += 1
         try:
-            answers = asyncio.get_running_loop().run_in_executor(self.thread, self._answer, body, fields)
-            return await asyncio.wait_for(answers, TIMEOUT)
+            answer = asyncio.get_running_loop().run_in_executor(self.thread, self._answer, body)
+            return await asyncio.wait_for(answer, TIMEOUT)
         except TimeoutError:
             raise HTTPException(504, f"no answer within {TIMEOUT} seconds; try again") from None
         finally:
             self.waiting -= 1
 
-    def _answer(self, body: Body, fields: tuple[str, ...]) -> list[dict[str, Any]]:
+    def _answer(self, body: Body) -> dict[str, Any]:
         who = parse_demographics(body.demographics)
-        questions = [_question(field, getattr(body, field), body.scale) for field in fields]
-        answers = self.model.answers((who, question) for question in questions)
-        return [self._result(who, *pair) for pair in zip(questions, answers, strict=True)]
-
-    def _result(self, who: Persona, question: Question, answer: Answer) -> dict[str, Any]:
-        notes = [*self.model.ref.cautions, *question.notes, *answer.doubts]
-        notes += [
-            f"outside the training data: {sentence}" for sentence in self.model.ref.outside(who, question)
-        ]
+        question = parse_question(body.scenario, body.scale, "the field Scale, such as 1-7")
+        answer, ref = self.model.answers([(who, question)])[0], self.model.ref
+        notes = [*ref.cautions, *question.notes, *answer.doubts]
+        notes += [f"outside the training data: {sentence}" for sentence in ref.outside(who, question)]
         bars = [{"label": label, "share": float(share)} for label, share in zip(*binned(answer), strict=True)]
         asked = {"persona": who.text, "asked": question.stimuli, "scale_rule": question.rule}
         return asked | answer.summary() | {"bars": bars, "notes": notes}
 
 
-def _question(field: str, text: str, scale: str | None) -> Question:
-    try:
-        return parse_question(text, scale, "the field Scale, such as 1-7")
-    except SocratesError as error:
-        raise SocratesError(str(error) if field == "scenario" else f"{field}: {error}") from None
-
-
-async def read_body(request: Request, kind: type[B]) -> B:
+async def read_body(request: Request) -> Body:
     """The fields of a request. Raises ``HTTPException`` with one line that says what is wrong with it."""
     called = request.headers.get("content-type", "none")
     if "json" not in called.lower():
@@ -127,14 +98,14 @@ async def read_body(request: Request, kind: type[B]) -> B:
             limit = f"{LARGEST_BODY // 1024} KiB"
             raise HTTPException(413, f"request: larger than {limit}; shorten the scenario")
     try:
-        return kind.model_validate_json(body)
+        return Body.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             raise HTTPException(400, f"request: not JSON ({first['ctx']['error']})") from None
         if not first["loc"]:
             raise HTTPException(422, 'request: send an object such as {"scenario": "..."}') from None
-        raise HTTPException(422, "; ".join(problems(error, kind))) from None
+        raise HTTPException(422, "; ".join(problems(error, Body))) from None
 
 
 async def about(request: Request) -> Response:
@@ -150,18 +121,8 @@ async def about(request: Request) -> Response:
 
 
 async def predict(request: Request) -> Response:
-    """The answer to one scenario."""
-    body = await read_body(request, AskBody)
-    return JSONResponse((await request.app.state.service.answer(body, "scenario"))[0])
-
-
-async def compare(request: Request) -> Response:
-    """The answers to two wordings, and how far the second moves the expected answer."""
-    body = await read_body(request, CompareBody)
-    a, b = await request.app.state.service.answer(body, "a", "b")
-    same = a["scale"] == b["scale"]
-    difference = round(b["expected"] - a["expected"], 4) if same else None
-    return JSONResponse({"a": a, "b": b, "difference": difference})
+    """The answer to one question."""
+    return JSONResponse(await request.app.state.service.answer(await read_body(request)))
 
 
 async def page(request: Request) -> Response:
@@ -203,7 +164,6 @@ def create_app(model: OpenModel, waiting: int = WAITING) -> Starlette:
     routes = [
         Route("/api/model", about),
         Route("/api/predict", predict, methods=["POST"]),
-        Route("/api/compare", compare, methods=["POST"]),
         Route("/", page),
         Route("/{name}", page),
     ]

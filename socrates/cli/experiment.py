@@ -15,7 +15,6 @@ from socrates.cli.options import (
     Base,
     Json,
     Precision,
-    Revision,
     console,
     example,
     show,
@@ -40,7 +39,6 @@ def experiment(
     ] = None,
     adapter: Adapter = ADAPTER,
     base: Base = BASE,
-    rev: Revision = None,
     tables: Annotated[
         Path | None,
         typer.Option(help=f"Folder with the model's effects.csv and cells.csv; {TABLES} if left out."),
@@ -65,12 +63,12 @@ def experiment(
     from socrates.app.row_files import check_output
 
     folder = output or Path("experiments") / design.stem
-    if tables is None and (rev is not None or adapter not in (ADAPTER, None) or base != BASE):
+    if tables is None and (adapter not in (ADAPTER, None) or base != BASE):
         known = f"{TABLES} has the error of {ADAPTER}, and no other model's is known"
         raise typer.BadParameter(f"say --tables: {known}")
     planned = read_design(design)
     check_output(folder / "experiment.html")
-    ref = resolve_model(base, adapter, rev)
+    ref = resolve_model(base, adapter)
     bar = partial(tqdm, desc="experiment", unit="batch")
     result = ask_model(planned, design.parent, ref, tables or TABLES, precision, bar)
     written = report.write(result, folder)

@@ -1,4 +1,4 @@
-"""Before and during a training: ``preset``, ``doctor``, ``estimate``, ``prepare`` and ``watch``."""
+"""Before and during a training: ``preset``, ``doctor``, ``estimate`` and ``watch``."""
 
 from __future__ import annotations
 
@@ -98,29 +98,6 @@ def span(values: tuple[float, float]) -> str:
     if 0 < high < 0.005:
         return "under 0.01"
     return f"{low:,.2f}" if high - low < 0.005 else f"{low:,.2f} to {high:,.2f}"
-
-
-@app.command(epilog=example("socrates prepare"), rich_help_panel=PANEL)
-def prepare(as_json: Json = False) -> None:
-    """Tokenise data/splits/ for train and predict, so that no GPU waits for it.
-
-    Needs no GPU: run it where the scratch folder (SOCRATES_SCRATCH, else .scratch) lies that they will use.
-
-    Without it they tokenise at their first start.
-    """
-    from socrates.core.params import load
-    from socrates.model.params import Prompt
-    from socrates.runs.token_cache import tokenised
-
-    base, splits = Path("models/base"), Path("data/splits")
-    prompt = load(Prompt)
-    counts, lines = {}, []
-    for stage, names in {"train": ["train", "val"], "predict": ["test"]}.items():
-        data = tokenised([splits / f"{name}.parquet" for name in names], base, prompt.layout, prompt.format)
-        count = {"rows": len(data), "scenarios": len(data.scenarios), "personas": len(data.personas)}
-        counts[stage] = count | {"tokens": int(data.lengths().sum())}
-        lines.append(f"{stage}: " + ", ".join(f"{n:,} {name}" for name, n in counts[stage].items()))
-    show(as_json, counts, *lines)
 
 
 @app.command(epilog=example("socrates watch", "socrates watch --once"), rich_help_panel=PANEL)

@@ -21,7 +21,6 @@ Adapter = Annotated[
     ),
 ]
 Base = Annotated[Path, typer.Option("--base", "--model", help="The base model's folder, or one saved whole.")]
-Revision = Annotated[str | None, typer.Option(help="A Git revision whose models DVC fetches.")]
 Precision = Annotated[
     Literal["auto", "bfloat16", "nf4", "int8", "float32"],
     typer.Option(help="Of the weights; auto: by device and its free memory."),

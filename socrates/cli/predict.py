@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from socrates.cli.options import ADAPTER, BASE, USE, Adapter, Base, Json, Precision, Revision, example, show
+from socrates.cli.options import ADAPTER, BASE, USE, Adapter, Base, Json, Precision, example, show
 
 if TYPE_CHECKING:
     from socrates.app.model import OpenModel
@@ -47,7 +47,6 @@ def predict(
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     adapter: Adapter = ADAPTER,
     base: Base = BASE,
-    rev: Revision = None,
     precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
@@ -66,7 +65,7 @@ def predict(
         demographics, scenario = demographics or KNOWN[example - 1].demographics, KNOWN[example - 1].scenario
     from socrates.app.model_ref import resolve_model
 
-    ref = resolve_model(base, adapter, rev)
+    ref = resolve_model(base, adapter)
     if compare_base and ref.adapter is None:
         raise typer.BadParameter("--compare-base needs an adapter to compare with")
     refs = {"adapter" if ref.adapter else "base": ref} | ({"base": ref.base_only()} if compare_base else {})

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from socrates.cli.options import ADAPTER, BASE, USE, Adapter, Base, Precision, Revision, example
+from socrates.cli.options import ADAPTER, BASE, USE, Adapter, Base, Precision, example
 
 HOST = "127.0.0.1"  # and no other: there is no login
 app = typer.Typer()
@@ -19,7 +19,6 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8421,
     adapter: Adapter = ADAPTER,
     base: Base = BASE,
-    rev: Revision = None,
     precision: Precision = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="The address as JSON on standard output.")] = False,
 ) -> None:
@@ -33,7 +32,7 @@ def serve(
     from socrates.app.model_ref import resolve_model
     from socrates.app.server import create_app
 
-    model = open_model(resolve_model(base, adapter, rev), precision)
+    model = open_model(resolve_model(base, adapter), precision)
     url = f"http://{HOST}:{listening.getsockname()[1]}"
     told = json.dumps({"url": url, "model": str(model)})
     print(told if as_json else f"{model}\n{url}  (Ctrl+C stops)", flush=True)

@@ -28,7 +28,6 @@ from socrates.prediction.params import Predict
 from socrates.prediction.predict import PredictionInputs, predict_table
 from socrates.survey.scales import Scale, scale
 from tests import model_folders, tiny
-from tests.repositories import call
 
 # the model
 
@@ -171,33 +170,6 @@ def test_missing_folders_are_named(here: Path) -> None:
 def test_a_hub_adapter_is_pinned_to_a_commit() -> None:
     with pytest.raises(SourceError, match="the revision must be a full 40-digit commit hash"):
         from_hub("someone/adapter@main")
-
-
-def test_a_revision_gives_the_models_of_then(here: Path) -> None:
-    models = "models/base models/adapter data/splits/train.parquet"
-    for command in (
-        "git init -q",
-        "dvc init -q",
-        f"dvc add -q {models}",
-        "git add -A",
-        "git commit -qm then",
-    ):
-        call(here, command)
-    then = (here / "models/adapter/adapter_model.safetensors").read_bytes()
-    shutil.rmtree("models")
-    ref = resolve_model(revision="HEAD")
-    assert ref.adapter is not None and ref.training_table is not None
-    assert ref.adapter.is_relative_to(here / ".scratch/models")
-    assert (ref.adapter / "adapter_model.safetensors").read_bytes() == then
-    assert resolve_model(revision="HEAD").adapter == ref.adapter  # kept
-    with pytest.raises(SourceError, match="revision 'nosuch'"):
-        resolve_model(revision="nosuch")
-    shutil.rmtree(".scratch/models")
-    shutil.rmtree(".dvc/cache")  # as in a clone that has not pulled
-    with pytest.raises(
-        SourceError, match=r"models/base at HEAD: could not be fetched .*; run dvc fetch --all-commits"
-    ):
-        resolve_model(revision="HEAD")
 
 
 # where it runs

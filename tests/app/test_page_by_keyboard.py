@@ -145,9 +145,12 @@ def test_the_bars_of_an_earlier_question_fade_when_the_next_is_refused(page: Bro
 
 
 @pytest.mark.parametrize("width", [1280, 500, 320])
-def test_nothing_is_wider_than_the_window(page: Browser, url: str, width: int) -> None:
+def test_nothing_is_wider_than_the_window(page: Browser, width: int) -> None:
     page.resize(width)
-    page.open(f"{url}/#example=2&compare")
+    page.run("document.getElementById('compare').click()")
+    page.run(
+        "const chosen = document.getElementById('example'); chosen.value = 2; chosen.dispatchEvent(new Event('change'))"
+    )
     page.wait(f"{STATUS} === 'The second wording moves the expected answer by 0.00.'")
     assert page.run("document.querySelectorAll('.bar').length") > 20
     assert page.run("document.documentElement.scrollWidth") <= width

@@ -73,21 +73,6 @@ def test_a_question_is_answered(model: OpenModel) -> None:
     assert "outside the training data: Pet: not a field of the training data" in unknown["notes"]
 
 
-def test_two_wordings_are_compared(model: OpenModel) -> None:
-    body = {
-        "demographics": PERSONA,
-        "a": tiny.SCENARIOS[1],
-        "b": "The town has no money. " + tiny.SCENARIOS[1],
-    }
-    both = call(model, "POST", "/api/compare", json=body).json()
-    assert both["difference"] == pytest.approx(both["b"]["expected"] - both["a"]["expected"], abs=1e-3)
-    assert both["a"]["asked"] != both["b"]["asked"]
-    other = call(model, "POST", "/api/compare", json=body | {"b": tiny.SCENARIOS[2]}).json()
-    assert other["difference"] is None
-    refused = call(model, "POST", "/api/compare", json=body | {"b": ""}).json()
-    assert refused["error"].startswith("b: scenario: is empty")
-
-
 @pytest.mark.parametrize(("options", "status", "message"), [
     ({"content": b'{"scenario": '}, 400, "not JSON"),
     ({"content": b"\xff\xfe"}, 400, "not JSON"),

@@ -306,7 +306,7 @@ def test_every_command_takes_json_and_its_help_has_an_example_that_is_right(name
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("socrates pre", "predict preset prepare"), ("socrates predict --sc", "--scenario --scale")],
+    [("socrates pre", "predict preset"), ("socrates predict --sc", "--scenario --scale")],
 )
 def test_tab_completes_commands_and_options(tmp_path: Path, words: str, expected: str) -> None:
     command, environment = model_folders.cli(folder=tmp_path)

@@ -1,8 +1,5 @@
 """Rows as flat arrays of ids: the same as tokenising row by row, kept on disk, cut into batches."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
@@ -173,26 +170,3 @@ def test_another_table_or_layout_is_encoded_anew_and_old_encodings_go(folder):
 def test_a_missing_table_is_one_clear_line(folder):
     with pytest.raises(DataError, match=r"none\.parquet: not found"):
         token_cache.tokenised([folder / "none.parquet"], folder / "base", "scenario_first")
-
-
-def test_the_command_prepares_what_train_and_predict_ask_for(folder, monkeypatch):
-    from typer.testing import CliRunner
-
-    from socrates.cli.__main__ import app
-
-    (folder / "params.yaml").write_text((tiny.ROOT / "params.yaml").read_text())
-    (folder / "models").mkdir()
-    (folder / "base").rename(folder / "models/base")
-    (folder / "data/splits").mkdir(parents=True)
-    for people, name in enumerate(("train", "val", "test"), start=1):
-        tiny.rows(people).write_parquet(folder / f"data/splits/{name}.parquet")
-    monkeypatch.chdir(folder)
-    result = CliRunner().invoke(app, ["prepare", "--json"])
-    assert result.exit_code == 0, result.output
-    assert {stage: found["rows"] for stage, found in json.loads(result.stdout).items()} == {
-        "train": 9,
-        "predict": 9,
-    }
-    monkeypatch.setattr(token_cache, "encode_tables", lambda *_: pytest.fail("tokenised again"))
-    files = [Path("data/splits/train.parquet"), Path("data/splits/val.parquet")]
-    assert len(token_cache.tokenised(files, Path("models/base"), "scenario_first")) == 9

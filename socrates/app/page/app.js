@@ -44,6 +44,7 @@ async function predict() {
   clearTimeout(timer);
   const mine = ++latest, two = at("compare").checked;
   const common = {demographics: at("demographics").value, scale: at("scale").value.trim() || null};
+  const ask = (id) => call("api/predict", {...common, scenario: at(id).value});
   if (!at("a").value.trim() || (two && !at("b").value.trim())) {
     say(two ? "Give both wordings." : "Give what the person reads, with its question and its scale.");
     return;
@@ -51,24 +52,22 @@ async function predict() {
   say("Asking …");
   main.classList.add("stale"); // the bars that stand there are of another question
   try {
-    const result = two
-      ? await call("api/compare", {...common, a: at("a").value, b: at("b").value})
-      : await call("api/predict", {...common, scenario: at("a").value});
+    const shown = await Promise.all(two ? [ask("a"), ask("b")] : [ask("a")]);
     if (mine !== latest) return; // a later question is on its way
-    const first = two ? result.a : result;
-    const shown = two ? [result.a, result.b] : [result];
+    const [first, second] = shown;
+    const moved = two ? second.expected - first.expected : 0;
     const longest = Math.max(...shown.flatMap((answer) => answer.bars.map((bar) => bar.share)));
     bars(at("answer-a"), first, longest, two ? "First wording" : "");
-    if (two) bars(at("answer-b"), result.b, longest, "Second wording");
+    if (two) bars(at("answer-b"), second, longest, "Second wording");
     main.classList.remove("stale");
     say(two
-      ? result.difference === null ? "The wordings have different scales." :
-        `The second wording moves the expected answer by ${result.difference > 0 ? "+" : ""}${result.difference.toFixed(2)}.`
+      ? first.scale !== second.scale ? "The wordings have different scales." :
+        `The second wording moves the expected answer by ${moved > 0 ? "+" : ""}${moved.toFixed(2)}.`
       : `Answered on the scale ${first.scale.length > 40 ? `${first.options[0]}..${first.options.at(-1)}` : first.scale}: ` +
         `expected answer ${first.expected.toFixed(2)}.`);
-    const both = two ? first.notes.filter((note) => result.b.notes.includes(note)) : first.notes;
+    const both = two ? first.notes.filter((note) => second.notes.includes(note)) : first.notes;
     const alone = (answer, name) => answer.notes.filter((note) => !both.includes(note)).map((note) => `${name} wording: ${note}`);
-    const notes = two ? [ONE_PERSON, ...both, ...alone(first, "first"), ...alone(result.b, "second")] : both;
+    const notes = two ? [ONE_PERSON, ...both, ...alone(first, "first"), ...alone(second, "second")] : both;
     at("notes").replaceChildren(...notes.map((note) => element("li", "", note)));
   } catch (error) {
     if (mine === latest) say(error instanceof TypeError ? "The server does not answer; is it still running?" : error.message, true);
@@ -105,13 +104,6 @@ at("example").addEventListener("change", () => {
   predict();
 });
 
-// A link such as /#example=2&compare opens filled in.
-function fromLink() {
-  const wanted = new URLSearchParams(location.hash.slice(1));
-  if (wanted.has("compare")) { at("compare").checked = true; compare(); }
-  if (wanted.has("example")) { at("example").value = wanted.get("example"); at("example").dispatchEvent(new Event("change")); }
-}
-
 call("api/model").then((about) => {
   at("model").textContent = about.model;
   at("fields").textContent = `Fields of the training data: ${about.fields.join(", ")}.`;
@@ -121,6 +113,4 @@ call("api/model").then((about) => {
     option.value = i + 1;
     at("example").append(option);
   });
-  fromLink();
-  window.addEventListener("hashchange", fromLink);
 }).catch(() => say("The server does not answer; is it still running?", true));
