@@ -1,9 +1,8 @@
 """Many questions from a file, many answers to a file.
 
-A row has a ``scenario`` (or ``stimuli``), a persona as ``demographics`` ("Age: 30; Gender: Female") or as
-columns named like its fields (``age``, ``Gender``), and where the scenario states no scale, a ``scale``
-("1-7"). Other columns are carried along. Every row comes back, in its order: one that cannot be asked
-with its reason in ``problem``.
+A row has a ``scenario``, a persona as ``demographics`` ("Age: 30; Gender: Female") or as columns named like its fields
+(``age``, ``Gender``), and where the scenario states no scale, a ``scale`` ("1-7"). Other columns are carried along.
+Every row comes back, in its order: one that cannot be asked with its reason in ``problem``.
 """
 
 from __future__ import annotations
@@ -13,14 +12,12 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import polars as pl
 
-from socrates.app.answers import TEMPERATURE, TOP_P, Answer
+from socrates.app.answers import Answer
 from socrates.app.model_ref import ModelRef
 from socrates.app.parse import QUESTIONS, Question, parse_demographics, parse_question
 from socrates.app.row_files import check_kind, check_output, column_missing, read_rows, write_rows
@@ -33,22 +30,17 @@ from socrates.survey.tables import DEMOGRAPHICS
 if TYPE_CHECKING:
     from socrates.app.model import OpenModel
 
-OUT = ["scale", "probabilities", "expected", "middle_80_low", "middle_80_high", "format_validity"]
-TAKEN = re.compile(rf"(base_)?({'|'.join(OUT[1:])})|samples|notes|problem")  # what the answers are called
-READ = ("scenario", "stimuli", "scale", "demographics", "demographic")  # columns, in any case
+READ = ("scenario", "scale", "demographics")  # columns, in any case
+GIVEN: Schema = {
+    "probabilities": pl.List(pl.Float64), "expected": pl.Float64, "middle_80_low": pl.Int64,
+    "middle_80_high": pl.Int64, "format_validity": pl.Float64,
+}  # fmt: skip
+TAKEN = {*GIVEN, "notes", "problem"}  # what the answers are called
 ASKED: Schema = {**QUESTIONS, "notes": pl.List(pl.String), "problem": pl.String}
 TOO_LONG = "scenario: longer than the model reads"
-PROBLEM_KINDS = {  # words of a problem -> how it is counted
-    "is empty": "empty scenario",
-    "understood": "no scale",
-    "characters": "too long",
-    "no field": "unreadable demographics",
-    "longer than": "too long",
-}
 
 
-@dataclass(frozen=True)
-class QuestionFile:
+class QuestionFile(NamedTuple):
     """The rows of a file as questions.
 
     Attributes:
@@ -67,7 +59,7 @@ def read_table(path: Path) -> pl.DataFrame:
     """The rows of a file with a scenario each.
 
     Raises:
-        DataError: see :func:`read_rows`; it has no scenario column, or a column that the answers use.
+        DataError: see :func:`read_rows`; it has no scenario column, or a column that the answers use or cannot carry.
     """
     table = read_rows(path, "--input")
     names = {name: name.strip().lower() for name in table.columns if name.strip().lower() in READ}
@@ -75,16 +67,12 @@ def read_table(path: Path) -> pl.DataFrame:
         raise DataError(f"{path}: two columns are called {twice[0]}; rename one")
     table = table.rename(names)
     if "scenario" not in table.columns:
-        table = table.rename({"stimuli": "scenario"}, strict=False)
-    if "scenario" not in table.columns:
         raise column_missing(path, table, "no column scenario")
-    if taken := sorted(filter(TAKEN.fullmatch, table.columns)):
+    if taken := sorted(TAKEN & set(table.columns)):
         raise DataError(f"{path}: column {', '.join(taken)} is what the answers are called; rename it")
-    if held := [
-        name for name, kind in table.schema.items() if re.search("Binary|Object|Duration", str(kind))
-    ]:
-        told = f"column {held[0]} is {table.schema[held[0]]}, which no answers can carry along; remove it"
-        raise DataError(f"{path}: {told}")
+    for name, kind in table.schema.items():
+        if re.search("Binary|Object|Duration", str(kind)):
+            raise DataError(f"{path}: column {name} is {kind}, which no answers can carry along; remove it")
     return table
 
 
@@ -143,34 +131,25 @@ def _texts(table: pl.DataFrame, name: str, path: Path) -> list[str]:
 
 def _personas(table: pl.DataFrame, path: Path) -> Sequence[str | Mapping[str, str]]:
     """Each row's persona as it was given: a text, or value by label."""
-    given = next((name for name in ("demographics", "demographic") if name in table.columns), None)
-    if given and not isinstance(table.schema[given], pl.Struct):
-        return _texts(table, given, path)
-    columns = [name for name in table.columns if name.strip().lower() in LABELS]
-    people = table[given].struct.unnest() if given else table.select(columns)
-    fields = [_texts(people, name, path) for name in people.columns]
-    rows = zip(*fields, strict=True)
-    return [dict(zip(people.columns, row, strict=True)) for row in rows] or [{}] * len(table)
+    people = table.select(name for name in table.columns if name.strip().lower() in LABELS)
+    if "demographics" in table.columns:
+        if not isinstance(table.schema["demographics"], pl.Struct):
+            return _texts(table, "demographics", path)
+        people = table["demographics"].struct.unnest()
+    fields = {name: _texts(people, name, path) for name in people.columns}
+    return [{name: values[row] for name, values in fields.items()} for row in range(len(table))]
 
 
 def answer_file(
-    source: Path,
-    output: Path,
-    ref: ModelRef,
-    opened: Callable[[], dict[str, OpenModel]],
-    given_scale: str | None = None,
-    samples: int = 0,
-    seed: int = 0,
+    source: Path, output: Path, ref: ModelRef, opened: Callable[[], OpenModel], given_scale: str | None = None
 ) -> dict[str, Any]:
     """Ask every question of a file, write the answers to ``output``, and return the counts.
 
     Answers lie in the scratch folder until the output is whole, so a killed run goes on where it was.
 
     Args:
-        ref: the first of the models.
-        opened: loads the models, by the prefix of their columns, the first without one; called when the file was read.
+        opened: loads the model of ``ref``, when the file was read.
         given_scale: for rows without a scale of their own.
-        samples: answers to draw for each row at the paper's settings.
 
     Raises:
         DataError: the questions cannot be read, or the output cannot be written.
@@ -178,72 +157,34 @@ def answer_file(
     check_kind(output, "--output")
     check_output(output, source)
     batch = read_batch(source, given_scale, ref.support)
-    models = opened()
-    rows, can_be_asked = batch.asked.with_row_index("position"), pl.col("problem").is_null()
-    for model in models.values():
-        fits = rows.filter(can_be_asked)
-        long = pl.col("position").is_in(fits.filter(model.too_long(fits))["position"].implode())
-        rows = rows.with_columns(problem=pl.when(long).then(pl.lit(TOO_LONG)).otherwise("problem"))
-    fits = rows.filter(can_be_asked)
-    with contextlib.ExitStack() as folders:
-        answers, validity, resumed = _answers(fits, models, samples, seed, folders)
-        remarks = rows.select("position", "notes", "problem")
-        told = remarks.join(answers, on="position", how="left", maintain_order="left")
-        notes = pl.col("notes").list.concat(pl.col("doubts").fill_null([])).list.join("; ")
-        told = told.with_columns(notes=pl.when(notes != "").then(notes)).drop("position", "doubts")
-        told = told.select(pl.exclude("notes", "problem"), "notes", "problem")
-        write_rows(output, batch.table.drop("scale", strict=False).hstack(told))
-    return {
-        **{"output": str(output), "rows": len(rows), "answered": len(fits), "resumed": resumed},
-        "persona": batch.read_from,
-        "with_notes": told.filter(can_be_asked)["notes"].count(),
-        "problems": dict(sorted(Counter(map(_kind, rows["problem"].drop_nulls())).items())),
-        "format_validity": validity,
-        "samples": {"n": samples, "temperature": TEMPERATURE, "top_p": TOP_P, "seed": seed}
-        if samples
-        else None,
-        "models": [str(model) for model in models.values()],
-        "notes": ref.cautions,
-    }
-
-
-def _answers(
-    fits: pl.DataFrame, models: dict[str, OpenModel], samples: int, seed: int, folders: contextlib.ExitStack
-) -> tuple[pl.DataFrame, dict[str, float], int]:
-    """``position``, the columns ``OUT`` of every model, and ``doubts``; format validity by model; rows done before."""
+    model = opened()
     from socrates.app.model import ask_in_shards  # torch, which files that cannot be used need not wait for
 
-    columns: dict[str, pl.Series] = {"position": fits["position"]}
-    validity, resumed = {}, 0
-    for name, model in models.items():
-        answered, done_before = ask_in_shards(model, fits.select(*QUESTIONS), f"predict {name}", folders)
-        resumed += done_before
-        validity[name] = round(float(answered["allowed_mass"].mean() or 0), 6)  # type: ignore[arg-type]
-        answers = Answer.of_table(answered)
-        values = _columns(answered, answers)
-        if len(columns) > 1:  # the base beside the adapter
-            columns |= {f"{name}_{key}": values[key] for key in OUT[1:]}
-            continue
-        columns |= values
-        if samples:
-            draws = [answer.draw(samples, seed + i) for i, answer in enumerate(answers)]
-            columns["samples"] = pl.Series(draws, dtype=pl.List(pl.Int64))
-        columns["doubts"] = pl.Series([answer.doubts for answer in answers], dtype=pl.List(pl.String))
-    return pl.DataFrame(columns), validity, resumed
-
-
-def _columns(answered: pl.DataFrame, answers: list[Answer]) -> dict[str, pl.Series]:
-    intervals = np.array([answer.interval() for answer in answers], dtype=np.int64).reshape(-1, 2)
-    values: list[Any] = [
-        [answer.scale.notation for answer in answers],
-        answered["probabilities"],
-        [answer.expected for answer in answers],
-        *intervals.T,
-        [answer.format_validity for answer in answers],
-    ]
-    return {name: pl.Series(name, value) for name, value in zip(OUT, values, strict=True)}
-
-
-def _kind(problem: str) -> str:
-    """A problem without the text that it quotes."""
-    return next((kind for words, kind in PROBLEM_KINDS.items() if words in problem), "unusable scale")
+    rows, can_be_asked = batch.asked.with_row_index("position"), pl.col("problem").is_null()
+    fits = rows.filter(can_be_asked)
+    long = pl.col("position").is_in(fits.filter(model.too_long(fits))["position"].implode())
+    rows = rows.with_columns(problem=pl.when(long).then(pl.lit(TOO_LONG)).otherwise("problem"))
+    fits = rows.filter(can_be_asked)
+    with contextlib.ExitStack() as folders:
+        answers = Answer.of_table(ask_in_shards(model, fits.select(*QUESTIONS), "predict", folders))
+        given = pl.DataFrame(
+            [(a.probabilities, a.expected, *a.interval(), a.format_validity) for a in answers],
+            GIVEN,
+            orient="row",
+        )
+        doubts = pl.Series("doubts", [answer.doubts for answer in answers], pl.List(pl.String))
+        told = rows.join(given.with_columns(fits["position"], doubts), on="position", how="left")
+        notes = pl.col("notes").list.concat(pl.col("doubts").fill_null([])).list.join("; ")
+        told = told.sort("position").with_columns(notes=pl.when(notes != "").then(notes))
+        beside = batch.table.drop("scale", strict=False)
+        write_rows(output, beside.hstack(told.select("scale", *GIVEN, "notes", "problem")))
+    problems = rows["problem"].drop_nulls()
+    return {
+        **{"output": str(output), "rows": len(rows), "answered": len(fits)},
+        "persona": batch.read_from,
+        "with_notes": told.filter(can_be_asked)["notes"].count(),
+        "first_problem": problems.first(),
+        "format_validity": round(float(given["format_validity"].mean() or 0), 6),  # type: ignore[arg-type]
+        "model": str(model),
+        "notes": ref.cautions,
+    }

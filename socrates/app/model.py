@@ -193,17 +193,14 @@ def free_bytes(on: torch.device) -> int:
 
 def ask_in_shards(
     model: OpenModel, questions: pl.DataFrame, label: str, folders: contextlib.ExitStack
-) -> tuple[pl.DataFrame, int]:
+) -> pl.DataFrame:
     """:meth:`OpenModel.ask` for many rows, none too long, in shards that outlive a kill.
 
     Args:
         label: of the progress bar.
         folders: what it closes; a shard stays in the scratch folder until then, or for the same call made again.
-
-    Returns:
-        The rows with the columns of ``ANSWERS``, and how many distinct ones were there already.
     """
-    from socrates.prediction.shards import compute_shards, cut_shards, read_shard, shard_path
+    from socrates.prediction.shards import compute_shards, cut_shards, read_shard
     from socrates.runs.launch import Process
 
     ref, key = model.ref, hashlib.sha256(questions.write_json().encode()).hexdigest()
@@ -215,10 +212,8 @@ def ask_in_shards(
     folders.push(lambda kind, *_: shutil.rmtree(folder) if kind is None else None)
     plan, batches = model.plan(questions)
     shards = cut_shards(batches, len(plan.rows))
-    done = [shard for number, shard in enumerate(shards) if shard_path(folder, number).exists()]
     compute_shards(plan, shards, folder, Process(0, 1), lambda: model.model, label)
-    scored = plan.expand(read_shard(folder, number) for number in range(len(shards)))
-    return with_answers(questions, scored), sum(len(batch.rows) for shard in done for batch in shard)
+    return with_answers(questions, plan.expand(read_shard(folder, number) for number in range(len(shards))))
 
 
 def with_answers(questions: pl.DataFrame, scored: Scored) -> pl.DataFrame:

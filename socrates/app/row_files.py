@@ -12,13 +12,17 @@ from pathlib import Path
 import polars as pl
 
 from socrates.core.errors import DataError
-from socrates.core.files import atomic_path, write_table
+from socrates.core.files import atomic_path
 
-JSON_LINES = (".jsonl", ".ndjson")
 READERS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
     ".csv": lambda file: pl.read_csv(file, infer_schema=False),  # all text: "007" and "1-7" are not numbers
-    **dict.fromkeys(JSON_LINES, lambda file: pl.read_ndjson(file, infer_schema_length=None)),
+    ".jsonl": lambda file: pl.read_ndjson(file, infer_schema_length=None),
     ".parquet": pl.read_parquet,
+}
+WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
+    ".csv": lambda table, path: table.write_csv(path, float_precision=6),
+    ".jsonl": lambda table, path: table.write_ndjson(path),
+    ".parquet": lambda table, path: table.write_parquet(path),
 }
 UTF8_MARK = b"\xef\xbb\xbf"
 TWICE = re.compile(r"(.*)_duplicated_\d+")  # what polars makes of a second column of one name
@@ -72,7 +76,7 @@ def _unreadable(kind: str, data: bytes, detail: str) -> str:
         return "a row has more fields than the header; put quotes around texts that hold a comma"
     if kind == ".csv" and "could not parse" in detail:
         return 'the quotes around a text do not match; write a quote within a text twice ("")'
-    for number, line in enumerate(data.splitlines() if kind in JSON_LINES else (), start=1):
+    for number, line in enumerate(data.splitlines() if kind == ".jsonl" else (), start=1):
         try:
             if line.strip() and not isinstance(json.loads(line), dict):
                 return f"line {number} is not a JSON object; mend or remove it"
@@ -88,14 +92,12 @@ def column_missing(path: Path, table: pl.DataFrame, wanted: str) -> DataError:
 
 def write_rows(path: Path, table: pl.DataFrame) -> None:
     """A table as CSV (lists as numbers with spaces between), JSON lines or parquet, atomically."""
-    if path.suffix in JSON_LINES:
-        with atomic_path(path) as partial:
-            table.write_ndjson(partial)
-    elif path.suffix == ".csv":
-        nested = [name for name, kind in table.schema.items() if kind.is_nested()]
-        write_table(path, table.with_columns(_flat(name, table.schema[name]) for name in nested))
-    else:
-        write_table(path, table)
+    kind = path.suffix.lower()
+    if kind == ".csv":
+        nested = {name: kind for name, kind in table.schema.items() if kind.is_nested()}
+        table = table.with_columns(_flat(*column) for column in nested.items())
+    with atomic_path(path) as partial:
+        WRITERS[kind](table, partial)
 
 
 def _flat(name: str, kind: pl.DataType) -> pl.Expr:

@@ -13,6 +13,7 @@ from socrates.cli.options import ADAPTER, BASE, USE, Adapter, Base, Json, Precis
 
 if TYPE_CHECKING:
     from socrates.app.model import OpenModel
+    from socrates.app.model_ref import ModelRef
 
 EXAMPLES = example(
     'socrates predict --demographics "Age: 30; Gender: Female" '
@@ -55,8 +56,8 @@ def predict(
         raise typer.BadParameter("give one of --scenario, --example and --input")
     if (input is None) != (output is None):
         raise typer.BadParameter("--input and --output go together")
-    if input and demographics:
-        raise typer.BadParameter("--demographics is for --scenario; a file has its own column")
+    if input and (demographics or compare_base or sample):
+        raise typer.BadParameter("--demographics, --compare-base and --sample are for one question")
     if example is not None:
         from socrates.app.examples import EXAMPLES as KNOWN
 
@@ -68,25 +69,26 @@ def predict(
     ref = resolve_model(base, adapter)
     if compare_base and ref.adapter is None:
         raise typer.BadParameter("--compare-base needs an adapter to compare with")
-    refs = {"adapter" if ref.adapter else "base": ref} | ({"base": ref.base_only()} if compare_base else {})
 
-    def opened() -> dict[str, OpenModel]:
+    def opened(ref: ModelRef = ref) -> OpenModel:
         from socrates.app.model import open_model
 
-        return {name: open_model(ref, precision) for name, ref in refs.items()}
+        return open_model(ref, precision)
 
     if input is not None and output is not None:
         from socrates.app.batch import answer_file
 
-        counts = answer_file(input, output, ref, opened, scale, sample, seed)
+        counts = answer_file(input, output, ref, opened, scale)
         show(as_json, counts, *_told(counts))
     else:
-        _one((demographics, scenario or "", scale), opened, sample, seed, as_json)
+        refs = [ref, *([ref.base_only()] if compare_base else [])]
+        _one((demographics, scenario or "", scale), refs, opened, sample, seed, as_json)
 
 
 def _one(
     asked: tuple[str, str, str | None],
-    opened: Callable[[], dict[str, OpenModel]],
+    refs: list[ModelRef],
+    opened: Callable[[ModelRef], OpenModel],
     samples: int,
     seed: int,
     as_json: bool,
@@ -97,9 +99,9 @@ def _one(
     demographics, scenario, scale = asked
     # what cannot be read is refused before the seconds that a model takes
     who, question = parse_demographics(demographics), parse_question(scenario, scale)
-    models = opened()
+    models = {"adapter" if ref.adapter else "base": opened(ref) for ref in refs}
     answers = {name: model.answers([(who, question)])[0] for name, model in models.items()}
-    ref, first = next(iter(models.values())).ref, next(iter(answers.values()))
+    ref, first = refs[0], next(iter(answers.values()))
     draws = first.draw(samples, seed)
     notes = [*ref.cautions, *question.notes, *first.doubts]
     outside = ref.outside(who, question)
@@ -129,13 +131,12 @@ def _one(
 
 def _told(counts: dict) -> list[str]:
     """The summary of a file."""
-    problems = ", ".join(f"{reason} {count:,}" for reason, count in counts["problems"].items()) or "none"
-    validity = [f"{name} {100 * value:.1f} %" for name, value in counts["format_validity"].items()]
+    left = counts["rows"] - counts["answered"]
     return [
-        f"model    {'; '.join(counts['models'])}",
+        f"model    {counts['model']}",
         f"persona  {counts['persona'].removeprefix('persona ')}",
-        f"predict: {counts['answered']:,} of {counts['rows']:,} rows answered in {counts['output']} "
-        f"({counts['resumed']:,} from an earlier run); not answered: {problems}; "
-        f"with notes: {counts['with_notes']:,}; format validity {', '.join(validity)}",
+        f"predict: {counts['answered']:,} of {counts['rows']:,} rows answered in {counts['output']}; "
+        f"with notes: {counts['with_notes']:,}; format validity {100 * counts['format_validity']:.1f} %",
+        *([f"note: {left:,} rows not answered; the first: {counts['first_problem']}"] if left else []),
         *(f"note: {note}" for note in counts["notes"]),
     ]

@@ -91,9 +91,7 @@ def test_without_the_training_table_the_answer_says_that_nothing_was_compared(he
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
 def test_a_file_comes_back_whole_in_its_order(here: Path, name: str) -> None:
     output = here / f"answers{Path(name).suffix}"
-    counts = run_json(
-        "--input", str(batch_of(here, name)), "--output", str(output), "--compare-base", "--sample", "2"
-    )
+    counts = run_json("--input", str(batch_of(here, name)), "--output", str(output))
     read = {
         ".csv": lambda path: pl.read_csv(path, schema_overrides={"id": pl.String}),
         ".jsonl": pl.read_ndjson,
@@ -103,9 +101,9 @@ def test_a_file_comes_back_whole_in_its_order(here: Path, name: str) -> None:
     assert [problem is None for problem in table["problem"]] == [True, True, False, False, True]
     assert table["scale"].to_list() == ["0..100", "1..5", None, None, "1..7"]
     assert (counts["rows"], counts["answered"]) == (5, 3)
-    assert counts["problems"] == {"empty scenario": 1, "no scale": 1}
+    assert "understood no answer scale" in counts["first_problem"]
     assert table["expected"].null_count() == 2
-    assert {"base_expected", "samples", "middle_80_low", "format_validity"} <= set(table.columns)
+    assert {"middle_80_low", "format_validity"} <= set(table.columns)
     assert not list((here / ".scratch/answers").iterdir())
     alone = run_json("--demographics", "Age: 30; Gender: Female", "--scenario", tiny.SCENARIOS[2])
     assert table["expected"][0] == pytest.approx(alone["adapter"]["expected"], abs=1e-3)
@@ -125,7 +123,7 @@ def test_a_killed_file_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ModelError, match="killed"):
         run(*arguments)
     assert not (here / "answers.csv").exists()
-    assert run_json(*arguments)["resumed"] == 1
+    assert run_json(*arguments)["answered"] == 3 and len(calls) == 4  # the first shard was done
 
 
 def test_a_file_tells_what_personas_were_read_from_and_what_was_not_read(here: Path) -> None:
@@ -151,7 +149,6 @@ def test_a_label_outside_the_scale_is_named() -> None:
     ("scenario\tage\na\t3\n", r"separated by tabs; save it with commas"),
     ('scenario\n"torn\n', r"the quotes around a text do not match"),
     ('scenario,demographics\nIs it? Only return 1 or 2.,"Shoe size: 4"\n', r"no field of Shoe size is known"),
-    ("scenario,samples\na,b\n", r"column samples is what the answers are called"),
     ("scenario,age,age\na,3,4\n", r"two columns are called age; rename one"),
     ("scenario, Scenario\na,b\n", r"two columns are called scenario; rename one"),
     ("scenario\nIs it warm?\n", r"none of 1 rows can be asked; the first: .*--scale 1-7"),
@@ -236,7 +233,7 @@ def test_a_scenario_of_ten_megabytes_costs_its_row_alone(here: Path) -> None:
     rows = pl.DataFrame({"scenario": ["word " * 2_000_000 + tiny.SCENARIOS[1], tiny.SCENARIOS[1]]})
     rows.write_csv(here / "rows.csv")
     counts = run_json("--input", "rows.csv", "--output", "out.csv")
-    assert (counts["answered"], counts["problems"]) == (1, {"too long": 1})
+    assert counts["answered"] == 1 and "characters" in counts["first_problem"]
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -260,6 +257,7 @@ def test_a_question_that_cannot_be_read_is_one_line(here: Path, arguments: list[
     ([], "give one of --scenario"),
     (["--scenario", "x", "--example", "1"], "give one of --scenario"),
     (["--input", "rows.csv"], "--input and --output go together"),
+    (["--input", "rows.csv", "--output", "a.csv", "--sample", "2"], "are for one question"),
     (["--example", "99"], "there are"),
     (["--example", "1", "--adapter", "none", "--compare-base"], "needs an adapter"),
     (["--example", "1", "--precision", "int4"], "--precision"),
