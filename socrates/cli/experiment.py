@@ -15,9 +15,8 @@ from socrates.cli.options import (
     Base,
     Json,
     Precision,
-    console,
     example,
-    show,
+    show_markdown,
 )
 
 if TYPE_CHECKING:
@@ -72,34 +71,39 @@ def experiment(
     bar = partial(tqdm, desc="experiment", unit="batch")
     result = ask_model(planned, design.parent, ref, tables or TABLES, precision, bar)
     written = report.write(result, folder)
-    if as_json:
-        show(True, {**report.summary(result), "files": [str(path) for path in written]})
-    else:
-        _print(result, written)
+    value = {**report.summary(result), "files": [str(path) for path in written]}
+    show_markdown(as_json, value, _markdown(result, written))
 
 
-def _print(result: ExperimentResult, written: list[Path]) -> None:
-    from rich.table import Table
-
+def _markdown(result: ExperimentResult, written: list[Path]) -> str:
     from socrates.app.experiment_report import answer, interval, percent, signed
+    from socrates.tools.markdown import markdown_table
 
-    table = Table(box=None, pad_edge=False, title=result.design.title, title_justify="left")
-    for name in ("outcome", "condition", "unit"):
-        table.add_column(name)
-    for name in ("model", "effect", "90 % interval", "power", "respondents for 80 %"):
-        table.add_column(name, justify="right")
+    rows = []
     for effect in result.effects:
         row = [effect.outcome, effect.condition, effect.unit.name, signed(effect.predicted)]
         if effect.effect is not None and effect.power is not None:
             needed = f"{effect.respondents_needed:,}" if effect.respondents_needed else "not attainable"
             row += [signed(effect.effect), interval(effect), percent(effect.power), needed]
-        table.add_row(*row)
-    warnings = [f"warning: {kind}: {text}" for kind, texts in result.warnings.items() for text in texts]
-    lines = [f"model       {result.model}", f"population  {result.people.source}", "", *answer(result), ""]
-    typer.echo("\n".join(lines))
-    console().print(table)
-    found = f"{result.design.respondents} respondents in all find the effect (two-sided 0.05)"
-    ending = ["", f"Power: chance that {found}, averaged over what it may be."]
-    ending += ["Simulated answers are no substitute for people.", *warnings]
+        rows.append(row + [""] * (8 - len(row)))
+    head = (
+        "outcome",
+        "condition",
+        "unit",
+        "model",
+        "effect",
+        "90 % interval",
+        "power",
+        "respondents for 80 %",
+    )
+    study = f"{result.design.respondents} respondents in all find the effect (two-sided 0.05)"
+    ending = [f"warning: {kind}: {text}" for kind, texts in result.warnings.items() for text in texts]
     ending += [*(f"note: {text}" for text in result.notes), f"written: {', '.join(map(str, written))}"]
-    typer.echo("\n".join(ending))
+    return "\n\n".join([
+        f"# {result.design.title}",
+        f"{result.model}; {result.people.source}",
+        *answer(result),
+        markdown_table(head, rows),
+        f"Power: chance that {study}, averaged over what it may be. Simulated answers are no substitute for people.",
+        "\n".join(f"- {line}" for line in ending),
+    ])  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from socrates.cli.options import Json, example, show
+from socrates.cli.options import Json, example, show, show_markdown
 
 PANEL = "Before and during a run"
 
@@ -68,6 +68,7 @@ def estimate(
     Every figure is an estimate; what it assumes stands below.
     """
     from socrates.tools.estimate import GIB, assumptions, estimates, measured, model_dims, workload
+    from socrates.tools.markdown import markdown_table
     from socrates.tools.preset import preview
 
     sections = preview(presets or [])
@@ -75,21 +76,19 @@ def estimate(
     timed = measured(Path())
     rows = estimates(model_dims(sections["model"]), work, sections, gpus, timed)  # type: ignore[arg-type]
     basis = assumptions(work, sections, gpus, timed)
-    size = f"{work.plan.max_steps:,} steps, {work.rows:,} rows, {work.tokens / 1e6:,.1f} million tokens"
-    lines = [f"estimate: {size}", ""]
-    lines += [
-        f"{'machine':<16}{'GiB per GPU':>12}{'of':>7}{'rows a pass':>13}{'hours':>22}{'US dollars':>22}"
-    ]
+    cells = []
     for row in rows:
-        name, size, room = f"{row.gpus} x {row.machine}", f"{row.bytes / GIB:.1f}", f"{row.room / GIB:.0f}"
-        cells = "  does not fit: lower train.micro_batch or prompt.max_length, or deepspeed.offload"
+        cost = ("does not fit: lower train.micro_batch or prompt.max_length, or deepspeed.offload", "", "")
         if row.hours and row.usd:
-            cells = f"{row.plan.micro_batch_size:>13}{span(row.hours):>22}{span(row.usd):>22}"
-        lines.append(f"{name:<16}{size:>12}{room:>7}{cells}")
-    lines += ["", "All of it is estimated. Assumed:", *(f"- {line}" for line in basis)]
+            cost = (f"{row.plan.micro_batch_size}", span(row.hours), span(row.usd))
+        memory = f"{row.bytes / GIB:.1f} of {row.room / GIB:.0f}"
+        cells.append((f"{row.gpus} x {row.machine}", memory, *cost))
+    size = f"{work.plan.max_steps:,} steps, {work.rows:,} rows, {work.tokens / 1e6:,.1f} million tokens"
+    told = markdown_table(("machine", "GiB per GPU", "rows a pass", "hours", "US dollars"), cells)
+    assumed = "\n".join(f"- {line}" for line in basis)
     machines = [asdict(row) | {"bytes": row.bytes} for row in rows]
     value = {"steps": work.plan.max_steps, "tokens": work.tokens, "machines": machines, "assumed": basis}
-    show(as_json, value, *lines)
+    show_markdown(as_json, value, f"{size}\n\n{told}\n\nAll of it is estimated. Assumed:\n\n{assumed}")
 
 
 def span(values: tuple[float, float]) -> str:

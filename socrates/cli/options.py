@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 ADAPTER, BASE = "models/adapter", Path("models/base")
 USE = "Use the model"  # a panel of --help
@@ -41,10 +39,12 @@ def show(as_json: bool, value: Any, *lines: str) -> None:
     typer.echo(json_text(value) if as_json else "".join(f"{line}\n" for line in lines), nl=False)
 
 
-def console() -> Console:
-    """Where tables are printed. A file has no width; in a narrow terminal lines break before numbers are shortened."""
-    from rich.console import Console
+def show_markdown(as_json: bool, value: Any, text: str) -> None:
+    """Print the result of a command: ``value`` under ``--json``, otherwise a text in Markdown, drawn on a terminal."""
+    if as_json or not sys.stdout.isatty():
+        show(as_json, value, text)
+    else:
+        from rich.console import Console
+        from rich.markdown import Markdown
 
-    made = Console(highlight=False, markup=False)
-    made.width = max(made.width, 80) if made.is_terminal else 160
-    return made
+        Console().print(Markdown(text))

@@ -5,26 +5,21 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from socrates.cli.options import Json, console, example, show
-
-if TYPE_CHECKING:
-    from socrates.tools.audit import Comparison
+from socrates.cli.options import Json, example, show, show_markdown
 
 PANEL = "Look at the results"
 Name = Annotated[str, typer.Option(help="What the predictor is called in metrics and report.")]
-STYLES = {"same": "green", "different on purpose": "yellow", "wrong": "bold red", "not compared": "dim"}
 
 app = typer.Typer()
 
 
-@app.command(epilog=example("socrates audit", "socrates audit --strict --markdown"), rich_help_panel=PANEL)
+@app.command(epilog=example("socrates audit", "socrates audit --strict"), rich_help_panel=PANEL)
 def audit(
     folder: Annotated[Path, typer.Option(help="The project folder whose run is compared.")] = Path(),
-    markdown: Annotated[bool, typer.Option("--markdown", help="A table for a pull request.")] = False,
     as_json: Json = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if an item is wrong.")] = False,
 ) -> None:
@@ -36,28 +31,11 @@ def audit(
     from socrates.tools.paper import SOURCE
 
     rows = auditing.audit(auditing.read_run(folder))
-    if as_json or markdown:
-        items = [dataclasses.asdict(row) for row in rows]
-        value = {"source": SOURCE, "counts": auditing.counts(rows), "items": items}
-        show(as_json, value, auditing.markdown(rows).removesuffix("\n"))
-    else:
-        _print_audit(rows, auditing.summary(rows))
+    items = [dataclasses.asdict(row) for row in rows]
+    value = {"source": SOURCE, "counts": auditing.counts(rows), "items": items}
+    show_markdown(as_json, value, auditing.markdown(rows))
     if strict and any(row.verdict == "wrong" for row in rows):
         raise typer.Exit(1)
-
-
-def _print_audit(rows: list[Comparison], summary: str) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for name in ("item", "paper", "here", "verdict", "reason"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        verdict = Text(row.verdict, style=STYLES[row.verdict])
-        table.add_row(*map(Text, (row.item, row.paper, row.here)), verdict, Text(row.reason))
-    console().print(table)
-    typer.echo(summary)
 
 
 @app.command(epilog=example("socrates compare main workspace"), rich_help_panel=PANEL)
@@ -77,7 +55,7 @@ def compare(
 
     table = comparing.compare(comparing.read_scores(a), comparing.read_scores(b), predictor)
     value = {"a": a, "b": b, "predictor": predictor, "metrics": table.to_dicts()}
-    show(as_json, value, comparing.markdown(table, a, b))
+    show_markdown(as_json, value, comparing.markdown(table, a, b))
 
 
 @app.command(epilog=example("socrates folds fold-0 fold-1 fold-2 fold-3 fold-4"), rich_help_panel=PANEL)
@@ -93,7 +71,7 @@ def folds(
     joined = comparing.join_folds({run: comparing.read_scores(run) for run in runs})
     table = comparing.beside_baseline(joined, predictor, baseline)
     value = {"runs": runs, "predictor": predictor, "baseline": baseline, "metrics": table.to_dicts()}
-    show(as_json, value, comparing.markdown(table, baseline, predictor))
+    show_markdown(as_json, value, comparing.markdown(table, baseline, predictor))
 
 
 @app.command(epilog=example("socrates import-predictions gpt.csv --name gpt"), rich_help_panel=PANEL)

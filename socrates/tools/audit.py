@@ -15,6 +15,7 @@ from typing import Any, Literal
 from socrates.core.files import read_json
 from socrates.core.params import flat, parse, read_yaml
 from socrates.model.params import BUILTIN
+from socrates.tools.markdown import markdown_table
 from socrates.tools.paper import OF_THESE, PAPER, PEOPLE, RECORDS, UNKNOWN, Item
 
 Verdict = Literal["same", "different on purpose", "wrong", "not compared"]
@@ -205,22 +206,19 @@ def counts(rows: list[Comparison]) -> dict[str, int]:
     return {verdict: sum(row.verdict == verdict for row in rows) for verdict in VERDICTS}
 
 
-def summary(rows: list[Comparison]) -> str:
-    """One line: so many of each verdict, and never more than was compared."""
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts(rows).items())
-
-
 def markdown(rows: list[Comparison]) -> str:
-    """The audit as a table for a pull request, the wrong items first."""
-    lines = [
-        f"Audit against the paper: {summary(rows)}.",
-        "",
-        "| item | paper | here | verdict | reason |",
-        "|---" * 5 + "|",
+    """The audit as a table, the wrong items first; the line above it never claims more than was compared."""
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts(rows).items())
+    cells = [
+        (
+            row.item,
+            row.paper,
+            row.here,
+            f"**{row.verdict}**" if row.verdict == "wrong" else row.verdict,
+            row.reason,
+        )
+        for row in sorted(rows, key=lambda row: row.verdict != "wrong")
     ]
-    for row in sorted(rows, key=lambda row: row.verdict != "wrong"):
-        verdict = f"**{row.verdict}**" if row.verdict == "wrong" else row.verdict
-        cells = (row.item, row.paper, row.here, verdict, row.reason)
-        escaped = (" ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;") for cell in cells)
-        lines.append(f"| {' | '.join(escaped)} |")
-    return "\n".join(lines) + "\n"
+    return f"Audit against the paper: {told}.\n\n" + markdown_table(
+        ("item", "paper", "here", "verdict", "reason"), cells
+    )

@@ -15,6 +15,7 @@ from socrates.core.errors import DataError
 from socrates.evaluation.intervals import generator, sign_flip_interval
 from socrates.evaluation.metrics import METRICS
 from socrates.survey.tables import CELL
+from socrates.tools.markdown import markdown_table
 
 TABLE = Path("metrics/tables/cell_scores.csv")
 WORKSPACE = "workspace"
@@ -119,19 +120,17 @@ def _mean(key: str, run: str) -> pl.Expr:
     return (pl.col(key + run) * weight).sum() / weight.sum()
 
 
-def markdown(table: pl.DataFrame, first: str, second: str) -> str:
-    """The comparison as a Markdown table, with a verdict in words."""
-    lines = [
-        f"| metric | {first} | {second} | difference | 95 % interval | p | {second} is |",
-        "|---" * 7 + "|",
-    ]
-    for row in table.iter_rows(named=True):
+def markdown(found: pl.DataFrame, first: str, second: str) -> str:
+    """The comparison as a table, with a verdict in words."""
+    rows = []
+    for row in found.iter_rows(named=True):
         metric = METRICS[row["metric"]]
         verdict = "better" if (row["sign"] > 0) == metric.higher_is_better else "worse"
         interval = "needs two studies" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
         p = "" if row["p"] is None else f"{row['p']:.3f}"
         cells = [metric.label, f"{row['a']:.4f}", f"{row['b']:.4f}", f"{row['difference']:+.4f}", interval, p]
-        lines.append(f"| {' | '.join(cells)} | {verdict if row['sign'] else 'not shown to differ'} |")
-    paired = table.row(0, named=True)
+        rows.append([*cells, verdict if row["sign"] else "not shown to differ"])
+    head = ["metric", first, second, "difference", "95 % interval", "p", f"{second} is"]
+    paired = found.row(0, named=True)
     told = f"{paired['cells']} cells of {paired['studies']} studies are in both"
-    return "\n".join([*lines, f"\n{told}; {paired['cells_unpaired']} are in one alone."])
+    return f"{markdown_table(head, rows)}\n\n{told}; {paired['cells_unpaired']} are in one alone."

@@ -17,6 +17,7 @@ from socrates.reporting.jinja import interval_text, number
 from socrates.reporting.read import Results, read_results
 from socrates.reporting.sections import headline_figure
 from socrates.tools.estimate import assumed_workload, estimates, model_dims
+from socrates.tools.markdown import markdown_table
 from socrates.tools.preset import preview
 
 README, PICTURE = Path("README.md"), Path("docs/report.svg")
@@ -30,11 +31,9 @@ MACHINES = ("A100-80", "H100", "L4")
 
 def result(scores: Results) -> str:
     """What the run found: W of a few predictors, and in words the figures beside it."""
-    rows = [
-        f"| {PREDICTORS[name]} | {number(scores.estimate(name).value)} | {interval_text(scores.estimate(name))} |"
-        for name in SHOWN
-        if name in scores.metrics
-    ]
+    shown = {name: scores.estimate(name) for name in SHOWN if name in scores.metrics}
+    rows = [(PREDICTORS[name], number(found.value), interval_text(found)) for name, found in shown.items()]
+    head = (f"on {number(int(scores.count('studies_scored')))} unseen studies", "W", "95 % interval")
 
     def said(part: str, key: str = "wasserstein") -> str:
         found = scores.estimate(part, key)
@@ -50,8 +49,7 @@ def result(scores: Results) -> str:
     found = "is closer to people" if closer else "is not shown to be closer"
     base = f"; against the\nbase model {said('adapter_minus_base')}" if model != "base" else ""
     return (
-        f"| on {number(int(scores.count('studies_scored')))} unseen studies | W | 95 % interval |\n|---|---|---|\n"
-        + "\n".join(rows)
+        markdown_table(head, rows)
         + f"\n\nThe comparison that decides is with the best baseline on the validation studies, {best}: the\n"
         f"{PREDICTORS[model]} {found}, by {said(scores.primary)}, paired by cell. Against the lowest baseline on\n"
         f"these test studies, {PREDICTORS[lowest]}, it is {said(f'{model}_minus_{lowest}')}{base}. Effects "
@@ -64,10 +62,7 @@ def result(scores: Results) -> str:
 
 def cost(names: tuple[str, ...] = PRESETS) -> str:
     """Estimated hours and dollars of presets on one rented GPU."""
-    lines = [
-        "| preset | " + " | ".join(f"one {machine}" for machine in MACHINES) + " |",
-        "|---" * (len(MACHINES) + 1) + "|",
-    ]
+    lines = []
     for name in names:
         sections = preview(("demo", name))
         dims = model_dims(sections["model"])  # type: ignore[arg-type]
@@ -77,8 +72,8 @@ def cost(names: tuple[str, ...] = PRESETS) -> str:
             for row in map(rows.get, MACHINES)
             if row
         ]
-        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([f"`{name}`", *cells])
+    return markdown_table(["preset", *(f"one {machine}" for machine in MACHINES)], lines)
 
 
 def _span(values: tuple[float, float]) -> str:

@@ -104,7 +104,7 @@ def test_a_batch_that_no_parameter_excuses_is_wrong_and_strict_fails(project):
     edit(project, train__global_batch=128)
     assert found(project)["answers per optimiser step"].verdict == "wrong"
     assert RUN.invoke(app, ["audit", "--folder", str(project)]).exit_code == 0
-    strict = RUN.invoke(app, ["audit", "--folder", str(project), "--strict", "--markdown"])
+    strict = RUN.invoke(app, ["audit", "--folder", str(project), "--strict"])
     assert strict.exit_code == 1
     table = [line for line in strict.stdout.splitlines() if line.startswith("|")]
     assert "**wrong**" in table[2] and "| 256 | 128 |" in table[2]  # the wrong item comes first
