@@ -16,12 +16,10 @@ from socrates.core.files import read_json
 from socrates.core.params import flat, parse, read_yaml
 from socrates.model.params import BUILTIN
 from socrates.tools.markdown import markdown_table
-from socrates.tools.paper import OF_THESE, PAPER, PEOPLE, RECORDS, UNKNOWN, Item
+from socrates.tools.paper import OF_THESE, PAPER, PEOPLE, RECORDS, Item
 
 Verdict = Literal["same", "different on purpose", "wrong", "not compared"]
 VERDICTS: tuple[Verdict, ...] = ("same", "different on purpose", "wrong", "not compared")
-TRAINER = Path("socrates/training")  # the trainer's arguments hold what is fixed and not a parameter
-CONSTANT = re.compile(r'\b(optim|lr_scheduler_type)(?:=|": )"(\w+)"')
 
 
 @dataclass(frozen=True)
@@ -75,14 +73,12 @@ def read_run(folder: Path = Path()) -> Run:
     sections = parse(read_yaml(folder / "params.yaml"))
     params = {name: section.model_dump() for name, section in sections.items()}
     records, absent = read_records(folder, params)
-    code = "\n".join(path.read_text(encoding="utf-8") for path in sorted((folder / TRAINER).glob("*.py")))
     derived = _derived(params, records) | {
         name: OF_THESE if name in records else absent[name]
         for name in ("raw", "splits", "training")
         if (folder / RECORDS[name]).exists()
     }
-    values = {"params": params, "trainer": dict(CONSTANT.findall(code)), "derived": derived, **records}
-    return Run(dict(flat(values)), absent)
+    return Run(dict(flat({"params": params, "derived": derived, **records})), absent)
 
 
 def read_records(folder: Path, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -155,15 +151,15 @@ def audit(run: Run) -> list[Comparison]:
 
 
 def _compare(item: Item, run: Run) -> Comparison:
-    here, verdict, reason = "–", VERDICTS[3], item.note
-    if item.here is not None:
-        try:
-            value = run.find(item.here)
-            ends = [run.find(item.here + end) for end in ("_low", "_high")] if item.interval else []
-            here = shown(value) + (f" ({shown(ends[0])} to {shown(ends[1])})" if ends else "")
-            verdict, reason = _verdict(item, run, value, ends)
-        except KeyError as missing:
-            reason = missing.args[0]
+    here: str = "–"
+    verdict: Verdict = "not compared"
+    try:
+        value = run.find(item.here)
+        ends = [run.find(item.here + end) for end in ("_low", "_high")] if item.interval else []
+        here = shown(value) + (f" ({shown(ends[0])} to {shown(ends[1])})" if ends else "")
+        verdict, reason = _verdict(item, run, value, ends)
+    except KeyError as missing:
+        reason = missing.args[0]
     return Comparison(item.item, shown(item.paper), here, verdict, reason, item.source)
 
 
@@ -171,8 +167,6 @@ def _verdict(item: Item, run: Run, value: Any, ends: list[float]) -> tuple[Verdi
     """The verdict on a value that was found, and its reason."""
     if not all(run.meets(path, wanted) for path, wanted in item.only_for.items()):
         return "not compared", run.fill(item.otherwise)
-    if item.paper == UNKNOWN:
-        return "not compared", item.source
     if item.note:
         return "different on purpose", item.note
     if _same(item, value, ends):

@@ -15,8 +15,6 @@ from typing import Any
 from socrates.model.params import BUILTIN
 
 SOURCE = "arXiv 2509.05830, EMNLP 2025 main 1530"
-UNKNOWN = "unknown"  # a value that nobody here has read: never compared
-NOT_FOUND = "not found in the paper"
 SETUP, INFERENCE = "training set-up of the paper", "inference set-up of the paper"
 UNSEEN = "Table 2, unseen studies"
 SPLIT_FILE = "metadata/participant_mapping.json of the dataset"
@@ -43,20 +41,19 @@ class Item:
 
     Attributes:
         source: where it was read.
-        here: dotted path of the run's value in params, raw, splits, training, metrics, trainer (its constants) or
-            derived; None: nothing is looked up, for the reason in ``note``.
+        here: dotted path of the run's value in params, raw, splits, training, metrics or derived.
         reasons: why it may differ, the first that holds; where none does, the run's value is wrong. ``{path}`` in a
             text is replaced by the value there.
         tolerance: largest difference that counts as the same.
         interval: the run's value has the ends ``here``_low and ``here``_high; between them is the same.
         only_for: values, by path, without which a comparison means nothing; ``otherwise`` says so.
-        note: with ``here``: why the two are different quantities, whatever their values.
+        note: why the two are different quantities, whatever their values.
     """
 
     item: str
     paper: str | float | None
     source: str
-    here: str | None = None
+    here: str
     reasons: tuple[Reason, ...] = ()
     tolerance: float = 0.0
     interval: bool = False
@@ -123,19 +120,14 @@ PAPER = (
     Item("most respondents taken of a cell", None, "all seen studies, all respondents", "params.sample.max_per_cell",
          (("params.sample.max_per_cell", given,
           "sample.max_per_cell is {params.sample.max_per_cell}: a cheaper run, on smaller cells"),)),
-    Item("answers kept", UNKNOWN,
-         f"{NOT_FOUND} which answers it left out; here those outside their stated scale, counted by reason",
-         "raw.kept.rows"),
     # the split
     Item("studies in two of train, validation and test", 0, "unseen-study split", "derived.studies_in_two_splits"),
     Item("seen studies (training and validation)", 170, SPLIT_FILE, "derived.seen_studies", OTHER_STUDIES),
     Item("unseen studies (test)", 40, f"{SPLIT_FILE}; Table 2", "splits.splits.test.studies", OTHER_STUDIES),
-    Item("validation studies", UNKNOWN, NOT_FOUND, "splits.splits.val.studies"),
     # the model
     Item("base model", "Qwen/Qwen2.5-14B-Instruct", f"{SETUP}; Llama-3-8B-Instruct is its second base", NAME,
          ((NAME, TINY, f"model.name is {TINY}: a small Qwen2 made here stands in, so that no GPU or hub is needed"),
           (NAME, released, "model.name is {params.model.name}: the paper's own fine-tuned model, nothing is trained"))),
-    Item("base model's revision", UNKNOWN, "no commit is given in the paper", "params.model.revision"),
     Item("trained weights", "all", f"{SETUP} (full fine-tuning with LLaMA-Factory)", "derived.trained", (ADAPTER,)),
     Item("weights while training", "not quantised", f"{SETUP} (full fine-tuning)", "derived.quantization",
          (("params.model.quantization", "nf4",
@@ -151,39 +143,19 @@ PAPER = (
     Item("answers per optimiser step", 256, f"{SETUP} (global batch)", "params.train.global_batch",
          ((NAME, TINY,
           "train.global_batch is {params.train.global_batch}: the small model needs many small steps (docs/log.md)"),)),
-    Item("respondents of one scenario that enter a step together", UNKNOWN,
-         f"{NOT_FOUND}; answers in random order would have one", "params.train.group_size"),
-    Item("optimiser", "adamw_torch", f"{SETUP} (AdamW)", "trainer.optim"),
     Item("learning rate", 1e-5, f"{SETUP} (supervised fine-tuning)", "params.train.learning_rate",
          note="a step of the adapter's weights is not a step of all weights: the numbers cannot be compared"),
-    Item("learning rate's course", "cosine", SETUP, "trainer.lr_scheduler_type"),
     Item("warm-up, share of the steps", 0.05, SETUP, "params.train.warmup_ratio"),
     Item("weight decay", 0.1, SETUP, "params.train.weight_decay",
          note="it shrinks the adapter towards no change of the base model, not all weights towards 0"),
-    Item("longest prompt in training, tokens", UNKNOWN, "the paper's 4096 is the limit of inference",
-         "params.prompt.max_length"),
-    Item("training answers lost to the length limit", UNKNOWN, NOT_FOUND, "training.rows_too_long.train"),
-    Item("which tokens are learned", UNKNOWN, NOT_FOUND,
-         note="here the answer and the end token alone (socrates/training/sft.py)"),
-    Item("machines", "8x A100 80 GB", SETUP,
-         note="devices are not part of an experiment here: they must not change its result"),
     Item("what is learned", "answers; in a second model preferences (DPO)", SETUP, "params.train.method",
          note="train.method dpo is the second; the paper's supervised model was the better one (Table 2)"),
-    # the prompt and the prediction
-    Item("prompt", UNKNOWN, "the released models' words are known second-hand: prompt.format socrates",
-         "params.prompt.format"),
+    # the prediction
     Item("temperature of drawn answers", 0.6, INFERENCE, "params.evaluate.temperature"),
     Item("top-p of drawn answers", 0.9, INFERENCE, "params.evaluate.top_p"),
     Item("longest prompt in inference, tokens", 4096, INFERENCE, "params.prompt.max_length",
          (("params.prompt.max_length", below(4096),
           "prompt.max_length is {params.prompt.max_length}; answers to longer prompts are counted, never cut"),)),
-    # the measure
-    Item("ruler of the distance W", "human range of each cell, both sides", "definition of the distribution metric",
-         note="fixed in socrates/evaluation/distance.py, tested in tests/evaluation/test_distances.py, no parameter"),
-    Item("cells where all people agree", UNKNOWN,
-         f"{NOT_FOUND}; one public reproduction divides by one step of the scale", "params.evaluate.constant_cells"),
-    Item("smallest cell that is scored, respondents", UNKNOWN, NOT_FOUND, "params.evaluate.min_cell_size"),
-    Item("questions with very many allowed answers", UNKNOWN, NOT_FOUND, "params.predict.max_options"),
     # the results; of a uniform guess, two public reproductions gave a W of 0.1973 and 0.2015
     TABLE_2("W of a uniform guess", 0.203, UNSEEN, "metrics.uniform.drawn.wasserstein", tolerance=0.006),
     TABLE_2("accuracy of a uniform guess", 0.612, UNSEEN, "metrics.uniform.drawn.accuracy", tolerance=0.01),
@@ -194,10 +166,6 @@ PAPER = (
             ((NAME, always,
              "a result and no setting: another way of training (QLoRA) and another prompt came to another W"),),
             interval=True),
-    Item("W of people against themselves", 0.125, "Table 2, empirical best by bootstrap",
-         note="the size of the paper's resamples is unknown; another quantity (docs/measurement.md)"),
-    Item("demographic parity difference, reduction", 0.106, "results of the paper on bias",
-         note="its exact definition was not read; see the groups of metrics/report.html"),
     # of this project: whether the records belong together, and are large enough to be measured
     *(Item(str(RECORDS[name]), OF_THESE, OWN, f"derived.{name}") for name in ("raw", "splits", "training")),
     Item("answers of the test split that are neither scored nor excluded", 0, OWN, "derived.unaccounted_answers"),

@@ -135,12 +135,6 @@ def test_what_no_stage_recorded_is_not_compared(project):
     assert "data/splits/manifest.json" in rows["unseen studies (test)"].reason
 
 
-def test_an_unknown_of_the_paper_is_never_the_same(project):
-    write_records(project)
-    unknown = [row for row in found(project).values() if row.paper == "unknown"]
-    assert unknown and {row.verdict for row in unknown} == {"not compared"}
-
-
 def test_a_study_in_two_splits_is_wrong_whatever_the_data(project):
     write_records(project)
     path = project / "data/splits/manifest.json"
@@ -183,37 +177,24 @@ def test_results_are_compared_on_the_papers_studies_alone(project, w, verdict):
 
 
 @pytest.mark.parametrize(
-    ("change", "item"),
-    [
-        ({"evaluate__min_cell_size": 50}, "smallest cell that is scored, respondents"),
-        ({"sample__by": "cell", "sample__max_per_cell": 20}, "most respondents taken of a cell"),
-    ],
+    "change", [{"evaluate__min_cell_size": 50}, {"sample__by": "cell", "sample__max_per_cell": 20}]
 )
-def test_other_cells_than_the_papers_are_not_compared_with_its_figures(project, change, item):
+def test_other_cells_than_the_papers_are_not_compared_with_its_figures(project, change):
     """A sample fraction of 1 does not say that everyone is in it, nor a split that every cell is scored."""
     apply("full", project / "params.yaml", project / "presets")
     edit(project, split__method="official")
     write_records(project, 0.16)
     assert found(project)["W of the fine-tuned model"].verdict == "same"
-    before = found(project)[item].here
     edit(project, **change)
     write_records(project, 0.16)
     rows = found(project)
     assert rows["W of the fine-tuned model"].verdict == "not compared"
     assert list(change)[-1].replace("__", ".") in rows["W of the fine-tuned model"].reason
-    assert rows[item].here != before and rows[item].verdict in ("not compared", "different on purpose")
-
-
-def test_the_optimiser_is_read_from_the_trainer_and_not_believed(project):
-    assert found(project)["optimiser"].verdict == "same"
-    path = project / "socrates/training/config.py"
-    path.write_text(path.read_text().replace('"adamw_torch"', '"sgd"'))
-    assert found(project)["optimiser"].verdict == "wrong"
 
 
 def test_every_entry_names_its_source_and_what_is_looked_up_or_why_not():
     for item in PAPER:
-        assert item.source and (item.here or item.note), item.item
+        assert item.source and item.here, item.item
     assert len({item.item for item in PAPER}) == len(PAPER)
 
 
@@ -227,7 +208,6 @@ def test_the_specification_agrees_with_the_figures_of_the_paper_in_metrics():
     for part in ("adapter", "base", "uniform"):  # the published answers were drawn
         assert paper[part]["drawn"]["wasserstein"] == paper[part]["wasserstein"]
         assert f"{part}.drawn.wasserstein" in KEYS
-    assert values["W of people against themselves"] == paper["empirical_best"]["wasserstein"]
     assert values["unseen studies (test)"] == paper["counts"]["studies"]
 
 
