@@ -26,7 +26,7 @@ from socrates.runs.guards import LossGuard, StepMetrics, Termination, Watchdog, 
 from socrates.runs.launch import Process, barrier
 from socrates.runs.log import RunLog
 from socrates.runs.params import Run
-from socrates.runs.progress import ProgressBar, backup_words
+from socrates.runs.progress import ProgressBar
 
 
 @dataclass
@@ -85,8 +85,7 @@ class RunCallback(TrainerCallback):
         metrics = self._metrics(state, logs)
         if self.main:
             backup = self.main.backup.state if self.main.backup else None
-            self.main.log.step(metrics, backup, **logs)
-            self.main.progress(metrics, f"${self.main.log.usd:.2f}, {backup_words(backup)}")
+            self.main.progress(self.main.log.step(metrics, backup, **logs))
         self._guard(metrics)
         if self._guard.above and not control.should_training_stop:
             control.should_save = False

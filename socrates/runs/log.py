@@ -52,21 +52,22 @@ class RunLog:
         """Cost so far in dollars, all attempts of this fingerprint together, lost steps included."""
         return self._usd_before + (time.monotonic() - self._started) / 3600 * self._usd_per_hour
 
-    def write(self, event: str, **values: Any) -> None:
-        """Append one line; numbers that are not finite become null, as JSON has none."""
+    def write(self, event: str, **values: Any) -> Line:
+        """Append one line, and return it; numbers that are not finite become null, as JSON has none."""
         line = {"event": event, "time": round(time.time(), 3), "usd": round(self.usd, 6)}
         line |= {"fingerprint": self._fingerprint, **values}
-        finite = json.loads(json.dumps(line), parse_constant=lambda _: None)
+        finite: Line = json.loads(json.dumps(line), parse_constant=lambda _: None)
         try:
             self._file.write(json.dumps(finite, ensure_ascii=False).encode() + b"\n")
         except OSError as error:  # a full disk of the log is no reason to end a training
             log.warning("%s: a line could not be written (%s)", self._file.name, error.strerror)
+        return finite
 
-    def step(self, metrics: StepMetrics, backup: Mapping[str, Any] | None = None, **logs: Any) -> None:
+    def step(self, metrics: StepMetrics, backup: Mapping[str, Any] | None = None, **logs: Any) -> Line:
         """The line of one optimiser step, with the backup's state and what else the trainer logged."""
         speed = metrics.tokens / metrics.seconds if metrics.seconds > 0 else 0.0
         values = {**logs, **asdict(metrics), "tokens_per_second": round(speed, 1), "backup": backup}
-        self.write("step", **values)
+        return self.write("step", **values)
 
     def close(self) -> None:
         self._file.close()

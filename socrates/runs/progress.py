@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
 
-from socrates.runs.guards import StepMetrics
+from socrates.runs.log import Line
 
 RECENT = 20  # steps behind the shown speed and the time left
 
 
 class ProgressBar:
-    """Shows steps, time left, tokens per second, loss and memory.
+    """Shows where a training stands, from the ``step`` lines of its log.
 
     Args:
         every: steps between two lines where stderr is not a terminal.
@@ -23,31 +24,35 @@ class ProgressBar:
 
     def __init__(self, every: int) -> None:
         self._every = every
-        self._recent: deque[StepMetrics] = deque(maxlen=RECENT)
+        self._recent: deque[Line] = deque(maxlen=RECENT)
         self._bar: tqdm[None] | None = None
 
-    def __call__(self, metrics: StepMetrics, ending: str) -> None:
-        """Show a step by the means of the recent ones; ``ending`` is put at the end of its line."""
-        self._recent.append(metrics)
-        seconds = sum(recent.seconds for recent in self._recent)
-        tokens = sum(recent.tokens for recent in self._recent)
-        left = (metrics.steps - metrics.step) * seconds / len(self._recent)
-        text = (
-            f"{metrics.step}/{metrics.steps} steps, {duration(left)} left, "
-            f"{tokens / max(seconds, 1e-9):,.0f} tokens/s, loss {metrics.loss:.4f}, "
-            f"{metrics.memory_bytes / 2**30:.1f} GiB, {ending}"
-        )
+    def __call__(self, line: Line) -> None:
+        self._recent.append(line)
+        step, steps, text = line["step"], line["steps"], progress_words(self._recent)
         if sys.stderr.isatty():
             if self._bar is None:
-                self._bar = tqdm(total=metrics.steps, initial=metrics.step - 1, bar_format="{bar:20} {desc}")
+                self._bar = tqdm(total=steps, initial=step - 1, bar_format="{bar:20} {desc}")
             self._bar.set_description_str(text, refresh=False)
             self._bar.update(1)
-        elif metrics.step % self._every == 0 or metrics.step == metrics.steps:
+        elif step % self._every == 0 or step == steps:
             print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def progress_words(recent: Sequence[Line]) -> str:
+    """Where a training stands by its latest ``step`` lines; speed and time left by their means."""
+    last, seconds = recent[-1], sum(line["seconds"] for line in recent)
+    left = (last["steps"] - last["step"]) * seconds / len(recent)
+    loss = math.nan if last["loss"] is None else last["loss"]
+    return (
+        f"{last['step']}/{last['steps']} steps, {duration(left)} left, "
+        f"{sum(line['tokens'] for line in recent) / max(seconds, 1e-9):,.0f} tokens/s, loss {loss:.4f}, "
+        f"{last['memory_bytes'] / 2**30:.1f} GiB, ${last['usd']:.2f}, {backup_words(last['backup'])}"
+    )
 
 
 def backup_words(state: Mapping[str, Any] | None) -> str:

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from socrates.core.errors import DataError
 from socrates.runs.log import History, history, read_lines
-from socrates.runs.progress import RECENT, backup_words, duration
+from socrates.runs.progress import RECENT, duration, progress_words
 
 BARS = "▁▂▃▄▅▆▇█"
 QUIET = 120.0  # seconds without a line after which the view says so
@@ -55,26 +55,11 @@ def view(run: History, now: float, width: int = 60) -> RenderableType:
         table.add_row(label, "-" if last is None else format(last, unit), sparkline(values, width))
     stopped = run.last["event"] == "stop"
     ending = f"stopped: {run.last.get('reason', 'finished')}" if stopped else None
-    body = Group(_summary(run, now), "", table)
-    return Panel(body, title=f"training {run.last['fingerprint'][:12]}", subtitle=ending)
-
-
-def _summary(run: History, now: float) -> str:
-    parts = [f"attempt {run.attempts}", f"${run.last['usd']:.2f}"]
-    if run.steps:
-        last, recent = run.steps[-1], run.steps[-RECENT:]
-        left = (last["steps"] - last["step"]) * sum(line["seconds"] for line in recent) / len(recent)
-        parts = [f"step {last['step']}/{last['steps']}", f"{duration(left)} left", *parts]
-        parts += [f"{last['memory_bytes'] / 2**30:.1f} GiB", _backup(last.get("backup"))]
+    told = progress_words(run.steps[-RECENT:]) if run.steps else f"${run.last['usd']:.2f}"
     silent = now - run.last["time"]
-    if run.last["event"] != "stop" and silent > QUIET:
-        parts.append(f"[bold red]silent for {duration(silent)}[/]")
-    return "  ".join(parts)
-
-
-def _backup(state: dict[str, Any] | None) -> str:
-    words = escape(backup_words(state))
-    return f"[bold red]{words}[/]" if state and state["error"] else words
+    told += f", silent for {duration(silent)}" if silent > QUIET and not stopped else ""
+    body = Group(Text(f"attempt {run.attempts}: {told}"), "", table)
+    return Panel(body, title=f"training {run.last['fingerprint'][:12]}", subtitle=ending)
 
 
 def state(log: Path) -> dict[str, Any]:
