@@ -16,9 +16,9 @@ from socrates.cli.options import Json, example, show
 PANEL = "Hand the model on"
 
 Out = Annotated[Path, typer.Option(file_okay=False, help="Folder that is written; replaced if it is there.")]
-License = Annotated[str, typer.Option("--license", help="Of the adapter, as the hub names it.")]
-LicenseName = Annotated[str, typer.Option(help="With --license other.")]
-UNDECIDED = ("other", "not-decided")
+License = Annotated[
+    str | None, typer.Option("--license", help="Of the adapter, as the hub names it; else not decided.")
+]
 
 app = typer.Typer()
 
@@ -59,15 +59,14 @@ def card(
     adapter: Annotated[
         str, typer.Option(help="Where the loading snippet finds the adapter: a folder or a hub repository.")
     ] = "models/adapter",
-    license_: License = UNDECIDED[0],
-    license_name: LicenseName = UNDECIDED[1],
+    license_: License = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model card from the run: data, params, figures with intervals, limits, cost, how to load."""
+    """Write a model card from the run: data, params, figures with intervals, limits, how to load."""
     from socrates.reporting.read import read_report
-    from socrates.tools.card import Choices, write_card
+    from socrates.tools.card import write_card
 
-    files = write_card(out, Path(), read_report(Path()), Choices(adapter, license_, license_name))
+    files = write_card(out, read_report(Path()), adapter, license_)
     show(as_json, {"out": str(out), "files": files}, f"card: {out / 'README.md'} and {len(files) - 1} plots")
 
 
@@ -81,9 +80,7 @@ def card(
 def publish(
     repo: Annotated[str, typer.Option(help="Repository on the hub: owner/name.")],
     public: Annotated[bool, typer.Option("--public", help="Show it to everyone; private otherwise.")] = False,
-    license_: License = UNDECIDED[0],
-    license_name: LicenseName = UNDECIDED[1],
-    message: Annotated[str, typer.Option(help="Of the commit.")] = "Adapter, card, metrics and plots",
+    license_: License = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files and send nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -93,19 +90,17 @@ def publish(
 
     from socrates.core.errors import SocratesError
     from socrates.reporting.read import read_report
-    from socrates.tools.card import Choices, write_card
+    from socrates.tools.card import write_card
     from socrates.tools.publish import files_to_publish, upload
 
-    if public and (license_, license_name) == UNDECIDED:
-        raise SocratesError(
-            "--public: others need a licence to use it; decide with --license or --license-name"
-        )
+    if public and license_ is None:
+        raise SocratesError("--public: others need a licence to use it; decide with --license")
     with tempfile.TemporaryDirectory() as folder:
         card = Path(folder, "card")
-        write_card(card, Path(), read_report(Path()), Choices(repo, license_, license_name))
+        write_card(card, read_report(Path()), repo, license_)
         files = files_to_publish(Path(), card)
         sizes = {path: file.stat().st_size for path, file in files.items()}
-        address = None if dry_run else upload(repo, files, public, message)
+        address = None if dry_run else upload(repo, files, public)
     lines = [f"{size:>12,}  {path}" for path, size in sizes.items()] if dry_run else []
     shown = "public" if public else "private"
     done = f"would go to {repo} ({shown}); nothing was sent" if dry_run else f"{shown}, {address}"

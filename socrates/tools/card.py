@@ -1,15 +1,12 @@
 """The model card: what the hub shows of a run, from the files that the run left.
 
-The Markdown report, with the YAML front matter that Hugging Face reads, how to load the adapter, its cost and licences.
+The Markdown report, with the YAML front matter that Hugging Face reads, how to load the adapter, and licences.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,6 @@ from socrates.evaluation.metrics import METRICS
 from socrates.reporting.jinja import templates
 from socrates.reporting.read import Report
 from socrates.reporting.sections import content
-from socrates.runs.log import Line, read_lines
 from socrates.survey.prompts import template
 
 EXAMPLE = (
@@ -33,57 +29,26 @@ EXAMPLE_PERSONA = "Age: 34; Gender: Female"
 INDEXED = ("wasserstein", "drawn.wasserstein", "stated.wasserstein", "drawn.accuracy", "effects.r")
 
 
-@dataclass(frozen=True)
-class Choices:
-    """What a card says that no file of the run tells.
-
-    Attributes:
-        adapter: where the loading snippet finds the adapter: a folder, or a repository of the hub.
-        license: an identifier of the hub, or ``other``.
-        license_name: with ``other``.
-    """
-
-    adapter: str = "models/adapter"
-    license: str = "other"
-    license_name: str = "not-decided"
-
-
-def usage(lines: Iterable[Line], steps: int | None) -> dict[str, Any] | None:
-    """What a training took by its log, over all attempts: device, processes, hours, dollars (None without a price).
-
-    None without a log, or where the log's last run did not end at ``steps``: it is another one's then.
-    """
-    lines = list(lines)
-    lines = [line for line in lines if line.get("fingerprint") == lines[-1].get("fingerprint")]
-    machines = [line for line in lines if line["event"] == "machine"]
-    if not machines or max(line.get("step", 0) for line in lines) != steps:
-        return None
-    pairs = itertools.pairwise(lines)
-    seconds = sum(line["time"] - before["time"] for before, line in pairs if line["event"] != "start")
-    machine = {key: machines[-1][key] for key in ("device", "processes")}
-    return machine | {"hours": seconds / 3600, "usd": lines[-1]["usd"] or None}
-
-
-def render_card(report: Report, found: dict[str, Any], lines: Iterable[Line], choices: Choices) -> str:
+def render_card(report: Report, found: dict[str, Any], adapter: str, license_: str | None) -> str:
     """The card's text.
 
     Args:
         found: from :func:`socrates.reporting.sections.content`.
-        lines: of the training's log; may be empty.
+        adapter: where the loading snippet finds the adapter: a folder, or a repository of the hub.
+        license_: an identifier of the hub; None: not decided.
     """
     values = {
         "markup": "markdown.j2",
-        "front_matter": front_matter(report, choices),
-        "choices": choices,
-        "usage": usage(lines, report.training.get("steps")),
+        "front_matter": front_matter(report, adapter, license_),
+        "license": license_ or "not decided",
         "plots": [f"plots/{name}.svg" for name in sorted(found["figures"])],
-        **(_to_load(report, choices) if report.training else {}),
+        **(_to_load(report, adapter) if report.training else {}),
     }
     text = _template("card.md.j2").render(found | values)
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def front_matter(report: Report, choices: Choices) -> str:
+def front_matter(report: Report, adapter: str, license_: str | None) -> str:
     """The metadata that the hub reads, as YAML."""
     source, data = str(report.raw.get("source")), report.params.get("data", {})
     hub = source == "hub"
@@ -109,23 +74,19 @@ def front_matter(report: Report, choices: Choices) -> str:
         language=["en"],
         base_model=base,
         base_model_relation="adapter" if base else None,
-        license=choices.license,
-        license_name=choices.license_name if choices.license == "other" else None,
+        license=license_ or "other",
+        license_name=None if license_ else "not-decided",
         datasets=[data["repo"]] if hub else None,
         tags=["lora", "qlora", "survey-prediction", "computational-social-science"],
-        model_name=choices.adapter.rstrip("/").split("/")[-1],
+        model_name=adapter.rstrip("/").split("/")[-1],
         eval_results=results,
     ).to_yaml()
 
 
-def write_card(folder: Path, project: Path, report: Report, choices: Choices) -> list[str]:
-    """Write README.md and plots/ to ``folder``, replacing it; returns the names of the files.
-
-    Args:
-        project: the folder with ``runs/``.
-    """
-    lines, found = read_lines(project / "runs/train.jsonl"), content(report)
-    files = {"README.md": render_card(report, found, lines, choices)}
+def write_card(folder: Path, report: Report, adapter: str, license_: str | None) -> list[str]:
+    """Write README.md and plots/ to ``folder``, replacing it; returns the names of the files."""
+    found = content(report)
+    files = {"README.md": render_card(report, found, adapter, license_)}
     files |= {f"plots/{name}.svg": figure.svg for name, figure in found["figures"].items()}
     with atomic_folder(folder) as partial:
         for name, text in files.items():
@@ -134,12 +95,12 @@ def write_card(folder: Path, project: Path, report: Report, choices: Choices) ->
     return sorted(files)
 
 
-def snippet(report: Report, choices: Choices) -> str:
+def snippet(report: Report, adapter: str) -> str:
     """Python that loads base and adapter and prints the probability of each answer to an example."""
-    return _template("snippet.py.j2").render(_to_load(report, choices))
+    return _template("snippet.py.j2").render(_to_load(report, adapter))
 
 
-def _to_load(report: Report, choices: Choices) -> dict[str, Any]:
+def _to_load(report: Report, adapter: str) -> dict[str, Any]:
     """What the snippet is filled with."""
     params = report.training.get("params", report.params)
     hub = report.base.get("kind") == "hub"
@@ -149,7 +110,7 @@ def _to_load(report: Report, choices: Choices) -> dict[str, Any]:
     return {
         "base": json.dumps(report.base["name"] if hub else "models/base"),
         "revision": json.dumps(report.base["revision"]) if hub else "None",
-        "adapter": json.dumps(choices.adapter),
+        "adapter": json.dumps(adapter),
         "nf4": params["model"]["quantization"] == "nf4",
         "prompt": json.dumps(example, ensure_ascii=False),
         "options": EXAMPLE_OPTIONS,

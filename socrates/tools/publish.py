@@ -38,7 +38,7 @@ def files_to_publish(project: Path, card: Path) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-def upload(repo: str, files: dict[str, Path], public: bool, message: str) -> str:
+def upload(repo: str, files: dict[str, Path], public: bool) -> str:
     """Put ``files`` on the hub as one commit; returns the commit's address.
 
     Raises:
@@ -53,4 +53,6 @@ def upload(repo: str, files: dict[str, Path], public: bool, message: str) -> str
                 f"{repo}: is there already and public; make it private on the hub, or say --public"
             )
         operations = [CommitOperationAdd(path, str(file)) for path, file in files.items()]
-        return str(api.create_commit(repo, operations, commit_message=message).commit_url)
+        return str(
+            api.create_commit(repo, operations, commit_message="Adapter, card, metrics and plots").commit_url
+        )

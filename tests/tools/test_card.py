@@ -26,26 +26,10 @@ from socrates.model.params import Prompt
 from socrates.prediction.distributions import predict_distributions
 from socrates.reporting.read import Report, read_report
 from socrates.reporting.sections import content, number
-from socrates.tools.card import EXAMPLE, EXAMPLE_OPTIONS, Choices, render_card, snippet, usage
+from socrates.tools.card import EXAMPLE, EXAMPLE_OPTIONS, render_card, snippet
 from tests import tiny
 from tests.reporting.test_report import QUESTION, project  # noqa: F401  (a fixture)
 from tests.small_models import write_models
-
-MARK = "e" * 64
-
-
-def log(device: str, *seconds: float, usd: float = 0.0, steps: int = 2) -> list[dict[str, Any]]:
-    """A run log whose attempts took ``seconds`` each, an hour apart."""
-    lines: list[dict[str, Any]] = []
-    at = 1000.0
-    for length in seconds:
-        common = {"fingerprint": MARK, "usd": usd}
-        lines.append({"event": "start", "time": at, "step": 0, **common})
-        machine = {"device": device, "processes": 1, "cores": 8, "threads": 4}
-        lines.append({"event": "machine", "time": at, **machine, **common})
-        lines.append({"event": "step", "time": at + length, "step": steps, **common})
-        at += length + 3600
-    return lines
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +40,14 @@ def report(project: Path) -> Report:  # noqa: F811
 CONTENT: dict[str, Any] = {}  # of the fixture's report; its figures take seconds
 
 
-def card(report: Report, lines: list[dict[str, Any]] | None = None, **choices: Any) -> str:
+def card(report: Report, adapter: str = "models/adapter", license_: str | None = None) -> str:
     CONTENT.update({} if CONTENT else content(report))
-    return render_card(report, CONTENT | {"report": report}, lines or [], Choices(**choices))
+    return render_card(report, CONTENT | {"report": report}, adapter, license_)
 
 
 def test_the_hub_reads_base_licence_data_and_figures(report: Report) -> None:
     hub = replace(report, raw={**report.raw, "source": "hub"})
-    read = ModelCard(card(hub, log("NVIDIA A100-SXM4-80GB", 3600), adapter="lab/answers", license="mit"))
+    read = ModelCard(card(hub, "lab/answers", "mit"))
     assert read.data.base_model == "some/model" and read.data.library_name == "peft"
     assert read.data.license == "mit" and read.data.datasets == ["socratesft/SocSci210"]
     found = {entry.metric_type: entry.metric_value for entry in read.data.eval_results or []}
@@ -87,17 +71,6 @@ def test_a_licence_that_was_not_decided_says_so(report: Report) -> None:
     assert "license: other\nlicense_name: not-decided\n" in card(report)
 
 
-def test_time_and_cost_are_of_this_runs_log_or_not_told(report: Report) -> None:
-    text = card(report, log("NVIDIA L4", 1800, usd=1.5))
-    assert "1 x NVIDIA L4" in text and "0.50 h" in text and "$1.50" in text
-    assert "not on this machine" in card(report, log("NVIDIA L4", 60, steps=7))  # another run's
-
-
-def test_the_time_of_a_killed_attempt_counts_and_the_time_between_does_not() -> None:
-    used = usage(log("NVIDIA H100 80GB HBM3", 1800, 5400), steps=2)
-    assert used is not None and used["hours"] == pytest.approx(2.0)
-
-
 @pytest.mark.parametrize("quantization", ["nf4", "none"])
 def test_the_snippet_runs_and_prints_what_the_pipeline_predicts(
     quantization: str, report: Report, tmp_path: Path
@@ -105,7 +78,7 @@ def test_the_snippet_runs_and_prints_what_the_pipeline_predicts(
     params = write_models(tmp_path, quantization)
     raw = YAML(typ="safe").load(tmp_path / "params.yaml")
     base = {"kind": "builtin", "parameters": 1}
-    code = snippet(replace(report, base=base, training={}, params=raw), Choices())
+    code = snippet(replace(report, base=base, training={}, params=raw), "models/adapter")
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
     )
@@ -152,4 +125,4 @@ def test_a_file_where_a_folder_is_wanted_is_refused(command: str, tmp_path: Path
 def test_a_card_of_an_adapter_with_another_prompt_is_refused(report: Report) -> None:
     params = {**report.params, "prompt": {**report.params["prompt"], "format": "chat"}}
     with pytest.raises(DataError, match=r"prompt\.format chat"):
-        snippet(replace(report, training={}, params=params), Choices())
+        snippet(replace(report, training={}, params=params), "models/adapter")
