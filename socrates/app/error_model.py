@@ -130,9 +130,9 @@ class EffectDistribution(NamedTuple):
         """The chance that the effect, found with sampling variance ``noise``, is above a value."""
         return float(self.weight @ special.ndtr((self.centre - value) / np.sqrt(self.variance + noise)))
 
-    def interval(self, noise: float = 0.0) -> tuple[float, float]:
-        """The middle 90 %, of the effect or of what a study with sampling variance ``noise`` would find."""
-        sd = np.sqrt(self.variance + noise)
+    def interval(self) -> tuple[float, float]:
+        """The middle 90 %."""
+        sd = np.sqrt(self.variance)
         reach = 12 * sd.max()
 
         def missing(value: float, wanted: float) -> float:

@@ -27,7 +27,6 @@ CODEBOOK = {
         "effect": "what to expect in people: predicted times the slope of the held-out studies; empty where unknown",
         "low_90, high_90": "ends of its 90 % interval",
         "joint_low_90, joint_high_90": "ends of intervals that hold all effects of the experiment at once in 90 %",
-        "study_low_90, study_high_90": "between these the planned study finds the effect in 90 %",
         "power": f"chance that the planned study finds it (two-sided {ALPHA}), averaged over what it may be",
         "respondents_needed": f"in all, for a power of {POWER}; empty where no number gives it",
         "chance_best": "chance that the condition has the best mean of all conditions, the control among them",
@@ -129,7 +128,7 @@ def answer(result: ExperimentResult) -> list[str]:
 
 
 def interval(effect: Effect, name: str = "") -> str:
-    """The ends of an interval of an effect: the single one, ``joint_`` or ``study_``."""
+    """The ends of an interval of an effect: the single one, or ``joint_``."""
     return " to ".join(signed(getattr(effect, f"{name}{end}_90")) for end in ("low", "high"))
 
 

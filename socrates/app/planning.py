@@ -84,8 +84,6 @@ class Effect:
     high_90: float | None = None
     joint_low_90: float | None = None
     joint_high_90: float | None = None
-    study_low_90: float | None = None
-    study_high_90: float | None = None
     power: float | None = None
     respondents_needed: int | None = None
     chance_best: float | None = None
@@ -167,7 +165,7 @@ def _effect(
         return sorted((unit.factor * np.clip(shares, -level, 1 - level)).tolist())
 
     joint = found.mean - reach * found.sd, found.mean + reach * found.sd
-    intervals = {"": found.interval(), "joint_": joint, "study_": found.interval(noise)}
+    intervals = {"": found.interval(), "joint_": joint}
     ends: dict[str, Any] = {
         f"{kind}{end}_90": value
         for kind, interval in intervals.items()

@@ -1,7 +1,7 @@
 """What training had seen, so that a question from outside is answered with a warning.
 
-The model was tested on studies like those it learned from. A field, a scale or a length that none of
-them had is a use that nobody has measured.
+The model was tested on studies like those it learned from. A field, a scale or words that none of them had are a use
+that nobody has measured.
 """
 
 from __future__ import annotations
@@ -42,8 +42,6 @@ class TrainingSupport:
             ``MANY_VALUES`` none.
         numbers: the lowest and highest of fields whose answers are whole numbers.
         scales: the notations of its questions, sorted.
-        characters: length of its shortest and longest scenario.
-        fewest: demographic fields of the respondent with fewest.
         labels: what the lowest and the highest answer of its questions stand for, see :func:`ends`.
         words: of all its scenarios.
     """
@@ -52,8 +50,6 @@ class TrainingSupport:
     values: dict[str, list[str]]
     numbers: dict[str, tuple[int, int]]
     scales: list[str]
-    characters: tuple[int, int]
-    fewest: int
     labels: set[tuple[str, str]]
     words: set[str]
 
@@ -70,10 +66,6 @@ class TrainingSupport:
     def of_persona(self, persona: Persona) -> list[str]:
         """What of a persona training had not seen, a sentence each."""
         found = [f"{label}: not a field of the training data" for label in persona.unknown]
-        if len(persona.fields) < self.fewest:
-            found.append(
-                f"persona: {len(persona.fields)} of the fields; every training respondent had {self.fewest} or more"
-            )
         for field, value in persona.fields.items():
             label = DEMOGRAPHICS[field]
             if field not in self.values:
@@ -94,20 +86,13 @@ class TrainingSupport:
         stimuli, on = question.stimuli, question.scale
         found = []
         if on.notation not in self.scales:
-            lengths = sorted(len(scale(notation).options) for notation in self.scales)
             known = ", ".join(self.scales[:8]) + (", ..." if len(self.scales) > 8 else "")
-            had = f"no training question had it (they had {known})"
-            if lengths and not lengths[0] <= len(on.options) <= lengths[-1]:
-                had = f"training questions had {lengths[0]:,} to {lengths[-1]:,} answers"
-            found.append(f"scale {short(on)}: {had}")
+            found.append(f"scale {short(on)}: no training question had it (they had {known})")
         found += self._of_labels(ends(stimuli, on), on)
         new = sorted((words := tokens(stimuli)) - self.words)
         if len(new) > NEW_WORDS * len(words):
             named = ", ".join(new[:LISTED]) + (", ..." if len(new) > LISTED else "")
             found.append(f"words: {len(new)} of {len(words)} are in no training scenario ({named})")
-        low, high = self.characters
-        if not low <= len(stimuli) <= high:
-            found.append(f"scenario: {len(stimuli):,} characters; training scenarios had {low:,} to {high:,}")
         return found
 
     def _of_labels(self, given: tuple[str, str], on: Scale) -> list[str]:
@@ -157,14 +142,11 @@ def summarise(table: pl.DataFrame) -> TrainingSupport:
         values[field] = answers.to_list() if len(answers) <= MANY_VALUES else []
     texts = table["stimuli"].unique()
     on = dict(table.select("stimuli", "scale").unique().drop_nulls().sort("scale").iter_rows())
-    fewest = people.select(pl.sum_horizontal(pl.all().is_not_null())).to_series().min()
     return TrainingSupport(
         len(table),
         values,
         numbers,
         table["scale"].drop_nulls().unique().sort().to_list(),
-        (min(map(len, texts), default=0), max(map(len, texts), default=0)),
-        int(fewest or 0),  # type: ignore[arg-type]
         {ends(text, scale(notation)) for text, notation in on.items()},
         set().union(*map(tokens, texts)),
     )

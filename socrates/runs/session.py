@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import pickle
-import platform
 import shutil
 import signal
 import sys
@@ -155,7 +153,8 @@ def training_session(
             log = stack.enter_context(
                 contextlib.closing(RunLog(log_path, run.usd_per_hour, mark, start, steps))
             )
-            log.write("machine", **machine(process))
+            device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+            log.write("machine", processes=process.world_size, device=device)
             main = main_process(stack, run, folder, store, log)
         folder, resume = broadcast_object(process, (folder, resume))
         newest = partial(checkpoints.newest_in_words, folder)
@@ -254,15 +253,3 @@ def not_evaluated(checkpoint: Path, eval_steps: int) -> bool:
     step = checkpoints.step_of(checkpoint) or 0
     done = any("eval_loss" in entry and entry["step"] == step for entry in log_history(checkpoint))
     return eval_steps > 0 and step % eval_steps == 0 and not done
-
-
-def machine(process: Process) -> dict[str, Any]:
-    """The hardware a run is on; never part of the experiment."""
-    gpu = torch.cuda.is_available()
-    return {
-        "processes": process.world_size,
-        "device": torch.cuda.get_device_name() if gpu else f"CPU ({platform.machine()})",
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-    }

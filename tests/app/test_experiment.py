@@ -426,10 +426,6 @@ def test_an_effect_and_its_intervals_by_hand():
     assert found.high_90 - found.effect == pytest.approx(4 * 1.645 * error, rel=1e-3)
     assert found.joint_low_90 == pytest.approx(found.low_90, abs=0.02)  # there is but one effect
     deviation = 0.125  # half the people one point of four higher
-    sampling = np.sqrt(2 * deviation**2 / 100)
-    assert found.study_high_90 - found.effect == pytest.approx(
-        4 * 1.645 * np.hypot(error, sampling), rel=1e-3
-    )
     assert found.worth == pytest.approx(2 * deviation**2 / error**2)
 
 
@@ -437,7 +433,7 @@ def test_no_interval_leaves_the_scale():
     found = run_experiment(plan(), people(), answer, known_error(sigma=0.5)).effects[0]
     control = 2.5  # the mean of 2 and 3 on 1 to 5
     assert (found.low_90, found.high_90) == pytest.approx((1 - control, 5 - control))
-    assert found.joint_low_90 == found.study_low_90 == found.low_90
+    assert found.joint_low_90 == found.low_90
 
 
 def test_personas_that_differ_widen_the_interval_and_more_of_them_narrow_it():
@@ -569,8 +565,6 @@ RANGE = TrainingSupport(
     {"gender": ["Female", "Male"], "age": []},
     {"age": (18, 60)},
     ["1..5", "1..7"],
-    (60, 160),
-    1,
     {("", ""), ("no", "yes")},
     tokens(f"{READ} Only return an integer from 1 to 5, nothing else."),
 )
@@ -594,9 +588,8 @@ def remarks(result):
     ({"outcomes": [{"name": "a", "question": f"So? {NEW_ENDS}"}]}, {}, ["1 for 'never' and 5 for nothing"]),
     ({"outcomes": [{"name": "a", "question": "Wie finden Sie diesen Plan der Stadt, und warum?", "scale": "1-5"}]},
      {}, ["words: 8 of"]),
-    ({}, {"shoe": ["7"]}, ["100% of the population: persona: 0 of the fields"]),
+    ({}, {"shoe": ["7"]}, ["100% of the population: shoe: not a field"]),
     ({}, {"age": ["old"], "gender": ["Male"]}, ["Age: old is outside the training data's 18 to 60"]),
-    ({"scenario": "Decided soon. " * 40}, {}, ["'none'", "characters", "60 to 160"]),
     ({}, {"gender": ["Female", "Other"]}, ["50% of the population", "'Other'"]),
     ({}, {"income": ["Low"]}, ["100% of the population", "Income"]),
 ])  # fmt: skip
