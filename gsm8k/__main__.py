@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gsm8k.answer_format import extract_reasoning, format_number, is_strict, parse_answer
+from gsm8k.answer_format import extract_reasoning, format_number, parse_answer
 from gsm8k.params import BASE, TRAINED, Problems, Solve, load
-from socrates.cli.options import Json
+from socrates.cli.options import Json, show
 from socrates.core import errors
 from socrates.core.errors import DataError, ModelError
 from socrates.model.params import Model
@@ -26,14 +25,10 @@ def solve(
     as_json: Json = False,
 ) -> None:
     """Solve a word problem step by step: reasoning and answer, from the likeliest completion."""
-    found = answer_question(question, None if base else TRAINED)
-    if as_json:
-        print(json.dumps(found, ensure_ascii=False))
-        return
-    print(found["reasoning"] or found["completion"])
-    print(f"answer: {found['answer'] if found['answer'] is not None else 'none that is a number'}")
-    for note in found["notes"]:
-        print(f"note: {note}")
+    value = answer_question(question, None if base else TRAINED)
+    answer = "none that is a number" if value["answer"] is None else value["answer"]
+    lines = [value["reasoning"] or value["completion"], f"answer: {answer}"]
+    show(as_json, value, *lines, *(f"note: {note}" for note in value["notes"]))
 
 
 def answer_question(question: str, trained: Path | None) -> dict[str, Any]:
@@ -62,8 +57,6 @@ def answer_question(question: str, trained: Path | None) -> dict[str, Any]:
         "question": question,
         "reasoning": extract_reasoning(completion.text),
         "answer": None if number is None else format_number(number),
-        "strict_format": is_strict(completion.text),
-        "truncated": completion.truncated,
         "completion": completion.text,
         "notes": [limits] if problems.source == "synthetic" else [],
     }

@@ -67,7 +67,7 @@ def estimate(
 
     Every figure is an estimate; what it assumes stands below.
     """
-    from socrates.tools.estimate import GIB, assumptions, estimates, measured, model_dims, workload
+    from socrates.tools.estimate import GIB, assumptions, estimates, measured, model_dims, span, workload
     from socrates.tools.markdown import markdown_table
     from socrates.tools.preset import preview
 
@@ -89,14 +89,6 @@ def estimate(
     machines = [asdict(row) | {"bytes": row.bytes} for row in rows]
     value = {"steps": work.plan.max_steps, "tokens": work.tokens, "machines": machines, "assumed": basis}
     show_markdown(as_json, value, f"{size}\n\n{told}\n\nAll of it is estimated. Assumed:\n\n{assumed}")
-
-
-def span(values: tuple[float, float]) -> str:
-    """The least to the most of a figure."""
-    low, high = values
-    if 0 < high < 0.005:
-        return "under 0.01"
-    return f"{low:,.2f}" if high - low < 0.005 else f"{low:,.2f} to {high:,.2f}"
 
 
 @app.command(epilog=example("socrates watch", "socrates watch --once"), rich_help_panel=PANEL)

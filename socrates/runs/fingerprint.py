@@ -173,27 +173,21 @@ def run_directory_lock(stage: str, config: RunConfig, root: Path | None = None) 
 
 
 def explain_fresh_start(folder: Path, config: RunConfig) -> str | None:
-    """Why the earlier run of the same stage does not continue, in one line; None where there is none.
+    """Why the earlier runs of the same stage do not continue, in one line; None where there is none.
 
     Of several, the one with the fewest differing keys is named.
     """
-    differing: dict[str, list[str]] = {}
-    for path in folder.parent.glob(f"*/{CONFIG_FILE}"):
-        if path.parent != folder:
-            with contextlib.suppress(SocratesError, OSError):
-                earlier = read_json(path)
-                differing[path.parent.name] = [
-                    f"{key} ({_short(earlier.get(key))} -> {_short(config.get(key))})"
-                    for key in sorted(earlier.keys() | config.keys())
-                    if earlier.get(key) != config.get(key)
-                ]
+    differing: list[tuple[int, str, list[str]]] = []
+    for path in sorted(folder.parent.glob(f"*/{CONFIG_FILE}")):
+        with contextlib.suppress(SocratesError, OSError):
+            earlier = read_json(path)
+            keys = [
+                key for key in sorted(earlier.keys() | config.keys()) if earlier.get(key) != config.get(key)
+            ]
+            told = [f"{key} ({str(earlier.get(key))[:24]} -> {str(config.get(key))[:24]})" for key in keys]
+            differing += [(len(keys), path.parent.name, told)] if path.parent != folder else []
     if not differing:
         return None
-    mark, keys = min(differing.items(), key=lambda item: (len(item[1]), item[0]))
-    more = f" and {len(keys) - KEYS_SHOWN} more" if len(keys) > KEYS_SHOWN else ""
-    return f"starting fresh: the earlier run {mark[:12]} differs in {', '.join(keys[:KEYS_SHOWN])}{more}"
-
-
-def _short(value: Any) -> str:
-    text = "absent" if value is None else str(value)
-    return text if len(text) <= 24 else text[:12] + "..."
+    count, mark, told = min(differing)
+    more = f" and {count - KEYS_SHOWN} more" if count > KEYS_SHOWN else ""
+    return f"starting fresh: the earlier run {mark[:12]} differs in {', '.join(told[:KEYS_SHOWN])}{more}"

@@ -18,10 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from socrates.core.errors import SocratesError
-from socrates.core.files import atomic_folder, read_json, read_table, sha256, write_json
+from socrates.core.files import atomic_folder, read_json, read_table, write_json
 from socrates.model.encoding import COLUMNS, Encoded, encode_tables, read_row_groups
 from socrates.model.jagged import JaggedArray
 from socrates.model.loading import load_tokenizer
+from socrates.runs.checkpoints import MANIFEST
+from socrates.runs.checkpoints import hash_files as hash_folder
 from socrates.runs.fingerprint import fingerprint, hash_files, hash_sources, scratch, versions
 from socrates.survey.prompts import Format, Layout
 from socrates.survey.tables import RESPONSES
@@ -30,7 +32,6 @@ ENTRIES = ("socrates.model.encoding", "socrates.model.loading")
 PACKAGES = ["tokenizers", "transformers"]
 KEPT = 4  # encodings; of older ones the least recently made goes first
 TEXTS = ("scenarios", "personas", "answers")
-MANIFEST = "manifest.json"
 ROWS = ("scenario_of_row", "persona_of_row", "answer_of_row")
 
 log = logging.getLogger(__name__)
@@ -67,15 +68,10 @@ def whole(folder: Path) -> bool:
     if not folder.exists():
         return False
     with contextlib.suppress(SocratesError, OSError):
-        if read_json(folder / MANIFEST) == hashes(folder):
+        if read_json(folder / MANIFEST) == hash_folder(folder):
             return True
     log.warning("%s: damaged; encoding again", folder)
     return False
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of each array."""
-    return {path.name: sha256(path) for path in sorted(folder.glob("*.npy"))}
 
 
 def write(data: Encoded, folder: Path) -> None:
@@ -86,7 +82,7 @@ def write(data: Encoded, folder: Path) -> None:
     with atomic_folder(folder) as partial:
         for name, array in (arrays | {name: getattr(data, name) for name in ROWS}).items():
             np.save(partial / f"{name}.npy", array)
-        write_json(partial / MANIFEST, hashes(partial))
+        write_json(partial / MANIFEST, hash_folder(partial))
 
 
 def read(folder: Path, layout: Layout) -> Encoded:

@@ -452,33 +452,32 @@ def best_plan(dims: ModelDims, work: Workload, sections: Mapping[str, Any], gpus
     return min(fitting, key=lambda cut: seconds(dims, cut, sections["model"].quantization, gpu, best=False))
 
 
+def span(values: tuple[float, float]) -> str:
+    """The least to the most of an estimate."""
+    low, high = values
+    digits = 0 if low >= 10 else 1
+    return "under 0.1" if high < 0.05 else f"{low:,.{digits}f} to {high:,.{digits}f}"
+
+
 def assumptions(
     work: Workload, sections: Mapping[str, Any], gpus: int, timed: Measured | None = None
 ) -> list[str]:
-    """Everything the estimate rests on, one line each."""
+    """What the estimate rests on, one line each; the head of this module has the model."""
     price = sections["run"].usd_per_hour
     prices = ", ".join(f"{gpu.name} ${gpu.usd_per_hour:g}" for gpu in GPUS)
-    rates = ", ".join(f"{gpu.name} {gpu.reached[1]:g} to {gpu.reached[0]:g}" for gpu in GPUS)
+    several = [f"{gpus} GPUs are {gpus * SEVERAL_GPUS:g} times as fast as one"] if gpus > 1 else []
+    steps = f"{timed.gpu}: {timed.seconds:.3g} s a step of {timed.model}, by benchmarks.gpu" if timed else ""
     return [
         *work.basis,
-        "4 operations per weight and token (2 forward, 2 backward), 2 again where checkpointing recomputes, 2 in "
-        "evaluations; attention and the adapter's own are left out",
-        f"an A100-80 reaches {UTILISATION:.0%} of its peak, and a pass takes {FIXED['nf4'] * 1e12:.0f} s per 10^12 NF4 "
-        "weights besides: fitted to a published table of Qwen-14B (github.com/QwenLM/Qwen, README); other cards by "
-        f"peak and bandwidth; {TODAY[0]:g} (newer kernels, bitsandbytes 1747) to {TODAY[1]:g} times that time, and of "
-        f"that rate {rates}",
-        f"no pass is faster than the {HOST_SECONDS[0]:g} to {HOST_SECONDS[1]:g} s a layer in which the host starts it",
+        f"an A100-80 reaches {UTILISATION:.0%} of its peak, and unpacking NF4 takes {TODAY[0]:g} to {TODAY[1]:g} "
+        "times the time it took in a published table of Qwen-14B (github.com/QwenLM/Qwen, README); other cards by peak "
+        "and bandwidth",
         "rows of a pass and checkpointing, where null: the fastest that fits, by this estimate",
-        f"{gpus} GPUs are {gpus * SEVERAL_GPUS:g} times as fast as one" if gpus > 1 else "one GPU",
         f"${price:g} per hour for all machines (run.usd_per_hour)"
         if price
         else f"assumed prices per GPU and hour: {prices} (say yours with run.usd_per_hour)",
         f"{START_SECONDS_PER_GB:g} s to start per 10^9 bytes of weights; download, predict and evaluate not included",
-        *(
-            [f"{timed.gpu}: {timed.seconds:.3g} s a step of {timed.model}, measured by benchmarks.gpu"]
-            if timed
-            else []
-        ),
-        f"memory at the longest pass, {FRAGMENTED - 1:.0%} lost between blocks, "
-        f"{OVERHEAD / GIB:g} GiB for context and buffers",
+        f"memory at the longest pass, {FRAGMENTED - 1:.0%} lost between blocks, {OVERHEAD / GIB:g} GiB for the context",
+        *several,
+        *([steps] if steps else []),
     ]

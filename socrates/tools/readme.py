@@ -16,7 +16,7 @@ from socrates.evaluation.predictors import PREDICTORS
 from socrates.reporting.jinja import interval_text, number
 from socrates.reporting.read import Results, read_results
 from socrates.reporting.sections import headline_figure
-from socrates.tools.estimate import assumed_workload, estimates, model_dims
+from socrates.tools.estimate import assumed_workload, estimates, model_dims, span
 from socrates.tools.markdown import markdown_table
 from socrates.tools.preset import preview
 
@@ -68,17 +68,12 @@ def cost(names: tuple[str, ...] = PRESETS) -> str:
         dims = model_dims(sections["model"])  # type: ignore[arg-type]
         rows = {row.machine: row for row in estimates(dims, assumed_workload(sections, 1), sections)}
         cells = [
-            f"{_span(row.hours)} h, ${_span(row.usd)}" if row.hours and row.usd else "does not fit"
+            f"{span(row.hours)} h, ${span(row.usd)}" if row.hours and row.usd else "does not fit"
             for row in map(rows.get, MACHINES)
             if row
         ]
         lines.append([f"`{name}`", *cells])
     return markdown_table(["preset", *(f"one {machine}" for machine in MACHINES)], lines)
-
-
-def _span(values: tuple[float, float]) -> str:
-    low, high = values
-    return f"{low:.0f} to {high:.0f}" if low >= 10 else f"{low:.1f} to {high:.1f}"
 
 
 def with_blocks(text: str, blocks: dict[str, str]) -> str:

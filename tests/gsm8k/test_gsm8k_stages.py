@@ -154,7 +154,7 @@ def test_solve_prints_reasoning_and_answer(done):
     result = ask(done, question, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert {"reasoning", "answer", "strict_format", "completion"} <= set(found)
+    assert {"reasoning", "answer", "completion"} <= set(found)
     assert "made problems of" in found["notes"][0] and "cannot solve others" in found["notes"][0]
     assert "answer: " in ask(done, question, "--base").stdout
 
