@@ -1,8 +1,7 @@
-"""Which model is asked: folders, or an adapter on the hub."""
+"""Which model is asked, and whether its parts belong together."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,16 +9,14 @@ from typing import Any
 
 from socrates.app.parse import Persona, Question
 from socrates.app.training_support import TrainingSupport, read_support
-from socrates.core.errors import ModelError, SourceError
+from socrates.core.errors import ModelError
 from socrates.core.files import read_json, sha256
-from socrates.core.hub import hub_errors
-from socrates.core.params import PATH, load, pinned
+from socrates.core.params import PATH, load
 from socrates.data.params import Data
 from socrates.model.params import Prompt
 
 BASE, ADAPTER = Path("models/base"), "models/adapter"
 TRAINING_TABLE = Path("data/splits/train.parquet")
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+@.+")
 NOT_AT_HAND = "what training had seen is not at hand: nothing was compared with its range"
 MADE_WORLD = "The model learned from a made world (data.source synthetic): nothing here is about people."
 
@@ -60,18 +57,15 @@ def resolve_model(base: Path = BASE, adapter: str | None = ADAPTER) -> ModelRef:
     """Find a model and check that the adapter was trained on this base.
 
     Args:
-        adapter: a folder, ``owner/name@commit`` on the hub, or None for the base alone.
+        adapter: its folder; None for the base alone.
 
     Raises:
         ModelError: a folder is missing, or the adapter is of another base.
-        SourceError: the hub cannot be read.
     """
     name = f"{adapter} on {base}" if adapter else str(base)
     own = adapter in (ADAPTER, None) and PATH.exists()
     notes = [MADE_WORLD] if own and load(Data).source == "synthetic" else []
     folder = Path(adapter) if adapter else None
-    if adapter and HUB_NAME.fullmatch(adapter) and not Path(adapter).exists():
-        folder = from_hub(adapter)
     if not base.is_dir():
         raise ModelError(f"{base}: no such folder; run dvc repro, or dvc pull")
     trained = (folder or base) / "training.json"
@@ -79,7 +73,7 @@ def resolve_model(base: Path = BASE, adapter: str | None = ADAPTER) -> ModelRef:
     if folder is not None:
         if not (folder / "adapter_config.json").exists():
             wrong = "has no adapter_config.json" if folder.is_dir() else "no such folder"
-            raise ModelError(f"{folder}: {wrong}; run dvc repro, or dvc pull (of the hub: owner/name@COMMIT)")
+            raise ModelError(f"{folder}: {wrong}; run dvc repro, or dvc pull (of the hub: hf download)")
         notes += check_base(base, folder, record)
     table = TRAINING_TABLE if TRAINING_TABLE.exists() else None
     return ModelRef(base, folder, table, _prompt(record), name, tuple(notes))
@@ -103,23 +97,6 @@ def check_base(base: Path, adapter: Path, record: dict[str, Any]) -> list[str]:
             "give the base it belongs to, or train again (dvc repro)"
         )
     return []
-
-
-def from_hub(name: str) -> Path:
-    """The folder of an adapter on the hub, ``owner/name@commit``; safetensors and JSON only.
-
-    Raises:
-        SourceError: the revision is not a commit, or the hub cannot be read.
-    """
-    repo, revision = name.split("@", 1)
-    try:
-        pinned(revision)
-    except ValueError as error:
-        raise SourceError(f"adapter {name}: the revision {error}") from None
-    with hub_errors(f"adapter {name}", "the name, or give a folder"):
-        from huggingface_hub import snapshot_download
-
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=["*.safetensors", "*.json"]))
 
 
 def _prompt(record: dict[str, Any]) -> Prompt:

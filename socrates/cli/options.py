@@ -14,7 +14,7 @@ USE = "Use the model"  # a panel of --help
 Adapter = Annotated[
     str | None,
     typer.Option(
-        help="A folder, owner/name@commit on the hub, or 'none' for the base model.",
+        help="A folder, or 'none' for the base model.",
         callback=lambda name: None if name == "none" else name,
     ),
 ]

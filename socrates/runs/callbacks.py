@@ -22,7 +22,7 @@ from transformers import TrainingArguments as Args
 
 from socrates.runs import checkpoints
 from socrates.runs.backup import Uploader
-from socrates.runs.guards import LossGuard, StepMetrics, Termination, Watchdog, no_go
+from socrates.runs.guards import LossGuard, Termination, Watchdog
 from socrates.runs.launch import Process, barrier
 from socrates.runs.log import RunLog
 from socrates.runs.params import Run
@@ -53,7 +53,6 @@ class RunCallback(TrainerCallback):
     fingerprint: str  # goes into every manifest
     termination: Termination
     main: MainProcess | None
-    no_go: str | None = None  # why the run stops after its next checkpoint, by the go/no-go gate
     terminated: int = 0  # number of the signal that ended the training, the same on all processes
 
     def __post_init__(self) -> None:
@@ -82,20 +81,27 @@ class RunCallback(TrainerCallback):
     def on_log(self, args: Args, state: State, control: Control, logs: Any = None, **_: Any) -> None:
         if not logs or "loss" not in logs:  # an evaluation's, or the summary at the end
             return
-        metrics = self._metrics(state, logs)
+        now, counted = time.monotonic(), logs.get("num_tokens", self._tokens)
+        seconds, tokens = now - (self._step_ended or now), int(counted - self._tokens)
+        self._tokens, self._step_ended = counted, now
         if self.main:
-            backup = self.main.backup.state if self.main.backup else None
-            self.main.progress(self.main.log.step(metrics, backup, **logs))
-        self._guard(metrics)
+            values = {
+                "step": state.global_step,
+                "steps": state.max_steps,
+                "tokens": tokens,  # of this step over all processes, as TRL counts them
+                "seconds": seconds,  # since the last step ended
+                "tokens_per_second": round(tokens / seconds, 1) if seconds else 0.0,
+                "memory_bytes": self._memory_bytes,
+                "backup": self.main.backup.state if self.main.backup else None,
+            }
+            self.main.progress(self.main.log.write("step", **logs, **values))
+        self._guard(state.global_step, logs["loss"], logs.get("grad_norm"))
         if self._guard.above and not control.should_training_stop:
             control.should_save = False
 
     def on_evaluate(self, args: Args, state: State, control: Control, metrics: Any = None, **_: Any) -> None:
         if self.main:
             self.main.log.write("evaluate", step=state.global_step, eval_loss=metrics["eval_loss"])
-        self.no_go = no_go(state.log_history, self.run.gate_step)
-        if self.no_go:
-            control.should_save = control.should_training_stop = True
 
     def on_prediction_step(self, args: Args, state: State, control: Control, **_: Any) -> None:
         self._heartbeat()
@@ -124,20 +130,6 @@ class RunCallback(TrainerCallback):
     def _heartbeat(self) -> None:
         if self.main:
             self.main.watchdog.heartbeat()
-
-    def _metrics(self, state: State, logs: dict[str, Any]) -> StepMetrics:
-        now, tokens = time.monotonic(), logs.get("num_tokens", self._tokens)
-        metrics = StepMetrics(
-            step=state.global_step,
-            steps=state.max_steps,
-            loss=logs["loss"],
-            grad_norm=logs.get("grad_norm"),
-            tokens=int(tokens - self._tokens),
-            seconds=now - (self._step_ended or now),
-            memory_bytes=self._memory_bytes,
-        )
-        self._tokens, self._step_ended = tokens, now
-        return metrics
 
     def _maximum(self, device: torch.device, values: list[int]) -> list[int]:
         """The largest of each value over all processes."""

@@ -1,7 +1,7 @@
-"""What stops a run early: bad numbers, a loss that runs away, no progress, a failed go/no-go gate, a notice.
+"""What stops a run early: bad numbers, a loss that runs away, no progress, a notice.
 
-The guards know nothing of torch; :mod:`socrates.runs.callbacks` feeds them the same :class:`StepMetrics` on every
-process, so that all processes stop at the same step.
+The guards know nothing of torch; :mod:`socrates.runs.callbacks` feeds them the same numbers on every process, so that
+all processes stop at the same step.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from socrates.core.errors import TrainingError
 from socrates.runs import signals
@@ -27,21 +25,7 @@ STALLED = 76  # exit status of a process without progress
 WINDOW = 100  # steps behind the running median
 WARM_UP = 20  # steps before the median means anything
 SPIKE_STEPS = 20  # consecutive steps far above the median before the run stops
-GATE_IMPROVEMENT = 0.02  # share by which the gate wants the base model's validation loss beaten
 LEAVING = 2.0  # seconds kept, of those after a notice, for saying what is not backed up and ending
-
-
-@dataclass(frozen=True)
-class StepMetrics:
-    """One optimiser step, measured over all processes."""
-
-    step: int  # optimiser steps taken, this one included
-    steps: int  # of the whole run
-    loss: float  # mean over the global batch, in nats per answer (of GRPO: its own)
-    grad_norm: float | None  # before clipping; None where the backend does not tell
-    tokens: int  # input tokens of this step over all processes, as TRL counts them
-    seconds: float  # since the last step ended
-    memory_bytes: int  # most that one process has held, of its GPU or without one resident
 
 
 class StopTraining(TrainingError):
@@ -61,56 +45,33 @@ class LossGuard:
         self._recent: deque[float] = deque(maxlen=WINDOW)
         self.above = 0
 
-    def __call__(self, metrics: StepMetrics) -> None:
-        """Raises :class:`StopTraining`, never worth a checkpoint: the weights are already spoilt."""
-        for what, value in (("loss", metrics.loss), ("gradient norm", metrics.grad_norm)):
+    def __call__(self, step: int, loss: float, grad_norm: float | None) -> None:
+        """``grad_norm`` is before clipping, None where the backend does not tell.
+
+        Raises:
+            StopTraining: never worth a checkpoint, the weights are already spoilt.
+        """
+        for what, value in (("loss", loss), ("gradient norm", grad_norm)):
             if value is not None and not math.isfinite(value):
                 raise StopTraining(
-                    f"step {metrics.step}: the {what} is {value}; nothing was saved at this step, the "
+                    f"step {step}: the {what} is {value}; nothing was saved at this step, the "
                     "checkpoints before it are good; lower train.learning_rate"
                 )
         if self._multiple is None:
             return
         median = statistics.median(self._recent) if len(self._recent) >= WARM_UP else math.inf
-        if metrics.loss <= self._multiple * median:
+        if loss <= self._multiple * median:
             self.above = 0
-            self._recent.append(metrics.loss)
+            self._recent.append(loss)
             return
         self.above += 1  # not part of the median, or a long spike would become the normal
         if self.above >= SPIKE_STEPS:
             raise StopTraining(
-                f"step {metrics.step}: the loss ({metrics.loss:.4g}) has been above {self._multiple:g} times its "
+                f"step {step}: the loss ({loss:.4g}) has been above {self._multiple:g} times its "
                 f"running median ({median:.4g}) for {self.above} steps; the checkpoints before step "
-                f"{metrics.step - self.above + 1} are good; lower train.learning_rate or raise "
+                f"{step - self.above + 1} are good; lower train.learning_rate or raise "
                 "run.spike_multiple"
             )
-
-
-def no_go(history: Sequence[Mapping[str, Any]], gate_step: int | None) -> str | None:
-    """Why the run must stop, if the adapter did not beat the base model by ``gate_step``; else None.
-
-    ``history`` is the trainer's log; of it the entries ``{"step": n, "eval_loss": x}`` count. Step 0 is the base
-    model, since a new adapter changes nothing. The first evaluation at or after ``gate_step`` must be at
-    most ``1 - GATE_IMPROVEMENT`` times its loss. The verdict depends on the history alone, so a run that was
-    stopped here is stopped again when it is only started again.
-    """
-    losses = {int(entry["step"]): float(entry["eval_loss"]) for entry in history if "eval_loss" in entry}
-    reached = [step for step in sorted(losses) if gate_step is not None and step >= gate_step]
-    if not reached:
-        return None
-    if 0 not in losses:
-        return (
-            "run.gate_step is set but the base model's validation loss (step 0) was not measured; "
-            "set it to null, or start afresh"
-        )
-    base, loss = losses[0], losses[reached[0]]
-    if loss <= (1 - GATE_IMPROVEMENT) * base:
-        return None
-    return (
-        f"no-go at step {reached[0]}: validation loss {loss:.4f} against the base model's {base:.4f} "
-        f"improves by {1 - loss / base:.1%}, {GATE_IMPROVEMENT:.1%} is asked for; change "
-        "the experiment, or set run.gate_step to null to go on"
-    )
 
 
 class Watchdog:

@@ -11,12 +11,10 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from socrates.runs.guards import StepMetrics
 
 Line = dict[str, Any]
 
@@ -62,12 +60,6 @@ class RunLog:
         except OSError as error:  # a full disk of the log is no reason to end a training
             log.warning("%s: a line could not be written (%s)", self._file.name, error.strerror)
         return finite
-
-    def step(self, metrics: StepMetrics, backup: Mapping[str, Any] | None = None, **logs: Any) -> Line:
-        """The line of one optimiser step, with the backup's state and what else the trainer logged."""
-        speed = metrics.tokens / metrics.seconds if metrics.seconds > 0 else 0.0
-        values = {**logs, **asdict(metrics), "tokens_per_second": round(speed, 1), "backup": backup}
-        return self.write("step", **values)
 
     def close(self) -> None:
         self._file.close()

@@ -30,6 +30,5 @@ class Run(Section):
     usd_per_hour: NotNegative  # of all machines together, for the cost shown
     stall_minutes: Annotated[float, Field(gt=0)] | None  # without progress before the run stops; null: never
     backup: Backup
-    # Guards of a loss, which GRPO has not: its params leave them out.
+    # A guard of a loss, which GRPO has not: its params leave it out.
     spike_multiple: Annotated[float, Field(gt=1)] | None = None  # of the running median loss; null: no guard
-    gate_step: Positive | None = None  # optimiser step of the go/no-go gate; null: none

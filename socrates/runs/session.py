@@ -25,7 +25,7 @@ from socrates.runs import checkpoints, signals
 from socrates.runs.backup import Store, Uploader, open_store, resume_point
 from socrates.runs.callbacks import EvaluationStopped, MainProcess, RunCallback
 from socrates.runs.fingerprint import RunConfig, explain_fresh_start, fingerprint, run_directory_lock
-from socrates.runs.guards import StopTraining, Termination, Watchdog, no_go
+from socrates.runs.guards import StopTraining, Termination, Watchdog
 from socrates.runs.launch import Process, barrier, broadcast_object
 from socrates.runs.log import RunLog
 from socrates.runs.params import Run
@@ -64,7 +64,7 @@ class TrainingSession:
         """Train from where the run resumes to the last checkpoint.
 
         Raises:
-            StopTraining: a guard or the gate has stopped the run.
+            StopTraining: a guard has stopped the run.
             SystemExit: after a notice, with its status, backed up or not.
         """
         process = self.callback.process
@@ -95,8 +95,6 @@ class TrainingSession:
             if trainer.model is not None and self.callback.worth_saving(trainer.state):
                 save_checkpoint(trainer)
                 self.callback.on_save(trainer.args, trainer.state, trainer.control)
-        if self.callback.no_go:
-            raise StopTraining(self.callback.no_go)
         if self.callback.terminated:
             self._leave(signal.Signals(self.callback.terminated))
 
@@ -162,8 +160,6 @@ def training_session(
         callback = RunCallback(process, run, folder, mark, termination, main)
         session = TrainingSession(folder, resume, steps, callback)
         try:
-            if resume and (reason := no_go(log_history(resume), run.gate_step)):
-                raise StopTraining(reason)
             yield session
         except StopTraining as stop:
             session.log("stop", reason=str(stop))
@@ -214,11 +210,6 @@ def main_process(
     return MainProcess(log, progress, watchdog, backup)
 
 
-def log_history(checkpoint: Path) -> list[dict[str, Any]]:
-    """What the trainer has logged up to a checkpoint."""
-    return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE)).log_history
-
-
 def deepspeed_classes() -> list[Any]:
     """What DeepSpeed pickles beside tensors. Making one runs no code of the file's choice."""
     from deepspeed.runtime.fp16.loss_scaler import LossScaler
@@ -251,5 +242,6 @@ def is_failed_write(error: Exception) -> bool:
 def not_evaluated(checkpoint: Path, eval_steps: int) -> bool:
     """Whether a notice has stopped the evaluation that belongs to a checkpoint's step."""
     step = checkpoints.step_of(checkpoint) or 0
-    done = any("eval_loss" in entry and entry["step"] == step for entry in log_history(checkpoint))
+    logged = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE)).log_history
+    done = any("eval_loss" in entry and entry["step"] == step for entry in logged)
     return eval_steps > 0 and step % eval_steps == 0 and not done

@@ -6,18 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
 from socrates.core.errors import TERMINATED
 from socrates.runs import guards, signals
-from socrates.runs.guards import LossGuard, StepMetrics, StopTraining, Termination, no_go
-
-STEP = StepMetrics(
-    step=1, steps=100, loss=1.0, grad_norm=0.5, tokens=512, seconds=0.5,
-    memory_bytes=2**30,
-)  # fmt: skip
+from socrates.runs.guards import LossGuard, StopTraining, Termination
 
 
 @pytest.fixture(autouse=True)
@@ -27,15 +21,15 @@ def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def feed(guard: LossGuard, losses: list[float]) -> None:
     for number, loss in enumerate(losses, start=1):
-        guard(replace(STEP, step=number, loss=loss))
+        guard(number, loss, 0.5)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_a_loss_or_gradient_that_is_not_finite_stops_at_once(bad: float) -> None:
     with pytest.raises(StopTraining, match="step 1: the loss is"):
-        LossGuard(None)(replace(STEP, loss=bad))
+        LossGuard(None)(1, bad, 0.5)
     with pytest.raises(StopTraining, match="step 1: the gradient norm is"):
-        LossGuard(None)(replace(STEP, grad_norm=bad))
+        LossGuard(None)(1, 1.0, bad)
 
 
 def test_a_loss_far_above_its_median_stops_after_so_many_steps() -> None:
@@ -62,26 +56,7 @@ def test_a_plateau_a_falling_loss_an_early_spike_and_an_untold_gradient_pass(
     feed(LossGuard(multiple=1.5), [5.0 / (1 + number / 10) for number in range(300)])
     feed(LossGuard(multiple=1.1), [1.0, 100.0] * (guards.WARM_UP // 2))
     feed(LossGuard(None), [0.0] * 50 + [9.0])
-    LossGuard(3.0)(replace(STEP, grad_norm=None))
-
-
-@pytest.mark.parametrize(
-    ("losses", "gate_step", "says"),
-    [
-        ([(0, 2.0), (50, 1.96)], 50, None),
-        ([(0, 2.0), (50, 1.97), (100, 0.1)], 50, "no-go at step 50: validation loss 1.9700"),
-        ([(0, 2.0), (50, float("nan"))], 50, "no-go"),
-        ([(0, 2.0), (50, 9.0)], 51, None),
-        ([(0, 2.0), (50, 9.0)], None, None),
-        ([(50, 1.0)], 50, "was not measured"),
-    ],
-)
-def test_the_gate_stops_a_model_that_does_not_beat_the_base(
-    losses: list[tuple[int, float]], gate_step: int | None, says: str | None
-) -> None:
-    history = [{"step": 3, "loss": 9.0}, *({"step": step, "eval_loss": loss} for step, loss in losses)]
-    reason = no_go(history, gate_step)
-    assert reason is None if says is None else says in str(reason)
+    LossGuard(3.0)(1, 1.0, None)
 
 
 def program(text: str) -> subprocess.CompletedProcess[str]:

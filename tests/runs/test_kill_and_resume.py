@@ -185,16 +185,3 @@ def test_no_checkpoint_is_written_while_the_loss_is_above_its_median_but_at_the_
     run = {"keep_checkpoints": 9, "spike_multiple": 1.0000001}
     tiny_trainer.train(tmp_path, run=run, learning_rate=0.0, kind=tiny_trainer.Rising)
     assert steps_kept(tmp_path) == [16]
-
-
-def test_the_gate_saves_and_stops_and_stops_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from socrates.runs import guards
-
-    monkeypatch.setattr(guards, "GATE_IMPROVEMENT", 0.9)
-    gate = {"keep_checkpoints": 5, "gate_step": 5}
-    for _ in range(2):
-        with pytest.raises(StopTraining, match="no-go at step 5"):
-            tiny_trainer.train(tmp_path, run=gate)
-        assert steps_kept(tmp_path) == [4, 5]
-    tiny_trainer.train(tmp_path, run=gate | {"gate_step": None})
-    assert steps_kept(tmp_path)[-1] == 16

@@ -6,23 +6,26 @@ import contextlib
 import io
 import subprocess
 import sys
-from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from socrates.core.errors import DataError
 from socrates.runs import log as runlog
-from socrates.runs.guards import StepMetrics
 from socrates.runs.log import RunLog, history, read_lines
 from socrates.runs.progress import ProgressBar, duration
 from socrates.tools import watch
 
-STEP = StepMetrics(
-    step=1, steps=100, loss=1.0, grad_norm=0.5, tokens=512, seconds=0.5,
-    memory_bytes=2**30,
-)  # fmt: skip
+STEP = {
+    "step": 1, "steps": 100, "loss": 1.0, "grad_norm": 0.5, "tokens": 512, "seconds": 0.5, "tokens_per_second": 1024.0,
+    "memory_bytes": 2**30, "backup": None,
+}  # fmt: skip
+
+
+def step(log: RunLog, **changes: Any) -> None:
+    log.write("step", **{**STEP, **changes})
 
 
 def start(path: Path, resumed_from: int = 0, mark: str = "a" * 64) -> RunLog:
@@ -32,7 +35,7 @@ def start(path: Path, resumed_from: int = 0, mark: str = "a" * 64) -> RunLog:
 def test_each_step_is_one_line_that_is_there_at_once_with_null_for_what_json_has_not(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "train.jsonl"
     log = start(path)
-    log.step(replace(STEP, loss=float("nan")), {"done": None, "waiting": [], "error": None})
+    step(log, loss=float("nan"), backup={"done": None, "waiting": [], "error": None})
     line = read_lines(path)[-1]
     assert (line["event"], line["tokens_per_second"], line["backup"]["waiting"]) == ("step", 1024.0, [])
     assert line["loss"] is None
@@ -43,7 +46,7 @@ def test_the_cost_of_lost_steps_is_counted(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(runlog.time, "monotonic", lambda: clock[0])
     first = start(tmp_path / "train.jsonl")
     clock[0] = 7.0
-    first.step(STEP)
+    step(first)
     clock[0] = 100.0  # the machine was off
     second = start(tmp_path / "train.jsonl", resumed_from=0)
     clock[0] = 103.0
@@ -55,10 +58,10 @@ def test_the_curve_leaves_out_what_a_resume_went_back_behind(tmp_path: Path) -> 
     path = tmp_path / "train.jsonl"
     log = start(path)
     for number in range(1, 8):
-        log.step(replace(STEP, step=number, loss=float(number)))
+        step(log, step=number, loss=float(number))
     log.write("evaluate", step=6, eval_loss=1.0)
     log = start(path, resumed_from=4)
-    log.step(replace(STEP, step=5, loss=50.0))
+    step(log, step=5, loss=50.0)
     run = history(read_lines(path))
     assert [line["loss"] for line in run.steps] == [1.0, 2.0, 3.0, 4.0, 50.0]
     assert run.evaluations == []
@@ -68,10 +71,10 @@ def test_the_curve_leaves_out_what_a_resume_went_back_behind(tmp_path: Path) -> 
 def test_a_line_torn_by_a_kill_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     log = start(path)
-    log.step(STEP)
+    step(log)
     with path.open("a") as file:
         file.write('{"event": "step", "usd": 1.0, "lo')
-    start(path, resumed_from=1).step(replace(STEP, step=2))
+    step(start(path, resumed_from=1), step=2)
     assert [line["event"] for line in read_lines(path)] == ["start", "step", "start", "step"]
 
 
@@ -87,7 +90,7 @@ def test_the_view_shows_the_numbers_the_curves_and_a_failing_backup(tmp_path: Pa
     log = start(path)
     for number in range(1, 41):
         behind = {"done": 10, "waiting": [20, 30], "error": "refused"}
-        log.step(replace(STEP, step=number, loss=4.0 - number / 20), behind)
+        step(log, step=number, loss=4.0 - number / 20, backup=behind)
     log.write("evaluate", step=40, eval_loss=2.5)
     run = history(read_lines(path))
     text = shown(run, now=run.last["time"])
@@ -135,7 +138,7 @@ def test_a_sparkline_is_at_most_as_wide_as_asked(values: list[float | None], bar
 
 def test_watching_does_not_import_torch(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
-    start(path).step(STEP)
+    step(start(path))
     code = (
         "import sys; from socrates.cli.__main__ import app\n"
         "app(standalone_mode=False); assert 'torch' not in sys.modules"
@@ -147,7 +150,7 @@ def test_watching_does_not_import_torch(tmp_path: Path) -> None:
 
 def test_the_progress_line_says_what_is_left_and_what_it_cost(capsys: pytest.CaptureFixture[str]) -> None:
     progress = ProgressBar(every=2)
-    line = asdict(STEP) | {"usd": 2.2, "backup": None}
+    line = STEP | {"usd": 2.2}
     progress(line)
     assert capsys.readouterr().err == ""
     progress(line | {"step": 2, "loss": 1.6661})
