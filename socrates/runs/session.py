@@ -210,6 +210,11 @@ def main_process(
     return MainProcess(log, progress, watchdog, backup)
 
 
+def log_history(checkpoint: Path) -> list[dict[str, Any]]:
+    """What the trainer has logged up to a checkpoint."""
+    return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE)).log_history
+
+
 def deepspeed_classes() -> list[Any]:
     """What DeepSpeed pickles beside tensors. Making one runs no code of the file's choice."""
     from deepspeed.runtime.fp16.loss_scaler import LossScaler
@@ -242,6 +247,5 @@ def is_failed_write(error: Exception) -> bool:
 def not_evaluated(checkpoint: Path, eval_steps: int) -> bool:
     """Whether a notice has stopped the evaluation that belongs to a checkpoint's step."""
     step = checkpoints.step_of(checkpoint) or 0
-    logged = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE)).log_history
-    done = any("eval_loss" in entry and entry["step"] == step for entry in logged)
+    done = any("eval_loss" in entry and entry["step"] == step for entry in log_history(checkpoint))
     return eval_steps > 0 and step % eval_steps == 0 and not done
