@@ -180,7 +180,7 @@ def merging(plan: Plan, rounds: int) -> list[Line]:
         seconds = time.perf_counter() - started
     what, unit = "distance of merged and adapter", "total variation"
     return [
-        *(line(f"{what}, {name}", value, unit) for name, value in check["distances"].items()),
+        line(f"{what}, largest", check["largest_distance"], unit),
         line(f"{what}, mean", check["mean_distance"], unit, ("tolerance", TOLERANCE[torch.bfloat16])),
         line(f"merging, {LAYERS} layers", seconds, "s"),
     ]

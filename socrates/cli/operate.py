@@ -95,7 +95,6 @@ def estimate(
 def watch(
     log: Annotated[Path, typer.Argument(help="The training's log.")] = Path("runs/train.jsonl"),
     once: Annotated[bool, typer.Option("--once", help="Print the view once and leave.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
     as_json: Json = False,
 ) -> None:
     """Show a running training live, from another shell. It reads the log only, so that the run is not touched.
@@ -107,4 +106,4 @@ def watch(
     if as_json:
         show(True, watching.state(log))
     else:
-        watching.watch(log, once, every)
+        watching.watch(log, once)

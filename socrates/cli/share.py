@@ -48,7 +48,7 @@ def merge(
         f"merge: {out}, {check['dtype']}, the adapter added to the "
         f"{'de-quantised NF4' if check['quantization'] == 'nf4' else 'base'} weights; on {check['rows']} test rows "
         f"their answers have a total variation distance of {check['mean_distance']:.2g} in the mean "
-        f"(largest {check['distances']['largest']:.2g}; allowed in the mean {check['tolerance']:.2g})"
+        f"(largest {check['largest_distance']:.2g}; allowed in the mean {check['tolerance']:.2g})"
     )
     show(as_json, {"out": str(out), **check}, told)
 

@@ -10,11 +10,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import ModelCardData
 
 from socrates.core.errors import DataError
 from socrates.core.files import atomic_folder
-from socrates.evaluation.metrics import METRICS
 from socrates.reporting.jinja import templates
 from socrates.reporting.read import Report
 from socrates.reporting.sections import content
@@ -25,8 +24,6 @@ EXAMPLE = (
 )
 EXAMPLE_OPTIONS = (1, 2, 3, 4, 5)
 EXAMPLE_PERSONA = "Age: 34; Gender: Female"
-# Figures of the front matter, where the hub lists them.
-INDEXED = ("wasserstein", "drawn.wasserstein", "stated.wasserstein", "drawn.accuracy", "effects.r")
 
 
 def render_card(report: Report, found: dict[str, Any], adapter: str, license_: str | None) -> str:
@@ -39,7 +36,7 @@ def render_card(report: Report, found: dict[str, Any], adapter: str, license_: s
     """
     values = {
         "markup": "markdown.j2",
-        "front_matter": front_matter(report, adapter, license_),
+        "front_matter": front_matter(report, license_),
         "license": license_ or "not decided",
         "plots": [f"plots/{name}.svg" for name in sorted(found["figures"])],
         **(_to_load(report, adapter) if report.training else {}),
@@ -48,38 +45,20 @@ def render_card(report: Report, found: dict[str, Any], adapter: str, license_: s
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def front_matter(report: Report, adapter: str, license_: str | None) -> str:
-    """The metadata that the hub reads, as YAML."""
-    source, data = str(report.raw.get("source")), report.params.get("data", {})
-    hub = source == "hub"
-    kind, name = (data["repo"], data["repo"]) if hub else (source, "survey answers")
-    results = [
-        EvalResult(
-            task_type="text-generation",
-            task_name="distribution of survey answers, unseen studies",
-            dataset_type=kind,
-            dataset_name=name,
-            dataset_revision=data["revision"] if hub else None,
-            metric_type=key,
-            metric_name=METRICS[key].label,
-            metric_value=round(found.value, 4),
-        )
-        for key in INDEXED
-        if (found := report.estimate(report.model, key)).value is not None
-    ]
-    base = report.base["name"] if report.base.get("kind") == "hub" else None
+def front_matter(report: Report, license_: str | None) -> str:
+    """The metadata that the hub reads, as YAML. It has no figures: the hub would show them without their intervals."""
+    hub, base = report.raw.get("source") == "hub", report.base
+    name = base["name"] if base.get("kind") == "hub" else None
     return ModelCardData(
         library_name="peft",
         pipeline_tag="text-generation",
         language=["en"],
-        base_model=base,
-        base_model_relation="adapter" if base else None,
+        base_model=name,
+        base_model_relation="adapter" if name else None,
         license=license_ or "other",
         license_name=None if license_ else "not-decided",
-        datasets=[data["repo"]] if hub else None,
+        datasets=[report.params["data"]["repo"]] if hub else None,
         tags=["lora", "qlora", "survey-prediction", "computational-social-science"],
-        model_name=adapter.rstrip("/").split("/")[-1],
-        eval_results=results,
     ).to_yaml()
 
 

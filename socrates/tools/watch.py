@@ -69,8 +69,8 @@ def state(log: Path) -> dict[str, Any]:
     return {"attempts": run.attempts, "step": step, "evaluation": evaluation, "last": run.last or None}
 
 
-def watch(log: Path, once: bool, every: float) -> None:
-    """Show the view, again after ``every`` seconds until Ctrl+C unless ``once``."""
+def watch(log: Path, once: bool) -> None:
+    """Show the view, again every 2 seconds until Ctrl+C unless ``once``."""
 
     def current() -> RenderableType:
         return view(history(read_lines(log)), time.time())
@@ -78,7 +78,7 @@ def watch(log: Path, once: bool, every: float) -> None:
     try:
         with contextlib.suppress(KeyboardInterrupt), Live(current(), auto_refresh=False) as live:
             while not once:
-                time.sleep(every)
+                time.sleep(2)
                 live.update(current(), refresh=True)
     except (KeyError, TypeError) as error:
         raise DataError(f"{log}: not a training's log, or an older version's ({error} missing)") from None

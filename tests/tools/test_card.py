@@ -45,13 +45,11 @@ def card(report: Report, adapter: str = "models/adapter", license_: str | None =
     return render_card(report, CONTENT | {"report": report}, adapter, license_)
 
 
-def test_the_hub_reads_base_licence_data_and_figures(report: Report) -> None:
+def test_the_hub_reads_base_licence_and_data(report: Report) -> None:
     hub = replace(report, raw={**report.raw, "source": "hub"})
     read = ModelCard(card(hub, "lab/answers", "mit"))
     assert read.data.base_model == "some/model" and read.data.library_name == "peft"
     assert read.data.license == "mit" and read.data.datasets == ["socratesft/SocSci210"]
-    found = {entry.metric_type: entry.metric_value for entry in read.data.eval_results or []}
-    assert found["wasserstein"] == round(report.estimate("adapter").value or 0, 4)
 
 
 def test_figures_stand_beside_baselines_and_intervals(report: Report) -> None:
