@@ -28,7 +28,7 @@ from socrates.reporting.page import render_html, render_markdown
 from socrates.reporting.read import read_report
 from socrates.reporting.sections import content, p_value, verdict
 from socrates.survey.tables import RESPONSES
-from socrates.tools.card import Choices, write_card
+from socrates.tools.card import write_card
 from socrates.tools.readme import result
 from stages import report as stage
 from tests.browser import PROGRAM, Browser
@@ -267,7 +267,7 @@ def test_a_model_that_was_not_trained_is_reported_without_a_training(project, tm
     assert "| base − best baseline (trees on words and demographics) |" in markdown
     scores = read_report(Path())
     assert "the\nbase model is" in result(scores) and "fine-tuned" not in result(scores)
-    written = write_card(tmp_path / "card", Path(), scores, Choices())
+    written = write_card(tmp_path / "card", scores, "models/adapter", None)
     text = (tmp_path / "card/README.md").read_text()
     assert "plots/loss.svg" not in written and "nothing was trained" in text
     assert "Load it" not in text and "Time and cost" not in text
