@@ -45,7 +45,7 @@ from socrates.training.collator import Rows
 from socrates.training.config import TrainParams, TrainPaths, lora_config
 from socrates.training.params import Lora
 from socrates.training.schedule import BatchPlan, plan_batches
-from socrates.training.sft import AdapterTrainer, sft_config
+from socrates.training.sft import AdapterTrainer, arguments
 
 STEPS = 10  # of the pipeline's own training
 LAYERS = 48  # of what is merged: as many as 14 billion parameters have
@@ -155,7 +155,7 @@ def _trained(
             patches += [mock.patch.object(finetune, "find_plan", lambda *_: (again, "as before"))]
         for patch in patches:
             stack.enter_context(patch)
-        args = sft_config(train, shaping.run, shaping.deepspeed, plan)
+        args = arguments(train, shaping.run, shaping.deepspeed, plan)
         log = folder / "log.jsonl"
         session = stack.enter_context(training_session("benchmark", process, {}, shaping.run, STEPS, log))
         finetune.train_adapter(session, folder, shaping, train, parted, plan, args)

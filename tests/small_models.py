@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -13,8 +14,12 @@ from socrates.core.params import parse, read_yaml
 from socrates.data.params import World
 from socrates.data.scales.resolve import resolve_scales
 from socrates.data.synthetic.generate import generate
+from socrates.model.encoding import encode
 from socrates.model.loading import load_base, load_tokenizer
 from socrates.model.params import Model
+from socrates.prediction.distributions import predict_distributions
+from socrates.prediction.predict import PredictionInputs, usable_rows
+from socrates.prediction.table import predictions_table
 from socrates.tiny_model.pretrain import Reading, build_builtin
 from tests import tiny
 
@@ -49,3 +54,13 @@ def write_models(folder: Path, quantization: str = "nf4") -> Model:
     (folder / "models/adapter/README.md").unlink(missing_ok=True)
     load_tokenizer(folder / "models/base").save_pretrained(str(folder / "models/adapter"))
     return params
+
+
+def predict_table(table: pl.DataFrame, inputs: PredictionInputs) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """The predictions of a table and their manifest, in memory: what the stage writes must equal it."""
+    tokenizer, prompt = load_tokenizer(inputs.base), inputs.prompt
+    data = encode(table, tokenizer, prompt.layout, prompt.format)
+    rows, data, excluded = usable_rows(table, data, prompt, inputs.predict)
+    scales, tokens = rows["scale"].to_list(), inputs.predict.tokens_per_batch
+    found, mass = predict_distributions(inputs.loaded, tokenizer, data, scales, tokens)
+    return predictions_table(rows, found.values, found.offsets, mass, excluded)

@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-ON_CPU = 16384  # packed tokens of a pass where predict.tokens_per_batch is null
-PROBE = 2048  # packed tokens of the pass that tells what a token takes on a GPU
-LARGEST = 2**18  # beyond it a GPU gains nothing
-MARGIN = 0.6  # of the free memory: padding differs between passes
 LOGITS_AT_ONCE = 2**26  # float32 logits held at a time (256 MiB)
 
 
@@ -64,7 +60,7 @@ def predict_distributions(
     tokenizer: PreTrainedTokenizerBase,
     data: Encoded,
     scales: Sequence[str],
-    tokens_per_batch: int | None,
+    tokens_per_batch: int,
     progress: Callable[[Iterable[ScoringBatch]], Iterable[ScoringBatch]] = iter,
 ) -> tuple[JaggedArray, NDArray[np.float32]]:
     """Answer distributions of all rows.
@@ -73,14 +69,13 @@ def predict_distributions(
         model: base or adapter, in evaluation mode.
         scales: notation of each row's scale.
         tokens_per_batch: packed tokens of one pass; bounds memory. Halved when memory runs out.
-            None: found from the memory that is free.
 
     Returns:
         For each row the probabilities of its scale's options, given that the answer is allowed, and
         the total probability of allowed answers ``[rows]``.
     """
     plan = ScoringPlan(tokenizer, data, scales)
-    batches = list(plan.batches(tokens_per_batch or find_tokens_per_batch(model, plan)))
+    batches = list(plan.batches(tokens_per_batch))
     scored = plan.expand(plan.score(model, batch) for batch in progress(batches))
     return scored.probabilities, scored.mass
 
@@ -193,30 +188,6 @@ def deduplicate_prompts(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
         key = key * (int(part.max(initial=0)) + 1) + part
     _, first, index = np.unique(key, return_index=True, return_inverse=True)
     return first[index]
-
-
-def find_tokens_per_batch(model: PreTrainedModel | PeftModel, plan: ScoringPlan) -> int:
-    """Packed tokens of a pass for which the device has memory; on a CPU a fixed number.
-
-    A small pass over the longest scale tells what a token takes.
-    """
-    if model.device.type != "cuda" or not len(plan.rows):
-        return ON_CPU
-    longest = max(plan.batches(PROBE), key=lambda batch: plan.tries[batch.scale].nodes)
-    plan.score(model, longest)  # what is made once, such as workspaces, is made here
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    plan.score(model, longest)
-    used = torch.cuda.max_memory_allocated() - before
-    free, _ = torch.cuda.mem_get_info()
-    reserved = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return tokens_that_fit(free + reserved, used, plan.tokens(longest))
-
-
-def tokens_that_fit(free: int, used: int, tokens: int) -> int:
-    """Packed tokens that fit ``free`` bytes with a margin, when ``tokens`` of them took ``used`` bytes."""
-    fitting = int(MARGIN * free * tokens / max(used, 1))
-    return min(max(fitting - fitting % 1024, PROBE), LARGEST)
 
 
 def causal_model(model: Any) -> Any:

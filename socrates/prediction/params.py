@@ -15,4 +15,4 @@ class Predict(Section):
         Literal["no_persona", "no_scenario", "reversed_options"]
     ]  # what the adapter is asked besides
     max_options: Annotated[int, Field(ge=2)]  # allowed integers; of more, a grid is predicted
-    tokens_per_batch: Annotated[int, Field(ge=64)] | None  # bounds memory; null: as the free memory allows
+    tokens_per_batch: Annotated[int, Field(ge=64)]  # of a pass, halved where memory runs out

@@ -1,11 +1,11 @@
-"""Answer distributions of a table of responses: in memory, or by all processes of the stage."""
+"""Answer distributions of a table of responses, by all processes of the stage."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,25 +13,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from socrates.core.files import atomic_folder, read_json, read_table, write_json, write_table
+from socrates.core.files import atomic_folder, read_table, write_json, write_table
 from socrates.model.encoding import Encoded, encode
 from socrates.model.loading import load_model, load_tokenizer, require_gpu
 from socrates.model.params import Model, Prompt
-from socrates.prediction.distributions import (
-    ScoringBatch,
-    ScoringPlan,
-    find_tokens_per_batch,
-    predict_distributions,
-)
+from socrates.prediction.distributions import ScoringPlan
 from socrates.prediction.params import Predict
-from socrates.prediction.shards import LoadModel, compute_shards, cut_shards, read_shard
+from socrates.prediction.shards import compute_shards, cut_shards, read_shard
 from socrates.prediction.table import predictions_table, thin_scales
 from socrates.runs.fingerprint import run_config, run_directory_lock
 from socrates.runs.launch import Process, barrier, broadcast_object, init_process_group
 from socrates.runs.token_cache import tokenised
 from socrates.survey.tables import SCALED_RESPONSES
 
-PLAN = "plan.json"
 Probe = tuple[
     Callable[[pl.DataFrame], tuple[pl.DataFrame, dict[str, int]]], Callable[[pl.DataFrame], pl.DataFrame]
 ]
@@ -62,37 +56,6 @@ class PredictionInputs:
         """What decides which model it is."""
         adapter = sorted(path for path in self.adapter.iterdir() if path.is_file()) if self.adapter else []
         return [self.base / "manifest.json", *adapter]
-
-
-def predict_table(
-    table: pl.DataFrame,
-    inputs: PredictionInputs,
-    progress: Callable[[Iterable[ScoringBatch]], Iterable[ScoringBatch]] = iter,
-) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Answer distributions of all rows of a table (``SCALED_RESPONSES``) that can have one.
-
-    The rows' answers are carried along, never read by the model.
-
-    Returns:
-        The predictions (``PREDICTIONS``) and a manifest with the rows excluded by reason and the
-        rows by scale rule.
-    """
-    tokenizer = load_tokenizer(inputs.base)
-    rows, data, excluded = usable_rows(
-        table,
-        encode(table, tokenizer, inputs.prompt.layout, inputs.prompt.format),
-        inputs.prompt,
-        inputs.predict,
-    )
-    probabilities, mass = predict_distributions(
-        inputs.loaded,
-        tokenizer,
-        data,
-        rows["scale"].to_list(),
-        inputs.predict.tokens_per_batch,
-        progress,
-    )
-    return predictions_table(rows, probabilities.values, probabilities.offsets, mass, excluded)
 
 
 def usable_rows(
@@ -135,12 +98,7 @@ def predict_split(
             data = tokenised([test], inputs.base, inputs.prompt.layout, inputs.prompt.format)
         rows, data, excluded = usable_rows(table, data, inputs.prompt, inputs.predict)
         plan = ScoringPlan(load_tokenizer(inputs.base), data, rows["scale"].to_list())
-        tokens = inputs.predict.tokens_per_batch
-        if tokens is None:
-            tokens = broadcast_object(
-                process, planned_tokens(folder, lambda: inputs.loaded, plan) if process.is_main else 0
-            )
-        shards = cut_shards(list(plan.batches(tokens)), len(plan.rows))
+        shards = cut_shards(list(plan.batches(inputs.predict.tokens_per_batch)), len(plan.rows))
         compute_shards(plan, shards, folder, process, lambda: inputs.loaded, f"predict {out.name}")
         barrier(process)
         if not process.is_main:
@@ -171,11 +129,3 @@ def shared_folder(test: Path, inputs: PredictionInputs, process: Process, name: 
             for torn in folder.glob(".*.partial"):
                 torn.unlink()
         yield broadcast_object(process, folder)
-
-
-def planned_tokens(folder: Path, model: LoadModel, plan: ScoringPlan) -> int:
-    """Tokens per batch as found on this machine at the first start: shards must be the same after a kill."""
-    path = folder / PLAN
-    if not path.exists():
-        write_json(path, {"tokens_per_batch": find_tokens_per_batch(model(), plan)})
-    return int(read_json(path, f"delete {folder} to begin anew")["tokens_per_batch"])

@@ -60,7 +60,7 @@ def rejected_answers(data: Encoded, data_files: tuple[Path, ...], seed: int) -> 
     return found
 
 
-def with_pairs(rows: Rows, data_files: tuple[Path, ...], seed: int) -> Rows:
+def usable_rows(rows: Rows, data_files: tuple[Path, ...], seed: int) -> Rows:
     """The rows that have somebody to differ from, and whom. Raises :class:`TrainingError` where a table has none."""
     rejected = rejected_answers(rows.data, data_files, seed)
     train, validation = (part[rejected[part] != NOBODY] for part in (rows.train, rows.validation))
@@ -93,7 +93,7 @@ class PreferenceCollator:
         }
 
 
-def dpo_config(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> DPOConfig:
+def arguments(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> DPOConfig:
     """The trainer's arguments; making them initialises the process group."""
     return DPOConfig(
         **step_arguments(train, run, deepspeed, plan),
@@ -104,10 +104,12 @@ def dpo_config(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) ->
     )
 
 
-def build_preference_trainer(
+def build_trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: Rows,
+    micro_batch_size: int,
+    train: Train,
     lora: Lora,
     args: DPOConfig,
 ) -> DPOTrainer:
@@ -124,7 +126,7 @@ def build_preference_trainer(
         peft_config=lora_config(lora),
     )
     padded = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
-    assert rows.rejected is not None, "with_pairs gives it"
+    assert rows.rejected is not None, "usable_rows gives it"
     trainer.data_collator = PreferenceCollator(rows.data, rows.rejected, padded)
     trainer.train_dataset, trainer.eval_dataset = (
         Dataset.from_dict({"row": part}) for part in (rows.train, rows.validation)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import torch
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import set_seed
 
 from socrates.core.errors import TrainingError
 from socrates.model.loading import check_targets, load_base, load_tokenizer, require_gpu
@@ -20,15 +19,14 @@ from socrates.runs.fingerprint import run_config
 from socrates.runs.launch import Process
 from socrates.runs.session import TrainingSession, training_session
 from socrates.runs.token_cache import tokenised
+from socrates.training import dpo, sft
 from socrates.training.batch_size import find_plan
 from socrates.training.collator import Rows
 from socrates.training.config import TrainParams, TrainPaths, save_outputs, training_curves
-from socrates.training.dpo import build_preference_trainer, dpo_config, with_pairs
 from socrates.training.params import Train
 from socrates.training.schedule import BatchPlan, make_schedule, plan_batches
-from socrates.training.sft import build_trainer, sft_config
 
-CONFIGS: dict[str, Callable[..., TrainingArguments]] = {"sft": sft_config, "dpo": dpo_config}
+METHODS = {"sft": sft, "dpo": dpo}  # each with `usable_rows`, `arguments` and `build_trainer`
 
 # Curves: the trainer's names -> ours.
 CURVES = {
@@ -60,14 +58,13 @@ def fine_tune(
     """
     require_gpu(paths.base)
     check_targets(paths.base, params.lora.target_modules)
-    usable = load_rows(data_files, paths.base, prompt)
-    if train.method == "dpo":
-        usable = with_pairs(usable, data_files, train.seed)
+    method = METHODS[train.method]
+    usable = method.usable_rows(load_rows(data_files, paths.base, prompt), data_files, train.seed)
     plan = plan_batches(train, len(usable.train), process.world_size)
     rows = scheduled(usable, train, plan)
     sections = params.shaping(prompt=prompt, train=train)
     config = run_config(sections, [*data_files, paths.base / "manifest.json"], __name__)
-    args = CONFIGS[train.method](train, params.run, params.deepspeed, plan)
+    args = method.arguments(train, params.run, params.deepspeed, plan)
     with training_session("train", process, config, params.run, plan.max_steps, paths.run_log) as session:
         if not session.trained:
             train_adapter(session, paths.base, params, train, rows, plan, args)
@@ -138,7 +135,7 @@ def train_adapter(
     """
     if None in (train.micro_batch, train.gradient_checkpointing) and torch.cuda.is_available():
         plan, tried = find_plan(base, params, train, rows, plan)
-        args = sft_config(train, params.run, params.deepspeed, plan)
+        args = METHODS[train.method].arguments(train, params.run, params.deepspeed, plan)
         session.log("trial", passes=tried)
         if session.callback.main:
             print(f"train: {tried}", flush=True)
@@ -146,13 +143,9 @@ def train_adapter(
     session.log("plan", **vars(plan))
     set_seed(train.seed)
     model, tokenizer = load_base(base, params.model), load_tokenizer(base)
-    trainer: Trainer = (
-        build_trainer(model, tokenizer, rows, plan.micro_batch_size, train, params.lora, args)
-        if train.method == "sft"
-        else build_preference_trainer(model, tokenizer, rows, params.lora, args)
-    )
+    build = METHODS[train.method].build_trainer
     try:
-        session.train(trainer)
+        session.train(build(model, tokenizer, rows, plan.micro_batch_size, train, params.lora, args))
     except torch.OutOfMemoryError:
         raise TrainingError(
             f"out of memory with passes of {plan.micro_batch_size} rows: lower train.micro_batch (the global batch "

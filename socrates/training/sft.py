@@ -6,6 +6,7 @@ and the end token, nothing else.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -68,7 +69,7 @@ class AdapterTrainer(AdapterCheckpoints, SFTTrainer):
         super().log(logs, start_time)
 
 
-def sft_config(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> SFTConfig:
+def arguments(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> SFTConfig:
     """The trainer's arguments; making them initialises the process group."""
     return SFTConfig(
         **step_arguments(train, run, deepspeed, plan),
@@ -78,6 +79,11 @@ def sft_config(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) ->
         max_length=None,
         packing=False,
     )
+
+
+def usable_rows(rows: Rows, data_files: tuple[Path, ...], seed: int) -> Rows:
+    """All of them."""
+    return rows
 
 
 def build_trainer(

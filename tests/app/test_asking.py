@@ -25,9 +25,10 @@ from socrates.model.loading import check_targets
 from socrates.model.params import Model, Prompt
 from socrates.prediction.distributions import ScoringPlan
 from socrates.prediction.params import Predict
-from socrates.prediction.predict import PredictionInputs, predict_table
+from socrates.prediction.predict import PredictionInputs
 from socrates.survey.scales import Scale, scale
 from tests import model_folders, tiny
+from tests.small_models import predict_table
 
 # the model
 

@@ -18,18 +18,12 @@ from socrates.model.loading import file_hashes
 from socrates.model.params import Model, Prompt
 from socrates.prediction import distributions as module
 from socrates.prediction import shards
-from socrates.prediction.distributions import (
-    LARGEST,
-    PROBE,
-    ScoringPlan,
-    deduplicate_prompts,
-    find_tokens_per_batch,
-    tokens_that_fit,
-)
+from socrates.prediction.distributions import ScoringPlan, deduplicate_prompts
 from socrates.prediction.params import Predict
-from socrates.prediction.predict import PredictionInputs, predict_table
+from socrates.prediction.predict import PredictionInputs
 from socrates.runs.launch import Process
 from tests import running, tiny
+from tests.small_models import predict_table
 
 LAYOUTS = ["scenario_first", "persona_first"]
 
@@ -157,14 +151,6 @@ def test_too_little_memory_for_one_respondent_is_one_clear_line(monkeypatch):
     monkeypatch.setattr(module, "_log_probabilities", never)
     with pytest.raises(ModelError, match=r"out of memory with one respondent .* predict\.max_options"):
         made.score(tiny.model(), next(made.batches(10**6)))
-
-
-def test_tokens_per_batch_follow_the_free_memory():
-    assert tokens_that_fit(free=100 * 2**20, used=2**20, tokens=200) == 11 * 1024  # 0.6 of 20,000 tokens
-    assert tokens_that_fit(free=0, used=2**20, tokens=200) == PROBE
-    assert tokens_that_fit(free=2**50, used=1, tokens=200) == LARGEST
-    made, _ = plan("scenario_first", people=1)
-    assert find_tokens_per_batch(tiny.model(), made) == module.ON_CPU
 
 
 @pytest.fixture(scope="module")

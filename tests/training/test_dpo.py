@@ -11,7 +11,7 @@ from socrates.core.errors import TrainingError
 from socrates.model.encoding import encode, encode_tables
 from socrates.survey.tables import CELL
 from socrates.training.collator import Rows
-from socrates.training.dpo import NOBODY, PreferenceCollator, rejected_answers, with_pairs
+from socrates.training.dpo import NOBODY, PreferenceCollator, rejected_answers, usable_rows
 from tests import tiny
 
 
@@ -37,10 +37,10 @@ def test_the_rejected_answer_is_another_of_the_same_cell_and_likelier_where_it_i
         others = [i for i, other in enumerate(keys) if other == key and answers[i] != answers[row]]
         assert set(drawn[:, row]) == (set(others) if others else {NOBODY})
     assert (drawn[0] == NOBODY).sum() == 9
-    kept = with_pairs(Rows(data, np.arange(90), np.arange(90, 117)), paths, 0)
+    kept = usable_rows(Rows(data, np.arange(90), np.arange(90, 117)), paths, 0)
     assert len(kept.train) == 90 and len(kept.validation) == 18
     with pytest.raises(TrainingError, match="no validation cell"):
-        with_pairs(Rows(data, np.arange(90), np.flatnonzero(drawn[0] == NOBODY)), paths, 0)
+        usable_rows(Rows(data, np.arange(90), np.flatnonzero(drawn[0] == NOBODY)), paths, 0)
 
 
 @pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
