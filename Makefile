@@ -63,6 +63,9 @@ folds: env  ## cross-validation over studies, K runs and their table: make folds
 	done
 	@socrates folds $$(seq --format fold-%g 0 $$(($(K) - 1)))
 
+paper-baseline: env  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
+	@socrates paper-baseline
+
 readme: env  ## the figures of README.md, from metrics/ and the estimates, after a new default run
 	@socrates readme
 
@@ -75,4 +78,4 @@ bench-gpu: env  ## the benchmarks of one GPU: seven tables, under nine minutes, 
 gpu-kit: env  ## an archive that runs bench-gpu on a machine without network
 	python -m benchmarks.gpu_kit
 
-.PHONY: help env env-dev repro gsm8k watch test check preset compare folds readme bench bench-gpu gpu-kit
+.PHONY: help env env-dev repro gsm8k watch test check preset compare folds paper-baseline readme bench bench-gpu gpu-kit

@@ -30,7 +30,10 @@ from socrates.survey.tables import DEMOGRAPHICS
 if TYPE_CHECKING:
     from socrates.app.model import OpenModel
 
-READ = ("scenario", "scale", "demographics")  # columns, in any case
+READ = {  # columns, in any case; the last two are the names of SocSci210
+    "scenario": "scenario", "scale": "scale", "demographics": "demographics",
+    "stimuli": "scenario", "demographic": "demographics",
+}  # fmt: skip
 GIVEN: Schema = {
     "probabilities": pl.List(pl.Float64), "expected": pl.Float64, "middle_80_low": pl.Int64,
     "middle_80_high": pl.Int64, "format_validity": pl.Float64,
@@ -62,9 +65,9 @@ def read_table(path: Path) -> pl.DataFrame:
         DataError: see :func:`read_rows`; it has no scenario column, or a column that the answers use or cannot carry.
     """
     table = read_rows(path, "--input")
-    names = {name: name.strip().lower() for name in table.columns if name.strip().lower() in READ}
+    names = {name: READ[known] for name in table.columns if (known := name.strip().lower()) in READ}
     if twice := [name for name, count in Counter(names.values()).items() if count > 1]:
-        raise DataError(f"{path}: two columns are called {twice[0]}; rename one")
+        raise DataError(f"{path}: two columns are read as {twice[0]}; rename one")
     table = table.rename(names)
     if "scenario" not in table.columns:
         raise column_missing(path, table, "no column scenario")

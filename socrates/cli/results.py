@@ -140,6 +140,16 @@ def ask_endpoint(
     show(as_json, {"folder": str(folder), "rows": rows, **paid}, f"{told}; now: dvc repro evaluate report")
 
 
+@app.command(epilog=example("socrates paper-baseline"), rich_help_panel=PANEL)
+def paper_baseline(as_json: Json = False) -> None:
+    """Set a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline."""
+    from socrates.tools.paper_baseline import PAPER, TAG, tag_paper
+
+    commit = tag_paper()
+    told = f"tag {TAG}: {commit[:10]}, HEAD with the figures of {PAPER}; now: dvc metrics diff {TAG}"
+    show(as_json, {"tag": TAG, "commit": commit}, told)
+
+
 @app.command(epilog=example("socrates readme"), rich_help_panel=PANEL)
 def readme(as_json: Json = False) -> None:
     """Write the figures of README.md from metrics/ and the estimates, after a new default run."""

@@ -150,7 +150,8 @@ def test_a_label_outside_the_scale_is_named() -> None:
     ('scenario\n"torn\n', r"the quotes around a text do not match"),
     ('scenario,demographics\nIs it? Only return 1 or 2.,"Shoe size: 4"\n', r"no field of Shoe size is known"),
     ("scenario,age,age\na,3,4\n", r"two columns are called age; rename one"),
-    ("scenario, Scenario\na,b\n", r"two columns are called scenario; rename one"),
+    ("scenario, Scenario\na,b\n", r"two columns are read as scenario; rename one"),
+    ("scenario,stimuli\na,b\n", r"two columns are read as scenario; rename one"),
     ("scenario\nIs it warm?\n", r"none of 1 rows can be asked; the first: .*--scale 1-7"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_used_is_one_line(here: Path, content: str, message: str) -> None:

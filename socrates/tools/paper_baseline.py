@@ -1,0 +1,54 @@
+"""The paper as a Git revision: ``socrates paper-baseline``, then ``dvc metrics diff paper-baseline``.
+
+Reads metrics/paper.json, the published figures under the keys of metrics/evaluate.json. Writes a commit that is HEAD
+with those figures and their headline as its metrics, and the local tag ``paper-baseline`` on it, by ``git
+fast-import``: work tree, index and HEAD are not touched. The same HEAD and figures give the same commit.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from socrates.core.errors import DataError
+from socrates.core.files import json_text, read_json
+from socrates.evaluation.summary import headline
+
+PAPER = Path("metrics/paper.json")
+TAG = "paper-baseline"
+SOURCE = "source"  # where the figures come from: said in the commit's message, not a metric
+
+
+def tag_paper(folder: Path = Path()) -> str:
+    """Point the tag at HEAD with the paper's metrics, in the repository of ``folder``; returns the commit.
+
+    Raises:
+        DataError: ``metrics/paper.json`` is missing or not such a file; no Git repository or no commit yet.
+    """
+    figures = read_json(folder / PAPER, "run from the folder that holds it, as Git has it")
+    if not all(isinstance(value, dict) for value in figures.values()):
+        raise DataError(f"{folder / PAPER}: expected groups of figures such as 'adapter'")
+    source = figures.pop(SOURCE, {})
+    figures.pop("published", None)  # of other splits and models, under no keys of ours
+    prefix = _git(folder, "rev-parse", "--show-prefix")
+    head, date = _git(folder, "show", "--no-patch", "--format=%H %cd", "--date=raw", "HEAD").split(" ", 1)
+    message = "\n".join(["The paper's figures as metrics", "", *(f"{key}: {source[key]}" for key in source)])
+    stream = f"commit refs/tags/{TAG}\ncommitter {TAG} <{TAG}@invalid> {date}\n{_data(message)}from {head}\n"
+    for name, content in (("evaluate", figures), ("headline", headline(figures))):
+        stream += f"M 644 inline {prefix}metrics/{name}.json\n{_data(json_text(content))}"
+    _git(folder, "fast-import", "--force", "--quiet", text=stream)
+    return _git(folder, "rev-parse", TAG)
+
+
+def _data(text: str) -> str:
+    return f"data {len(text.encode())}\n{text}\n"
+
+
+def _git(folder: Path, *words: str, text: str = "") -> str:
+    """What ``git`` prints, with ``text`` as its input. Raises :class:`DataError` where it fails."""
+    done = subprocess.run(
+        ["git", *words], cwd=folder, input=text, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise DataError(f"git {words[0]}: {' '.join(done.stderr.split())}")
+    return done.stdout.strip()
