@@ -16,7 +16,7 @@ from socrates.app.experiment import ExperimentResult
 from socrates.app.parse import short
 from socrates.app.planning import ALPHA, FEWEST_PER_ARM, POWER, Effect
 from socrates.core import files
-from socrates.reporting.jinja import environment
+from socrates.reporting.jinja import templates
 
 CODEBOOK = {
     "effects.csv": {
@@ -136,7 +136,7 @@ def render(result: ExperimentResult) -> str:
     """The page: no request, every drawing within, one script that sorts tables and that its hash alone allows."""
     functions = (signed, percent, plain, short, binned, interval, count)
     filters: dict[str, Any] = {function.__name__: function for function in functions}
-    pages = environment("socrates.app", html=True, filters=filters)
+    pages = templates(html=True, package="socrates.app", filters=filters)
     script = pages.get_template("sort.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     ends = [end / e.unit.factor for e in result.effects for end in (e.low_90, e.high_90) if end is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,14 @@ class Table:
     rows: Sequence[Sequence[Any]]
 
 
-def environment(package: str, html: bool, filters: dict[str, Callable[..., Any]]) -> Environment:
+def templates(
+    html: bool, package: str = "socrates.reporting", filters: Mapping[str, Callable[..., Any]] | None = None
+) -> Environment:
     """The templates in the folder ``templates`` of a package, and of this one; an undefined name is an error.
 
     Args:
         html: whether values are escaped.
+        filters: beside those of this module.
     """
     made = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("socrates.reporting")]),
@@ -34,20 +37,10 @@ def environment(package: str, html: bool, filters: dict[str, Callable[..., Any]]
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= filters
+    cell = html_cell if html else markdown_cell
+    made.filters |= {"number": number, "interval": interval_text, "cell": cell}
+    made.filters |= {"md": markdown_text, "quote": markdown_quote, **(filters or {})}
     return made
-
-
-def templates(html: bool, package: str = "socrates.reporting") -> Environment:
-    """The templates of a package and of this one, with the filters that they use."""
-    filters: dict[str, Callable[..., Any]] = {
-        "number": number,
-        "interval": interval_text,
-        "cell": html_cell if html else markdown_cell,
-        "md": markdown_text,
-        "quote": markdown_quote,
-    }
-    return environment(package, html, filters)
 
 
 def number(value: Any, digits: int = 3) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,21 +13,6 @@ from socrates.core.errors import TrainingError
 CPU_MICRO_BATCH = (
     16  # rows of a forward pass where train.micro_batch is null and there is no GPU to try it on
 )
-
-
-class Batching(Protocol):
-    """The keys of ``train`` or ``grpo`` that cut a run into steps."""
-
-    @property
-    def global_batch(self) -> int: ...
-    @property
-    def micro_batch(self) -> int | None: ...
-    @property
-    def epochs(self) -> float: ...
-    @property
-    def max_steps(self) -> int | None: ...
-    @property
-    def gradient_checkpointing(self) -> bool | None: ...
 
 
 @dataclass(frozen=True)
@@ -47,8 +32,8 @@ class BatchPlan:
     checkpointed: int = 0
 
 
-def plan_batches(train: Batching, rows: int, processes: int) -> BatchPlan:
-    """Cut the section's ``global_batch`` for a number of processes; the batch itself never changes.
+def plan_batches(train: Any, rows: int, processes: int) -> BatchPlan:
+    """Cut the ``global_batch`` of section ``train`` or ``grpo`` for a number of processes; the batch never changes.
 
     The micro batch is the largest that divides a process's share and is at most ``micro_batch``, or where that is
     null ``CPU_MICRO_BATCH``; on a GPU :mod:`socrates.training.batch_size` then finds what is fastest.
