@@ -85,9 +85,10 @@ def _shown(tables: Iterator[tuple[str, pl.DataFrame]]) -> Iterator[tuple[str, pl
 def _check_rejected(cleaned: Cleaned, limit: float) -> None:
     if not cleaned.rows:
         raise DataError("the source holds no rows: nothing to use")
-    unusable = cleaned.rejects.height - cleaned.rejected.get(SUSPECT, 0)
-    if unusable > limit * cleaned.rows or not cleaned.responses.height:
-        first = cleaned.rejects.row(0, named=True)
+    # A person who left a question out is no fault of the file, and neighbours of faulty rows are not counted again.
+    faulty = cleaned.rejects.filter(~pl.col("reason").is_in([SUSPECT, "missing_answer"]))
+    if len(faulty) > limit * cleaned.rows or not cleaned.responses.height:
+        first = (faulty if len(faulty) else cleaned.rejects).row(0, named=True)
         advice = "".join(f"{ADVICE[reason]}; " for reason in cleaned.rejected if reason in ADVICE)
         raise DataError(
             f"{_summary(cleaned)}: more than data.max_rejected {limit} of the rows cannot be used; "

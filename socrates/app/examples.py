@@ -19,9 +19,11 @@ BUS = (
 )
 EXAMPLES = [
     Example(
-        "Age: 30; Gender: Female; Education: Post grad study/professional degree; Income: 75-99K",
-        "Should the minimum wage be increased to $15 an hour? "
-        "Only return an integer from 1 to 7, where 1 means Strongly oppose and 7 means Strongly favor, nothing else.",
+        "Age: 30; Gender: Female; Education: Post grad study/professional degree; Political affiliation: Strong "
+        "Democrat; Ideology: Very Liberal",
+        # of the default's made world, on a topic of a test study
+        'People here talk about "vitrud". Members of "toflur" endorse it. How much do you support or oppose "vitrud"? '
+        "Only return an integer from 1 to 7, where 1 means Strongly oppose and 7 means Strongly support, nothing else.",
     ),
     Example(
         "Age: 61; Gender: Male; Education: High school graduate or equivalent; "

@@ -22,7 +22,7 @@ class World(Section):
 
 
 class Data(TableSource):
-    LOCAL: ClassVar[str] = "a parquet file or folder, or a JSONL file"
+    LOCAL: ClassVar[str] = "a CSV, JSONL or parquet file, or a folder of parquet files"
 
     max_rejected_in_cell: Annotated[
         float, Field(gt=0, le=1)

@@ -73,6 +73,8 @@ class TrainingSession:
         trainer.add_callback(self.callback)
         if self.callback.main:
             check_room(self.folder, trainer.model)
+        if trainer.is_deepspeed_enabled:  # accelerate takes DeepSpeed's number anyway, and warns of another
+            trainer.accelerator.gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
         try:
             with torch.serialization.safe_globals(
                 deepspeed_classes() if trainer.is_deepspeed_enabled else []

@@ -142,6 +142,13 @@ def test_fields_of_the_persona_that_are_not_known_are_told_and_stop_the_run_wher
     assert "unreadable_persona 18): more than data.max_rejected" in fails(download.main, capsys)
 
 
+def test_missing_answers_are_counted_and_stop_nothing(here):
+    answers = pl.col("response").cast(pl.String).replace("1", "NA")
+    local(here, survey(3).with_columns(answers))
+    download.main()
+    assert manifest("raw")["rejected"] == {"missing_answer": (survey(3)["response"] == 1).sum()} != {}
+
+
 def test_a_file_in_input_that_is_not_read_runs_nothing_again(here):
     dvc = [sys.executable, "-m", "dvc"]
     subprocess.run([*dvc, "init", "--no-scm", "-q"], check=True)

@@ -217,7 +217,7 @@ def test_csv_as_r_writes_it_is_read(separator, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (CSV.replace("scenario", "text"), "column scenario missing; found , study_id"),
+        (CSV.replace("scenario", "text"), "column scenario missing; found study_id"),
         (CSV.replace("Pet", "gender"), "not readable as CSV"),
         ("", "not readable as CSV"),
     ],

@@ -9,7 +9,11 @@ import polars as pl
 import pytest
 from scipy.stats import wasserstein_distance
 
+from socrates.app.examples import EXAMPLES
+from socrates.app.parse import parse_demographics, parse_question
+from socrates.app.training_support import summarise
 from socrates.data.params import World
+from socrates.data.scales.resolve import resolve_scales
 from socrates.data.synthetic.corpus import STANDS
 from socrates.data.synthetic.generate import design, distributions, generate
 from socrates.data.synthetic.respondents import FRAMES, liberal_scores, population
@@ -50,6 +54,12 @@ def test_tables_have_the_canonical_columns_and_row_keys(tables):
     assert not people.select("study_id", "sample_id").is_duplicated().any()
     assert responses["study_id"].n_unique() == 60
     assert not any(responses[name].has_nulls() for name in RESPONSES if name != "demographic")
+
+
+def test_the_first_question_to_try_lies_within_the_training_data(tables):
+    support = summarise(resolve_scales(tables[0]))
+    who, question = parse_demographics(EXAMPLES[0].demographics), parse_question(EXAMPLES[0].scenario, None)
+    assert support.outside(who, question) == []
 
 
 def test_no_question_tells_an_attribute_and_the_reading_tells_no_answer(tables):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -123,6 +125,25 @@ def test_notice_before_there_is_anything_to_save_has_the_same_status(tmp_path: P
     told = stage.communicate(timeout=240)[0]
     assert stage.returncode == TERMINATED, told
     assert "Traceback" not in told and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stage", ["stages.download", "stages.evaluate"])
+def test_a_stage_that_trains_nothing_answers_a_notice_too(stage: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "params.yaml")
+    command, environment = [sys.executable, "-m", stage], {**os.environ, "PYTHONPATH": str(tiny.ROOT)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        writer = 0
+        while not writer and process.poll() is None:
+            try:  # refused until the stage reads it
+                writer = os.open(tmp_path / "params.yaml", os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=240)[1]
+        os.close(writer)
+    assert (process.returncode, told) == (TERMINATED, "stopped by SIGTERM; the same command goes on\n")
 
 
 def test_two_machines_work_together_under_torchrun(tmp_path: Path) -> None:

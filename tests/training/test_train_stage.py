@@ -88,7 +88,9 @@ def adapter(folder: Path) -> bytes:
 def done(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy(ready, tmp_path_factory.mktemp("done") / "run")
     result = run(folder)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0 and "mismatch" not in result.stderr, (
+        result.stderr
+    )  # of passes in a step: accelerate
     return folder
 
 

@@ -43,7 +43,7 @@ REASONS = (
 )
 REJECTS = {
     "file": pl.String,
-    "row": pl.UInt32,  # 1 is a parquet file's first row, or a JSONL file's first line
+    "row": pl.UInt32,  # 1 is the first row of a parquet or CSV file, or a JSONL file's first line
     "study_id": pl.String,
     "sample_id": pl.Int64,
     "answer": pl.String,

@@ -130,7 +130,9 @@ def read_csv(path: Path) -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path}: not readable as CSV ({' '.join(str(error).split())[:200]})") from None
     if missing := [name for name in COLUMNS if name not in table.columns]:
-        raise DataError(f"{path}: column {', '.join(missing)} missing; found {', '.join(table.columns)}")
+        raise DataError(
+            f"{path}: column {', '.join(missing)} missing; found {', '.join(filter(None, table.columns))}"
+        )
     rows = []
     for number, (answer, who) in enumerate(zip(table.select(COLUMNS).rows(), persona.rows(), strict=True), 1):
         given = {
