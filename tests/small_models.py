@@ -24,11 +24,12 @@ from socrates.tiny_model.pretrain import Reading, build_builtin
 from tests import tiny
 
 
-def write_models(folder: Path, quantization: str = "nf4") -> Model:
-    """Write params.yaml, data/splits/, models/base/ and models/adapter/ under ``folder``."""
-    raw = read_yaml(tiny.ROOT / "params.yaml")
-    raw["model"] |= {"quantization": quantization}
-    raw["model"]["tiny"] |= {**tiny.TINY.model_dump(), "hidden_size": 64, "intermediate_size": 128}
+def write_inputs(folder: Path, raw: dict[str, Any], ends: tuple[int, ...]) -> Model:
+    """Write params.yaml, data/splits/ and models/base/ under ``folder``, as the stages before train leave them.
+
+    Args:
+        ends: how many of eight studies come before the end of train, val, and test.
+    """
     raw["prompt"]["max_length"] = 400
     params = parse(raw)["model"]
     assert isinstance(params, Model)
@@ -36,12 +37,21 @@ def write_models(folder: Path, quantization: str = "nf4") -> Model:
     responses, _ = generate(World(studies=8, participants=6, effects="large", seed=1))
     studies = sorted(responses["study_id"].unique())
     (folder / "data/splits").mkdir(parents=True, exist_ok=True)
-    for name, chosen in {"train": studies[:4], "val": studies[4:6], "test": studies[6:]}.items():
-        rows = resolve_scales(responses.filter(pl.col("study_id").is_in(chosen)))
+    for name, start, end in zip(("train", "val", "test"), (0, *ends), ends, strict=False):
+        rows = resolve_scales(responses.filter(pl.col("study_id").is_in(studies[start:end])))
         rows.write_parquet(folder / f"data/splits/{name}.parquet")
         if name == "train":
             (folder / "models/base").mkdir(parents=True, exist_ok=True)
             build_builtin(rows, Reading(), params, "scenario_first", folder / "models/base")
+    return params
+
+
+def write_models(folder: Path, quantization: str = "nf4") -> Model:
+    """Write params.yaml, data/splits/, models/base/ and models/adapter/ under ``folder``."""
+    raw = read_yaml(tiny.ROOT / "params.yaml")
+    raw["model"] |= {"quantization": quantization}
+    raw["model"]["tiny"] |= {**tiny.TINY.model_dump(), "hidden_size": 64, "intermediate_size": 128}
+    params = write_inputs(folder, raw, (4, 6, 8))
     lora = LoraConfig(
         r=4, lora_alpha=16, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM"
     )

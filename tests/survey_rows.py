@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import polars as pl
+from ruamel.yaml import YAML
 
+from socrates.core.params import read_yaml
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 
-SHARED_PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
-
+ROOT = Path(__file__).resolve().parents[1]
 LETTERS = str.maketrans("0123456789", "bcdfghjklm")  # a study's topic is a word of its own
 
 
@@ -43,8 +45,6 @@ def survey(studies, respondents=6):
 
 def parquet_bytes(frame):
     """``frame`` as the bytes of a parquet file."""
-    import io
-
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     return buffer.getvalue()
@@ -52,11 +52,7 @@ def parquet_bytes(frame):
 
 def params_in(folder, **sections):
     """The project's params.yaml in ``folder`` with some keys of some sections changed."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    raw = yaml.load(SHARED_PARAMS.read_text())
+    raw = read_yaml(ROOT / "params.yaml")
     for section, changes in sections.items():
-        raw[section].update(changes)
-    with (folder / "params.yaml").open("w") as file:
-        yaml.dump(raw, file)
+        raw[section] |= changes
+    YAML().dump(raw, folder / "params.yaml")

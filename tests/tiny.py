@@ -16,17 +16,8 @@ from socrates.tiny_model.build import new_model, train_tokenizer
 from tests.shared import SHARED
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = Tiny(
-    vocab_size=320,
-    hidden_size=32,
-    intermediate_size=64,
-    layers=2,
-    heads=4,
-    pretrain_steps=2,
-    pretrain_batch=8,
-    pretrain_learning_rate=1e-3,
-    seed=3,
-)
+SIZE = {"vocab_size": 320, "hidden_size": 32, "intermediate_size": 64, "layers": 2, "heads": 4, "seed": 3}
+TINY = Tiny(pretrain_steps=2, pretrain_batch=8, pretrain_learning_rate=1e-3, **SIZE)
 SCENARIOS = {
     1: "A town wants a new tram line. Is that a good idea? Only return an integer from 1 to 7, nothing else.",
     2: "How warm do you feel toward trams? Only return an integer from 0 to 100, nothing else.",

@@ -117,12 +117,8 @@ def test_too_many_rejects_fail_and_leave_the_folder_as_it_was(here, capsys):
     local(here, survey(3))
     download.main()
     before = {path: path.read_bytes() for path in Path("data/raw").iterdir()}
-    local(
-        here,
-        table(
-            [row(sample=n, response=(9, 1)[n % 2]) for n in range(10)] + [row(sample=10) | {"stimuli": ""}]
-        ),
-    )
+    rows = [row(sample=n, response=(9, 1)[n % 2]) for n in range(10)]
+    local(here, table([*rows, row(sample=10, stimuli="")]))
     error = fails(download.main, capsys)
     assert "empty_scenario 1, outside_stated_scale 5" in error
     assert "data.max_rejected 0.02" in error and "rows.parquet row 1" in error
@@ -133,9 +129,8 @@ def test_fields_of_the_persona_that_are_not_known_are_told_and_stop_the_run_wher
     here, capsys
 ):
     fields = pl.col("demographic").struct
-    local(
-        here, survey(3).with_columns(demographic=pl.struct(Sex=fields.field("gender"), sect=pl.lit("none")))
-    )
+    known = pl.struct(Sex=fields.field("gender"), sect=pl.lit("none"))
+    local(here, survey(3).with_columns(demographic=known))
     download.main()
     assert "download: persona from gender; not understood: sect (18 rows)" in capsys.readouterr().out
     local(here, survey(3).with_columns(demographic=pl.struct(sect=pl.lit("none"))))
@@ -205,42 +200,36 @@ def test_too_few_groups_of_studies_cannot_be_split(rows, message, here, capsys):
 
 
 def test_a_sample_thins_no_test_study_and_a_limit_does(here):
-    local(here, survey(9, respondents=8))
-    params_in(here, data={"source": "local", "path": "rows.parquet"}, sample={"fraction": 0.5})
+    local(here, survey(9, respondents=8), sample={"fraction": 0.5})
     run_stages()
     rows = {name: pl.read_parquet(f"data/splits/{name}.parquet") for name in ("train", "val", "test")}
     assert rows["test"].height == 8 * rows["test"]["study_id"].n_unique()
     assert rows["train"].height + rows["val"].height < 8 * 8
-    params_in(here, data={"source": "local", "path": "rows.parquet"}, split={"test_max_per_cell": 2})
+    local(here, survey(9, respondents=8), split={"test_max_per_cell": 2})
     split.main()
     assert pl.read_parquet("data/splits/test.parquet").group_by(CELL).len()["len"].to_list() == [2, 2]
 
 
 def test_test_rows_that_resemble_a_training_scenario_are_flagged(here):
-    table = survey(9)
     mapping = {"seen": [f"s{n:04d}" for n in range(8)], "unseen": ["s0008"]}
     texts = pl.col("stimuli").str.replace("on sbbbl lay", "on sbbbg lay")
-    local(here, table.with_columns(stimuli=texts))
+    local(here, survey(9).with_columns(stimuli=texts), split={"method": "official"})
     download.main()
     Path("data/raw/participant_mapping.json").write_text(json.dumps(mapping))
-    params_in(here, data={"source": "local", "path": "rows.parquet"}, split={"method": "official"})
     sample.main()
     split.main()
     assert pl.read_parquet("data/splits/test.parquet")["near_duplicate"].all()
-    manifest = json.loads(Path("data/splits/manifest.json").read_text())
-    assert manifest["overlap"]["near_duplicate_cells"] == 2
+    assert manifest("splits")["overlap"]["near_duplicate_cells"] == 2
 
 
 @pytest.mark.parametrize("stage", [download, sample, split])
 def test_a_full_disk_leaves_nothing_half_written(here, capsys, monkeypatch, stage):
     local(here, survey(9))
-    ran = []
     for earlier in (download, sample, split):
         if earlier is stage:
             break
         earlier.main()
-        ran.append(earlier)
-    before = sorted(Path("data").rglob("*")) if ran else []
+    before = sorted(Path("data").rglob("*"))
 
     def full(*_, **__):
         raise pl.exceptions.ComputeError("parquet: No space left on device (os error 28)")
@@ -288,7 +277,7 @@ def test_conditions_questions_and_people_can_be_held_out(here, by, unit):
     parts = within_studies(here, by=by)
     units = [set(part.select("study_id", unit).iter_rows()) for part in parts.values()]
     assert not (units[0] & units[1] or units[0] & units[2] or units[1] & units[2])
-    told = json.loads(Path("data/splits/manifest.json").read_text())["overlap"]
+    told = manifest("splits")["overlap"]
     people = parts["test"].select("study_id", "participant").n_unique() if by == "tasks" else 0
     assert told["people_in_training"] == people
     flagged = parts["test"].filter("near_duplicate")

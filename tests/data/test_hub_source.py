@@ -64,7 +64,9 @@ def test_offline_with_an_empty_cache_says_what_to_do(hub, monkeypatch):
     assert not hub.asked
 
 
-def test_a_revision_with_a_shard_too_few_is_refused(hub):
+def test_an_unknown_revision_and_one_with_a_shard_too_few_are_refused(hub):
+    with pytest.raises(SourceError, match="b" * 40):
+        read("b" * 40)
     del hub.files[SHARDS[1]]
     with pytest.raises(SourceError, match="1 of 2 shards"):
         read()
@@ -77,11 +79,6 @@ def test_bytes_other_than_announced_are_removed_and_fetched_again(hub, name):
         read()
     hub.corrupt = set()
     assert read().equals(survey(4))
-
-
-def test_an_unknown_revision_is_named(hub):
-    with pytest.raises(SourceError, match="b" * 40):
-        read("b" * 40)
 
 
 def test_mappings_that_differ_from_the_audited_ones_are_refused(hub, monkeypatch):

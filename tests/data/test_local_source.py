@@ -164,7 +164,7 @@ def test_a_folder_of_parquet_is_one_table_without_prompt_and_reasoning(tmp_path)
     rows.tail(17).write_parquet(tmp_path / "deep/a.parquet")
     source = open_local(tmp_path)
     assert list(source.about["files"]) == ["b.parquet", "deep/a.parquet"]
-    assert clean(source.tables, anything).responses.equals(responses_of(rows))
+    assert clean(source.tables, anything).responses.equals(clean([("rows", rows)], anything).responses)
 
 
 def test_mappings_beside_the_parquet_are_found(tmp_path):
@@ -246,7 +246,3 @@ def test_every_real_row_of_the_seed_project_is_understood():
     assert cleaned.responses["study_id"].n_unique() == 20
     assert cleaned.responses["demographic"].struct.field("age").null_count() == 0
     assert cleaned.responses.group_by("study_id").agg(pl.col("task_num").n_unique())["task_num"].median() < 10
-
-
-def responses_of(rows):
-    return clean([("rows", rows)], anything).responses

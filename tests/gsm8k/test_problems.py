@@ -29,13 +29,8 @@ def test_a_record_becomes_question_solution_and_number():
 
 
 def test_what_cannot_be_used_is_counted_by_reason_and_leaves_its_number_free():
-    bad = [
-        ("  ", GOOD[1]),
-        (None, None),
-        ("How many?", "it is 4"),
-        ("How many?", None),
-        ("How many?", "#### four"),
-    ]
+    unusable = ["it is 4", None, "#### four"]
+    bad = [("  ", GOOD[1]), (None, None), *(("How many?", answer) for answer in unusable)]
     table, rejected = sources.parse([GOOD, *bad, GOOD], "train", 5 / 7)
     assert table["problem_id"].to_list() == [0, 6]
     assert rejected == "1 answer is not a number, 2 empty question, 2 no #### before the answer"
@@ -48,24 +43,15 @@ def test_what_cannot_be_used_is_counted_by_reason_and_leaves_its_number_free():
 
 
 def local(folder):
-    return Problems(
-        source="local",
-        path=str(folder),
-        repo="",
-        config="",
-        revision="0" * 40,
-        max_rejected=0.0,
-        synthetic=DIFFICULTY,
-    )
+    none = {"repo": "", "config": "", "revision": "0" * 40, "max_rejected": 0.0}
+    return Problems(source="local", path=str(folder), synthetic=DIFFICULTY, **none)
 
 
 def test_a_local_folder_is_read(tmp_path):
     lines = [{"question": "Line\u2028break?", "answer": GOOD[1]}, {"question": "No answer"}]
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    assert sources.read_records(local(tmp_path), "test") == [
-        ("Line\u2028break?", GOOD[1]),
-        ("No answer", None),
-    ]
+    records = sources.read_records(local(tmp_path), "test")
+    assert records == [("Line\u2028break?", GOOD[1]), ("No answer", None)]
 
 
 @pytest.mark.parametrize(

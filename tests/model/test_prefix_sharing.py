@@ -54,19 +54,6 @@ def test_packed_logits_equal_those_of_separate_rows(seed):
 
 
 @torch.no_grad()
-def test_a_suffix_attends_to_no_other_suffix_or_prefix():
-    model, _ = model_pair()
-    prefixes, suffixes, index = sequences(np.random.default_rng(1))
-    changed = [*suffixes[:-1], (suffixes[-1] + 1) % 300]
-    last = suffix_offsets(prefixes, suffixes)[-1]
-    before, after = (
-        model(**pack(prefixes, each, index), use_cache=False).logits[0] for each in (suffixes, changed)
-    )
-    torch.testing.assert_close(before[:last], after[:last])
-    assert (before[last:] - after[last:]).abs().max() > 1e-3
-
-
-@torch.no_grad()
 def test_a_trie_of_answers_equals_each_path_on_its_own():
     model, plain = model_pair()
     rng, end = np.random.default_rng(2), 2

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from socrates.core.errors import ModelError
-from socrates.model.answer_trie import answer_trie, build_trie
+from socrates.model.answer_trie import answer_trie
 from socrates.model.encoding import encode
 from socrates.model.tokenisation import end_token
 from socrates.prediction.distributions import edge_log_probabilities, predict_distributions
@@ -42,28 +42,6 @@ def test_every_option_of_every_scale_equals_brute_force(layout, tokens_per_batch
         assert len(probabilities[row]) == len(scale(scales[row]).options)
 
 
-def test_one_ten_and_a_hundred_are_told_apart():
-    trie = answer_trie(tiny.tokenizer(), "1,10,100")
-    assert trie.nodes == 3  # 1, 1-0, 1-0-0
-    assert trie.depth.tolist() == [1, 2, 3]
-    assert trie.paths.sum(axis=1).tolist() == [2, 3, 4]  # digits and the end token
-    assert len({tuple(path) for path in trie.paths.tolist()}) == 3
-
-
-def test_probabilities_of_a_complete_tree_sum_to_one():
-    """With two digits, an end token and nothing else, all answers of length two exhaust the model."""
-    end, answers = 2, [np.array([a, b, 2], dtype=np.int32) for a in (0, 1) for b in (0, 1)]
-    trie = build_trie(answers)
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(trie.nodes + 1, 3))
-    logits[0, end] = -np.inf  # answers have two digits
-    logits[1:][trie.depth == 1, end] = -np.inf
-    logits[1:][trie.depth == 2, :2] = -np.inf  # and then end
-    logp = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    edges = logp[trie.edge_parent, trie.edge_token]
-    assert np.exp(trie.paths @ edges).sum() == pytest.approx(1)
-
-
 def test_logits_of_a_bfloat16_model_are_not_rounded_to_its_steps():
     trie = answer_trie(tiny.tokenizer(), "1..7")
     generator = torch.Generator().manual_seed(0)
@@ -73,17 +51,6 @@ def test_logits_of_a_bfloat16_model_are_not_rounded_to_its_steps():
     exact = (hidden.double() @ head.weight.double().T + head.bias.double()).log_softmax(-1)
     edges = edge_log_probabilities(head, hidden, trie)
     np.testing.assert_allclose(edges, exact[:, trie.edge_parent, trie.edge_token], atol=1e-4)
-
-
-def test_identical_prompts_get_identical_distributions():
-    model, tokenizer = tiny.model(), tiny.tokenizer()
-    table = tiny.rows(2)
-    doubled = table.vstack(table)
-    data = encode(doubled, tokenizer, "scenario_first")
-    probabilities, mass = predict_distributions(model, tokenizer, data, doubled["scale"].to_list(), 4096)
-    for row in range(len(table)):
-        np.testing.assert_array_equal(probabilities[row], probabilities[row + len(table)])
-        assert mass[row] == mass[row + len(table)]
 
 
 @pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])

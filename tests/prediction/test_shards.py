@@ -1,9 +1,11 @@
 """Prediction in batches, by several processes, and after a kill: always the same table."""
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,11 +20,11 @@ from socrates.model.loading import file_hashes
 from socrates.model.params import Model, Prompt
 from socrates.prediction import distributions as module
 from socrates.prediction import shards
-from socrates.prediction.distributions import ScoringPlan, deduplicate_prompts
+from socrates.prediction.distributions import ScoringPlan
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import PredictionInputs
 from socrates.runs.launch import Process
-from tests import running, tiny
+from tests import forked, running, tiny
 from tests.small_models import predict_table
 
 LAYOUTS = ["scenario_first", "persona_first"]
@@ -69,15 +71,6 @@ def test_batches_are_filled_row_by_row(layout, tokens_per_batch):
     assert all(made.tokens(batch) <= tokens_per_batch or len(batch.rows) == 1 for batch in batches)
 
 
-def test_rows_of_like_length_are_computed_together_where_nothing_is_shared():
-    made, table = plan("persona_first", people=30)
-    scales = table["scale"].to_list()
-    rows = np.concatenate([batch.rows for batch in made.batches(500)])
-    for notation in made.notations:
-        lengths = [len(made.data.suffix_ids(row)) for row in rows if scales[row] == notation]
-        assert lengths == sorted(lengths) and len(set(lengths)) > 1
-
-
 def test_a_model_with_nan_in_its_weights_is_refused(tmp_path):
     made, _ = plan("scenario_first")
     model = tiny.model()
@@ -114,12 +107,6 @@ def test_an_identical_prompt_is_computed_once(layout, monkeypatch):
     found = made.expand(made.score(tiny.model(), batch) for batch in made.batches(10**6))
     assert sorted(computed) == list(range(len(table) // 3))
     assert len(found.probabilities) == len(table)
-
-
-def test_duplicates_give_the_first_rows_with_equal_keys():
-    a, b = np.array([0, 1, 0, 1, 0]), np.array([2, 0, 2, 1, 0])
-    assert deduplicate_prompts(a, b).tolist() == [0, 1, 0, 3, 4]
-    assert deduplicate_prompts(np.zeros(0, np.int64)).tolist() == []
 
 
 def test_what_ran_out_of_memory_is_not_tried_again(monkeypatch):
@@ -179,17 +166,16 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def predict(ready: Path, folder: Path, *command: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
-    """The real stage in a folder of its own on the same inputs."""
-    folder.mkdir(exist_ok=True)
-    for name in ("params.yaml", "models"):
-        if not (folder / name).exists():
-            (folder / name).symlink_to(ready / name)
-    (folder / "data").mkdir(exist_ok=True)
-    if not (folder / "data/splits").exists():
-        (folder / "data/splits").symlink_to(ready / "data/splits")
-    stage = command or ("-m", "stages.predict")
-    return running.run(folder, *stage, "base", SOCRATES_PROCESSES=str(processes))
+def inputs(ready: Path, folder: Path) -> Path:
+    """A folder of its own on the same inputs."""
+    (folder / "data").mkdir(parents=True)
+    for name in ("params.yaml", "models", "data/splits"):
+        (folder / name).symlink_to(ready / name)
+    return folder
+
+
+def predict(folder: Path, processes: int = 1) -> subprocess.CompletedProcess[str]:
+    return running.run(folder, "-m", "stages.predict", "base", SOCRATES_PROCESSES=str(processes))
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
@@ -202,8 +188,8 @@ def outputs(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def done(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prediction by one process."""
-    folder = tmp_path_factory.mktemp("done")
-    result = predict(ready, folder)
+    folder = inputs(ready, tmp_path_factory.mktemp("done") / "run")
+    result = predict(folder)
     assert result.returncode == 0, result.stderr
     assert "33 of 36 rows; excluded: longer than prompt.max_length 3" in result.stdout
     return folder
@@ -220,40 +206,36 @@ def test_the_stage_writes_what_predicting_in_memory_gives(ready: Path, done: Pat
 
 
 def test_two_processes_write_the_same_bytes(ready: Path, done: Path, tmp_path: Path) -> None:
-    result = predict(ready, tmp_path / "run", processes=2)
+    result = predict(inputs(ready, tmp_path / "run"), processes=2)
     assert result.returncode == 0, result.stderr
     assert outputs(tmp_path / "run") == outputs(done)
 
 
-KILLED = """
-import os, signal, sys
-from socrates.prediction import shards
-from stages.predict import main
-write, written = shards.write_shard, []
-def write_and_die(folder, number, parts):
-    write(folder, number, parts)
-    written.append(shards.shard_path(folder, number))
-    if len(written) == 4:
-        (folder / ".part-000009.npz.torn.partial").write_text("half")
-        os.kill(os.getpid(), signal.SIGKILL)
-shards.write_shard = write_and_die
-main()
-"""
+def noting(folder: Path, most: int) -> None:
+    """The stage, which notes the shards that it writes and dies after so many; for a process of its own."""
+    write, written = shards.write_shard, []
+
+    def write_and_note(place: Path, number: int, parts: Any) -> None:
+        write(place, number, parts)
+        written.append(str(number))
+        (folder / "written").write_text(" ".join(written))
+        if len(written) == most:
+            (place / ".part-000009.npz.torn.partial").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    shards.write_shard = write_and_note
+    forked.stage("stages.predict", folder, None, "base")
 
 
 def test_a_killed_prediction_goes_on(ready: Path, done: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    assert predict(ready, folder, "-c", KILLED).returncode == -signal.SIGKILL
+    folder = inputs(ready, tmp_path / "run")
+    assert forked.in_process(noting, folder, 4) == -signal.SIGKILL
     assert not (folder / "data/predictions/base").exists()
     parts = sorted((folder / "scratch/predict").glob("*/part-*.npz"))
     assert [path.name for path in parts] == [f"part-{n:06d}.npz" for n in range(3)]
-    counting = (
-        KILLED.replace("if len(written) == 4:", "if False:") + "print('computed', [p.name for p in written])"
-    )
-    result = predict(ready, folder, "-c", counting)
-    assert result.returncode == 0, result.stderr
-    computed = result.stdout.split("computed")[1]
-    assert "part-000003" in computed and "part-000002" not in computed
+    assert forked.in_process(noting, folder, 99) == 0
+    computed = (folder / "written").read_text().split()
+    assert "3" in computed and "2" not in computed
     assert outputs(folder) == outputs(done)
     assert not list((folder / "scratch/predict").iterdir())  # the parts have done their work
 

@@ -18,16 +18,13 @@ from ruamel.yaml import YAML
 from safetensors import safe_open
 
 from socrates.core.params import parse, read_yaml
-from socrates.data.params import World
-from socrates.data.scales.resolve import resolve_scales
-from socrates.data.synthetic.generate import generate
 from socrates.model.loading import load_base
 from socrates.model.params import Model
 from socrates.runs.session import deepspeed_classes
-from socrates.tiny_model.pretrain import Reading, build_builtin
 from socrates.training.config import AdapterCheckpoints
 from tests import forked, running, tiny
 from tests.forked import in_process
+from tests.small_models import write_inputs
 
 STEPS = 8
 
@@ -38,29 +35,11 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ready")
     raw = read_yaml(tiny.ROOT / "params.yaml")
     raw["model"]["tiny"] |= tiny.TINY.model_dump()
-    raw["prompt"]["max_length"] = 400
     raw["lora"] |= {"r": 4, "dropout": 0.05}
-    raw["train"] |= {
-        "global_batch": 8,
-        "micro_batch": 4,
-        "group_size": 4,
-        "max_steps": STEPS,
-        "eval_steps": 4,
-        "eval_rows": 8,
-    }
+    raw["train"] |= {"global_batch": 8, "micro_batch": 4, "group_size": 4}
+    raw["train"] |= {"max_steps": STEPS, "eval_steps": 4, "eval_rows": 8}
     raw["run"] |= {"log_steps": 1, "save_steps": 3}
-    model = parse(raw)["model"]
-    assert isinstance(model, Model)
-    YAML().dump(raw, folder / "params.yaml")
-    responses, _ = generate(World(studies=8, participants=6, effects="large", seed=1))
-    studies = sorted(responses["study_id"].unique())
-    (folder / "data/splits").mkdir(parents=True)
-    for name, chosen in {"train": studies[:6], "val": studies[6:]}.items():
-        rows = resolve_scales(responses.filter(pl.col("study_id").is_in(chosen)))
-        rows.write_parquet(folder / f"data/splits/{name}.parquet")
-        if name == "train":
-            (folder / "models/base").mkdir(parents=True)
-            build_builtin(rows, Reading(), model, "scenario_first", folder / "models/base")
+    write_inputs(folder, raw, (6, 8))
     return folder
 
 
@@ -78,6 +57,11 @@ def copy(ready: Path, folder: Path, **train: object) -> Path:
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return running.run(folder, *(command or ("-m", "stages.train")))
+
+
+def train(folder: Path, kill: str | None = None, bfloat16: bool = False) -> int:
+    """The exit code of the stage in a process that need not import torch."""
+    return in_process(forked.stage, "stages.train", folder, kill, bfloat16=bfloat16)
 
 
 def adapter(folder: Path) -> bytes:
@@ -135,26 +119,24 @@ def test_killed_anywhere_it_ends_bit_for_bit_the_same(
     place: str, ready: Path, done: Path, tmp_path: Path
 ) -> None:
     folder = copy(ready, tmp_path / "run")
-    killed = run(folder, str(tiny.ROOT / "tests/killing.py"), place, "stages.train")
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert train(folder, place) == -signal.SIGKILL
     assert not (folder / "models/adapter").exists()
-    assert run(folder).returncode == 0
+    assert train(folder) == 0
     assert adapter(folder) == adapter(done)
     assert (folder / "metrics/train.csv").read_bytes() == (done / "metrics/train.csv").read_bytes()
 
 
 def test_preferences_start_at_the_base_model_learn_and_survive_a_kill(ready: Path, tmp_path: Path) -> None:
     whole, killed = (copy(ready, tmp_path / name, method="dpo", gradient_checkpointing=True) for name in "ab")
-    assert run(whole).returncode == 0
+    assert train(whole) == 0
     curves = pl.read_csv(whole / "metrics/train.csv")
     assert curves["validation_loss"][0] == pytest.approx(np.log(2), rel=1e-5)  # of the reference itself
     assert (
         curves["loss"].drop_nulls().to_numpy().min() < np.log(2)
         and curves["answer_token_accuracy"].null_count() == 1
     )  # of step 0
-    first = run(killed, str(tiny.ROOT / "tests/killing.py"), "6:committed", "stages.train")
-    assert first.returncode == -signal.SIGKILL, first.stderr
-    assert run(killed).returncode == 0
+    assert train(killed, "6:committed") == -signal.SIGKILL
+    assert train(killed) == 0
     assert adapter(killed) == adapter(whole)
     assert curves.equals(pl.read_csv(killed / "metrics/train.csv"))
 
@@ -163,7 +145,7 @@ def test_preferences_start_at_the_base_model_learn_and_survive_a_kill(ready: Pat
 def without_dropout(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose numbers other ways of computing it must give: no dropout."""
     folder = changed(copy(ready, tmp_path_factory.mktemp("plain") / "run"), lora={"dropout": 0.0})
-    assert run(folder).returncode == 0
+    assert train(folder) == 0
     return folder
 
 
@@ -185,7 +167,7 @@ def test_other_ways_of_computing_train_the_same_adapter(
     changes: dict[str, dict[str, Any]], ready: Path, without_dropout: Path, tmp_path: Path
 ) -> None:
     folder = changed(copy(ready, tmp_path / "run"), lora={"dropout": 0.0}, **changes)
-    assert in_process(forked.stage, "stages.train", folder) == 0
+    assert train(folder) == 0
     np.testing.assert_allclose(losses(folder), losses(without_dropout), rtol=1e-5)
 
 
@@ -205,7 +187,7 @@ def gpu_like(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with the types of a GPU: NF4 in bfloat16, checkpointed, ZeRO-1, the persona first."""
     folder = copy(ready, tmp_path_factory.mktemp("bfloat16") / "run")
     changed(folder, **AS_ON_A_GPU, deepspeed={"zero_stage": 1}, prompt={"layout": "persona_first"})
-    assert in_process(forked.stage, "stages.train", folder, bfloat16=True) == 0
+    assert train(folder, bfloat16=True) == 0
     return folder
 
 
@@ -214,9 +196,8 @@ def test_with_the_types_of_a_gpu_a_killed_run_ends_bit_for_bit_the_same(
 ) -> None:
     folder = copy(ready, tmp_path / "run")
     shutil.copy(gpu_like / "params.yaml", folder)
-    killed = in_process(forked.stage, "stages.train", folder, "5:training", bfloat16=True)
-    assert killed == -signal.SIGKILL
-    assert in_process(forked.stage, "stages.train", folder, bfloat16=True) == 0
+    assert train(folder, "5:training", bfloat16=True) == -signal.SIGKILL
+    assert train(folder, bfloat16=True) == 0
     assert adapter(folder) == adapter(gpu_like)
     # DeepSpeed holds what it trains in float32, and the adapter is saved as it was computed with.
     with safe_open(folder / "models/adapter/adapter_model.safetensors", "pt") as weights:
@@ -311,11 +292,8 @@ run(main)
 def test_rows_that_are_all_too_long_are_refused_with_the_limit_and_the_shortest(
     ready: Path, tmp_path: Path
 ) -> None:
-    folder = copy(ready, tmp_path / "run")
-    raw = read_yaml(folder / "params.yaml")
-    raw["prompt"]["max_length"] = 64
-    YAML().dump(raw, folder / "params.yaml")
-    result = run(folder, "-m", "stages.train")
+    folder = changed(copy(ready, tmp_path / "run"), prompt={"max_length": 64})
+    result = run(folder)
     assert result.returncode == 1
     assert re.fullmatch(
         r"error: prompt.max_length: all [\d,]+ training rows are longer than 64 tokens, the shortest has \d+; raise it",
