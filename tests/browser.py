@@ -107,12 +107,8 @@ class Browser:
     def press(self, key: str, modifiers: int = 0) -> None:
         """Press and release a key of ``KEYS``."""
         code, text = KEYS[key]
-        same = {
-            "key": key,
-            "code": key.strip() or "Space",
-            "windowsVirtualKeyCode": code,
-            "modifiers": modifiers,
-        }
+        same = {"key": key, "code": key.strip() or "Space", "windowsVirtualKeyCode": code}
+        same |= {"modifiers": modifiers}
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **same)
         self.call("Input.dispatchKeyEvent", type="keyUp", **same)
 

@@ -44,10 +44,8 @@ class Hub:
         for name, content in self.files.items():
             entry = {"type": "file", "path": name, "size": len(content), "oid": self.etag(name)}
             if name.endswith(".parquet"):
-                entry |= {
-                    "oid": "0" * 40,
-                    "lfs": {"oid": self.etag(name), "size": len(content), "pointerSize": 130},
-                }
+                large = {"oid": self.etag(name), "size": len(content), "pointerSize": 130}
+                entry |= {"oid": "0" * 40, "lfs": large}
             entries.append(entry)
         return entries
 

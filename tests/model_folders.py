@@ -46,22 +46,12 @@ def make(folder: Path) -> None:
                 key = f"base_model.model.{name}.lora_{side}.weight"
                 weights[key] = 0.3 * torch.randn(shape, generator=generator)
     save_file(weights, adapter / "adapter_model.safetensors")
-    write_json(
-        adapter / "adapter_config.json",
-        {
-            "peft_type": "LORA",
-            "task_type": "CAUSAL_LM",
-            "r": RANK,
-            "lora_alpha": ALPHA,
-            "target_modules": ["q_proj", "v_proj", "down_proj"],
-            "bias": "none",
-            "inference_mode": True,
-        },
-    )
+    told = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
+    size = {"r": RANK, "lora_alpha": ALPHA, "target_modules": ["q_proj", "v_proj", "down_proj"]}
+    write_json(adapter / "adapter_config.json", told | size)
     prompt = {"layout": "scenario_first", "max_length": 512}
-    write_json(
-        adapter / "training.json", {"base": sha256(base / "manifest.json"), "params": {"prompt": prompt}}
-    )
+    record = {"base": sha256(base / "manifest.json"), "params": {"prompt": prompt}}
+    write_json(adapter / "training.json", record)
     table = folder / "data/splits/train.parquet"
     table.parent.mkdir(parents=True)
     tiny.rows(12).write_parquet(table)

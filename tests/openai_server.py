@@ -7,6 +7,7 @@ for a distribution as JSON is answered as the same messages without that paragra
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,9 +37,7 @@ def log_probabilities(text: str) -> tuple[list[int], list[float]]:
 
 def probability(prompt: str, answer: str) -> float:
     offsets, values = log_probabilities(prompt + answer + TOKENIZER.eos_token)
-    return float(
-        torch.tensor([v for o, v in zip(offsets, values, strict=True) if o >= len(prompt)]).sum().exp()
-    )
+    return math.exp(sum(v for o, v in zip(offsets, values, strict=True) if o >= len(prompt)))
 
 
 @torch.inference_mode()
@@ -56,9 +55,8 @@ def draw(prompt: str, count: int, tokens: int) -> list[str]:
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        reply = json.dumps(
-            self.completion(body) if self.path.endswith("/v1/completions") else self.chat(body)
-        ).encode()
+        answer = self.completion if self.path.endswith("/v1/completions") else self.chat
+        reply = json.dumps(answer(body)).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(reply)))
         self.end_headers()
@@ -67,10 +65,8 @@ class Handler(BaseHTTPRequestHandler):
     def completion(self, body: dict[str, Any]) -> dict[str, Any]:
         offsets, values = log_probabilities(body["prompt"])
         told = {"text_offset": offsets, "token_logprobs": [None, *values[1:]]}
-        return {
-            "choices": [{"logprobs": told}],
-            "usage": {"prompt_tokens": len(values), "completion_tokens": 0},
-        }
+        usage = {"prompt_tokens": len(values), "completion_tokens": 0}
+        return {"choices": [{"logprobs": told}], "usage": usage}
 
     def chat(self, body: dict[str, Any]) -> dict[str, Any]:
         *others, last = body["messages"]

@@ -11,24 +11,25 @@ from gsm8k import answer_format as answers
 GOOD = answers.format_completion("3 bags of 4\n3*4=12", "12")
 
 
-NUMBERS = [
-    *(("18", "18"), (" 18 ", "18"), ("18.", "18"), ("18.0", "18"), ("$ 18.00", "18"), ("007", "7")),
-    *(
-        ("1,000", "1000"),
-        ("109,200,000", "109200000"),
-        ("$1,234.50.", "1234.5"),
-        (".5", "0.5"),
-        ("0.1", "0.1"),
-    ),
-    *(("-3", "-3"), ("\u22123", "-3"), ("-$5", "-5"), ("$-5", "-5"), ("+7", "7"), ("50%", "50"), ("-0", "0")),
-]
+NUMBERS = {
+    **{"18": "18", " 18 ": "18", "18.": "18", "18.0": "18", "$ 18.00": "18", "007": "7", "1,000": "1000"},
+    **{
+        "109,200,000": "109200000",
+        "$1,234.50.": "1234.5",
+        ".5": "0.5",
+        "0.1": "0.1",
+        "-3": "-3",
+        "\u22123": "-3",
+    },
+    **{"-$5": "-5", "$-5": "-5", "+7": "7", "50%": "50", "-0": "0"},
+}
 NO_NUMBERS = [
     *("", ".", "-", "$", "%", "eighteen", "18 or 19", "1,00", "1,0000", "1 2", "1/2", "--3", "-$-5"),
     *("x = 18", "18 apples", "1e3", "nan", "inf", "\u0661\u0662", "9" * 5000),
 ]
 
 
-@pytest.mark.parametrize(("text", "shortest"), NUMBERS)
+@pytest.mark.parametrize(("text", "shortest"), NUMBERS.items())
 def test_a_number_is_read_whatever_its_notation_and_written_shortest(text, shortest):
     value = answers.parse_number(text)
     assert value is not None and answers.format_number(value) == shortest
@@ -51,15 +52,11 @@ def test_the_two_blocks_are_strict_with_several_lines_and_comparison_signs(text)
     assert answers.is_strict(text) and answers.is_soft(text)
 
 
+BLOCKS = [("", "12"), ("  ", "12"), ("3*4", ""), ("<answer>\n11\n</answer>", "12")]
 LOOSE = [
     *("So: " + GOOD, "\n" + GOOD, GOOD + " done", GOOD + "\n\n", GOOD + "\n" + GOOD, ""),
     *(GOOD.replace("<answer>\n", "<answer>"), GOOD.replace("\n</reasoning>", "</reasoning>")),
-    *(
-        GOOD.replace("</answer>", ""),
-        answers.format_completion("", "12"),
-        answers.format_completion("  ", "12"),
-    ),
-    *(answers.format_completion("3*4", ""), answers.format_completion("<answer>\n11\n</answer>", "12")),
+    *(GOOD.replace("</answer>", ""), *(answers.format_completion(*each) for each in BLOCKS)),
 ]
 
 

@@ -34,13 +34,8 @@ def settings(folder, **grpo):
     raw["grpo"] |= {"global_batch": 8, "micro_batch": 4, "generations": 4, "max_completion_length": 16,
                     "max_steps": STEPS, "kl": 0.01} | grpo  # fmt: skip
     raw["run"] |= {"log_steps": 1, "save_steps": 1}
-    raw["solve"] |= {
-        "samples": 2,
-        "pass_at": [1, 2],
-        "max_completion_length": 6,
-        "bootstrap": 50,
-        "transcripts": 2,
-    }
+    raw["solve"] |= {"samples": 2, "pass_at": [1, 2], "max_completion_length": 6}
+    raw["solve"] |= {"bootstrap": 50, "transcripts": 2}
     (folder / "gsm8k").mkdir(parents=True)
     YAML().dump(raw, folder / "gsm8k/params.yaml")
 
