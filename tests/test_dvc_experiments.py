@@ -1,5 +1,7 @@
 """A stage that died inside an experiment of DVC goes on in the next one, whatever way DVC runs it."""
 
+# ruff: noqa: F811 (fixtures of another file)
+
 from __future__ import annotations
 
 import os
@@ -39,19 +41,19 @@ stages:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path):
     folder = tmp_path / "project"
     folder.mkdir()
     return folder
 
 
 @pytest.fixture
-def starts(project: Path) -> Path:
+def starts(project):
     return project.parent / "starts"
 
 
 @pytest.fixture
-def call(project: Path, starts: Path) -> Call:
+def call(project, starts):
     """Runs a command in the project; with ``kill`` the stage dies there, and with ``:all`` all of its session."""
 
     def run(command: str, kill: str = "", number: int = 0) -> subprocess.CompletedProcess[str]:
@@ -113,9 +115,7 @@ def by_the_worker(call: Call, kill: str) -> None:
         ("dvc queue start", ["2"]),
     ],
 )
-def test_the_next_run_goes_on_however_dvc_runs_the_stage(
-    command: str, kills: list[str], project: Path, call: Call, starts: Path
-) -> None:
+def test_the_next_run_goes_on_however_dvc_runs_the_stage(command, kills, project, call, starts):
     (project / "in.txt").write_text("1\n")
     commit(project, call, COUNTING)
     for kill in [*kills, ""]:
@@ -129,11 +129,7 @@ def test_the_next_run_goes_on_however_dvc_runs_the_stage(
     assert starts.read_text().split() == ["0", *(kill.removesuffix(":all") for kill in kills)]
 
 
-def test_a_training_killed_in_a_copy_goes_on_in_the_next_one(
-    project: Path,
-    call: Call,
-    ready: Path,  # noqa: F811
-) -> None:
+def test_a_training_killed_in_a_copy_goes_on_in_the_next_one(project, call, ready):
     shutil.copytree(ready, project, dirs_exist_ok=True)
     (project / "metrics").mkdir()
     commit(project, call, TRAINING)
@@ -161,14 +157,7 @@ def test_a_training_killed_in_a_copy_goes_on_in_the_next_one(
         ),  # as in a container
     ],
 )
-def test_a_notice_to_the_first_process_reaches_the_training(
-    command: str,
-    number: int,
-    status: int,
-    project: Path,
-    call: Call,
-    ready: Path,  # noqa: F811
-) -> None:
+def test_a_notice_to_the_first_process_reaches_the_training(command, number, status, project, call, ready):
     if command.startswith("unshare") and call("unshare --pid --fork --mount-proc true").returncode:
         pytest.skip("no PID namespace can be made here")
     shutil.copytree(ready, project, dirs_exist_ok=True)

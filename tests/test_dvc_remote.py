@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +21,14 @@ stages:
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+def server(tmp_path, monkeypatch):
     use_credentials(monkeypatch)
     running = S3Server(tmp_path / "s3")
     yield running
     running.kill()
 
 
-def test_a_fresh_clone_pulls_and_has_nothing_to_do(server: S3Server, tmp_path: Path) -> None:
+def test_a_fresh_clone_pulls_and_has_nothing_to_do(server, tmp_path):
     repo, clone = tmp_path / "repo", tmp_path / "clone"
     repo.mkdir()
     call(repo, "git init -q")

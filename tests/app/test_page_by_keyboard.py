@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -21,7 +20,7 @@ STATUS = "document.getElementById('status').textContent"
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     model_folders.make(folder)
     command, environment = model_folders.cli("serve", "--port", "0", "--json", folder=folder)
@@ -32,13 +31,13 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def opened(tmp_path_factory):
     with Browser(tmp_path_factory.mktemp("browser")) as started:
         yield started
 
 
 @pytest.fixture
-def page(url: str, opened: Browser) -> Iterator[Browser]:
+def page(url, opened):
     opened.open("about:blank")
     opened.resize(1280)
     opened.events.clear()
@@ -74,14 +73,14 @@ def stops(page: Browser) -> list[str]:
         assert page.run(OUTLINE) >= 2, f"{now}: nobody sees that it has the focus"
 
 
-def test_tab_reaches_every_control_in_the_order_of_the_page(page: Browser) -> None:
+def test_tab_reaches_every_control_in_the_order_of_the_page(page):
     assert stops(page) == ["example", "demographics", "scale", "compare", "a", "submit"]
     names = {node["role"]["value"]: node["name"]["value"] for node in page.tree() if "name" in node}
     assert names["checkbox"] == "Compare with a second wording"
     assert names["button"] == "Predict"
 
 
-def test_a_question_is_asked_with_keys_alone_and_its_answer_is_said(page: Browser) -> None:
+def test_a_question_is_asked_with_keys_alone_and_its_answer_is_said(page):
     tab_to(page, "demographics")
     page.type("Age: 30; Gender: Female")
     tab_to(page, "a")
@@ -97,7 +96,7 @@ def test_a_question_is_asked_with_keys_alone_and_its_answer_is_said(page: Browse
     assert page.run(FOCUSED) == "submit"  # an answer does not take the focus away
 
 
-def test_two_wordings_are_compared_with_keys_alone(page: Browser) -> None:
+def test_two_wordings_are_compared_with_keys_alone(page):
     tab_to(page, "a")
     page.type(tiny.SCENARIOS[1])
     tab_to(page, "compare", SHIFT)
@@ -116,14 +115,14 @@ def test_two_wordings_are_compared_with_keys_alone(page: Browser) -> None:
     assert page.run("document.querySelectorAll('.bar').length") == 14
 
 
-def test_an_example_is_chosen_with_the_arrow_keys(page: Browser) -> None:
+def test_an_example_is_chosen_with_the_arrow_keys(page):
     tab_to(page, "example")
     page.press("ArrowDown")
     page.wait(f"{STATUS}.startsWith('Answered on the scale 1..7')")
     assert page.run("document.getElementById('demographics').value").startswith("Age: 30")
 
 
-def test_a_refusal_is_said_too(page: Browser) -> None:
+def test_a_refusal_is_said_too(page):
     tab_to(page, "a")
     page.type("Is it warm?")
     page.press("Enter", CONTROL)
@@ -131,7 +130,7 @@ def test_a_refusal_is_said_too(page: Browser) -> None:
     assert page.run("document.getElementById('status').className") == "wrong"
 
 
-def test_the_bars_of_an_earlier_question_fade_when_the_next_is_refused(page: Browser) -> None:
+def test_the_bars_of_an_earlier_question_fade_when_the_next_is_refused(page):
     faded = "getComputedStyle(document.getElementById('answer-a')).opacity < 0.5"
     tab_to(page, "a")
     page.type(tiny.SCENARIOS[1])
@@ -145,7 +144,7 @@ def test_the_bars_of_an_earlier_question_fade_when_the_next_is_refused(page: Bro
 
 
 @pytest.mark.parametrize("width", [1280, 500, 320])
-def test_nothing_is_wider_than_the_window(page: Browser, width: int) -> None:
+def test_nothing_is_wider_than_the_window(page, width):
     page.resize(width)
     page.run("document.getElementById('compare').click()")
     page.run(

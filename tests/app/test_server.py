@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,7 +29,7 @@ ASKED = {"demographics": PERSONA, "scenario": tiny.SCENARIOS[1]}
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> OpenModel:
+def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     model_folders.make(folder)
     with pytest.MonkeyPatch.context() as patched:
@@ -60,7 +59,7 @@ def call(model: OpenModel, method: str, url: str, **options: Any) -> httpx.Respo
     return call_all(model, {"method": method, "url": url, **options})[0]
 
 
-def test_a_question_is_answered(model: OpenModel) -> None:
+def test_a_question_is_answered(model):
     response = call(model, "POST", "/api/predict", json=ASKED | {"scenario": tiny.SCENARIOS[2]})
     assert response.status_code == 200
     answer = response.json()
@@ -92,7 +91,7 @@ def test_a_question_is_answered(model: OpenModel) -> None:
     ({"json": {"scenario": "x y " * 5_000, "scale": "1-7"}}, 422, "shorten the scenario"),
     ({"json": ASKED | {"demographics": "a nurse"}}, 422, "no field was understood"),
 ])  # fmt: skip
-def test_a_bad_request_gets_one_line(model: OpenModel, options: dict, status: int, message: str) -> None:
+def test_a_bad_request_gets_one_line(model, options, status, message):
     options = {"headers": {"content-type": "application/json"}, **options}
     response = call(model, "POST", "/api/predict", **options)
     assert response.status_code == status
@@ -101,7 +100,7 @@ def test_a_bad_request_gets_one_line(model: OpenModel, options: dict, status: in
 
 
 @pytest.mark.parametrize("kind", ["text/plain", None])
-def test_a_body_that_is_not_called_json_is_told_what_to_be(model: OpenModel, kind: str | None) -> None:
+def test_a_body_that_is_not_called_json_is_told_what_to_be(model, kind):
     headers = {"content-type": kind} if kind else {}
     response = call(model, "POST", "/api/predict", content=json.dumps(ASKED).encode(), headers=headers)
     assert response.status_code == 415
@@ -119,14 +118,14 @@ def test_a_body_that_is_not_called_json_is_told_what_to_be(model: OpenModel, kin
     ("HEAD", "/api/predict", 405),
     ("OPTIONS", "/api/predict", 405),
 ])  # fmt: skip
-def test_nothing_else_is_served(model: OpenModel, method: str, path: str, status: int) -> None:
+def test_nothing_else_is_served(model, method, path, status):
     response = call(model, method, path)
     assert response.status_code == status
     assert status != 405 or response.headers["allow"] == "POST"
     assert method == "HEAD" or "error" in response.json()
 
 
-def test_another_host_name_is_refused(model: OpenModel) -> None:
+def test_another_host_name_is_refused(model):
     for name in ("evil.example", "127.0.0.1.evil.example", "evil.example:8421", "", "[::1]:8421"):
         response = call(model, "GET", "/", headers={"host": name})
         assert response.status_code == 400 and response.json()["error"].startswith("host: ")
@@ -135,16 +134,14 @@ def test_another_host_name_is_refused(model: OpenModel) -> None:
         assert call(model, "GET", "/", headers={"host": name}).status_code == 200
 
 
-def test_two_hundred_at_once_are_all_answered(model: OpenModel) -> None:
+def test_two_hundred_at_once_are_all_answered(model):
     bodies = [ASKED | {"demographics": f"Age: {18 + i % 50}"} for i in range(200)]
     responses = call_all(model, *({"json": body} for body in bodies), {"method": "GET", "url": "/api/model"})
     assert {response.status_code for response in responses} == {200}
     assert [r.json()["persona"] for r in responses[:-1]] == [body["demographics"] for body in bodies]
 
 
-def test_a_full_queue_is_refused_and_the_server_goes_on(
-    model: OpenModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_queue_is_refused_and_the_server_goes_on(model, monkeypatch):
     ask = OpenModel.ask
 
     def slow(*given: Any) -> Any:
@@ -159,9 +156,7 @@ def test_a_full_queue_is_refused_and_the_server_goes_on(
             assert response.json()["error"].startswith("busy: ") and response.headers["retry-after"]
 
 
-def test_a_fault_of_ours_is_one_line_and_the_next_is_answered(
-    model: OpenModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fault_of_ours_is_one_line_and_the_next_is_answered(model, monkeypatch):
     ask, calls = OpenModel.ask, []
 
     def broken_once(*given: Any) -> Any:
@@ -176,7 +171,7 @@ def test_a_fault_of_ours_is_one_line_and_the_next_is_answered(
     assert first.json() == {"error": "internal error (RuntimeError)"}
 
 
-def test_the_page_asks_for_nothing_from_elsewhere(model: OpenModel) -> None:
+def test_the_page_asks_for_nothing_from_elsewhere(model):
     for path in ("/", "/app.js", "/style.css"):
         response = call(model, "GET", path)
         assert response.status_code == 200
@@ -186,7 +181,7 @@ def test_the_page_asks_for_nothing_from_elsewhere(model: OpenModel) -> None:
             assert outside not in response.text
 
 
-def test_every_field_of_the_page_has_a_label() -> None:
+def test_every_field_of_the_page_has_a_label():
     page = (server.PAGE / "index.html").read_text()
     fields = re.findall(r'<(?:input|textarea|select)[^>]*?\bid="([\w-]+)"', page)
     assert len(fields) == 6
@@ -194,7 +189,7 @@ def test_every_field_of_the_page_has_a_label() -> None:
     assert 'aria-live="polite"' in page
 
 
-def test_a_port_in_use_is_one_line() -> None:
+def test_a_port_in_use_is_one_line():
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(
@@ -206,7 +201,7 @@ def test_a_port_in_use_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, -signal.SIGTERM)]
 )
-def test_a_notice_ends_it_while_a_client_is_half_way(number: int, status: int, tmp_path: Path) -> None:
+def test_a_notice_ends_it_while_a_client_is_half_way(number, status, tmp_path):
     model_folders.make(tmp_path)
     serving = subprocess.Popen(
         [sys.executable, "-m", "socrates", "serve", "--port", "0", "--json"],
@@ -229,6 +224,6 @@ def test_a_notice_ends_it_while_a_client_is_half_way(number: int, status: int, t
     assert (serving.returncode, told) == (status, ""), told
 
 
-def test_only_this_machine_can_reach_it() -> None:
+def test_only_this_machine_can_reach_it():
     with listen(0) as listening:
         assert listening.getsockname()[0] == "127.0.0.1"

@@ -21,14 +21,14 @@ def rows(*changed: dict) -> pl.DataFrame:
         ("other_participants", {}, {"condition_num": 2}),
     ],
 )
-def test_the_answers_in_common_are_copied(name: str, common: dict, other: dict) -> None:
+def test_the_answers_in_common_are_copied(name, common, other):
     train = rows(*[{**common, "response": 3}] * 99, *[{**other, "response": 1}] * 50)
     predicted = fit_baseline(name, train, train).predict(rows({}))[0]
     average = np.array([50, 0, 99]) / 149
     np.testing.assert_allclose(predicted, (np.array([0, 0, 99]) + average) / 100)
 
 
-def test_a_row_with_nothing_in_common_gets_the_average_of_its_scale_length_or_uniform() -> None:
+def test_a_row_with_nothing_in_common_gets_the_average_of_its_scale_length_or_uniform():
     train = rows(*[{"response": 2}] * 3, {"response": 3})
     predict = fit_baseline("other_tasks", train, train).predict
     elsewhere = predict(rows({"study_id": "t"}, {"study_id": "t", "scale": "0,1", "response": 0}))

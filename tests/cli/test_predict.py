@@ -53,7 +53,7 @@ def batch_of(here: Path, name: str = "rows.csv") -> Path:
     return path
 
 
-def test_one_question_prints_bars_interval_and_where_it_ran(here: Path) -> None:
+def test_one_question_prints_bars_interval_and_where_it_ran(here):
     output = run(*QUESTION, "--sample", "5").stdout
     assert "models/adapter on models/base, float32 on the CPU" in output
     assert "Age: 30; Gender: Female" in output
@@ -67,7 +67,7 @@ def test_one_question_prints_bars_interval_and_where_it_ran(here: Path) -> None:
         assert expected in output
 
 
-def test_json_holds_the_same_and_nothing_else_is_on_standard_output(here: Path) -> None:
+def test_json_holds_the_same_and_nothing_else_is_on_standard_output(here):
     result = run_json(*QUESTION, "--sample", "4", "--compare-base", "--seed", "3")
     assert sum(result["adapter"]["probabilities"]) == pytest.approx(1, abs=1e-4)
     assert result["adapter"]["probabilities"] != result["base"]["probabilities"]
@@ -77,19 +77,19 @@ def test_json_holds_the_same_and_nothing_else_is_on_standard_output(here: Path) 
     assert run_json(*QUESTION, "--adapter", "none")["base"] == result["base"]
 
 
-def test_an_unknown_field_is_accepted_and_flagged(here: Path) -> None:
+def test_an_unknown_field_is_accepted_and_flagged(here):
     result = run_json("--demographics", "Age: 30; Favourite tram: 7", "--scenario", tiny.SCENARIOS[1])
     assert result["persona"] == "Age: 30; Favourite tram: 7"
     assert result["outside_training"] == ["Favourite tram: not a field of the training data"]
 
 
-def test_without_the_training_table_the_answer_says_that_nothing_was_compared(here: Path) -> None:
+def test_without_the_training_table_the_answer_says_that_nothing_was_compared(here):
     (here / "data/splits/train.parquet").unlink()
     assert "not at hand" in " ".join(run_json(*QUESTION)["notes"])
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
-def test_a_file_comes_back_whole_in_its_order(here: Path, name: str) -> None:
+def test_a_file_comes_back_whole_in_its_order(here, name):
     output = here / f"answers{Path(name).suffix}"
     counts = run_json("--input", str(batch_of(here, name)), "--output", str(output))
     read = {
@@ -109,7 +109,7 @@ def test_a_file_comes_back_whole_in_its_order(here: Path, name: str) -> None:
     assert table["expected"][0] == pytest.approx(alone["adapter"]["expected"], abs=1e-3)
 
 
-def test_a_killed_file_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_file_goes_on(here, monkeypatch):
     arguments = ("--input", str(batch_of(here)), "--output", str(here / "answers.csv"))
     compute, calls = ScoringPlan.score, []
 
@@ -126,14 +126,14 @@ def test_a_killed_file_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert run_json(*arguments)["answered"] == 3 and len(calls) == 4  # the first shard was done
 
 
-def test_a_file_tells_what_personas_were_read_from_and_what_was_not_read(here: Path) -> None:
+def test_a_file_tells_what_personas_were_read_from_and_what_was_not_read(here):
     text = "Sex,party,age,flavour,scenario\nMale,Democrat,NA,sweet,Is it? Only return 1 or 2.\n"
     (here / "rows.csv").write_text(text)
     told = run_json("--input", "rows.csv", "--output", "out.csv")["persona"]
     assert told == "persona from gender, party_id; columns not read: flavour"
 
 
-def test_a_label_outside_the_scale_is_named() -> None:
+def test_a_label_outside_the_scale_is_named():
     text = "Do you agree? Only return an integer from 1 to 5, where 1 means no and 7 means yes."
     assert parse_question(text).notes == ("the label of 7 lies outside 1..5",)
 
@@ -154,7 +154,7 @@ def test_a_label_outside_the_scale_is_named() -> None:
     ("scenario,stimuli\na,b\n", r"two columns are read as scenario; rename one"),
     ("scenario\nIs it warm?\n", r"none of 1 rows can be asked; the first: .*--scale 1-7"),
 ])  # fmt: skip
-def test_a_file_that_cannot_be_used_is_one_line(here: Path, content: str, message: str) -> None:
+def test_a_file_that_cannot_be_used_is_one_line(here, content, message):
     (here / "rows.csv").write_text(content)
     with pytest.raises(DataError, match=message):
         run("--input", "rows.csv", "--output", "out.csv")
@@ -172,7 +172,7 @@ def test_a_file_that_cannot_be_used_is_one_line(here: Path, content: str, messag
     ("a.csv", b"\xff\xfe\x00scenario", "is not UTF-8"),
     ("a.csv", "scenario,age\na,1\n".encode("utf-16"), "is not UTF-8"),
 ])  # fmt: skip
-def test_a_damaged_file_is_one_line(here: Path, name: str, content: bytes, message: str) -> None:
+def test_a_damaged_file_is_one_line(here, name, content, message):
     (here / name).write_bytes(content)
     with pytest.raises(DataError, match=f"{name}: {message}"):
         run("--input", name, "--output", "out.csv")
@@ -182,7 +182,7 @@ def test_a_damaged_file_is_one_line(here: Path, name: str, content: bytes, messa
         run("--input", "nowhere.csv", "--output", "out.csv")
 
 
-def test_bytes_and_durations_are_refused_before_the_model_is_asked(here: Path) -> None:
+def test_bytes_and_durations_are_refused_before_the_model_is_asked(here):
     for value, kind in ((b"\xff", "Binary"), (timedelta(1), "Duration")):
         pl.DataFrame({"scenario": [tiny.SCENARIOS[1]], "x": [value]}).write_parquet(here / "a.parquet")
         with pytest.raises(DataError, match=f"column x is {kind}"):
@@ -190,7 +190,7 @@ def test_bytes_and_durations_are_refused_before_the_model_is_asked(here: Path) -
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.CSV", "rows.jsonl"])
-def test_files_of_other_programs_are_read(here: Path, name: str) -> None:
+def test_files_of_other_programs_are_read(here, name):
     """A byte order mark, CRLF, capitals and spaces in a header, columns with names of our own, whole floats."""
     rows = pl.DataFrame(
         {
@@ -216,9 +216,7 @@ def test_files_of_other_programs_are_read(here: Path, name: str) -> None:
     ("file/out.csv", "cannot be written"),
     ("/proc/none/out.csv", "cannot be written"),
 ])  # fmt: skip
-def test_an_output_that_cannot_be_is_refused_before_the_model_is_asked(
-    here: Path, output: str, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_output_that_cannot_be_is_refused_before_the_model_is_asked(here, output, message, monkeypatch):
     source = batch_of(here)
     before = source.read_bytes()
     (here / "sub").mkdir()
@@ -230,7 +228,7 @@ def test_an_output_that_cannot_be_is_refused_before_the_model_is_asked(
     assert source.read_bytes() == before
 
 
-def test_a_scenario_of_ten_megabytes_costs_its_row_alone(here: Path) -> None:
+def test_a_scenario_of_ten_megabytes_costs_its_row_alone(here):
     rows = pl.DataFrame({"scenario": ["word " * 2_000_000 + tiny.SCENARIOS[1], tiny.SCENARIOS[1]]})
     rows.write_csv(here / "rows.csv")
     counts = run_json("--input", "rows.csv", "--output", "out.csv")
@@ -245,7 +243,7 @@ def test_a_scenario_of_ten_megabytes_costs_its_row_alone(here: Path) -> None:
     ([*QUESTION, "--scale", "7-1"], "the first number is the lowest"),
     (["--scenario", ""], "scenario: is empty"),
 ])  # fmt: skip
-def test_a_question_that_cannot_be_read_is_one_line(here: Path, arguments: list[str], message: str) -> None:
+def test_a_question_that_cannot_be_read_is_one_line(here, arguments, message):
     with pytest.raises(DataError, match=message) as refused:
         run(*arguments)
     assert "\n" not in str(refused.value)
@@ -263,7 +261,7 @@ def test_a_question_that_cannot_be_read_is_one_line(here: Path, arguments: list[
     (["--example", "1", "--adapter", "none", "--compare-base"], "needs an adapter"),
     (["--example", "1", "--precision", "int4"], "--precision"),
 ])  # fmt: skip
-def test_a_wrong_option_is_status_2(here: Path, arguments: list[str], message: str) -> None:
+def test_a_wrong_option_is_status_2(here, arguments, message):
     result = run(*arguments)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())
@@ -280,9 +278,7 @@ def test_a_wrong_option_is_status_2(here: Path, arguments: list[str], message: s
         (["publish"], 2, "Missing option '--repo'"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_one_line_and_a_status(
-    tmp_path: Path, arguments: list[str], status: int, message: str
-) -> None:
+def test_what_is_wrong_is_one_line_and_a_status(tmp_path, arguments, status, message):
     command, environment = model_folders.cli(*arguments, folder=tmp_path)
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == status
@@ -292,7 +288,7 @@ def test_what_is_wrong_is_one_line_and_a_status(
 
 
 @pytest.mark.parametrize("name", typer.main.get_command(app).commands)
-def test_every_command_takes_json_and_its_help_has_an_example_that_is_right(name: str) -> None:
+def test_every_command_takes_json_and_its_help_has_an_example_that_is_right(name):
     commands = typer.main.get_command(app).commands
     assert any("--json" in option.opts for option in commands[name].params)
     shown = [line.strip() for line in commands[name].epilog.splitlines() if line.startswith("  ")]
@@ -307,14 +303,14 @@ def test_every_command_takes_json_and_its_help_has_an_example_that_is_right(name
     ("words", "expected"),
     [("socrates pre", "predict preset"), ("socrates predict --sc", "--scenario --scale")],
 )
-def test_tab_completes_commands_and_options(tmp_path: Path, words: str, expected: str) -> None:
+def test_tab_completes_commands_and_options(tmp_path, words, expected):
     command, environment = model_folders.cli(folder=tmp_path)
     typed = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_SOCRATES_COMPLETE": "complete_bash"}
     done = subprocess.run(command, env=environment | typed, capture_output=True, text=True, check=False)
     assert (done.stdout.split(), done.stderr) == (expected.split(), "")
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy():
     code = (
         "import sys, socrates.cli.__main__; "
         "sys.exit(any(name in sys.modules for name in ('torch', 'polars', 'numpy', 'starlette', 'pydantic')))"
@@ -322,7 +318,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, check=False).returncode == 0
 
 
-def test_the_checkouts_own_model_says_that_it_learned_from_a_made_world(here: Path) -> None:
+def test_the_checkouts_own_model_says_that_it_learned_from_a_made_world(here):
     note = "The model learned from a made world"
     assert not any(said.startswith(note) for said in run_json("--example", "1")["notes"])
     shutil.copy(tiny.ROOT / "params.yaml", here / "params.yaml")

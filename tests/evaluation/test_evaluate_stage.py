@@ -45,7 +45,7 @@ print(intervals.sign_flip_interval(rng.normal(size=19), 999, rng))
 """
 
 
-def test_the_kernels_of_another_cpu_give_the_same_bits() -> None:
+def test_the_kernels_of_another_cpu_give_the_same_bits():
     told = [
         subprocess.run(
             [sys.executable, "-c", SCORED], check=True, stdout=subprocess.PIPE, env=os.environ | kernels

@@ -34,7 +34,7 @@ def private_attributes(path: Path) -> set[str]:
     }
 
 
-def test_private_attributes_are_used_in_one_file_and_named_here() -> None:
+def test_private_attributes_are_used_in_one_file_and_named_here():
     files = [path for room in ("socrates", "gsm8k", "stages") for path in (tiny.ROOT / room).rglob("*.py")]
     used = {(str(path.relative_to(tiny.ROOT)), name) for path in files for name in private_attributes(path)}
     assert used == PRIVATE
@@ -48,5 +48,5 @@ def test_private_attributes_are_used_in_one_file_and_named_here() -> None:
         (Linear4bit, "support_avx512bf16_for_cpu", "keep bitsandbytes from repacking 4-bit weights on a CPU"),
     ],
 )
-def test_it_is_still_there(owner: object, name: str, purpose: str) -> None:
+def test_it_is_still_there(owner, name, purpose):
     assert name in inspect.getsource(owner), f"{name} is gone: find another way to {purpose}"

@@ -19,7 +19,7 @@ def settings(name: str) -> Model:
     return Model.model_validate({**raw, "name": name, "quantization": "none"})
 
 
-def test_a_folder_s_model_predicts_as_it_does_as_the_built_in_one(here: Path) -> None:
+def test_a_folder_s_model_predicts_as_it_does_as_the_built_in_one(here):
     questions = model_folders.questions()
     expected = model_folders.trie(questions, "survey")
     shutil.copytree("models/base", "whole", ignore=shutil.ignore_patterns("manifest.json"))
@@ -34,12 +34,12 @@ def test_a_folder_s_model_predicts_as_it_does_as_the_built_in_one(here: Path) ->
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "./models"])
-def test_a_folder_without_weights_is_refused(here: Path, name: str) -> None:
+def test_a_folder_without_weights_is_refused(here, name):
     with pytest.raises(ModelError, match="holds no safetensors weights"):
         pin(settings(name), here)
 
 
-def test_a_hub_model_without_a_commit_is_asked_for_one_and_the_released_prompt_has_one_order() -> None:
+def test_a_hub_model_without_a_commit_is_asked_for_one_and_the_released_prompt_has_one_order():
     with pytest.raises(
         ValidationError, match="needs a revision, a full 40-digit commit hash: its page on the hub"
     ):

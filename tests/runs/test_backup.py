@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,14 @@ REMOTE = f"runs/train/{MARK}"  # in the bucket
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def server(tmp_path_factory):
     running = S3Server(tmp_path_factory.mktemp("s3"))
     yield running
     running.kill()
 
 
 @pytest.fixture
-def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+def s3(server, monkeypatch):
     """The server, running, with an empty bucket and its credentials in the environment."""
     use_credentials(monkeypatch)
     for path in server.bucket.iterdir():
@@ -41,7 +41,7 @@ def s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 
 
 @pytest.fixture
-def upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Uploader]]:
+def upload(tmp_path, monkeypatch):
     """Starts the upload of the checkpoints in the folder ``a`` to a store."""
     monkeypatch.setattr(backup, "FIRST_WAIT", 0.05)
     monkeypatch.setattr(backup, "LONGEST_WAIT", 0.2)
@@ -77,9 +77,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 @pytest.mark.parametrize("kind", ["s3", "folder"])
-def test_a_checkpoint_goes_to_the_store_and_comes_back_whole(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path, upload: Any
-) -> None:
+def test_a_checkpoint_goes_to_the_store_and_comes_back_whole(kind, request, tmp_path, upload):
     folder = str(tmp_path / "nas")
     store = on(request.getfixturevalue("s3")) if kind == "s3" else open_store(folder, "train", MARK)
     assert fetch_newest(store, tmp_path / "b") is None
@@ -95,9 +93,7 @@ def test_a_checkpoint_goes_to_the_store_and_comes_back_whole(
     assert fetch_newest(store, tmp_path / "b", after=30) is None
 
 
-def test_a_server_killed_during_the_upload_is_waited_for(
-    s3: S3Server, tmp_path: Path, upload: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_server_killed_during_the_upload_is_waited_for(s3, tmp_path, upload, caplog):
     remote = s3.bucket / REMOTE / "checkpoint-10"
     checkpoint(tmp_path / "a", 10, files=60, size=200_000)
     uploader = upload(on(s3))
@@ -115,13 +111,7 @@ def test_a_server_killed_during_the_upload_is_waited_for(
     assert fetch_newest(on(s3), tmp_path / "b") == tmp_path / "b" / "checkpoint-10"
 
 
-def test_wrong_credentials_are_reported_without_showing_them(
-    s3: S3Server,
-    tmp_path: Path,
-    upload: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_wrong_credentials_are_reported_without_showing_them(s3, tmp_path, upload, monkeypatch, caplog):
     wrong = "wrong-secret-9876543210"
     use_credentials(monkeypatch, secret=wrong)
     caplog.set_level(logging.DEBUG, logger="socrates")
@@ -137,9 +127,7 @@ def test_wrong_credentials_are_reported_without_showing_them(
     assert uploader.state["waiting"] == [10]
 
 
-def test_half_uploaded_objects_are_passed_over_and_cleaned_away(
-    s3: S3Server, tmp_path: Path, upload: Any
-) -> None:
+def test_half_uploaded_objects_are_passed_over_and_cleaned_away(s3, tmp_path, upload):
     store, uploader = on(s3), upload(on(s3))
     checkpoint(tmp_path / "a", 10)
     uploader.drain(60)
@@ -155,9 +143,7 @@ def test_half_uploaded_objects_are_passed_over_and_cleaned_away(
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 1000])
-def test_an_object_with_other_bytes_sends_the_fetch_one_back(
-    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_object_with_other_bytes_sends_the_fetch_one_back(content, tmp_path, caplog):
     store = open_store(str(tmp_path / "nas"), "train", MARK)
     for step in (10, 20):
         store.put(checkpoint(tmp_path / "a", step))
@@ -178,9 +164,7 @@ class Full(LocalFileSystem):
             raise OSError(28, "No space left on device")
 
 
-def test_a_full_folder_is_survived_and_what_was_deleted_meanwhile_is_not_waited_for(
-    tmp_path: Path, upload: Any
-) -> None:
+def test_a_full_folder_is_survived_and_what_was_deleted_meanwhile_is_not_waited_for(tmp_path, upload):
     disk = Full(skip_instance_cache=True, auto_mkdir=True)
     store = Store(disk, str(tmp_path / "store"))
     old, _ = checkpoint(tmp_path / "a", 10), checkpoint(tmp_path / "a", 20)
@@ -194,7 +178,7 @@ def test_a_full_folder_is_survived_and_what_was_deleted_meanwhile_is_not_waited_
     assert fetch_newest(store, tmp_path / "b") is not None
 
 
-def test_the_newer_of_machine_and_store_is_resumed_from(tmp_path: Path) -> None:
+def test_the_newer_of_machine_and_store_is_resumed_from(tmp_path):
     store = open_store(str(tmp_path / "nas"), "train", MARK)
     assert resume_point(tmp_path / "a", MARK, 1, store) is None
     for step in (10, 20):
@@ -208,8 +192,8 @@ def test_the_newer_of_machine_and_store_is_resumed_from(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["cannot be written", "no answer for 0 s", "is down"])
 def test_a_store_that_cannot_be_used_stops_a_start_in_time_and_only_where_it_is_needed(
-    fault: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    fault, request, tmp_path, monkeypatch
+):
     store = open_store("https://127.0.0.1:9/x", "train", MARK)
     if fault == "is down":
         s3 = request.getfixturevalue("s3")
@@ -226,7 +210,7 @@ def test_a_store_that_cannot_be_used_stops_a_start_in_time_and_only_where_it_is_
     assert resume_point(tmp_path / "a", MARK, 1, store) == here
 
 
-def test_copies_of_a_machine_that_went_further_are_left_alone(tmp_path: Path) -> None:
+def test_copies_of_a_machine_that_went_further_are_left_alone(tmp_path):
     store = open_store(str(tmp_path / "nas"), "train", MARK)
     for step in (10, 20, 900):
         store.put(checkpoint(tmp_path / "a", step))
@@ -245,14 +229,14 @@ def test_copies_of_a_machine_that_went_further_are_left_alone(tmp_path: Path) ->
         ("s3:///runs", None, "names no bucket"),
     ],
 )
-def test_a_url_that_cannot_be_used_is_refused_in_one_line(url: str, endpoint: str | None, says: str) -> None:
+def test_a_url_that_cannot_be_used_is_refused_in_one_line(url, endpoint, says):
     with pytest.raises(TrainingError, match=says) as refused:
         open_store(url, "train", MARK, endpoint)
     assert "\n" not in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
 
-def test_of_a_stores_error_type_and_code_are_shown_and_not_the_text() -> None:
+def test_of_a_stores_error_type_and_code_are_shown_and_not_the_text():
     refused = ClientError({"Error": {"Code": "AccessDenied", "Message": "AKID hunter2hunter2"}}, "PutObject")
     translated = PermissionError("AKID hunter2hunter2")
     translated.__cause__ = refused

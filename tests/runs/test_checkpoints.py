@@ -26,7 +26,7 @@ def save(root: Path, step: int, text: str = "weights") -> Path:
     return folder
 
 
-def test_a_checkpoint_with_a_manifest_is_complete_and_its_manifest_names_every_file(tmp_path: Path) -> None:
+def test_a_checkpoint_with_a_manifest_is_complete_and_its_manifest_names_every_file(tmp_path):
     folder = save(tmp_path, 50)
     assert checkpoints.validate(folder) is None
     manifest = checkpoints.read_manifest(folder)
@@ -34,7 +34,7 @@ def test_a_checkpoint_with_a_manifest_is_complete_and_its_manifest_names_every_f
     assert sorted(manifest.files) == ["adapter.safetensors", "global_step/optimizer.pt"]
 
 
-def test_steps_are_ordered_as_numbers(tmp_path: Path) -> None:
+def test_steps_are_ordered_as_numbers(tmp_path):
     for step in (50, 1000, 200):
         save(tmp_path, step)
     assert [checkpoints.step_of(path) for path in checkpoints.list_checkpoints(tmp_path)] == [50, 200, 1000]
@@ -60,22 +60,20 @@ DAMAGES: list[tuple[str, Callable[[Path], object]]] = [
 
 
 @pytest.mark.parametrize(("says", "damage"), DAMAGES)
-def test_a_damaged_checkpoint_is_skipped_with_a_warning(
-    says: str, damage: Callable[[Path], object], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_checkpoint_is_skipped_with_a_warning(says, damage, tmp_path, caplog):
     save(tmp_path, 10)
     damage(save(tmp_path, 20))
     assert checkpoints.newest_complete(tmp_path) == tmp_path / "checkpoint-10"
     assert says in caplog.text
 
 
-def test_no_folder_and_no_whole_checkpoint_are_both_none(tmp_path: Path) -> None:
+def test_no_folder_and_no_whole_checkpoint_are_both_none(tmp_path):
     assert checkpoints.newest_complete(tmp_path / "nowhere") is None
     os.truncate(save(tmp_path, 20) / OPTIMIZER, 3)
     assert checkpoints.newest_complete(tmp_path) is None
 
 
-def test_a_manifest_cannot_lead_out_of_its_checkpoint(tmp_path: Path) -> None:
+def test_a_manifest_cannot_lead_out_of_its_checkpoint(tmp_path):
     folder = save(tmp_path, 10)
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["files"]["../../elsewhere"] = manifest["files"]["adapter.safetensors"]
@@ -87,9 +85,7 @@ def names(root: Path) -> list[str]:
     return [path.name for path in checkpoints.list_checkpoints(root)]
 
 
-def test_the_last_ones_are_kept_and_what_a_killed_process_left_or_a_resume_will_write_is_deleted(
-    tmp_path: Path,
-) -> None:
+def test_the_last_ones_are_kept_and_what_a_killed_process_left_or_a_resume_will_write_is_deleted(tmp_path):
     for step in (5, 10, 20, 30):
         save(tmp_path, step)
     checkpoints.rotate(tmp_path, keep=3)
@@ -101,13 +97,13 @@ def test_the_last_ones_are_kept_and_what_a_killed_process_left_or_a_resume_will_
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
 
-def test_an_empty_folder_is_no_checkpoint(tmp_path: Path) -> None:
+def test_an_empty_folder_is_no_checkpoint(tmp_path):
     (tmp_path / "checkpoint-1").mkdir()
     with pytest.raises(TrainingError, match="nothing was written"):
         checkpoints.write_manifest(tmp_path / "checkpoint-1", fingerprint=MARK)
 
 
-def test_another_runs_checkpoint_or_another_process_count_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_another_runs_checkpoint_or_another_process_count_is_refused_in_one_line(tmp_path):
     folder = save(tmp_path, 10)
     checkpoints.check_fits(folder, MARK, 2)
     with pytest.raises(TrainingError, match="belongs to fingerprint aaaaaaaaaaaa"):

@@ -1,5 +1,7 @@
 """What enters a run's fingerprint, what does not, and who may train it."""
 
+# ruff: noqa: F811 (fixtures of another file)
+
 from __future__ import annotations
 
 import os
@@ -8,7 +10,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,12 +27,12 @@ values = st.dictionaries(st.text(min_size=1), st.one_of(st.integers(), st.text()
 
 
 @given(values, values)
-def test_fingerprints_are_equal_exactly_when_the_configs_are(a: dict[str, Any], b: dict[str, Any]) -> None:
+def test_fingerprints_are_equal_exactly_when_the_configs_are(a, b):
     assert (fp.fingerprint(a) == fp.fingerprint(b)) == (a == b)
     assert fp.fingerprint(a) == fp.fingerprint(dict(reversed(a.items())))
 
 
-def test_files_and_packages_are_named_by_their_content(tmp_path: Path) -> None:
+def test_files_and_packages_are_named_by_their_content(tmp_path):
     file = tmp_path / "rows.csv"
     file.write_text("1")
     before = fp.hash_files([file])
@@ -58,7 +59,7 @@ def g(x):
 
 
 @pytest.fixture
-def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def sources(tmp_path, monkeypatch):
     for name, text in {**SOURCES, "a/shared.py": "from socrates.runs import log\n"}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -66,7 +67,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_code_is_what_the_entry_imports_and_no_more(sources: Path) -> None:
+def test_the_code_is_what_the_entry_imports_and_no_more(sources):
     assert set(fp.hash_sources("a.entry")) == {"code.a", "code.a.entry", "code.a.far", "code.a.shared"}
     with pytest.raises(ValueError, match=r"a\.nothing: no such module"):
         fp.hash_sources("a.nothing")
@@ -83,9 +84,7 @@ def test_the_code_is_what_the_entry_imports_and_no_more(sources: Path) -> None:
         ("if x:", "if x:  # why", False),
     ],
 )
-def test_texts_for_people_do_not_count_and_all_else_does(
-    old: str, new: str, shapes: bool, sources: Path
-) -> None:
+def test_texts_for_people_do_not_count_and_all_else_does(old, new, shapes, sources):
     before = fp.hash_sources("a.entry")
     (sources / "a/far.py").write_text(SOURCES["a/far.py"].replace(old, new))
     after = fp.hash_sources("a.entry")
@@ -93,7 +92,7 @@ def test_texts_for_people_do_not_count_and_all_else_does(
 
 
 @pytest.mark.parametrize("entry", ["socrates.training.finetune", "socrates.prediction.predict", "gsm8k.grpo"])
-def test_the_stages_code_reaches_what_shapes_their_numbers_and_not_what_keeps_them_alive(entry: str) -> None:
+def test_the_stages_code_reaches_what_shapes_their_numbers_and_not_what_keeps_them_alive(entry):
     modules = set(fp.hash_sources(entry))
     assert {"code.socrates.model.loading", f"code.{entry}"} <= modules
     assert ("code.socrates.survey.tables" in modules) == (entry != "gsm8k.grpo")
@@ -124,10 +123,7 @@ def trained_again(run: Path, folder: Path, edits: dict[str, tuple[str, str]]) ->
     return ended.stdout
 
 
-def test_an_edit_of_the_progress_bar_an_error_or_the_section_run_ends_with_the_same_weights(
-    done: Path,  # noqa: F811
-    tmp_path: Path,
-) -> None:
+def test_an_edit_of_the_progress_bar_an_error_or_the_section_run_ends_with_the_same_weights(done, tmp_path):
     edits = {
         "socrates/runs/progress.py": ("class ", "EDITED = True\n\n\nclass "),
         "socrates/training/finetune.py": ("the shortest has", "the least has"),
@@ -144,14 +140,7 @@ def test_an_edit_of_the_progress_bar_an_error_or_the_section_run_ends_with_the_s
         ("socrates/training/params.py", "2 * others", "3 * others", "params.lora.alpha (8 -> 12)"),
     ],
 )
-def test_an_edit_of_what_shapes_the_weights_trains_anew(
-    name: str,
-    old: str,
-    new: str,
-    says: str,
-    done: Path,  # noqa: F811
-    tmp_path: Path,
-) -> None:
+def test_an_edit_of_what_shapes_the_weights_trains_anew(name, old, new, says, done, tmp_path):
     told = trained_again(done, tmp_path / "run", {name: (old, new)})
     assert "starting fresh" in told and says in told
     assert adapter(tmp_path / "run") != adapter(done)
@@ -167,7 +156,7 @@ with fp.run_directory_lock("train", {"a": 1}, Path(sys.argv[1])):
 """
 
 
-def test_a_second_process_is_refused_and_takes_over_when_the_first_has_died(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_and_takes_over_when_the_first_has_died(tmp_path):
     first = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
     try:
         assert first.stdout is not None
@@ -184,13 +173,13 @@ def test_a_second_process_is_refused_and_takes_over_when_the_first_has_died(tmp_
         assert (folder / "lock").read_text() == str(os.getpid())
 
 
-def test_a_scratch_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_scratch_that_cannot_be_written_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match=r"scratch cannot be written .* set SOCRATES_SCRATCH"):
         fp.run_directory_lock("train", CONFIG, tmp_path / "file").__enter__()
 
 
-def test_a_fresh_start_names_the_keys_that_differ_from_the_nearest_run(tmp_path: Path) -> None:
+def test_a_fresh_start_names_the_keys_that_differ_from_the_nearest_run(tmp_path):
     told = []
     for config in ({"a": 1, "b": [1]}, {"a": 2, "b": [2]}, {"a": 1, "b": [3]}):
         with fp.run_directory_lock("train", config, tmp_path) as folder:
@@ -209,9 +198,7 @@ def test_a_fresh_start_names_the_keys_that_differ_from_the_nearest_run(tmp_path:
      (".dvc/tmp/exps/tmpab12/gsm8k", "gsm8k/.scratch"), (".dvc/tmp/exps/standalone/tmpab12", ".scratch"),
      (".dvc/tmp/exps/standalone/tmpab12/gsm8k", "gsm8k/.scratch")],
 )  # fmt: skip
-def test_scratch_outlives_the_copies_that_dvc_makes_for_experiments(
-    inside: str, scratch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scratch_outlives_the_copies_that_dvc_makes_for_experiments(inside, scratch, tmp_path, monkeypatch):
     monkeypatch.delenv(fp.SCRATCH_VARIABLE, raising=False)
     (tmp_path / inside.removesuffix("gsm8k") / ".dvc").mkdir(parents=True, exist_ok=True)
     (tmp_path / inside).mkdir(exist_ok=True)

@@ -15,7 +15,7 @@ from socrates.runs.guards import LossGuard, StopTraining, Termination
 
 
 @pytest.fixture(autouse=True)
-def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def _few_steps(monkeypatch):
     monkeypatch.setattr(guards, "SPIKE_STEPS", 4)
 
 
@@ -25,14 +25,14 @@ def feed(guard: LossGuard, losses: list[float]) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_a_loss_or_gradient_that_is_not_finite_stops_at_once(bad: float) -> None:
+def test_a_loss_or_gradient_that_is_not_finite_stops_at_once(bad):
     with pytest.raises(StopTraining, match="step 1: the loss is"):
         LossGuard(None)(1, bad, 0.5)
     with pytest.raises(StopTraining, match="step 1: the gradient norm is"):
         LossGuard(None)(1, 1.0, bad)
 
 
-def test_a_loss_far_above_its_median_stops_after_so_many_steps() -> None:
+def test_a_loss_far_above_its_median_stops_after_so_many_steps():
     guard = LossGuard(multiple=3.0)
     with pytest.raises(
         StopTraining, match=r"step 34: the loss \(3.1\) .* for 4 steps; the checkpoints before step 31"
@@ -40,7 +40,7 @@ def test_a_loss_far_above_its_median_stops_after_so_many_steps() -> None:
         feed(guard, [1.0] * 30 + [3.1] * 10)
 
 
-def test_a_short_spike_passes_and_is_a_spike_while_it_lasts() -> None:
+def test_a_short_spike_passes_and_is_a_spike_while_it_lasts():
     guard = LossGuard(multiple=3.0)
     feed(guard, [1.0] * 30 + [9.0] * 3)
     assert guard.above
@@ -49,9 +49,7 @@ def test_a_short_spike_passes_and_is_a_spike_while_it_lasts() -> None:
     feed(guard, [9.0] * 3)
 
 
-def test_a_plateau_a_falling_loss_an_early_spike_and_an_untold_gradient_pass(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_plateau_a_falling_loss_an_early_spike_and_an_untold_gradient_pass(monkeypatch):
     monkeypatch.setattr(guards, "SPIKE_STEPS", 1)
     feed(LossGuard(multiple=1.5), [5.0 / (1 + number / 10) for number in range(300)])
     feed(LossGuard(multiple=1.1), [1.0, 100.0] * (guards.WARM_UP // 2))
@@ -76,14 +74,14 @@ time.sleep(60)
 """
 
 
-def test_a_process_without_progress_says_so_and_ends_and_one_with_heartbeats_does_not() -> None:
+def test_a_process_without_progress_says_so_and_ends_and_one_with_heartbeats_does_not():
     ended = program(STALLING)
     assert ended.returncode == guards.STALLED
     assert ended.stdout.startswith("alive\n")
     assert "error: no progress for 0.00833 minutes" in ended.stderr
 
 
-def test_a_notice_is_remembered_and_the_former_handlers_come_back() -> None:
+def test_a_notice_is_remembered_and_the_former_handlers_come_back():
     former = [signal.getsignal(number) for number in signals.NOTICES]
     for number in signals.NOTICES:
         with Termination() as termination:
@@ -96,7 +94,7 @@ def test_a_notice_is_remembered_and_the_former_handlers_come_back() -> None:
     assert [signal.getsignal(number) for number in signals.NOTICES] == former
 
 
-def test_what_nohup_has_switched_off_stays_off() -> None:
+def test_what_nohup_has_switched_off_stays_off():
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with Termination():
@@ -115,14 +113,14 @@ with Termination(0.3, lambda: "there is no checkpoint yet"):
 """
 
 
-def test_a_process_that_cannot_answer_sigterm_ends_with_its_status_all_the_same() -> None:
+def test_a_process_that_cannot_answer_sigterm_ends_with_its_status_all_the_same():
     ended = program(NOTICED)
     assert ended.returncode == TERMINATED
     assert "error: 0.3 s after SIGTERM" in ended.stderr
     assert ended.stderr.endswith("is lost; there is no checkpoint yet\n")
 
 
-def test_the_time_left_after_sigterm_stops_short_of_the_end() -> None:
+def test_the_time_left_after_sigterm_stops_short_of_the_end():
     with Termination(600) as termination:
         assert termination.left == float("inf")
         termination._request(signal.SIGTERM, None)  # not sent: the process would end

@@ -20,7 +20,7 @@ from tests.tiny_trainer import checkpoint_root
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     assert in_process(tiny_trainer.train, folder) == 0
     return folder
@@ -44,9 +44,7 @@ RANDOM = [f"{rng.integers(1, tiny_trainer.STEPS)}:training" for _ in range(1)]
 
 
 @pytest.mark.parametrize("place", ["8:writing", "12:hashed", "12:deleting", *RANDOM])
-def test_a_killed_run_ends_like_the_uninterrupted_one(
-    place: str, tmp_path: Path, uninterrupted: Path
-) -> None:
+def test_a_killed_run_ends_like_the_uninterrupted_one(place, tmp_path, uninterrupted):
     assert in_process(tiny_trainer.train, tmp_path, kill=place) == -signal.SIGKILL
     step, moment = place.split(":")
     assert in_process(tiny_trainer.train, tmp_path) == 0
@@ -56,9 +54,7 @@ def test_a_killed_run_ends_like_the_uninterrupted_one(
     assert steps_kept(tmp_path) == [12, 16]
 
 
-def test_a_run_killed_again_and_again_ends_like_the_uninterrupted_one(
-    tmp_path: Path, uninterrupted: Path
-) -> None:
+def test_a_run_killed_again_and_again_ends_like_the_uninterrupted_one(tmp_path, uninterrupted):
     for place in ("4:committed", "7:training", "12:hashed", "16:written", "16:committed"):
         assert in_process(tiny_trainer.train, tmp_path, kill=place) == -signal.SIGKILL
     assert in_process(tiny_trainer.train, tmp_path) == 0
@@ -66,7 +62,7 @@ def test_a_run_killed_again_and_again_ends_like_the_uninterrupted_one(
     assert_same(tmp_path, uninterrupted)
 
 
-def test_a_run_killed_after_its_last_step_trains_nothing(tmp_path: Path) -> None:
+def test_a_run_killed_after_its_last_step_trains_nothing(tmp_path):
     """Also where the limit lies inside an epoch."""
     assert in_process(tiny_trainer.train, tmp_path / "a", max_steps=13) == 0
     place = "13:committed"
@@ -76,7 +72,7 @@ def test_a_run_killed_after_its_last_step_trains_nothing(tmp_path: Path) -> None
     assert_same(tmp_path / "b", tmp_path / "a")
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_written_again(tmp_path: Path, uninterrupted: Path) -> None:
+def test_a_damaged_checkpoint_is_passed_over_and_written_again(tmp_path, uninterrupted):
     in_process(tiny_trainer.train, tmp_path, kill="10:training")
     damaged = checkpoint_root(tmp_path) / "checkpoint-8"
     with (damaged / "optimizer.pt").open("r+b") as file:
@@ -88,9 +84,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_written_again(tmp_path: Path, u
     assert_same(tmp_path, uninterrupted)
 
 
-def test_where_no_checkpoint_is_whole_it_is_said_and_the_damaged_ones_go(
-    tmp_path: Path, uninterrupted: Path
-) -> None:
+def test_where_no_checkpoint_is_whole_it_is_said_and_the_damaged_ones_go(tmp_path, uninterrupted):
     """They were kept for their later steps, and each new checkpoint was deleted as the oldest."""
     in_process(tiny_trainer.train, tmp_path, kill="14:training", run={"keep_checkpoints": 1})
     (damaged,) = checkpoints.list_checkpoints(checkpoint_root(tmp_path))
@@ -105,9 +99,7 @@ def test_where_no_checkpoint_is_whole_it_is_said_and_the_damaged_ones_go(
 
 
 @pytest.mark.parametrize("limit", [2_000, 8_000])  # bytes of a file: in the adapter, in the optimiser's state
-def test_a_checkpoint_that_cannot_be_written_is_one_line(
-    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_that_cannot_be_written_is_one_line(limit, tmp_path, monkeypatch):
     def full() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
 
@@ -124,14 +116,14 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line(
         tiny_trainer.train(tmp_path)
 
 
-def test_saving_at_other_steps_changes_nothing_in_the_result(tmp_path: Path, uninterrupted: Path) -> None:
+def test_saving_at_other_steps_changes_nothing_in_the_result(tmp_path, uninterrupted):
     in_process(tiny_trainer.train, tmp_path, kill="5:training")
     assert in_process(tiny_trainer.train, tmp_path, run={"save_steps": 5}) == 0
     assert steps_kept(tmp_path) == [15, 16]
     assert_same(tmp_path, uninterrupted)
 
 
-def test_a_run_goes_on_exactly_on_an_empty_machine(tmp_path: Path, uninterrupted: Path) -> None:
+def test_a_run_goes_on_exactly_on_an_empty_machine(tmp_path, uninterrupted):
     run = {"backup_url": str(tmp_path / "nas")}
     assert in_process(tiny_trainer.train, tmp_path / "a", kill="11:training", run=run) == -signal.SIGKILL
     assert in_process(tiny_trainer.train, tmp_path / "b", run=run) == 0
@@ -149,8 +141,8 @@ def test_a_run_goes_on_exactly_on_an_empty_machine(tmp_path: Path, uninterrupted
     ],
 )
 def test_a_notice_saves_at_once_and_the_next_start_goes_on_exactly(
-    number: int, event: str, step: int, status: int, newest: int, tmp_path: Path, uninterrupted: Path
-) -> None:
+    number, event, step, status, newest, tmp_path, uninterrupted
+):
     notice = {"number": number, "event": event, "step": step}
     assert in_process(tiny_trainer.train_until_notice, tmp_path, **notice) == status
     assert steps_kept(tmp_path) == [4, newest]
@@ -159,15 +151,13 @@ def test_a_notice_saves_at_once_and_the_next_start_goes_on_exactly(
 
 
 @pytest.mark.parametrize(("hang", "newest"), [("store", 7), ("save", 4)])
-def test_after_sigterm_a_run_ends_with_its_status_whatever_hangs(
-    hang: str, newest: int, tmp_path: Path
-) -> None:
+def test_after_sigterm_a_run_ends_with_its_status_whatever_hangs(hang, newest, tmp_path):
     assert in_process(tiny_trainer.train_until_notice, tmp_path, hang, 4.0) == TERMINATED
     complete = checkpoints.newest_complete(checkpoint_root(tmp_path))
     assert complete is not None and checkpoints.step_of(complete) == newest
 
 
-def test_a_nan_loss_stops_before_it_is_saved(tmp_path: Path) -> None:
+def test_a_nan_loss_stops_before_it_is_saved(tmp_path):
     run = {"keep_checkpoints": 5, "save_steps": 3}
     with pytest.raises(StopTraining, match="step 6: the loss is nan"):
         tiny_trainer.train(tmp_path, run=run, kind=tiny_trainer.Poisoned)
@@ -175,9 +165,7 @@ def test_a_nan_loss_stops_before_it_is_saved(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "log").read_text().splitlines()[-1])["event"] == "stop"
 
 
-def test_no_checkpoint_is_written_while_the_loss_is_above_its_median_but_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_checkpoint_is_written_while_the_loss_is_above_its_median_but_at_the_end(tmp_path, monkeypatch):
     from socrates.runs import guards
 
     monkeypatch.setattr(guards, "WARM_UP", 1)

@@ -1,5 +1,7 @@
 """What the processes of one run wait for."""
 
+# ruff: noqa: F811 (fixtures of another file)
+
 from __future__ import annotations
 
 import contextlib
@@ -32,8 +34,8 @@ def trainer(train: Any) -> Any:
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("stopped", [False, True])
 def test_nobody_goes_on_alone_while_a_model_is_fetched_or_a_backup_finished(
-    rank: int, stopped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    rank, stopped, tmp_path, monkeypatch
+):
     def train(**_: Any) -> None:
         events.append("trained")
         if stopped:
@@ -53,9 +55,7 @@ def test_nobody_goes_on_alone_while_a_model_is_fetched_or_a_backup_finished(
     assert events == (["met", "trained", "met"] if rank else ["met", "trained", "drained", "met"])
 
 
-def test_a_backup_may_take_longer_to_finish_than_a_step_may_take(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backup_may_take_longer_to_finish_than_a_step_may_take(tmp_path, monkeypatch):
     monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path))
     run = run_params(stall_minutes=0.2 / 60)
     with training_session("train", Process(0, 1), {}, run, 4, tmp_path / "log") as session:
@@ -75,7 +75,7 @@ class Payload:
 
 
 @pytest.mark.parametrize("file", ["mp_rank_00_model_states.pt", "*_optim_states.pt"])
-def test_code_in_a_checkpoint_is_not_run(file: str, done: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_code_in_a_checkpoint_is_not_run(file, done, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(done, folder, symlinks=True)
     (root,) = (folder / "scratch/train").iterdir()
@@ -90,6 +90,6 @@ def test_code_in_a_checkpoint_is_not_run(file: str, done: Path, tmp_path: Path) 
     assert "checkpoint-6: holds more than weights" in ended.stderr.splitlines()[-1]
 
 
-def test_processes_are_more_patient_with_the_first_than_its_backup_can_take() -> None:
+def test_processes_are_more_patient_with_the_first_than_its_backup_can_take():
     run = load(Run, tiny.ROOT / "params.yaml")
     assert common_arguments(run)["ddp_timeout"] > 10 * 60 * run.backup.finish_minutes

@@ -29,12 +29,12 @@ def run_of(adapter: float) -> Evaluation:
     return evaluate(predictions, {name: Path(name) for name in predictions}, train, None, {}, PARAMS)
 
 
-def test_two_runs_plot_the_same_cells() -> None:
+def test_two_runs_plot_the_same_cells():
     good, bad = (run_of(error).tables["distributions"] for error in (0.03, 0.4))
     assert good.select(CELL).unique().sort(CELL).equals(bad.select(CELL).unique().sort(CELL))
 
 
-def test_compare_pairs_two_revisions(tmp_path: Path) -> None:
+def test_compare_pairs_two_revisions(tmp_path):
     result = run_of(0.03)
     table = tmp_path / compare.TABLE
     table.parent.mkdir(parents=True)
@@ -67,7 +67,7 @@ def test_compare_pairs_two_revisions(tmp_path: Path) -> None:
         compare.read_scores("wally-rale", tmp_path)
 
 
-def test_folds_are_one_run_over_all_studies_and_each_is_tested_once() -> None:
+def test_folds_are_one_run_over_all_studies_and_each_is_tested_once():
     whole = run_of(0.03).tables["cell_scores"]
     studies = whole["study_id"].unique().sort()
     folds = {f"fold-{i}": whole.filter(pl.col("study_id").is_in(studies[i::3].implode())) for i in range(3)}

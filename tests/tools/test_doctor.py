@@ -47,7 +47,7 @@ def free(gib: float) -> Any:
     return lambda _: SimpleNamespace(free=gib * GIB)
 
 
-def test_packages_are_held_against_the_pins(tmp_path: Path) -> None:
+def test_packages_are_held_against_the_pins(tmp_path):
     assert run(doctor.packages, tiny.ROOT / "requirements.txt").status == "ok"
     (tmp_path / "requirements.txt").write_text(
         "# pins\ntorch==0.1\nnothing-of-the-kind==2.0  # no\npydantic\n"
@@ -58,7 +58,7 @@ def test_packages_are_held_against_the_pins(tmp_path: Path) -> None:
     assert run(doctor.packages, tmp_path / "absent.txt").status == "fail"
 
 
-def test_a_store_is_written_read_and_deleted_in(tmp_path: Path) -> None:
+def test_a_store_is_written_read_and_deleted_in(tmp_path):
     store = tmp_path / "nas"
     assert run(doctor.backup, str(store), None).status == "ok"
     assert not [path for path in store.rglob("*") if path.is_file()]
@@ -66,13 +66,13 @@ def test_a_store_is_written_read_and_deleted_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["nosuch://place", "s3://key:secret123@bucket/x", "/proc/nowhere"])
-def test_a_store_that_cannot_be_used_fails_without_showing_secrets(url: str) -> None:
+def test_a_store_that_cannot_be_used_fails_without_showing_secrets(url):
     found = run(doctor.backup, url, None)
     assert found.status == "fail" and found.do
     assert "secret123" not in found.text
 
 
-def test_the_dvc_remote_is_probed_where_there_is_one(tmp_path: Path) -> None:
+def test_the_dvc_remote_is_probed_where_there_is_one(tmp_path):
     (tmp_path / ".dvc").mkdir()
     config = tmp_path / ".dvc/config"
     config.write_text("[core]\n    analytics = false\n")
@@ -84,14 +84,14 @@ def test_the_dvc_remote_is_probed_where_there_is_one(tmp_path: Path) -> None:
     assert run(doctor.dvc_remote, tmp_path).status == "fail"
 
 
-def test_a_scratch_that_cannot_be_written_fails(tmp_path: Path) -> None:
+def test_a_scratch_that_cannot_be_written_fails(tmp_path):
     assert run(doctor.scratch_writable, tmp_path / "new").status == "ok"
     assert list((tmp_path / "new").iterdir()) == []
     found = run(doctor.scratch_writable, Path("/proc/scratch"))
     assert found.status == "fail" and "SOCRATES_SCRATCH" in found.do
 
 
-def test_a_gpu_is_held_against_the_estimate(tmp_path: Path) -> None:
+def test_a_gpu_is_held_against_the_estimate(tmp_path):
     one = sections("one-percent")
     assert run(doctor.device, tmp_path, one, [A100], 1).status == "ok"
     assert "GiB estimated" in run(doctor.device, tmp_path, one, [A100], 1).text
@@ -103,16 +103,14 @@ def test_a_gpu_is_held_against_the_estimate(tmp_path: Path) -> None:
     assert run(doctor.device, tmp_path, sections(), [], 1).status == "ok"
 
 
-def test_memory_that_another_program_holds_is_seen(tmp_path: Path) -> None:
+def test_memory_that_another_program_holds_is_seen(tmp_path):
     one = sections("one-percent")
     assert run(doctor.device, tmp_path, one, [gpu("A100", 79, 8, free=60)], 1).status == "warn"
     held = run(doctor.device, tmp_path, one, [A100, gpu("A100", 79, 8, free=4)], 2)
     assert held.status == "fail" and "4.0 free" in held.text and "nvidia-smi" in held.do
 
 
-def test_a_driver_that_is_too_old_is_named_and_no_gpu_is_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_driver_that_is_too_old_is_named_and_no_gpu_is_counted(tmp_path, monkeypatch):
     """As torch behaves then: the cards can be counted, and none can be used."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
@@ -135,7 +133,7 @@ def test_a_driver_that_is_too_old_is_named_and_no_gpu_is_counted(
     loading.require_gpu(tmp_path)
 
 
-def test_every_gpu_must_run_the_kernels_of_training() -> None:
+def test_every_gpu_must_run_the_kernels_of_training():
     doctor.four_bit_product("cpu")
     asked = []
 
@@ -150,7 +148,7 @@ def test_every_gpu_must_run_the_kernels_of_training() -> None:
     assert broken.text.endswith("probe: RuntimeError: no kernel image is available for execution")
 
 
-def test_the_host_must_hold_the_processes_and_what_they_share() -> None:
+def test_the_host_must_hold_the_processes_and_what_they_share():
     full, gib = sections("full"), GIB
     statuses = [run(doctor.host_memory, full, 4, room * gib).status for room in (16, 40, 100)]
     assert statuses == ["fail", "warn", "ok"]
@@ -161,7 +159,7 @@ def test_the_host_must_hold_the_processes_and_what_they_share() -> None:
         )
 
 
-def test_files_behind_a_gate_fail_before_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_behind_a_gate_fail_before_a_download(tmp_path, monkeypatch):
     def refused(*_: Any, **__: Any) -> None:
         raise GatedRepoError("403", response=httpx.Response(403, request=httpx.Request("GET", "http://hub")))
 
@@ -172,13 +170,13 @@ def test_files_behind_a_gate_fail_before_a_download(tmp_path: Path, monkeypatch:
     assert found.status == "fail" and "accepted its terms" in found.text and "HF_TOKEN" in found.do
 
 
-def test_processes_that_cannot_share_the_batch_fail() -> None:
+def test_processes_that_cannot_share_the_batch_fail():
     assert run(doctor.check_global_batch, sections(), 2).status == "ok"
     found = run(doctor.check_global_batch, sections(), 3)
     assert found.status == "fail" and "nearest process counts" in found.text
 
 
-def test_disk_counts_checkpoints_and_weights_that_are_still_to_come(tmp_path: Path) -> None:
+def test_disk_counts_checkpoints_and_weights_that_are_still_to_come(tmp_path):
     full = sections("full")
     assert run(doctor.disk, full, free(10)).status == "fail"
     assert "merge will write 28 GiB more" in run(doctor.disk, full, free(45)).do
@@ -186,9 +184,7 @@ def test_disk_counts_checkpoints_and_weights_that_are_still_to_come(tmp_path: Pa
     assert run(doctor.disk, sections(), free(10)).status == "ok"
 
 
-def test_the_base_model_needs_room_where_the_hub_keeps_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_base_model_needs_room_where_the_hub_keeps_it(tmp_path, monkeypatch):
     other = Path("/dev/shm")
     if other.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is one disk only")
@@ -201,7 +197,7 @@ def test_the_base_model_needs_room_where_the_hub_keeps_it(
     assert run(doctor.disk, sections("full"), lambda place: free(room.get(place, 100))(place)).status == "ok"
 
 
-def test_the_hub_or_its_cache_must_have_the_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_or_its_cache_must_have_the_revision(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.HfApi.auth_check", lambda *_, **__: None)
     revision = "a" * 40
@@ -218,9 +214,7 @@ def test_the_hub_or_its_cache_must_have_the_revision(tmp_path: Path, monkeypatch
     assert run(doctor.hub, "dataset", "lab/answers", revision).text.endswith("in the cache on this machine")
 
 
-def test_a_model_is_in_the_cache_when_all_its_weights_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_is_in_the_cache_when_all_its_weights_are(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     revision = "c" * 40
     folder = tmp_path / "models--lab--large/snapshots" / revision
@@ -233,9 +227,7 @@ def test_a_model_is_in_the_cache_when_all_its_weights_are(
     assert doctor.cached("model", "lab/large", revision)
 
 
-def test_the_command_ends_with_1_where_a_run_would_fail(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_ends_with_1_where_a_run_would_fail(tmp_path, monkeypatch):
     for name in ("params.yaml", "requirements.txt"):
         shutil.copy(tiny.ROOT / name, tmp_path)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)

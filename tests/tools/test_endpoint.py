@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -95,7 +94,7 @@ class Server(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def url(monkeypatch):
     monkeypatch.setattr(asking, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr(asking, "TIMEOUT", 0.2)
     for name, empty in (("faults", []), ("calls", []), ("keys", set()), ("stated", [])):
@@ -107,7 +106,7 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.server_close()
 
 
-def test_log_probabilities_are_the_server_s_own(url: str, tmp_path: Path) -> None:
+def test_log_probabilities_are_the_server_s_own(url, tmp_path):
     answers, spent = ask_all(QUESTIONS, Endpoint(url, "m", "logprobs"), tmp_path / "a.jsonl")
     expected = np.array(list(SHARES.values())) / 0.95
     np.testing.assert_allclose(answers["probabilities"].to_list(), [expected] * 6, rtol=1e-9)
@@ -115,15 +114,13 @@ def test_log_probabilities_are_the_server_s_own(url: str, tmp_path: Path) -> Non
     assert len(Server.calls) == 18 and spent.sent == sum(len(call["prompt"]) for call in Server.calls)
 
 
-def test_drawn_answers_are_counted_and_words_are_not_allowed_ones(url: str, tmp_path: Path) -> None:
+def test_drawn_answers_are_counted_and_words_are_not_allowed_ones(url, tmp_path):
     answers, _ = ask_all(QUESTIONS[:1], Endpoint(url, "m", "draws", 5), tmp_path / "a.jsonl")
     assert answers["probabilities"].to_list() == [[2 / 3, 1 / 3, 0]]
     assert answers["allowed_mass"].to_list() == pytest.approx([0.6])
 
 
-def test_a_server_that_draws_one_answer_at_a_time_is_asked_for_each(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_draws_one_answer_at_a_time_is_asked_for_each(url, tmp_path, monkeypatch):
     server = Endpoint(url, "m", "draws", 5, workers=1)
     several, _ = ask_all(QUESTIONS, server, tmp_path / "a.jsonl")
     monkeypatch.setattr(Server, "alone", True)
@@ -131,9 +128,7 @@ def test_a_server_that_draws_one_answer_at_a_time_is_asked_for_each(
     assert single.equals(several) and len(Server.calls) == 6 + 30
 
 
-def test_a_stated_distribution_is_read_and_nonsense_is_asked_again_and_counted(
-    url: str, tmp_path: Path
-) -> None:
+def test_a_stated_distribution_is_read_and_nonsense_is_asked_again_and_counted(url, tmp_path):
     Server.stated[:] = ["I cannot say.", '{"1": 0.5, "2"']  # of the first question
     answers, spent = ask_all(QUESTIONS, Endpoint(url, "m", "stated", workers=1), tmp_path / "a.jsonl")
     assert answers["probabilities"].to_list() == [[0.5, 0.3, 0.2]] * 6
@@ -162,7 +157,7 @@ def test_a_stated_distribution_is_read_and_nonsense_is_asked_again_and_counted(
         ("[1, 2]", None),
     ],
 )
-def test_a_distribution_is_one_whole_object_of_numbers(said: str, shares: list[float] | None) -> None:
+def test_a_distribution_is_one_whole_object_of_numbers(said, shares):
     if shares:
         assert parse_distribution(said, range(1, 4)) == shares
     else:
@@ -171,7 +166,7 @@ def test_a_distribution_is_one_whole_object_of_numbers(said: str, shares: list[f
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_faults_are_met_with_patience(way: str, url: str, tmp_path: Path) -> None:
+def test_faults_are_met_with_patience(way, url, tmp_path):
     server = Endpoint(url, "m", way, draws=5, workers=2)  # type: ignore[arg-type]
     whole, _ = ask_all(QUESTIONS, server, tmp_path / "a.jsonl")
     Server.faults[:] = ["429", "500", "half", "503", "slow"]
@@ -182,7 +177,7 @@ def test_faults_are_met_with_patience(way: str, url: str, tmp_path: Path) -> Non
         ask_all(QUESTIONS, server, tmp_path / "c.jsonl")
 
 
-def test_the_first_way_that_works_is_taken(url: str, tmp_path: Path) -> None:
+def test_the_first_way_that_works_is_taken(url, tmp_path):
     def taken(*faults: str, stated: int = 0) -> str:
         Server.faults[:], Server.stated[:] = faults, ["no"] * stated
         return ask_all(QUESTIONS, Endpoint(url, "m"), tmp_path / f"{stated}{faults}")[1].endpoint.mode
@@ -192,7 +187,7 @@ def test_the_first_way_that_works_is_taken(url: str, tmp_path: Path) -> None:
     assert taken("404", stated=3) == "draws"
 
 
-def test_every_way_gives_the_trie_s_numbers_of_a_model_that_is_served(here: Path) -> None:
+def test_every_way_gives_the_trie_s_numbers_of_a_model_that_is_served(here):
     """Log-probabilities to 1e-6, stated ones as rounded, draws within their sampling error."""
     questions = model_folders.questions().filter(pl.col("scale") != "0..100").select(QUESTION)[1::2]
     model_folders.teach_to_answer(questions)
@@ -227,9 +222,7 @@ def test_every_way_gives_the_trie_s_numbers_of_a_model_that_is_served(here: Path
         assert (np.abs(drawn - shares) < error).all()
 
 
-def test_a_process_killed_at_a_random_call_repeats_no_call_that_was_answered(
-    url: str, tmp_path: Path
-) -> None:
+def test_a_process_killed_at_a_random_call_repeats_no_call_that_was_answered(url, tmp_path):
     code = (
         "import json, sys; from pathlib import Path; from socrates.tools.endpoint import *; "
         "asked = pl.DataFrame(json.loads(sys.argv[2]), QUESTION, orient='row'); "
@@ -247,9 +240,7 @@ def test_a_process_killed_at_a_random_call_repeats_no_call_that_was_answered(
     assert len(prompts) == len(set(prompts)) == 18
 
 
-def test_a_refusal_is_one_line_without_the_key(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refusal_is_one_line_without_the_key(url, tmp_path, monkeypatch):
     monkeypatch.setenv(asking.KEY, "sk-very-secret")
     Server.faults[:] = ["401"] * 20
     with pytest.raises(SocratesError, match=r"status 401 .try later.; check url, model and key") as refused:
@@ -259,7 +250,7 @@ def test_a_refusal_is_one_line_without_the_key(
 
 
 @pytest.mark.parametrize(("mode", "calls"), [("draws", 6), ("logprobs", 18), ("stated", 6)])
-def test_a_killed_run_repeats_no_paid_call(mode: str, calls: int, url: str, tmp_path: Path) -> None:
+def test_a_killed_run_repeats_no_paid_call(mode, calls, url, tmp_path):
     store, server = tmp_path / "a.jsonl", Endpoint(url, "m", mode, draws=5, workers=1)  # type: ignore[arg-type]
     whole, paid = ask_all(QUESTIONS, server, store)
     lines = store.read_text().splitlines()
@@ -270,7 +261,7 @@ def test_a_killed_run_repeats_no_paid_call(mode: str, calls: int, url: str, tmp_
     assert again.equals(whole) and (spent.sent, spent.received) == (paid.sent, paid.received)
 
 
-def test_the_limit_stops_the_run_and_keeps_what_came(url: str, tmp_path: Path) -> None:
+def test_the_limit_stops_the_run_and_keeps_what_came(url, tmp_path):
     store = tmp_path / "a.jsonl"
     server = Endpoint(url, "m", "draws", 5, workers=1, usd_per_million=(1e6, 0), max_usd=25)
     with pytest.raises(SocratesError, match="the limit is"):
@@ -278,7 +269,7 @@ def test_the_limit_stops_the_run_and_keeps_what_came(url: str, tmp_path: Path) -
     assert len(Server.calls) == len(store.read_text().splitlines()) == 3
 
 
-def test_the_estimate_covers_what_is_asked_and_the_dearest_way(url: str, tmp_path: Path) -> None:
+def test_the_estimate_covers_what_is_asked_and_the_dearest_way(url, tmp_path):
     for way in WAYS:
         server = Endpoint(url, "m", way, usd_per_million=(1, 2))  # type: ignore[arg-type]
         sent, received, usd = estimate(QUESTIONS, server)
@@ -288,9 +279,7 @@ def test_the_estimate_covers_what_is_asked_and_the_dearest_way(url: str, tmp_pat
         assert usd <= estimate(QUESTIONS, Endpoint(url, "m", usd_per_million=(1, 2)))[2]
 
 
-def test_answers_that_begin_others_need_an_end_and_auto_goes_on_without_one(
-    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_answers_that_begin_others_need_an_end_and_auto_goes_on_without_one(url, tmp_path, capsys):
     ten = pl.DataFrame([("Q", "p", "1..10")], QUESTION, orient="row")
     with pytest.raises(SocratesError, match=r"answer 1 begins answer 10: .* --end"):
         ask_all(ten, Endpoint(url, "m", "logprobs"), tmp_path / "a.jsonl")
@@ -299,7 +288,7 @@ def test_answers_that_begin_others_need_an_end_and_auto_goes_on_without_one(
 
 
 @pytest.mark.parametrize("confirmed", [True, False])
-def test_beyond_the_limit_nothing_is_asked_unless_confirmed(confirmed: bool, url: str, here: Path) -> None:
+def test_beyond_the_limit_nothing_is_asked_unless_confirmed(confirmed, url, here):
     (here / "params.yaml").write_text((tiny.ROOT / "params.yaml").read_text())
     (here / "data/splits/train.parquet").rename(here / "data/splits/test.parquet")
     server, asked = Endpoint(url, "m", "draws", usd_per_million=(1e6, 0), max_usd=25, workers=1), []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,7 +56,7 @@ def sections(*presets: str) -> dict[str, Any]:
     return preview(presets, tiny.ROOT / "params.yaml", tiny.ROOT / "presets")
 
 
-def test_the_shape_has_the_published_number_of_parameters() -> None:
+def test_the_shape_has_the_published_number_of_parameters():
     norms_and_biases = 48 * (2 * 5120 + 5120 + 2 * 1024) + 5120
     assert QWEN.whole + norms_and_biases == 14_770_033_664
     adapter = QWEN.lora(sections("one-percent")["lora"])
@@ -69,7 +68,7 @@ def work_of(micro: int, tokens: float, rows: int, evaluated: int = 0, every: int
     return Workload(BatchPlan(1, micro, 1, every), rows, evaluated, Lengths(0, 0, tokens / micro, 0))
 
 
-def test_memory_by_hand() -> None:
+def test_memory_by_hand():
     dims = ModelDims(layers=2, hidden=8, intermediate=16, vocab=100, heads=2, kv_heads=1, tied=True)
     params = sections("one-percent")
     held = memory(dims, work_of(4, 20.0, 4), params, 1)
@@ -113,7 +112,7 @@ def saved_bytes(layers: int, dropout: float, batch: dict[str, Any]) -> int:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.05])
-def test_what_a_layer_keeps_is_what_autograd_saves(dropout: float) -> None:
+def test_what_a_layer_keeps_is_what_autograd_saves(dropout):
     """At a sixteenth of the widths of Qwen2.5-14B, with the real rows' mean lengths in groups of 16."""
     ids = [np.arange(length, dtype=np.int32) % 64 for length in (147, 44)]
     batch = pack([ids[0]] * 2, [ids[1]] * 32, [0] * 16 + [1] * 16, logits_to_keep=np.arange(4))
@@ -124,7 +123,7 @@ def test_what_a_layer_keeps_is_what_autograd_saves(dropout: float) -> None:
     assert tokens * expected == pytest.approx(kept, rel=0.05)
 
 
-def test_sharding_and_offload_take_from_a_gpu_what_they_promise() -> None:
+def test_sharding_and_offload_take_from_a_gpu_what_they_promise():
     params = sections("full")
     work = assumed_workload(params, 4)
 
@@ -139,14 +138,14 @@ def test_sharding_and_offload_take_from_a_gpu_what_they_promise() -> None:
 
 
 @pytest.mark.parametrize("quantization", PUBLISHED)
-def test_published_passes_are_met_within_a_quarter(quantization: str) -> None:
+def test_published_passes_are_met_within_a_quarter(quantization):
     qwen_14b = ModelDims(40, 5120, 13696, 152064, 40, 40, tied=False)
     for tokens, published in PUBLISHED[quantization].items():
         ends = [8 * pass_seconds(qwen_14b, tokens, 6, quantization, A100, best) for best in (True, False)]
         assert np.mean(ends) == pytest.approx(published, rel=0.25)
 
 
-def test_the_published_one_percent_run_is_met_within_a_quarter() -> None:
+def test_the_published_one_percent_run_is_met_within_a_quarter():
     """91 steps of 64 padded passes of 4 rows: 190 tokens a row, 1.43 times that with the padding, in 2 to 3 hours."""
     ends = [
         91 * 64 * pass_seconds(QWEN, 4 * 190 * 1.43, 6, "nf4", A100, best) / 3600 for best in (True, False)
@@ -154,13 +153,13 @@ def test_the_published_one_percent_run_is_met_within_a_quarter() -> None:
     assert 2 * 0.75 < np.mean(ends) < 3 * 1.25
 
 
-def test_no_checkpointing_saves_a_third_of_the_operations_and_evaluation_costs_a_pass() -> None:
+def test_no_checkpointing_saves_a_third_of_the_operations_and_evaluation_costs_a_pass():
     plain, again = (seconds(QWEN, work_of(4, 1e6, 12, 8, every), "none", A100, True) for every in (0, 1))
     rate = 2 * (QWEN.linear + QWEN.head) * 1e6 / (312e12 * 0.48 * 1.05)
     assert again - plain == pytest.approx(3 * rate) and plain == pytest.approx((3 * 2 + 2) * rate, rel=0.01)
 
 
-def test_a_pair_is_two_rows_that_share_nothing_and_a_reference_reads_it_too() -> None:
+def test_a_pair_is_two_rows_that_share_nothing_and_a_reference_reads_it_too():
     alone, pairs = (assumed_workload(sections("full", *more), 1) for more in ((), ("dpo",)))
     assert pairs.pass_tokens / pairs.micro == pytest.approx(2 * (alone.lengths.scenario + alone.lengths.own))
     reread = replace(pairs, pairs=False)
@@ -170,7 +169,7 @@ def test_a_pair_is_two_rows_that_share_nothing_and_a_reference_reads_it_too() ->
     assert needs[0] > needs[1]
 
 
-def test_what_is_left_open_is_chosen_by_the_room_of_the_card() -> None:
+def test_what_is_left_open_is_chosen_by_the_room_of_the_card():
     full = sections("full")
     work = assumed_workload(full, 1)
     plans = {gib: best_plan(QWEN, work, full, 1, replace(A100, memory=gib)).plan for gib in (16, 40, 800)}
@@ -181,7 +180,7 @@ def test_what_is_left_open_is_chosen_by_the_room_of_the_card() -> None:
 
 
 @pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
-def test_tokens_are_those_of_the_batches_that_training_reads(layout: str, tmp_path: Path) -> None:
+def test_tokens_are_those_of_the_batches_that_training_reads(layout, tmp_path):
     write_models(tmp_path)
     params = preview([], tmp_path / "params.yaml", tiny.ROOT / "presets")
     train: Any = params["train"]
@@ -197,7 +196,7 @@ def test_tokens_are_those_of_the_batches_that_training_reads(layout: str, tmp_pa
     assert work.longest_pass == pytest.approx(sizes.max(), rel=0.15)
 
 
-def test_another_experiments_split_is_not_counted(tmp_path: Path) -> None:
+def test_another_experiments_split_is_not_counted(tmp_path):
     def write(name: str, value: Any) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(json.dumps(value))
@@ -222,12 +221,12 @@ def test_another_experiments_split_is_not_counted(tmp_path: Path) -> None:
     assert "models/base/manifest.json was made with other params" in basis({**params, "model": hub})
 
 
-def test_the_published_steps_are_met() -> None:
+def test_the_published_steps_are_met():
     for names, steps in ((["one-percent"], 91), (["full"], 9644), (["one-percent", "smoke"], 10)):
         assert assumed_workload(sections(*names), 1).plan.max_steps == pytest.approx(steps, rel=0.06)
 
 
-def test_what_does_not_fit_has_no_hours() -> None:
+def test_what_does_not_fit_has_no_hours():
     params = sections("one-percent")
     params["model"] = params["model"].model_copy(update={"quantization": "none"})
     params["train"] = params["train"].model_copy(update={"micro_batch": 4, "gradient_checkpointing": True})
@@ -236,14 +235,14 @@ def test_what_does_not_fit_has_no_hours() -> None:
     assert found["A100-80"].hours and 28 < found["A100-80"].bytes / GIB < 60
 
 
-def test_your_price_is_used_for_all_machines_together() -> None:
+def test_your_price_is_used_for_all_machines_together():
     params = sections("full")
     params["run"] = params["run"].model_copy(update={"usd_per_hour": 10.0})
     for row in estimates(QWEN, assumed_workload(params, 4), params, gpus=4):
         assert row.usd == (row.hours and pytest.approx([10 * hours for hours in row.hours]))
 
 
-def test_what_was_measured_on_a_card_takes_the_place_of_its_estimate(tmp_path: Path) -> None:
+def test_what_was_measured_on_a_card_takes_the_place_of_its_estimate(tmp_path):
     full = sections("full")
     work = assumed_workload(full, 1)
     assert measured(tmp_path) is None
@@ -267,16 +266,14 @@ def test_what_was_measured_on_a_card_takes_the_place_of_its_estimate(tmp_path: P
     assert f"{2 * guessed:.3g} s a step of Qwen" in " ".join(assumptions(work, full, 1, timed))
 
 
-def test_an_unknown_model_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_model_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     model = sections("full")["model"].model_copy(update={"name": "nobody/knows"})
     with pytest.raises(ModelError, match="nobody/knows: its size is not known"):
         model_dims(model)
 
 
-def test_the_command_lists_what_it_assumes_and_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_lists_what_it_assumes_and_writes_nothing(tmp_path, monkeypatch):
     shutil.copy(tiny.ROOT / "params.yaml", tmp_path)
     shutil.copytree(tiny.ROOT / "presets", tmp_path / "presets")
     monkeypatch.chdir(tmp_path)

@@ -17,7 +17,7 @@ GOOD = HEAD + "a,0,0,1,0.25\na,0,0,3,0.75\na,1,0,2,1\n"
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path, monkeypatch):
     """A project whose test split has six people in two cells on a scale of 1 to 3."""
     monkeypatch.chdir(tmp_path)
     params_in(tmp_path)
@@ -36,12 +36,12 @@ def imported(here: Path, text: str, name: str = "other") -> pl.DataFrame:
     return predictions.sort("sample_id")
 
 
-def test_a_cell_s_distribution_holds_for_its_people(here: Path) -> None:
+def test_a_cell_s_distribution_holds_for_its_people(here):
     shares = imported(here, GOOD)["probabilities"].to_list()
     assert shares == [[0.25, 0, 0.75], [0, 1, 0]] * 3
 
 
-def test_drawn_answers_are_shares_and_a_respondent_can_have_their_own(here: Path) -> None:
+def test_drawn_answers_are_shares_and_a_respondent_can_have_their_own(here):
     lines = [f"a,{n % 2},0,{n},{answer}" for n in range(6) for answer in (1, 1, 1 + n % 3)]
     predictions = imported(here, "study_id,condition_num,task_num,participant,response\n" + "\n".join(lines))
     np.testing.assert_allclose(predictions["probabilities"].to_list()[1], [2 / 3, 1 / 3, 0], rtol=1e-6)
@@ -63,13 +63,13 @@ def test_drawn_answers_are_shares_and_a_respondent_can_have_their_own(here: Path
         ),
     ],
 )
-def test_a_table_that_does_not_fit_is_refused_with_its_row(here: Path, text: str, message: str) -> None:
+def test_a_table_that_does_not_fit_is_refused_with_its_row(here, text, message):
     with pytest.raises(DataError, match=message):
         imported(here, text)
     assert not (here / "data/predictions").exists()
 
 
-def test_a_column_of_lists_is_one_line(here: Path) -> None:
+def test_a_column_of_lists_is_one_line(here):
     keys = {"condition_num": [1], "task_num": [1], "response": [1]}
     pl.DataFrame({"study_id": [["a"]], **keys}).write_parquet(here / "lists.parquet")
     with pytest.raises(DataError, match=r"lists.parquet: a column is neither text nor a number"):
@@ -77,6 +77,6 @@ def test_a_column_of_lists_is_one_line(here: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["adapter", "words", "../x", "A b"])
-def test_a_name_of_the_pipeline_or_of_no_folder_is_refused(here: Path, name: str) -> None:
+def test_a_name_of_the_pipeline_or_of_no_folder_is_refused(here, name):
     with pytest.raises(DataError, match="--name"):
         imported(here, GOOD, name)

@@ -25,7 +25,7 @@ def committed(*paths: str) -> bool:
     return done.returncode == 0
 
 
-def test_the_figures_are_those_of_the_run_in_git(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_figures_are_those_of_the_run_in_git(monkeypatch):
     if not committed("metrics", "params.yaml", "presets"):
         pytest.skip("metrics/ or params.yaml are not those of Git")
     monkeypatch.chdir(ROOT)
@@ -35,19 +35,19 @@ def test_the_figures_are_those_of_the_run_in_git(monkeypatch: pytest.MonkeyPatch
     assert (ROOT / readme.PICTURE).read_text() == headline_figure(scores).svg, "run make readme"
 
 
-def test_no_figure_of_a_run_is_outside_the_written_blocks() -> None:
+def test_no_figure_of_a_run_is_outside_the_written_blocks():
     by_hand = re.sub(r"<!-- \w+ -->\n.*?<!-- end -->", "", TEXT, flags=re.DOTALL)
     assert re.findall(r"(?<!\d)[-−]?0\.\d{3}", by_hand) == []
 
 
-def test_blocks_are_replaced_and_missed() -> None:
+def test_blocks_are_replaced_and_missed():
     text = "a\n<!-- result -->\nold\n<!-- end -->\nb <!-- end -->\n"
     assert readme.with_blocks(text, {"result": "new\\1"}) == text.replace("old", "new\\1")
     with pytest.raises(DataError, match="0 blocks between <!-- cost -->"):
         readme.with_blocks(text, {"cost": "new"})
 
 
-def test_the_row_it_shows_is_read_as_it_says(tmp_path: Path) -> None:
+def test_the_row_it_shows_is_read_as_it_says(tmp_path):
     line = re.search(r"```json\n(.*)\n```", TEXT)
     assert line is not None
     (tmp_path / "answers.jsonl").write_text(line[1] + "\n")
@@ -59,7 +59,7 @@ def test_the_row_it_shows_is_read_as_it_says(tmp_path: Path) -> None:
     assert set(json.loads(line[1])) == {"instruction", "input", "output", "study_id", "condition_num"}
 
 
-def test_every_file_it_names_is_there() -> None:
+def test_every_file_it_names_is_there():
     named = re.findall(r"`((?:docs|presets|examples|gsm8k|socrates|tests|stages)/[\w./-]*)`", TEXT)
     made = ("gsm8k/metrics/",)
     assert named

@@ -27,7 +27,7 @@ from tests.small_models import write_models
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     write_models(folder)
     return folder
@@ -69,9 +69,7 @@ class Card:
 @pytest.mark.parametrize(
     ("share", "room", "size"), [(64, 20, 16), (64, 64, 64), (64, 1, 1), (60, 11, 10), (7, 6, 1)]
 )
-def test_the_largest_divisor_that_fits_is_found(
-    share: int, room: int, size: int, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_largest_divisor_that_fits_is_found(share, room, size, project, monkeypatch):
     Card(monkeypatch, dict.fromkeys((0, 1, 2), room), dict.fromkeys((0, 1, 2), 1.0))
     plan, _ = found(project, share)
     assert (plan.micro_batch_size, plan.grad_accum_steps) == (size, share // size)
@@ -86,12 +84,8 @@ def test_the_largest_divisor_that_fits_is_found(
     ],
 )
 def test_passes_and_checkpointing_are_chosen_together_by_speed_and_it_is_said(
-    room: dict[int, int],
-    seconds: dict[int, float],
-    chosen: tuple[int, int],
-    project: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    room, seconds, chosen, project, monkeypatch
+):
     Card(monkeypatch, room, seconds)
     plan, said = found(project, 64)
     assert (plan.micro_batch_size, plan.checkpointed) == chosen
@@ -99,7 +93,7 @@ def test_passes_and_checkpointing_are_chosen_together_by_speed_and_it_is_said(
     assert said.count("rows/s") == sum(fits > 0 for fits in room.values())
 
 
-def test_what_params_say_is_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_params_say_is_kept(project, monkeypatch):
     card = Card(monkeypatch, {0: 8, 1: 64}, {0: 4.0, 1: 6.0})
     assert found(project, 64, gradient_checkpointing=True)[0].checkpointed == 1
     card.room = {0: 64, 2: 64, 1: 64}
@@ -108,9 +102,7 @@ def test_what_params_say_is_kept(project: Path, monkeypatch: pytest.MonkeyPatch)
     assert (plan.micro_batch_size, plan.grad_accum_steps, plan.checkpointed) == (4, 16, 0)
 
 
-def test_memory_is_tried_with_the_longest_pass_of_the_schedule(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_is_tried_with_the_longest_pass_of_the_schedule(project, monkeypatch):
     card = Card(monkeypatch, {0: 8}, {0: 1.0})
     found(project, 64, gradient_checkpointing=False)
     table = read_table(project / "data/splits/train.parquet", RESPONSES)
@@ -121,16 +113,14 @@ def test_memory_is_tried_with_the_longest_pass_of_the_schedule(
     assert longest == pass_tokens(data, order, 8).max()
 
 
-def test_a_row_that_does_not_fit_says_what_to_lower(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_does_not_fit_says_what_to_lower(project, monkeypatch):
     Card(monkeypatch, dict.fromkeys((0, 1, 2), 0), {})
     with pytest.raises(TrainingError, match="not even one row fits"):
         found(project, 8)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_trial_computes_what_training_computes(
-    dtype: torch.dtype, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_trial_computes_what_training_computes(dtype, project, monkeypatch):
     """Forward and backward of every kind, with no gradient left, and the adapter in the type of training."""
     forward_backward = batch_size.forward_backward
     seen: set[tuple[torch.dtype, bool]] = set()
