@@ -125,6 +125,11 @@ def answer(rows):
     ({"respondents": 59, "conditions": CROWDED}, "respondents: 59 leave 20 who answer"),
     ({"population": {"size": 10, "seed": -1}}, "population.seed"),
     ({"population": {"size": 10, "quotas": {"gender": {"Female": 51, "Male": 49}}}}, "a share is a part of 1"),
+    ({"shares": {"none": 0.5}}, "shares: one for each of jobs, none"),
+    ({"conditions": PLAN["conditions"][:1]}, "at least 2"),
+    ({"outcomes": [{"name": "a", "question": "Why?", "scale": "7-1"}]}, "outcome 'a'"),
+    ({"respondents": "many"}, "respondents: .*'many'"),
+    ({"population": {"size": 1_000_000}}, "population.size"),
     ({"outcomes": ["Do you support it?"]}, r"outcomes\.1: give name: and question: in it, not a text"),
 ])  # fmt: skip
 def test_a_design_that_cannot_be_used_is_refused_in_one_line_that_names_the_file(tmp_path, change, message):
@@ -216,12 +221,6 @@ def test_far_quotas_and_left_out_respondents_are_told():
     assert "no category for age 41, 42, 43, 44, 45 and 15 more" in " ".join(gap)
 
 
-def test_heavy_weights_keep_their_shares(tmp_path):
-    path = tmp_path / "people.csv"
-    path.write_text("Gender,weight\nFemale,1e308\nMale,1e308\n")
-    assert from_file(path).weights.tolist() == [0.5, 0.5]
-
-
 @pytest.mark.parametrize(("text", "message"), [
     ("age,gender\n", "a header and no rows"),
     ("age,gender\n30,Female\n", "one persona"),
@@ -236,14 +235,12 @@ def test_a_file_that_is_no_population_is_refused(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
-def test_one_person_twice_in_a_file_is_told(tmp_path):
+def test_the_weights_of_a_file_count_and_repeated_people_are_told(tmp_path):
     path = tmp_path / "people.csv"
     path.write_text("Gender,age\nFemale,30\nMale,41\nFemale,30\n")
     assert "1 of 3 rows" in from_file(path).notes[0] and "repeat another" in from_file(path).notes[0]
-
-
-def test_the_weights_of_a_file_count(tmp_path):
-    path = tmp_path / "people.csv"
+    path.write_text("Gender,weight\nFemale,1e308\nMale,1e308\n")
+    assert from_file(path).weights.tolist() == [0.5, 0.5]
     path.write_text("Gender,weight\nFemale,3\nMale,1\n")
     found = from_file(path)
     assert not found.notes
@@ -385,12 +382,6 @@ ROW = "s1,1,1,0.1,0.02,30,0.2\n"
 
 
 @pytest.mark.parametrize(("file", "text", "message"), [
-    ("plan.yaml", {"shares": {"none": 0.5}}, "shares: one for each of jobs, none"),
-    ("plan.yaml", {"conditions": PLAN["conditions"][:1]}, "at least 2"),
-    ("plan.yaml", {"outcomes": [{"name": "a", "question": "Why?", "scale": "7-1"}]}, "outcome 'a'"),
-    ("plan.yaml", {"respondents": 3}, "respondents: 3 leave 2 who answer"),
-    ("plan.yaml", {"respondents": "many"}, "respondents: .*'many'"),
-    ("plan.yaml", {"population": {"size": 1_000_000}}, "population.size"),
     ("people.csv", "age\n" + "30\n" * 1_000_000, "1,000,000 personas; at most 500,000 with 2 questions each"),
     ("people.csv", "age,weight\n30,0\n31,0\n", "row 1: weight '0' is not a positive number"),
     ("people.csv", "age,weight\n30,none\n31,1\n", "row 1: weight 'none' is not a positive number"),
@@ -404,9 +395,7 @@ ROW = "s1,1,1,0.1,0.02,30,0.2\n"
 def test_bad_input_ends_in_one_clear_line_that_names_the_file(tmp_path, file, text, message):
     (tmp_path / "cells.csv").write_text("study_id,condition_num,task_num,scale\ns1,1,1,1..5\n")
     with pytest.raises(DataError, match=message) as error:
-        if file == "plan.yaml":
-            read_design(write_plan(tmp_path, **text))
-        elif file == "people.csv":
+        if file == "people.csv":
             (tmp_path / file).write_text(text)
             population_of(plan(population={"file": file}), tmp_path, None)
         else:

@@ -271,11 +271,8 @@ def test_a_wrong_option_is_status_2(here, arguments, message):
     ("arguments", "status", "message"),
     [
         (["predict", "--scenario", "Is it warm?", "--scale", "1-7"], 1, "models/base: no such folder"),
-        (["predict", "--example", "99"], 2, "--example 99: there are 3, from 1; see socrates predict --help"),
         (["predict", "--sample", "-1"], 2, "'--sample'"),
-        (["predict", "--precision", "int4"], 2, "'int4' is not one of 'auto', 'bfloat16', 'nf4', 'int8', 'float32'"),
         (["predicts"], 2, "No such command 'predicts'"),
-        (["publish"], 2, "Missing option '--repo'"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_one_line_and_a_status(tmp_path, arguments, status, message):

@@ -67,17 +67,9 @@ def test_at_most_1_of_100_unrelated_texts_is_flagged():
 
 
 def test_a_template_that_all_studies_share_links_none_of_them():
-    topics = (
-        "make buses free",
-        "ban school phones",
-        "raise wages",
-        "build stadiums",
-        "plant trees",
-        "hire nurses",
-    )
-    texts = [
-        f"You read about a plan in Oak Hill to {topic}. The council decides next month." for topic in topics
-    ]
+    topics = "make buses free, ban school phones, raise wages, build stadiums, plant trees, hire nurses"
+    plan = "You read about a plan in Oak Hill to {}. The council decides next month."
+    texts = [plan.format(topic) for topic in topics.split(", ")]
     assert similarities(texts, STUDIES[:6]).nnz == 0
 
 

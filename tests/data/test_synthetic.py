@@ -148,7 +148,7 @@ def test_sampling_frames_differ():
 @pytest.mark.parametrize(("effects", "cost"), [("large", (0.07, 0.13)), ("realistic", (0.026, 0.046))])
 def test_merging_conditions_costs_as_much_as_the_params_say(effects, cost):
     """Realistic: W 0.037 on the stated scale, 0.035 in 15 real studies (``docs/world.md``)."""
-    responses, known = generate(WORLD.model_copy(update={"effects": effects, "studies": 120}))
+    responses, known = generate(WORLD.model_copy(update={"effects": effects}))
     cells = responses.join(known["person_truth"], on=["study_id", "sample_id"]).group_by(CELL)
     planted: dict[tuple[str, int], list[np.ndarray]] = {}
     for (study, _, task), cell in cells:

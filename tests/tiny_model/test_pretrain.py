@@ -26,17 +26,9 @@ def test_an_answers_token_is_trained_towards_the_options_that_begin_alike():
 @pytest.fixture
 def answered():
     """400 people who all answer 7 on a scale from 0 to 9."""
-    row = {
-        "study_id": "s",
-        "participant": 0,
-        "condition_num": 1,
-        "task_num": 1,
-        "demographic": None,
-        "stimuli": "How warm do you feel? Only return an integer from 0 to 9, where 0 means cold and 9 means warm.",
-        "response": 7,
-        "scale": "0..9",
-        "scale_rule": "range",
-    }
+    text = "How warm do you feel? Only return an integer from 0 to 9, where 0 means cold and 9 means warm."
+    row = {"study_id": "s", "participant": 0, "condition_num": 1, "task_num": 1, "demographic": None}
+    row |= {"stimuli": text, "response": 7, "scale": "0..9", "scale_rule": "range"}
     rows = [row | {"sample_id": index} for index in range(400)]
     return pl.DataFrame(rows, schema=SCALED_RESPONSES)
 

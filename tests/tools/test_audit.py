@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
+from socrates.core.files import write_json
 from socrates.core.params import parse, read_yaml
 from socrates.evaluation.summary import KEYS
 from socrates.tools.audit import audit, read_run
@@ -28,11 +29,6 @@ def project(tmp_path):
     return tmp_path
 
 
-def write(path, value):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
-
-
 def write_records(folder, w=0.26, people=36.0):
     sections = parse(read_yaml(folder / "params.yaml"))
     params = {name: section.model_dump() for name, section in sections.items()}
@@ -40,32 +36,23 @@ def write_records(folder, w=0.26, people=36.0):
     world = {"world": data["synthetic"]} if data["source"] == "synthetic" else {"revision": data["revision"]}
     hub = data["source"] == "hub"
     kept = {"rows": 2901390 if hub else 17520, "studies": 210 if hub else 120}
-    write(
-        folder / "data/raw/manifest.json",
-        {"source": data["source"], **world, "rows_read": kept["rows"], "kept": kept},
-    )
+    raw = {"source": data["source"], **world, "rows_read": kept["rows"], "kept": kept}
+    write_json(folder / "data/raw/manifest.json", raw)
     sizes = {"train": 152, "val": 18, "test": 40}
     parts = {
         name: {"rows": 1000, "studies": size, "study_ids": [f"{name}{i}" for i in range(size)]}
         for name, size in sizes.items()
     }
-    write(folder / "data/splits/manifest.json", {"split": params["split"], "splits": parts})
-    sections = ("model", "prompt", "lora", "train", "deepspeed")
-    write(
-        folder / "models/adapter/training.json",
-        {
-            "params": {name: params[name] for name in sections},
-            "rows": 1000,
-            "trainable_parameters": 5,
-            "rows_too_long": {"train": 0},
-        },
-    )
+    write_json(folder / "data/splits/manifest.json", {"split": params["split"], "splits": parts})
+    trained = {name: params[name] for name in ("model", "prompt", "lora", "train", "deepspeed")}
+    record = {"params": trained, "rows": 1000, "trainable_parameters": 5, "rows_too_long": {"train": 0}}
+    write_json(folder / "models/adapter/training.json", record)
     ends = {"wasserstein": w, "wasserstein_low": w - 0.02, "wasserstein_high": w + 0.02, "accuracy": 0.61}
     counts = {"answers": 990, "answers_excluded": {"adapter": {"no_scale_known": 10}}}
     counts["respondents_per_cell_median"] = people
     metrics = {name: {"drawn": ends} for name in ("adapter", "base")}
     uniform = {"drawn": {"wasserstein": 0.2015, "accuracy": 0.61}}
-    write(folder / "metrics/evaluate.json", {**metrics, "uniform": uniform, "counts": counts})
+    write_json(folder / "metrics/evaluate.json", {**metrics, "uniform": uniform, "counts": counts})
 
 
 def edit(folder, **changes):
@@ -140,7 +127,7 @@ def test_a_study_in_two_splits_is_wrong_whatever_the_data(project):
     path = project / "data/splits/manifest.json"
     manifest = json.loads(path.read_text())
     manifest["splits"]["test"]["study_ids"][0] = manifest["splits"]["train"]["study_ids"][0]
-    write(path, manifest)
+    write_json(path, manifest)
     assert found(project)["studies in two of train, validation and test"].verdict == "wrong"
 
 
@@ -159,7 +146,7 @@ def test_answers_that_are_neither_scored_nor_excluded_are_wrong(project):
     path = project / "metrics/evaluate.json"
     metrics = json.loads(path.read_text())
     metrics["counts"]["answers"] = 900
-    write(path, metrics)
+    write_json(path, metrics)
     assert found(project)["answers of the test split that are neither scored nor excluded"].verdict == "wrong"
 
 

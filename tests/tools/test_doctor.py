@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -120,9 +121,8 @@ def test_a_driver_that_is_too_old_is_named_and_no_gpu_is_counted(tmp_path, monke
     found = run(doctor.device, tmp_path, sections("full"), [], 1)
     assert found.text == "torch is built for CUDA 13.0, which the driver of 4 GPUs cannot run"
     assert found.status == "fail" and "update the driver" in found.do
-    assert (
-        run(doctor.device, tmp_path, sections(), [], 1).status == "warn"
-    )  # the built-in model's CPU will do
+    built_in = run(doctor.device, tmp_path, sections(), [], 1)
+    assert built_in.status == "warn"  # the CPU will do
     (tmp_path / "manifest.json").write_text('{"kind": "hub", "name": "lab/large", "revision": "c"}')
     with pytest.raises(ModelError, match=r"lab/large: torch is built for CUDA 13.0, .*SOCRATES_CPU=1"):
         loading.require_gpu(tmp_path)
@@ -154,9 +154,8 @@ def test_the_host_must_hold_the_processes_and_what_they_share():
     assert statuses == ["fail", "warn", "ok"]
     assert "merge will need 55 GiB" in run(doctor.host_memory, full, 4, 40 * gib).do
     for total, status in ((64 * 2**20, "warn"), (2 * gib, "ok")):
-        assert (
-            run(doctor.shared_memory, 4, lambda _, total=total: SimpleNamespace(total=total)).status == status
-        )
+        room = SimpleNamespace(total=total)
+        assert run(doctor.shared_memory, 4, lambda _, room=room: room).status == status
 
 
 def test_files_behind_a_gate_fail_before_a_download(tmp_path, monkeypatch):
@@ -242,5 +241,5 @@ def test_the_command_ends_with_1_where_a_run_would_fail(tmp_path, monkeypatch):
     monkeypatch.setenv("SOCRATES_SCRATCH", "/proc/scratch")
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 1
-    assert "doctor: not ready: processes, scratch" in result.stdout
+    assert re.search("doctor: not ready: processes, .*scratch", result.stdout)
     assert not (tmp_path / "runs").exists()

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2ForCausalLM
 from typer.testing import CliRunner
 
+from benchmarks.workload import config as benchmark_config
 from socrates.cli.__main__ import app
 from socrates.core.errors import DataError, ModelError, ParamsError
 from socrates.core.files import read_table
@@ -86,13 +87,7 @@ def test_memory_by_hand():
 
 def saved_bytes(layers: int, dropout: float, batch: dict[str, Any]) -> int:
     """What autograd keeps of a forward pass through a small model with an adapter, each tensor once, but no weight."""
-    widths = {
-        "hidden_size": 320,
-        "intermediate_size": 864,
-        "num_attention_heads": 10,
-        "num_key_value_heads": 2,
-    }
-    config = Qwen2Config(vocab_size=64, num_hidden_layers=layers, **widths)
+    config = benchmark_config(ModelDims(layers, 320, 864, 64, 10, 2, tied=False))
     base = Qwen2ForCausalLM(config).bfloat16()
     lora = LoraConfig(r=4, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
     use_prefix_sharing(base)
