@@ -94,7 +94,7 @@ class RunCallback(TrainerCallback):
                 "memory_bytes": self._memory_bytes,
                 "backup": self.main.backup.state if self.main.backup else None,
             }
-            self.main.progress(self.main.log.write("step", **logs, **values))
+            self.main.progress(self.main.log.write("step", **(logs | values)))
         self._guard(state.global_step, logs["loss"], logs.get("grad_norm"))
         if self._guard.above and not control.should_training_stop:
             control.should_save = False
