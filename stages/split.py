@@ -51,7 +51,8 @@ def main() -> None:
             folder / "manifest.json", {"split": split.model_dump(), **manifest(assigned, kept, near, shared)}
         )
     sizes = ", ".join(
-        f"{name} {kept[name]['rows']} rows of {kept[name]['studies']} studies" for name in SPLITS
+        f"{name} {kept[name]['rows']} rows of {(n := kept[name]['studies'])} {'study' if n == 1 else 'studies'}"
+        for name in SPLITS
     )
     print(
         f"split by {split.by}: {sizes}; {flagged} of {kept['test']['cells']} test cells resemble a training "
