@@ -54,7 +54,7 @@ def result(scores: Results) -> str:
         f"{PREDICTORS[model]} {found}, by {said(scores.primary)}, paired by cell. Against the lowest baseline on\n"
         f"these test studies, {PREDICTORS[lowest]}, it is {said(f'{model}_minus_{lowest}')}{base}. Effects "
         f"of conditions correlate with the respondents' at\n{said(model, 'effects.r')}. The "
-        f"respondent's own persona is worth {said(model, 'persona.log_shuffled')}\nnats over the persona "
+        f"respondent's own persona is worth {said('reading', 'another_persona.log')}\nnats over the persona "
         f"of another of the cell{achievable}; "
         f"{number(scores.estimate(model, 'format_validity').value)} of the probability is on allowed answers."
     )
