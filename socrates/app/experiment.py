@@ -25,6 +25,7 @@ from socrates.app.planning import Arm, Choice, Effect, effects
 from socrates.app.population import PersonaSample, from_file, from_training, training_respondents
 from socrates.app.training_support import TrainingSupport
 from socrates.core.errors import DataError
+from socrates.core.files import Schema, read_table
 from socrates.survey.scales import scale
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ Floats = NDArray[np.float64]
 Ask = Callable[[pl.DataFrame], pl.DataFrame]
 
 TABLES = Path("metrics/tables")
+STUDY: Schema = {"study_id": pl.String}
 SMALLEST_POPULATION = 30  # personas that it must count as
 FEW_STUDIES = 20
 LOW_VALIDITY = 0.9
@@ -83,13 +85,22 @@ def ask_model(
 
     errors: ErrorModel | str
     try:
-        errors = fit_errors(read_effects(tables, "adapter" if ref.adapter else "base"))
+        measured = read_effects(tables, "adapter" if ref.adapter else "base")
+        if ref.training_table:
+            check_studies(measured, ref.training_table.with_name("test.parquet"))
+        errors = fit_errors(measured)
     except Unidentified as error:
         errors = str(error)
     people = population_of(design, folder, ref.training_table)
     model = open_model(ref, precision)
     ask = partial(model.ask, progress=progress)
     return run_experiment(design, people, ask, errors, ref.support, str(model), ref.cautions)
+
+
+def check_studies(effects: pl.DataFrame, test: Path) -> None:
+    """Raise :class:`DataError` where effects are of other studies than the test table's: those of an earlier model."""
+    if test.exists() and not set(effects["study_id"]) <= set(read_table(test, STUDY)["study_id"]):
+        raise DataError(f"{TABLES}/effects.csv: of other studies than {test}; run dvc repro evaluate")
 
 
 def population_of(design: Design, folder: Path, training_table: Path | None) -> PersonaSample:

@@ -28,7 +28,7 @@ from socrates.app.error_model import (
     study_checks,
     study_fits,
 )
-from socrates.app.experiment import population_of, questions, run_experiment
+from socrates.app.experiment import check_studies, population_of, questions, run_experiment
 from socrates.app.experiment_report import render, summary, write
 from socrates.app.parse import parse_demographics
 from socrates.app.planning import needed, power
@@ -720,3 +720,10 @@ def test_the_command_answers_an_example_with_the_default_adapter(tmp_path, monke
     assert [e["condition"] for e in found["effects"]] == ["endorsed", "endorsed"]
     assert any("scale 1..9" in text for text in found["warnings"]["Outside the training data"])
     assert (tmp_path / "experiment.html").exists()
+
+
+def test_effects_of_an_earlier_models_studies_are_refused(tmp_path):
+    pl.DataFrame({"study_id": ["a", "b"]}).write_parquet(test := tmp_path / "test.parquet")
+    check_studies(pl.DataFrame({"study_id": ["a"]}), test)
+    with pytest.raises(DataError, match=r"of other studies than .*test.parquet; run dvc repro evaluate"):
+        check_studies(pl.DataFrame({"study_id": ["a", "c"]}), test)
