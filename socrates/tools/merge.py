@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from socrates.core.errors import DataError, ModelError
 from socrates.core.files import atomic_folder, json_text, read_json, read_table
 from socrates.core.params import load
 from socrates.model.encoding import encode
+from socrates.model.jagged import JaggedArray
 from socrates.model.loading import (
     compute_dtype,
     device,
@@ -33,6 +35,10 @@ from socrates.prediction.distributions import predict_distributions
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import usable_rows
 from socrates.survey.tables import SCALED_RESPONSES
+
+Answers = tuple[
+    JaggedArray, NDArray[np.float32]
+]  # each row's distribution, and the probability of allowed answers
 
 # Allowed distance of two distributions in the mean over rows. bfloat16 keeps 8 bits of a weight, and the largest of a
 # thousand differences grows with a model's depth.
@@ -70,10 +76,10 @@ def merge(
     drawn = np.random.default_rng(seed).permutation(len(scaled))[:rows]
     data, scales = data.take(drawn), scaled["scale"].gather(drawn).to_list()
 
-    def answers(model: Any) -> Any:
+    def answers(model: Any) -> Answers:
         return predict_distributions(model, tokenizer, data, scales, predict.tokens_per_batch)
 
-    expected, mass = answers(load_model(base, adapter, params))
+    expected = answers(load_model(base, adapter, params))
     gc.collect()  # two models of 14 billion parameters need not fit; a quantised layer and its weights are a cycle
     dtype = compute_dtype()
     allowed = TOLERANCE[dtype] if tolerance is None else tolerance
@@ -81,17 +87,9 @@ def merge(
         merged_model(base, adapter, params, dtype).save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
         where = {"device_map": {"": device()}, "trust_remote_code": False, "use_safetensors": True}
-        got, got_mass = answers(AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, **where))
-        distances = [np.abs(a - b).sum() / 2 for a, b in zip(expected, got, strict=True)]
-        check: dict[str, Any] = {
-            "rows": len(drawn),
-            "mean_distance": float(np.mean(distances)),
-            "largest_distance": float(np.max(distances)),
-            "mean_mass_difference": float(np.abs(mass - got_mass).mean()),
-            "tolerance": allowed,
-            "dtype": str(dtype).removeprefix("torch."),
-            "quantization": params.quantization,
-        }
+        got = answers(AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, **where))
+        settings = {"tolerance": allowed, "dtype": str(dtype).removeprefix("torch.")}
+        check = difference(expected, got) | settings | {"quantization": params.quantization}
         worst = max(check["mean_distance"], check["mean_mass_difference"])
         if not worst <= allowed:
             raise ModelError(
@@ -102,6 +100,17 @@ def merge(
         hashes = {"base": read_json(base / "manifest.json"), "adapter": file_hashes(adapter)}
         (folder / "merge.json").write_text(json_text({**hashes, "check": check}))
     return check
+
+
+def difference(expected: Answers, got: Answers) -> dict[str, Any]:
+    """How far the answers of two models lie apart, over all rows."""
+    distances = [np.abs(a - b).sum() / 2 for a, b in zip(expected[0], got[0], strict=True)]
+    return {
+        "rows": len(distances),
+        "mean_distance": float(np.mean(distances)),
+        "largest_distance": float(np.max(distances)),
+        "mean_mass_difference": float(np.abs(expected[1] - got[1]).mean()),
+    }
 
 
 def merged_model(base: Path, adapter: Path, params: Model, dtype: torch.dtype) -> PreTrainedModel:
