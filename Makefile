@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 # Where no NVIDIA GPU is found, torch comes without gigabytes of CUDA: make env TORCH_INDEX= takes the default build.
 TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu)
-INSTALL := $(BIN)/python -m pip --quiet --no-input --disable-pip-version-check install
+INSTALL := $(BIN)/python -m pip --quiet --quiet --no-input --disable-pip-version-check install
 
 help:  ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18

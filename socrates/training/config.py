@@ -216,7 +216,8 @@ def save_outputs(
     record = {
         "params": {name: section.model_dump() for name, section in sections.items()},
         "base": sha256(paths.base / "manifest.json"),
-        "versions": versions(),
+        # without a build's label, as torch's +cpu: the same record on every machine
+        "versions": {name: version and version.split("+")[0] for name, version in versions().items()},
         **about,
     }
     with atomic_folder(paths.trained) as folder:

@@ -87,6 +87,7 @@ def test_the_adapter_folder_is_complete_and_loads(done: Path) -> None:
     assert not {"is_local", "local_files_only"} & set(settings)  # the second says whether the hub was off
     record = json.loads((done / "models/adapter/training.json").read_text())
     assert record["processes"] == 1  # dropout is drawn by each, so that their number counts
+    assert not any("+" in (version or "") for version in record["versions"].values())  # a build's label
     assert record["steps"] == STEPS and record["rows"] == 8 * STEPS and record["loss"] > 0
     model = parse(read_yaml(done / "params.yaml"))["model"]
     assert isinstance(model, Model)
