@@ -218,12 +218,18 @@ def log_history(checkpoint: Path) -> list[dict[str, Any]]:
 
 
 def deepspeed_classes() -> list[Any]:
-    """What DeepSpeed pickles beside tensors. Making one runs no code of the file's choice."""
+    """What DeepSpeed pickles beside tensors. Making one runs no code of the file's choice.
+
+    Python before 3.11.4 pickles a member of an enumeration as ``getattr(ZeroStageEnum, name)``: only that is allowed.
+    """
     from deepspeed.runtime.fp16.loss_scaler import LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
 
-    return [LossScaler, ZeroStageEnum, fragment_address]
+    def member(_: object, name: str) -> ZeroStageEnum:
+        return ZeroStageEnum[name]
+
+    return [LossScaler, ZeroStageEnum, fragment_address, (member, "builtins.getattr")]
 
 
 def check_room(folder: Path, model: torch.nn.Module | None) -> None:

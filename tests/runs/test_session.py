@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from deepspeed.runtime.zero.config import ZeroStageEnum
 
 from socrates.core.params import load
 from socrates.runs import checkpoints
@@ -88,6 +89,26 @@ def test_code_in_a_checkpoint_is_not_run(file, done, tmp_path):
     assert not (tmp_path / "ran").exists()
     assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended.stderr
     assert "checkpoint-6: holds more than weights" in ended.stderr.splitlines()[-1]
+
+
+class ByName:
+    """A member of an enumeration as Python before 3.11.4 pickles it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (ZeroStageEnum, self.name)
+
+
+def test_a_checkpoint_of_every_python_is_read_and_no_other_attribute_is(tmp_path):
+    file = tmp_path / "states.pt"
+    torch.save(ByName("gradients"), file)
+    with torch.serialization.safe_globals(sessions.deepspeed_classes()):
+        assert torch.load(file) is ZeroStageEnum.gradients
+        torch.save(ByName("mro"), file)
+        with pytest.raises(KeyError):
+            torch.load(file)
 
 
 def test_processes_are_more_patient_with_the_first_than_its_backup_can_take():
