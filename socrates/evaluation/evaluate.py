@@ -74,7 +74,11 @@ def evaluate(
     for key, other in pairs.items():
         metrics[key] = to_nested_dict(differences(scores[first], scores[other], params), signed=True)
     known = {name: part for name, part in predictors.items() if name in (first, "planted")}
-    asked = {name: read_predictions(table, Path(name), name) for name, table in (probes or {}).items()}
+    asked = {
+        name: read_predictions(table, Path(name), name)
+        for name, table in (probes or {}).items()
+        if not table.is_empty()  # no row could be asked so, as where no options can be reversed
+    }
     metrics["reading"] = reading(survey, known, asked, params)
     metrics["counts"] = counts(survey, params, excluded, marginals)
     near = survey.cells.join(flagged, on=CELL, how="semi").height if flagged is not None else 0

@@ -334,8 +334,9 @@ def test_what_is_read_is_found_and_shared_out(planted):
             pl.col(name).cast(kind) for name, kind in PREDICTIONS.items()
         ),
     }
-    found = run(predictions, truth, probes=probes)
+    found = run(predictions, truth, probes=probes | {"of_nobody": predictions["adapter"].clear()})
     gains = found.metrics["reading"]
+    assert set(gains) == {"another_persona", *probes}  # and none of what nobody could be asked
     assert gains["no_scenario"]["log_low"] > 0 and gains["no_scenario"]["crps_low"] > 0
     assert 0 < gains["no_scenario"]["log_share"] < 1
     assert gains["no_scenario"]["answers"] < len(predictions["adapter"])
