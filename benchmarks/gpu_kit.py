@@ -27,13 +27,18 @@ MOST = 60  # MiB of the archive
 BROUGHT = ("torch", "transformers", "accelerate", "peft")
 # Some versions of the packages above require these, and bring them.
 MAYBE = {"pydantic", "pydantic_core", "annotated_types", "typing_inspection"}
-UNUSED = {"scipy", "PIL", "pillow"}  # loaded where they are there, and not needed
+UNUSED = {
+    "scipy",
+    "PIL",
+    "pillow",
+}  # loaded where they are there, and not needed: hidden in the miniature run
 UNUSED_FILES = re.compile(r"pyarrow/.*s3")  # a cloud's client, which pyarrow does without
 CUDA = "bitsandbytes/libbitsandbytes_cuda130.so"
 FOLDERS = ("socrates", "gsm8k", "stages", "benchmarks", "presets")
 FILTERS = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 2**26}]
 LOADED = """
 import sys
+sys.modules |= dict.fromkeys(sys.argv[2:])
 from benchmarks import gpu, plans
 gpu.measure(sys.argv[1], plans.TINY, rounds=1)
 maps = {line.split()[-1] for line in open("/proc/self/maps") if ".so" in line}
@@ -86,7 +91,7 @@ def collect(site: Path) -> None:
 def files_of(section: str) -> set[Path]:
     """The files that a section of ``benchmarks.gpu`` loads."""
     done = subprocess.run(
-        [sys.executable, "-c", LOADED, section], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-c", LOADED, section, *UNUSED], stdout=subprocess.PIPE, text=True, check=True
     )
     return {Path(line) for line in done.stdout.split("FILES\n")[1].splitlines()}
 

@@ -2,18 +2,24 @@
 
 import itertools
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import gpu, timing
 from benchmarks import prediction_speed as prediction
+from benchmarks.gpu_kit import UNUSED
 from benchmarks.gpu_sections import SECTIONS
 from benchmarks.plans import TINY
 from benchmarks.training_speed import GROUPED, OURS, check_equal, make
 from benchmarks.workload import REAL, cpu_model, rows
 from socrates.core.errors import SocratesError
 from tests.forked import in_process
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +45,15 @@ def test_the_gpu_benchmark_says_in_one_line_that_there_is_no_gpu(monkeypatch):
 @pytest.mark.parametrize("name", SECTIONS)
 def test_every_section_of_the_gpu_benchmark_works_in_miniature(name):
     assert in_process(miniature, name) == 0
+
+
+def test_the_gpu_benchmark_needs_nothing_that_the_kit_leaves_out():
+    """The machine has no scipy, and no package of the pipeline's other stages."""
+    hidden = {*UNUSED, "dvc", "sklearn", "statsmodels", "moto"}
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({hidden}); import benchmarks.gpu, benchmarks.gpu_sections"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def miniature(name):

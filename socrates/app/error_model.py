@@ -32,9 +32,8 @@ Ints = NDArray[np.int64]
 LEVEL = 0.9
 MIDDLE = (1 - LEVEL) / 2, (1 + LEVEL) / 2  # between these shares lies an interval
 FEWEST_STUDIES = 5
-FEWEST_PEOPLE = (
-    10  # in the median condition; with six and few studies intervals held 84 to 95 % instead of 90
-)
+# In the median condition; with six and few studies intervals held 84 to 95 % instead of 90.
+FEWEST_PEOPLE = 10
 TELLABLE = stats.norm.ppf(0.99)  # standard errors of sigma^2 above zero
 # Shares of the scale; so many that neighbours differ by less than an error can be told.
 SIGMA, RHO = np.geomspace(0.002, 0.5, 40), np.array([0.0, 0.3, 0.6, 0.9])

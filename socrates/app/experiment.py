@@ -86,7 +86,7 @@ def ask_model(
     errors: ErrorModel | str
     try:
         measured = read_effects(tables, "adapter" if ref.adapter else "base")
-        if ref.training_table:
+        if ref.training_table and tables == TABLES:  # others may come with an adapter from elsewhere
             check_studies(measured, ref.training_table.with_name("test.parquet"))
         errors = fit_errors(measured)
     except Unidentified as error:

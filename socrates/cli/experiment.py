@@ -77,25 +77,16 @@ def experiment(
 
 def _markdown(result: ExperimentResult, written: list[Path]) -> str:
     from socrates.app.experiment_report import answer, interval, percent, signed
-    from socrates.tools.markdown import markdown_table
+    from socrates.reporting.markdown import markdown_table
 
+    head = ("outcome", "condition", "unit", "model", "effect", "90 % interval", "power", "people for 80 %")
     rows = []
     for effect in result.effects:
         row = [effect.outcome, effect.condition, effect.unit.name, signed(effect.predicted)]
         if effect.effect is not None and effect.power is not None:
             needed = f"{effect.respondents_needed:,}" if effect.respondents_needed else "not attainable"
             row += [signed(effect.effect), interval(effect), percent(effect.power), needed]
-        rows.append(row + [""] * (8 - len(row)))
-    head = (
-        "outcome",
-        "condition",
-        "unit",
-        "model",
-        "effect",
-        "90 % interval",
-        "power",
-        "respondents for 80 %",
-    )
+        rows.append(row + [""] * (len(head) - len(row)))
     study = f"{result.design.respondents} respondents in all find the effect (two-sided 0.05)"
     ending = [f"warning: {kind}: {text}" for kind, texts in result.warnings.items() for text in texts]
     ending += [*(f"note: {text}" for text in result.notes), f"written: {', '.join(map(str, written))}"]

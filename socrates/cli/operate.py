@@ -67,8 +67,8 @@ def estimate(
 
     Every figure is an estimate; what it assumes stands below.
     """
+    from socrates.reporting.markdown import markdown_table
     from socrates.tools.estimate import GIB, assumptions, estimates, measured, model_dims, span, workload
-    from socrates.tools.markdown import markdown_table
     from socrates.tools.preset import preview
 
     sections = preview(presets or [])

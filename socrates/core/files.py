@@ -52,8 +52,8 @@ def _replacing(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
         partial.replace(path)
     except Exception as error:
         told = str(error)
-        if reason := refused_write(error):
-            told = f"{path}: could not be written ({reason} and run again"
+        if refusal := refused_write(error):
+            told = "{}: could not be written ({}); {} and run again".format(path, *refusal)
         elif not isinstance(error, WriteError):  # which a file inside has raised
             raise
         raise WriteError(told.replace(str(partial), str(path))) from error
@@ -61,13 +61,13 @@ def _replacing(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
         _remove(partial)
 
 
-def refused_write(error: Exception) -> str:
-    """Why the file system refused a write, and what to do about it; "" for any other error."""
+def refused_write(error: Exception) -> tuple[str, str] | None:
+    """Why the file system refused a write, and what to do about it; None for any other error."""
     if short := re.search(r"\d+ requested and \d+ written", str(error)):  # numpy
-        return f"{short[0]}); {REFUSED[errno.ENOSPC]}"
+        return short[0], REFUSED[errno.ENOSPC]
     told = re.search(r"os error (\d+)", str(error))  # libraries in Rust
     number = int(told[1]) if told else getattr(error, "errno", None)
-    return f"{os.strerror(number).lower()}); {REFUSED[number]}" if number in REFUSED else ""
+    return (os.strerror(number).lower(), REFUSED[number]) if number in REFUSED else None
 
 
 def atomic_path(path: Path) -> contextlib.AbstractContextManager[Path]:

@@ -10,6 +10,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from socrates.evaluation.intervals import Estimate
+from socrates.reporting.markdown import markdown_quote, markdown_text
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,3 @@ def markdown_cell(value: Any) -> str:
     if isinstance(value, Estimate):
         return number(value.value) + (f" ({interval_text(value)})" if value.bounded else "")
     return markdown_text(number(value))
-
-
-def markdown_text(value: Any) -> str:
-    """Text that cannot break out of a Markdown table."""
-    return " ".join(str(value).split()).replace("<", "&lt;").replace("|", "\\|")
-
-
-def markdown_quote(text: str) -> str:
-    """Text as a Markdown quotation."""
-    return "\n".join(f"> {markdown_text(line)}".rstrip() for line in text.splitlines())

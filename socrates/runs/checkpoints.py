@@ -58,13 +58,13 @@ def write_manifest(folder: Path, fingerprint: str, processes: int = 1) -> None:
     """
     step = step_of(folder)
     (folder / MANIFEST).unlink(missing_ok=True)
-    files = hash_files(folder)
+    files = hash_folder(folder)
     if step is None or not files:
         raise TrainingError(f"{folder}: not a checkpoint, or nothing was written into it")
     complete(folder, Manifest(step=step, fingerprint=fingerprint, processes=processes, files=files))
 
 
-def hash_files(folder: Path) -> dict[str, str]:
+def hash_folder(folder: Path) -> dict[str, str]:
     """SHA-256 of every file but the manifest by relative POSIX path, flushed to the disk."""
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST):
@@ -74,7 +74,7 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 
 def complete(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of files that :func:`hash_files` has flushed."""
+    """Write the manifest of files that :func:`hash_folder` has flushed."""
     for inner in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
         flush(inner)
     write_json(folder / MANIFEST, manifest.model_dump())
@@ -99,7 +99,7 @@ def validate(folder: Path, manifest: Manifest | None = None) -> str | None:
         return str(error)
     if manifest.step != step_of(folder):
         return f"{folder}: its {MANIFEST} is of step {manifest.step}"
-    written, expected = hash_files(folder), manifest.files
+    written, expected = hash_folder(folder), manifest.files
     for path in sorted(dict(written.items() ^ expected.items())):
         how = "is missing" if path not in written else "was added" if path not in expected else "has changed"
         return f"{folder / path}: {how} since the checkpoint was written"

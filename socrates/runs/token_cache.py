@@ -22,8 +22,7 @@ from socrates.core.files import atomic_folder, read_json, read_table, write_json
 from socrates.model.encoding import COLUMNS, Encoded, encode_tables, read_row_groups
 from socrates.model.jagged import JaggedArray
 from socrates.model.loading import load_tokenizer
-from socrates.runs.checkpoints import MANIFEST
-from socrates.runs.checkpoints import hash_files as hash_folder
+from socrates.runs.checkpoints import MANIFEST, hash_folder
 from socrates.runs.fingerprint import fingerprint, hash_files, hash_sources, scratch, versions
 from socrates.survey.prompts import Format, Layout
 from socrates.survey.tables import RESPONSES

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from socrates.core.files import read_json
 from socrates.core.params import flat, parse, read_yaml
 from socrates.model.params import BUILTIN
-from socrates.tools.markdown import markdown_table
+from socrates.reporting.markdown import markdown_table
 from socrates.tools.paper import OF_THESE, PAPER, PEOPLE, RECORDS, Item
 
 Verdict = Literal["same", "different on purpose", "wrong", "not compared"]

@@ -14,8 +14,8 @@ import polars as pl
 from socrates.core.errors import DataError
 from socrates.evaluation.intervals import generator, sign_flip_interval
 from socrates.evaluation.metrics import METRICS
+from socrates.reporting.markdown import markdown_table
 from socrates.survey.tables import CELL
-from socrates.tools.markdown import markdown_table
 
 TABLE = Path("metrics/tables/cell_scores.csv")
 WORKSPACE = "workspace"

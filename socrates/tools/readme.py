@@ -14,10 +14,10 @@ from socrates.core import files
 from socrates.core.errors import DataError
 from socrates.evaluation.predictors import PREDICTORS
 from socrates.reporting.jinja import interval_text, number
+from socrates.reporting.markdown import markdown_table
 from socrates.reporting.read import Results, read_results
 from socrates.reporting.sections import headline_figure
 from socrates.tools.estimate import assumed_workload, estimates, model_dims, span
-from socrates.tools.markdown import markdown_table
 from socrates.tools.preset import preview
 
 README, PICTURE = Path("README.md"), Path("docs/report.svg")

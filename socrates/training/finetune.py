@@ -133,9 +133,10 @@ def train_adapter(
     Raises:
         TrainingError: a micro batch does not fit into memory, or a guard stopped the run.
     """
+    method = METHODS[train.method]
     if None in (train.micro_batch, train.gradient_checkpointing) and torch.cuda.is_available():
         plan, tried = find_plan(base, params, train, rows, plan)
-        args = METHODS[train.method].arguments(train, params.run, params.deepspeed, plan)
+        args = method.arguments(train, params.run, params.deepspeed, plan)
         session.log("trial", passes=tried)
         if session.callback.main:
             print(f"train: {tried}", flush=True)
@@ -143,9 +144,10 @@ def train_adapter(
     session.log("plan", **vars(plan))
     set_seed(train.seed)
     model, tokenizer = load_base(base, params.model), load_tokenizer(base)
-    build = METHODS[train.method].build_trainer
     try:
-        session.train(build(model, tokenizer, rows, plan.micro_batch_size, train, params.lora, args))
+        session.train(
+            method.build_trainer(model, tokenizer, rows, plan.micro_batch_size, train, params.lora, args)
+        )
     except torch.OutOfMemoryError:
         raise TrainingError(
             f"out of memory with passes of {plan.micro_batch_size} rows: lower train.micro_batch (the global batch "

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import polars as pl
@@ -28,14 +30,16 @@ from socrates.app.error_model import (
     study_checks,
     study_fits,
 )
-from socrates.app.experiment import check_studies, population_of, questions, run_experiment
+from socrates.app.experiment import TABLES, ask_model, check_studies, population_of, questions, run_experiment
 from socrates.app.experiment_report import render, summary, write
+from socrates.app.model_ref import ModelRef
 from socrates.app.parse import parse_demographics
 from socrates.app.planning import needed, power
 from socrates.app.population import PersonaSample, from_file, from_training, memberships, rake
 from socrates.app.training_support import TrainingSupport, tokens
 from socrates.cli.__main__ import app
 from socrates.core.errors import DataError
+from socrates.model.params import Prompt
 from socrates.survey.scales import scale
 from socrates.survey.tables import DEMOGRAPHICS
 from tests import browser
@@ -720,6 +724,26 @@ def test_the_command_answers_an_example_with_the_default_adapter(tmp_path, monke
     assert [e["condition"] for e in found["effects"]] == ["endorsed", "endorsed"]
     assert any("scale 1..9" in text for text in found["warnings"]["Outside the training data"])
     assert (tmp_path / "experiment.html").exists()
+
+
+def test_only_the_checkouts_own_tables_are_held_against_its_test_studies(tmp_path, monkeypatch):
+    """The tables that came with somebody else's adapter are of studies that this checkout has not."""
+    monkeypatch.chdir(tmp_path)
+    pl.DataFrame({"study_id": ["theirs"]}).write_parquet(tmp_path / "test.parquet")
+    ref = ModelRef(
+        tmp_path,
+        Path("adapter"),
+        tmp_path / "train.parquet",
+        Prompt(layout="scenario_first", max_length=512),
+        "",
+    )
+    monkeypatch.setattr("socrates.app.experiment.population_of", Mock(side_effect=InterruptedError))
+    for tables, refused in ((TABLES, DataError), (Path("elsewhere"), InterruptedError)):
+        tables.mkdir(parents=True)
+        shutil.copy(ROOT / "metrics/tables/effects.csv", tables)
+        shutil.copy(ROOT / "metrics/tables/cells.csv", tables)
+        with pytest.raises(refused):
+            ask_model(plan(), tmp_path, ref, tables)
 
 
 def test_effects_of_an_earlier_models_studies_are_refused(tmp_path):
