@@ -9,7 +9,7 @@ studies; the validation studies say how many trees or neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer
 
 from socrates.baselines.copying import COPIES, fit_copy
+from socrates.baselines.questions import TrainingQuestions, by_scale, option_index
 from socrates.core.errors import DataError
-from socrates.survey.scales import Scale, nearest, scale
+from socrates.survey.scales import scale
 from socrates.survey.tables import DEMOGRAPHICS
 
 Floats = NDArray[np.float64]
@@ -81,14 +82,6 @@ def ranked_probability_score(rows: pl.DataFrame, predicted: Distributions) -> fl
         above = np.arange(len(distribution) - 1) >= index
         scores.append(np.mean((np.cumsum(distribution)[:-1] - above) ** 2))
     return float(np.mean(scores))
-
-
-def option_index(rows: pl.DataFrame) -> NDArray[np.int64]:
-    """Position of each row's answer among the options of its scale."""
-    index = np.zeros(rows.height, np.int64)
-    for options, at in _by_scale(rows):
-        index[at] = np.searchsorted(options.options, nearest(options, rows["response"].to_numpy()[at]))
-    return index
 
 
 class TextFeatures:
@@ -174,26 +167,15 @@ def _fit_nearest(train: pl.DataFrame, validation: pl.DataFrame, seed: int) -> Fi
     Only questions with a scale of the same length are neighbours; a row without any gets a uniform distribution.
     """
     del seed  # nothing is drawn
-    sizes = {name: len(scale(name).options) for name in train["scale"].unique()}
-    index = pl.Series("index", option_index(train))
-    counts: dict[tuple[str, int], Floats] = {}
-    asked = train.select("stimuli", pl.col("scale").replace_strict(sizes).alias("size")).with_columns(index)
-    for text, size, option, number in asked.group_by(pl.all()).len().sort(pl.all()).iter_rows():
-        counts.setdefault((text, size), np.zeros(size))[option] += number
-    # Words without a capital: names tell one place from another, not one question from another.
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), lowercase=False, token_pattern=r"\b[a-z]{2,}\b")
-    vectors = vectorizer.fit_transform([text for text, _ in counts])
-    of_size = np.array([size for _, size in counts])
-    shares = [count / count.sum() for count in counts.values()]
+    questions = TrainingQuestions(train)
 
     def predict(rows: pl.DataFrame, neighbours: int) -> Distributions:
         known: dict[tuple[str, str], Floats] = {}
         for text, notation in rows.select("stimuli", "scale").unique().iter_rows():
             size = len(scale(notation).options)
-            same = np.flatnonzero(of_size == size)
-            alike = (vectors[same] @ vectorizer.transform([text]).T).toarray()[:, 0]
-            chosen = same[np.argsort(-alike, kind="stable")[:neighbours]]
-            mean = np.mean([shares[i] for i in chosen], axis=0) if len(chosen) else np.full(size, 1 / size)
+            chosen = questions.most_alike(text, size, neighbours)
+            shares = [questions.shares[i] for i in chosen]
+            mean = np.mean(shares, axis=0) if shares else np.full(size, 1 / size)
             known[text, notation] = (1 - SMOOTHING) * mean + SMOOTHING / size
         return [known[key] for key in rows.select("stimuli", "scale").iter_rows()]
 
@@ -209,14 +191,6 @@ def _thinned(rows: pl.DataFrame) -> pl.DataFrame:
     return rows[np.linspace(0, rows.height - 1, MAX_ROWS).astype(np.int64)]
 
 
-def _by_scale(rows: pl.DataFrame) -> Iterator[tuple[Scale, NDArray[np.int64]]]:
-    """Each scale with the positions of its rows."""
-    for (notation,), part in (
-        rows.select("scale").with_row_index("row").group_by("scale", maintain_order=True)
-    ):
-        yield scale(str(notation)), part["row"].to_numpy().astype(np.int64)
-
-
 def _threshold_rows(
     rows: pl.DataFrame, features: NDArray[np.float32], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -227,7 +201,7 @@ def _threshold_rows(
     """
     index = option_index(rows)
     x, below = [], []
-    for options, at in _by_scale(rows):
+    for options, at in by_scale(rows):
         size = len(options.options)
         cuts = np.tile(np.arange(1, size), (len(at), 1))
         if size - 1 > THRESHOLDS:
@@ -242,7 +216,7 @@ def _cumulative(
 ) -> Distributions:
     """Differences of the predicted cumulative probabilities, a little of a uniform distribution mixed in."""
     result: Distributions = [np.empty(0)] * rows.height
-    for options, of_scale in _by_scale(rows):
+    for options, of_scale in by_scale(rows):
         size = len(options.options)
         for at in np.array_split(of_scale, -(-len(of_scale) * (size - 1) // PREDICTED)):
             distinct, inverse = np.unique(x[at], axis=0, return_inverse=True)

@@ -11,6 +11,7 @@ PREDICTORS = {
     "base": "base model",
     "adapter_calibrated": "fine-tuned model, calibrated",
     "base_calibrated": "base model, calibrated",
+    "base_fewshot": "base model, with examples",
     "uniform": "uniform guess",
     "words_demographics": "trees on words and demographics",
     "words": "trees on words",

@@ -14,5 +14,6 @@ class Predict(Section):
     probes: list[
         Literal["no_persona", "no_scenario", "reversed_options"]
     ]  # what the adapter is asked besides
+    examples: Annotated[int, Field(ge=1)]  # training questions and their answers in a prompt of base_fewshot
     max_options: Annotated[int, Field(ge=2)]  # allowed integers; of more, a grid is predicted
     tokens_per_batch: Annotated[int, Field(ge=64)]  # of a pass, halved where memory runs out

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from socrates.core.errors import TrainingError
 
-CPU_MICRO_BATCH = (
-    16  # rows of a forward pass where train.micro_batch is null and there is no GPU to try it on
-)
+# Rows of a forward pass where train.micro_batch is null and there is no GPU to try it on.
+CPU_MICRO_BATCH = 16
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def test_answers_are_those_of_the_pipeline(here: Path, quantization: str, asked_
             Path("models/adapter"),
             params,
             Prompt(layout="scenario_first", max_length=512),
-            Predict(baselines=[], probes=[], max_options=1001, tokens_per_batch=4096),
+            Predict(baselines=[], probes=[], examples=1, max_options=1001, tokens_per_batch=4096),
         ),
     )
     rows = [

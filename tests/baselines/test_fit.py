@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from socrates.baselines.fit import BASELINES, fit_baseline, option_index, ranked_probability_score
+from socrates.baselines.fit import BASELINES, fit_baseline, ranked_probability_score
+from socrates.baselines.questions import option_index
 from socrates.core.errors import DataError
 from socrates.survey.scales import scale
 from socrates.survey.tables import RESPONSES

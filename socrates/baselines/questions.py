@@ -1,0 +1,95 @@
+"""The questions of the training studies, how people answered them, and which are most alike another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from socrates.survey.scales import Scale, nearest, scale
+
+Floats = NDArray[np.float64]
+
+LONGEST = 11  # options whose shares are told one by one
+EXAMPLES = "How other people answered other questions:\n\n{examples}\n\nThe question:\n{question}"
+
+
+class TrainingQuestions:
+    """The distinct texts of training rows, one for each length of their scale.
+
+    Args:
+        rows: ``stimuli``, ``scale`` (a notation), ``response``.
+
+    Attributes:
+        texts: of the questions.
+        scales: of each, that of its first row where several are equally long.
+        shares: of the answers on each option.
+    """
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        sizes = {name: len(scale(name).options) for name in rows["scale"].unique()}
+        asked = rows.select(
+            "stimuli",
+            "scale",
+            size=pl.col("scale").replace_strict(sizes),
+            option=pl.Series(option_index(rows)),
+        )
+        counts: dict[tuple[str, int], Floats] = {}
+        scales: dict[tuple[str, int], Scale] = {}
+        for text, notation, size, option, number in asked.group_by(pl.all()).len().sort(pl.all()).iter_rows():
+            counts.setdefault((text, size), np.zeros(size))[option] += number
+            scales.setdefault((text, size), scale(notation))
+        self.texts = [text for text, _ in counts]
+        self.scales = list(scales.values())
+        self.shares = [count / count.sum() for count in counts.values()]
+        self._sizes = np.array([size for _, size in counts])
+        # Words without a capital: names tell one place from another, not one question from another.
+        self._words = TfidfVectorizer(ngram_range=(1, 2), lowercase=False, token_pattern=r"\b[a-z]{2,}\b")
+        self._vectors = self._words.fit_transform(self.texts)
+
+    def most_alike(self, text: str, size: int, count: int) -> NDArray[np.int64]:
+        """At most ``count`` questions on scales of ``size`` options, the most alike by cosine of TF-IDF first."""
+        same = np.flatnonzero(self._sizes == size)
+        alike = (self._vectors[same] @ self._words.transform([text]).T).toarray()[:, 0]
+        return same[np.argsort(-alike, kind="stable")[:count]]
+
+    def example(self, question: int) -> str:
+        """A question and how it was answered; of a long scale only where the answers lie."""
+        options, shares = np.array(self.scales[question].options), self.shares[question]
+        if len(options) <= LONGEST:
+            told = ", ".join(f"{option}: {share:.0%}" for option, share in zip(options, shares, strict=True))
+        else:
+            low, middle, high = options[np.searchsorted(np.cumsum(shares), (0.25, 0.5, 0.75))]
+            told = f"a quarter at most {low}, half at most {middle}, three quarters at most {high}"
+        return f"{self.texts[question]}\nAnswers: {told}"
+
+
+def with_examples(rows: pl.DataFrame, train: pl.DataFrame, count: int) -> pl.DataFrame:
+    """``rows`` whose texts begin with the ``count`` most similar training questions and their answers."""
+    known = TrainingQuestions(train)
+    texts: dict[tuple[str, str], str] = {}
+    for text, notation in rows.select("stimuli", "scale").unique().iter_rows():
+        alike = known.most_alike(text, len(scale(notation).options), count)
+        examples = "\n\n".join(known.example(question) for question in alike)
+        texts[text, notation] = EXAMPLES.format(examples=examples, question=text) if examples else text
+    told = [texts[key] for key in rows.select("stimuli", "scale").iter_rows()]
+    return rows.with_columns(stimuli=pl.Series(told, dtype=pl.String))
+
+
+def option_index(rows: pl.DataFrame) -> NDArray[np.int64]:
+    """Position of each row's answer among the options of its scale."""
+    index = np.zeros(rows.height, np.int64)
+    for options, at in by_scale(rows):
+        index[at] = np.searchsorted(options.options, nearest(options, rows["response"].to_numpy()[at]))
+    return index
+
+
+def by_scale(rows: pl.DataFrame) -> Iterator[tuple[Scale, NDArray[np.int64]]]:
+    """Each scale with the positions of its rows."""
+    for (notation,), part in (
+        rows.select("scale").with_row_index("row").group_by("scale", maintain_order=True)
+    ):
+        yield scale(str(notation)), part["row"].to_numpy().astype(np.int64)

@@ -1,0 +1,41 @@
+"""Training questions as examples: the most alike are told with their answers, and nothing else is changed."""
+
+import polars as pl
+
+from socrates.baselines.questions import with_examples
+
+AGREE, LIKELY = "Do you agree with a toll? From 1 to 2.", "How likely is a toll? From 0 to 100."
+TRAIN = pl.DataFrame(
+    [(AGREE, "1,2", 1)] * 3
+    + [(AGREE, "1,2", 2)]
+    + [("Is the sky blue? From 1 to 2.", "1,2", 2)] * 4
+    + [(LIKELY, "0..100", answer) for answer in (0, 10, 10, 90)],
+    ["stimuli", "scale", "response"],
+    orient="row",
+)
+ASKED = pl.DataFrame(
+    {
+        "stimuli": [
+            "Do you agree with a tax? From 1 to 2.",
+            "How likely is a tax? From 0 to 100.",
+            "Hot? From 1 to 3.",
+        ],
+        "scale": ["1,2", "0..100", "1..3"],
+        "participant": [7, 8, 9],
+    }
+)
+
+
+def test_the_most_similar_question_of_the_same_length_is_told_with_its_answers():
+    told = with_examples(ASKED, TRAIN, 1)
+    short, long, none = told["stimuli"]
+    assert f"{AGREE}\nAnswers: 1: 75%, 2: 25%\n" in short and "sky" not in short
+    assert f"{LIKELY}\nAnswers: a quarter at most 0, half at most 10, three quarters at most 10\n" in long
+    assert none == ASKED["stimuli"][2]  # no training question has three options
+    assert all(text.endswith(asked) for text, asked in zip(told["stimuli"], ASKED["stimuli"], strict=True))
+    assert told.drop("stimuli").equals(ASKED.drop("stimuli"))
+
+
+def test_the_most_alike_comes_first_and_no_more_than_there_are():
+    text = with_examples(ASKED, TRAIN, 5)["stimuli"][0]
+    assert text.count("Answers:") == 2 and text.index("toll") < text.index("sky")
