@@ -63,6 +63,16 @@ folds: env  ## cross-validation over studies, K runs and their table: make folds
 	done
 	@socrates folds $$(seq --format fold-%g 0 $$(($(K) - 1)))
 
+curve: KEY = sample.max_per_cell
+curve: VALUES = 1 3 10 30
+curve: SET = -S sample.by=cell
+curve: env  ## a run for each value of a parameter, their table and figure: make curve KEY=lora.r VALUES="4 16" SET=
+	@for value in $(VALUES); do \
+		dvc exp remove --quiet curve-$$value 2>/dev/null; \
+		dvc exp run --temp --name curve-$$value -S $(KEY)=$$value $(SET) || exit 1; \
+	done
+	@socrates curve $(KEY) $(VALUES:%=curve-%)
+
 paper-baseline: env  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
 	@socrates paper-baseline
 
@@ -78,4 +88,4 @@ bench-gpu: env  ## the benchmarks of one GPU: seven tables, under nine minutes, 
 gpu-kit: env  ## an archive that runs bench-gpu on a machine without network
 	python -m benchmarks.gpu_kit
 
-.PHONY: help env env-dev repro gsm8k watch test check preset compare folds paper-baseline readme bench bench-gpu gpu-kit
+.PHONY: help env env-dev repro gsm8k watch test check preset compare folds curve paper-baseline readme bench bench-gpu gpu-kit

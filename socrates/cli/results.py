@@ -74,6 +74,24 @@ def folds(
     show_markdown(as_json, value, comparing.markdown(table, baseline, predictor))
 
 
+@app.command(
+    epilog=example("socrates curve sample.max_per_cell curve-1 curve-10 curve-75"), rich_help_panel=PANEL
+)
+def curve(
+    key: Annotated[str, typer.Argument(help="The parameter in which the runs differ.")],
+    runs: Annotated[list[str], typer.Argument(help="Git revisions or experiments.")],
+    predictor: Annotated[str, typer.Option(help="Of metrics/headline.json.")] = "adapter",
+    plot: Annotated[Path, typer.Option(help="The figure, as SVG.")] = Path("curve.svg"),
+    as_json: Json = False,
+) -> None:
+    """Several runs against a setting: a table, and a figure over the tokens that each was trained on."""
+    from socrates.tools import curve as curves
+
+    points = curves.curve(runs, key, predictor, plot)
+    value = {"key": key, "predictor": predictor, "runs": points, "plot": str(plot)}
+    show_markdown(as_json, value, f"{curves.markdown(points, key)}\n\nwritten: {plot}")
+
+
 @app.command(epilog=example("socrates import-predictions gpt.csv --name gpt"), rich_help_panel=PANEL)
 def import_predictions(
     file: Annotated[

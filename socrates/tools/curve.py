@@ -1,0 +1,93 @@
+"""A figure of several runs against the setting in which they differ (``socrates curve``): learning curves, grids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from socrates.core.errors import DataError
+from socrates.core.files import write_text
+from socrates.reporting.figures import WIDTH, look, to_svg
+from socrates.reporting.markdown import markdown_table
+
+COLUMNS = {  # of metrics/headline.json, for a predictor
+    "wasserstein": "W",
+    "log_likelihood": "log score",
+    "crps": "CRPS",
+    "effects.r": "effects r",
+    "persona.log_shuffled": "own persona, nats",
+}
+Point = dict[str, Any]
+
+
+def read_point(revision: str, key: str, predictor: str) -> Point:
+    """What a run found: ``run``, ``key`` (its value there), ``tokens`` that it trained on, and :data:`COLUMNS`.
+
+    Raises:
+        DataError: there is no such run, parameter or predictor.
+    """
+    import dvc.api
+    from dvc.exceptions import DvcException
+
+    try:
+        params = dvc.api.params_show(rev=revision)
+        headline = json.loads(dvc.api.read("metrics/headline.json", rev=revision))
+        trained = json.loads(dvc.api.read("models/adapter/training.json", rev=revision))
+    except (OSError, DvcException, AttributeError) as error:  # the last: no commit
+        raise DataError(
+            f"run {revision}: {' '.join(str(error).split())}; dvc exp show has the names"
+        ) from None
+    section, _, name = key.rpartition(".")
+    for part in section.split("."):
+        params = params.get(part) or {}
+    if name not in params:
+        raise DataError(f"{key}: no such parameter in params.yaml of run {revision}")
+    if f"{predictor}.wasserstein" not in headline:
+        raise DataError(f"metrics/headline.json of run {revision} has no predictor {predictor}")
+    found = {column: headline.get(f"{predictor}.{column}") for column in COLUMNS}
+    ends = {end: headline.get(f"{predictor}.wasserstein_{end}") for end in ("low", "high")}
+    return {"run": revision, key: params[name], "tokens": trained["tokens"], **found, **ends}
+
+
+def markdown(points: Sequence[Point], key: str) -> str:
+    """The runs as a table, in the order given."""
+
+    def cells(point: Point) -> list[str]:
+        values = ["" if point[name] is None else f"{point[name]:.3f}" for name in COLUMNS]
+        values[0] += f" ({point['low']:.3f} to {point['high']:.3f})" if point["low"] is not None else ""
+        return [str(point[key]), f"{point['tokens']:,}", *values]
+
+    return markdown_table([key, "tokens trained on", *COLUMNS.values()], map(cells, points))
+
+
+@to_svg
+def draw(points: Sequence[Point], key: str, predictor: str) -> Figure:
+    """W with its interval, log score, CRPS and the persona's worth against the tokens trained on."""
+    shown = [name for name in COLUMNS if name != "effects.r"]
+    canvas = Figure(figsize=(WIDTH, 1.5 * len(shown)))
+    for axes, name in zip(canvas.subplots(len(shown), sharex=True), shown, strict=True):
+        known = sorted(
+            (point["tokens"], point[name], str(point[key])) for point in points if point[name] is not None
+        )
+        axes.plot([x for x, _, _ in known], [y for _, y, _ in known], **look(predictor))
+        for x, y, value in known:
+            axes.annotate(value, (x, y), (3, 4), textcoords="offset points")
+        axes.set_xscale("log")
+        axes.set_title(COLUMNS[name], loc="left")
+        if name == "wasserstein":
+            bounded = [point for point in points if point["low"] is not None]
+            ends = ([point[end] for point in bounded] for end in ("low", "high"))
+            axes.vlines([point["tokens"] for point in bounded], *ends, color=look(predictor)["color"], lw=1)
+    axes.set_xlabel(f"tokens trained on; the labels are {key}")
+    return canvas
+
+
+def curve(runs: Sequence[str], key: str, predictor: str, plot: Path) -> list[Point]:
+    """Read the runs and write the figure."""
+    points = [read_point(run, key, predictor) for run in runs]
+    write_text(plot, draw(points, key, predictor))
+    return points
