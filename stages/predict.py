@@ -59,7 +59,8 @@ def write_calibrated(model: Path, calibrated: Path) -> str:
     return (
         f"temperature {chosen['temperature']:.3f}, {chosen['marginal_weight']:.3f} of the training average; "
         f"log score of {chosen['validation_answers']:,} validation answers {chosen['validation_log_score']:.4f}, "
-        f"uncorrected {chosen['validation_log_score_uncorrected']:.4f}"
+        f"uncorrected {chosen['validation_log_score_uncorrected']:.4f}, "
+        f"of the training average {chosen['validation_log_score_average']:.4f}"
     )
 
 

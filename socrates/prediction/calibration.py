@@ -56,7 +56,7 @@ def calibrate(
         return total / answered
 
     best = unchanged = np.zeros(2)
-    before = log_scores(unchanged)
+    before, average = log_scores(unchanged), log_scores(np.array([0.0, 1.0]))
     if len(answered) > 1:
         found = minimize(
             lambda settings: -log_scores(settings).mean(), [0.0, 0.05],
@@ -73,8 +73,10 @@ def calibrate(
         "temperature": float(np.exp(best[0])),
         "marginal_weight": float(best[1]),
         "validation_answers": validation.height,
-        "validation_log_score": float(log_scores(best).mean()) if len(answered) else 0.0,
-        "validation_log_score_uncorrected": float(before.mean()) if len(answered) else 0.0,
+        **{
+            f"validation_log_score{of}": float(scores.mean()) if len(answered) else 0.0
+            for of, scores in (("", log_scores(best)), ("_uncorrected", before), ("_average", average))
+        },
     }
     column = pl.Series("probabilities", lists).cast(pl.List(pl.Float32))
     return predicted.with_columns(column), {key: round(value, 9) for key, value in about.items()}

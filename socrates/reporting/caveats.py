@@ -20,7 +20,7 @@ SMALL_MODEL = 100_000_000  # parameters
 
 def caveats(report: Report) -> list[str]:
     """One sentence or two per reason; empty where the headline can stand."""
-    return [*_data(report), *_sizes(report), *_comparisons(report), *_answers(report)]
+    return [*_data(report), *_sizes(report), *_training(report), *_comparisons(report), *_answers(report)]
 
 
 def comparable(report: Report) -> bool:
@@ -96,6 +96,18 @@ def _sizes(report: Report) -> list[str]:
         if lost > MANY_LOST * (lost + manifest.get("rows", 0)):
             texts.append(f"{lost:,} test answers got no prediction from {model}; see what was left out.")
     return texts
+
+
+def _training(report: Report) -> list[str]:
+    chosen = report.predictions.get("adapter_calibrated", {})
+    model, average = (chosen.get(f"validation_log_score_{of}") for of in ("uncorrected", "average"))
+    if model is None or average is None or model > average:
+        return []
+    return [
+        "On the validation studies the fine-tuned model is no better than the training-study average (log score "
+        f"{model:.3f} against {average:.3f}): its training failed. Train again, with another train.seed or more "
+        "steps, before a figure of the test studies is read."
+    ]
 
 
 def _comparisons(report: Report) -> list[str]:

@@ -45,6 +45,15 @@ def test_what_is_right_is_left_as_it_is(seed):
     assert about["validation_log_score"] >= about["validation_log_score_uncorrected"]
 
 
+def test_a_model_that_learned_nothing_scores_as_the_training_average():
+    right = predictions(600, 3, 1, 0)
+    nothing = right.with_columns(probabilities=pl.lit(AVERAGE.tolist(), dtype=pl.List(pl.Float32)))
+    for table, better in ((right, True), (nothing, False)):
+        _, about = calibrate(table, right, TRAIN)
+        model, average = (about[f"validation_log_score_{of}"] for of in ("uncorrected", "average"))
+        assert model > average if better else model == pytest.approx(average)
+
+
 def test_test_answers_change_nothing_and_without_validation_nothing_is_corrected():
     test, validation = predictions(30, 4, 1, 0), predictions(200, 5, 3.0, 0.2)
     one, _ = calibrate(validation, test, TRAIN)

@@ -363,6 +363,13 @@ def test_answers_without_prediction_are_said(sound):
     )
 
 
+def test_a_training_that_failed_is_seen_on_the_validation_studies(sound):
+    for model, warned in ((-1.9, True), (-1.6, False)):
+        chosen = {"validation_log_score_uncorrected": model, "validation_log_score_average": -1.9}
+        found = caveats(replace(sound, predictions={**sound.predictions, "adapter_calibrated": chosen}))
+        assert any("its training failed" in text for text in found) == warned
+
+
 def test_numbers_and_table_text():
     assert [number(value) for value in (None, -0.0314, 1234567, 0, 24.0)] == [
         "–",
