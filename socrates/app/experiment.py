@@ -40,6 +40,7 @@ STUDY: Schema = {"study_id": pl.String}
 SMALLEST_POPULATION = 30  # personas that it must count as
 FEW_STUDIES = 20
 LOW_VALIDITY = 0.9
+MOST_KINDS = 5  # of values outside the training data that are told one by one, the most frequent
 NO_GROUPS = (
     "Effects within groups of respondents are not shown: the held-out studies do not tell the model's error within "
     "groups, and the error of whole conditions does not hold there."
@@ -196,7 +197,9 @@ def _support_warnings(design: Design, people: PersonaSample, support: TrainingSu
         for text in support.of_persona(person):
             shares[text] += weight
     ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    of_people = [f"{share:.0%} of the population: {text}." for text, share in ordered]
+    of_people = [f"{share:.0%} of the population: {text}." for text, share in ordered[:MOST_KINDS]]
+    if rest := ordered[MOST_KINDS:]:
+        of_people.append(f"{len(rest)} more such values, each of at most {rest[0][1]:.0%} of the population.")
     return [*_question_notes(design, support.of_question), *of_people]
 
 

@@ -592,6 +592,12 @@ def test_what_lies_outside_the_training_range_is_said_plainly(change, crowd, wor
     assert any(all(word in text for word in words) for text in found["Outside the training data"]), found
 
 
+def test_many_values_outside_the_training_range_are_counted():
+    crowd = people(gender=[f"kind {i}" for i in range(9)])
+    found = run_experiment(plan(), crowd, answer, KNOWN, RANGE).warnings["Outside the training data"]
+    assert len(found) == 6 and found[-1] == "4 more such values, each of at most 10% of the population."
+
+
 FIVE = "Do you? Only return an integer from 1 to 5."
 NINE = "Only return an integer from 0 to 9."
 
