@@ -17,6 +17,7 @@ from socrates.core.errors import DataError
 
 RATES = ("exact", "strict_format", "soft_format", "truncated", "tokens")
 LEVEL = 0.95  # of the intervals
+DECIMALS = 9  # of a figure: the last bits depend on the number of threads of a matrix product
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
@@ -90,7 +91,10 @@ def _decoding(table: pl.DataFrame, name: str, resamples: int, seed: int) -> dict
         sides["difference"] = sides["trained"] - sides["base"]
     result: dict[str, Any] = {"problems": len(ids)}
     for side, found in sides.items():
-        low, high = np.quantile(found[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0).tolist()
-        ends = zip(rates, found[0].tolist(), low, high, strict=True)
-        result[side] = {rate: {"value": value, "low": a, "high": b} for rate, value, a, b in ends}
+        ends = np.quantile(found[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        columns = np.vstack([found[:1], ends]).round(DECIMALS).tolist()
+        result[side] = {
+            rate: {"value": value, "low": a, "high": b}
+            for rate, value, a, b in zip(rates, *columns, strict=True)
+        }
     return result
