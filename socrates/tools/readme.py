@@ -23,7 +23,7 @@ from socrates.tools.preset import preview
 README, PICTURE = Path("README.md"), Path("docs/report.svg")
 SHOWN = (
     "adapter", "words_demographics", "words", "nearest", "demographics", "train_marginal",
-    "uniform", "base", "empirical_best", "planted",
+    "uniform", "base", "base_fewshot", "empirical_best", "planted",
 )  # fmt: skip
 PRESETS = ("one-percent", "full")
 MACHINES = ("A100-80", "H100", "L4")
