@@ -20,7 +20,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 
 from socrates.baselines.copying import COPIES, fit_copy
-from socrates.baselines.questions import TrainingQuestions, by_scale, option_index
+from socrates.baselines.questions import Alike, TrainingQuestions, by_scale, option_index
 from socrates.core.errors import DataError
 from socrates.survey.scales import scale
 from socrates.survey.tables import DEMOGRAPHICS
@@ -169,19 +169,19 @@ def _fit_nearest(train: pl.DataFrame, validation: pl.DataFrame, seed: int) -> Fi
     del seed  # nothing is drawn
     questions = TrainingQuestions(train)
 
-    def predict(rows: pl.DataFrame, neighbours: int) -> Distributions:
-        known: dict[tuple[str, str], Floats] = {}
-        for text, notation in rows.select("stimuli", "scale").unique().iter_rows():
+    def predict(rows: pl.DataFrame, alike: Alike, neighbours: int) -> Distributions:
+        known = {}
+        for (text, notation), chosen in alike.items():
             size = len(scale(notation).options)
-            chosen = questions.most_alike(text, size, neighbours)
-            shares = [questions.shares[i] for i in chosen]
+            shares = [questions.shares[i] for i in chosen[:neighbours]]
             mean = np.mean(shares, axis=0) if shares else np.full(size, 1 / size)
             known[text, notation] = (1 - SMOOTHING) * mean + SMOOTHING / size
         return [known[key] for key in rows.select("stimuli", "scale").iter_rows()]
 
-    scores = {k: ranked_probability_score(validation, predict(validation, k)) for k in NEIGHBOURS}
+    alike = questions.most_alike(validation, max(NEIGHBOURS))
+    scores = {k: ranked_probability_score(validation, predict(validation, alike, k)) for k in NEIGHBOURS}
     best = min(scores, key=lambda k: scores[k])
-    return Fitted(lambda rows: predict(rows, best), {"neighbours": best})
+    return Fitted(lambda rows: predict(rows, questions.most_alike(rows, best), best), {"neighbours": best})
 
 
 def _thinned(rows: pl.DataFrame) -> pl.DataFrame:

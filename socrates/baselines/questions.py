@@ -12,7 +12,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from socrates.survey.scales import Scale, nearest, scale
 
 Floats = NDArray[np.float64]
+Alike = dict[tuple[str, str], NDArray[np.int64]]  # text and scale -> questions, the most alike first
 
+BLOCK = 256  # texts that are held against all others at a time
 LONGEST = 11  # options whose shares are told one by one
 EXAMPLES = "How other people answered other questions:\n\n{examples}\n\nThe question:\n{question}"
 
@@ -50,11 +52,19 @@ class TrainingQuestions:
         self._words = TfidfVectorizer(ngram_range=(1, 2), lowercase=False, token_pattern=r"\b[a-z]{2,}\b")
         self._vectors = self._words.fit_transform(self.texts)
 
-    def most_alike(self, text: str, size: int, count: int) -> NDArray[np.int64]:
-        """At most ``count`` questions on scales of ``size`` options, the most alike by cosine of TF-IDF first."""
-        same = np.flatnonzero(self._sizes == size)
-        alike = (self._vectors[same] @ self._words.transform([text]).T).toarray()[:, 0]
-        return same[np.argsort(-alike, kind="stable")[:count]]
+    def most_alike(self, rows: pl.DataFrame, count: int) -> Alike:
+        """Of each text and scale of ``rows`` at most ``count`` questions on as many options, by cosine of TF-IDF."""
+        found: Alike = {}
+        keys = rows.select("stimuli", "scale").unique(maintain_order=True)
+        sizes = {name: len(scale(name).options) for name in keys["scale"].unique()}
+        keys = keys.with_columns(size=pl.col("scale").replace_strict(sizes))
+        for (size,), part in keys.group_by("size", maintain_order=True):
+            same = np.flatnonzero(self._sizes == size)
+            for block in part.iter_slices(BLOCK):
+                alike = (self._vectors[same] @ self._words.transform(block["stimuli"]).T).toarray().T
+                for key, cosines in zip(block.select("stimuli", "scale").iter_rows(), alike, strict=True):
+                    found[key] = same[largest(cosines, count)]
+        return found
 
     def example(self, question: int) -> str:
         """A question and how it was answered; of a long scale only where the answers lie."""
@@ -71,12 +81,21 @@ def with_examples(rows: pl.DataFrame, train: pl.DataFrame, count: int) -> pl.Dat
     """``rows`` whose texts begin with the ``count`` most similar training questions and their answers."""
     known = TrainingQuestions(train)
     texts: dict[tuple[str, str], str] = {}
-    for text, notation in rows.select("stimuli", "scale").unique().iter_rows():
-        alike = known.most_alike(text, len(scale(notation).options), count)
+    for (text, notation), alike in known.most_alike(rows, count).items():
         examples = "\n\n".join(known.example(question) for question in alike)
         texts[text, notation] = EXAMPLES.format(examples=examples, question=text) if examples else text
     told = [texts[key] for key in rows.select("stimuli", "scale").iter_rows()]
     return rows.with_columns(stimuli=pl.Series(told, dtype=pl.String))
+
+
+def largest(values: Floats, count: int) -> NDArray[np.int64]:
+    """Where the ``count`` largest values stand, the largest first, of equal ones the first."""
+    if count < len(values):
+        least = np.partition(values, -count)[-count]
+        places = np.flatnonzero(values >= least)
+    else:
+        places = np.arange(len(values))
+    return places[np.argsort(-values[places], kind="stable")[:count]]
 
 
 def option_index(rows: pl.DataFrame) -> NDArray[np.int64]:

@@ -1,8 +1,9 @@
 """Training questions as examples: the most alike are told with their answers, and nothing else is changed."""
 
+import numpy as np
 import polars as pl
 
-from socrates.baselines.questions import with_examples
+from socrates.baselines.questions import largest, with_examples
 
 AGREE, LIKELY = "Do you agree with a toll? From 1 to 2.", "How likely is a toll? From 0 to 100."
 TRAIN = pl.DataFrame(
@@ -39,3 +40,9 @@ def test_the_most_similar_question_of_the_same_length_is_told_with_its_answers()
 def test_the_most_alike_comes_first_and_no_more_than_there_are():
     text = with_examples(ASKED, TRAIN, 5)["stimuli"][0]
     assert text.count("Answers:") == 2 and text.index("toll") < text.index("sky")
+
+
+def test_of_equally_similar_questions_the_first_are_taken():
+    values = np.random.default_rng(0).integers(0, 4, 50) / 3
+    for count in (1, 7, 49, 50, 99):
+        assert largest(values, count).tolist() == np.argsort(-values, kind="stable")[:count].tolist()
