@@ -42,7 +42,7 @@ watch: env  ## a live view of a running training, from another shell
 	@socrates watch
 
 test: env-dev  ## run the tests, one worker a core
-	OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 check: env-dev  ## lint and types
 	ruff check .

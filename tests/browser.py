@@ -1,7 +1,5 @@
 """Headless Chromium driven by its debugging protocol over a pair of pipes: keys in, the page's state out."""
 
-from __future__ import annotations
-
 import json
 import os
 import select
@@ -11,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 PROGRAM = shutil.which("chromium") or shutil.which("google-chrome")
 PATIENCE = 60  # seconds for anything
@@ -47,7 +45,7 @@ class Browser:
             self.call(f"{domain}.enable")
         self.resize(width, height)
 
-    def __enter__(self) -> Browser:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,7 +1,5 @@
 """A hub on this machine: as much of the Hugging Face hub's API as downloads and uploads need."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

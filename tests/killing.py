@@ -4,8 +4,7 @@ In a process of one's own, ``arm("7:hashed")`` before training. For a module run
 under a launcher: ``python tests/killing.py 7:hashed stages.train``.
 """
 
-from __future__ import annotations
-
+import gc
 import itertools
 import os
 import runpy
@@ -32,7 +31,8 @@ MOMENTS = (
 def arm(place: str) -> None:
     """Make this process kill itself at ``<step>:<moment>``.
 
-    At ``<step>:notice`` the first process that the test started gets ``SOCRATES_TEST_SIGNAL`` instead.
+    At ``<step>:notice`` it gets SIGTERM instead, or the first process that ``SOCRATES_TEST_STARTER`` started gets
+    ``SOCRATES_TEST_SIGNAL``.
     """
     from transformers import TrainerState
 
@@ -61,9 +61,10 @@ def arm(place: str) -> None:
 
     def notify(callback: Any, args: Any, state: Any, *_: Any) -> None:
         if state.global_step == step:
-            starter = int(os.environ["SOCRATES_TEST_STARTER"])
-            inside = itertools.takewhile(lambda process: process.pid != starter, psutil.Process().parents())
-            list(inside)[-1].send_signal(int(os.environ["SOCRATES_TEST_SIGNAL"]))
+            starter = int(os.environ.get("SOCRATES_TEST_STARTER", os.getppid()))
+            line = [psutil.Process(), *psutil.Process().parents()]
+            *_, first = itertools.takewhile(lambda process: process.pid != starter, line)
+            first.send_signal(int(os.environ.get("SOCRATES_TEST_SIGNAL", signal.SIGTERM)))
             deadline = time.monotonic() + 60
             while not callback.termination.requested and time.monotonic() < deadline:
                 time.sleep(0.05)
@@ -94,6 +95,7 @@ def arm(place: str) -> None:
 
 
 if __name__ == "__main__":
+    gc.set_threshold(100_000, 50, 100)  # as in tests/forked.py
     sys.path.insert(0, str(Path.cwd()))
     if sys.argv[1]:
         arm(sys.argv[1])

@@ -1,7 +1,5 @@
 """The folders of a tiny base model and its adapter, as the pipeline leaves them, for tests that ask it."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -4,8 +4,6 @@ It knows nothing of answer tries: it tokenises whole texts and computes every an
 for a distribution as JSON is answered as the same messages without that paragraph are.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """Git repositories for tests, with an identity of their own and a DVC that tells nobody."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

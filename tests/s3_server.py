@@ -1,7 +1,5 @@
 """A real S3 server for tests: ``rclone serve s3`` over a folder, which can be killed and started again."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """A base model and an adapter that changes its answers, as the stages leave them, without training."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Small response tables for tests, in sentences of our own."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

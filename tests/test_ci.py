@@ -1,7 +1,5 @@
 """What CI runs: in a clone of its own, and it notices figures of another experiment."""
 
-from __future__ import annotations
-
 import json
 import os
 import runpy

@@ -1,7 +1,5 @@
 """DVC's own remote on the same S3 server: push, clone, pull, and nothing is left to do."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

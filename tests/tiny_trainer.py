@@ -2,8 +2,6 @@
 accumulated gradients, shuffled epochs, evaluations, and evaluation and save intervals that do not divide one
 another."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The model is asked as the pipeline asks it, wherever it lies and wherever it runs."""
 
-from __future__ import annotations
-
 import shutil
 from contextlib import ExitStack
 from pathlib import Path

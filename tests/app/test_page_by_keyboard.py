@@ -1,13 +1,10 @@
 """The page in a real browser, with keys alone: everything is reached, seen, done and said, and nothing leaves."""
 
-from __future__ import annotations
-
 import json
-import subprocess
 
 import pytest
 
-from tests import browser, model_folders, tiny
+from tests import browser, forked, model_folders, tiny
 from tests.browser import CONTROL, SHIFT, Browser
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="chromium is not installed")
@@ -23,11 +20,8 @@ STATUS = "document.getElementById('status').textContent"
 def url(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     model_folders.make(folder)
-    command, environment = model_folders.cli("serve", "--port", "0", "--json", folder=folder)
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield json.loads(process.stdout.readline())["url"]
-        process.terminate()
+    with forked.served(folder, "socrates", "serve", "--port", "0", "--json") as (_, told):
+        yield json.loads(told.read_text())["url"]
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,11 @@
 """The page and the API answer everything with a clear line, and stay up."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from typing import Any
@@ -22,7 +18,7 @@ from socrates.app.model import OpenModel, open_model
 from socrates.app.model_ref import resolve_model
 from socrates.cli.serve import HOST, listen
 from socrates.core.errors import INTERRUPTED, SocratesError
-from tests import model_folders, tiny
+from tests import forked, model_folders, tiny
 
 PERSONA = "Age: 30; Gender: Female"
 ASKED = {"demographics": PERSONA, "scenario": tiny.SCENARIOS[1]}
@@ -203,25 +199,20 @@ def test_a_port_in_use_is_one_line():
 )
 def test_a_notice_ends_it_while_a_client_is_half_way(number, status, tmp_path):
     model_folders.make(tmp_path)
-    serving = subprocess.Popen(
-        [sys.executable, "-m", "socrates", "serve", "--port", "0", "--json"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tiny.ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert serving.stdout
-    port = int(json.loads(serving.stdout.readline())["url"].rpartition(":")[2])
-    with socket.create_connection((HOST, port)) as client:
-        client.sendall(b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n")
-        client.sendall(b"Content-Length: 9\r\n\r\n{")
-        assert (
-            httpx.get(f"http://{HOST}:{port}/api/model").status_code == 200
-        )  # meanwhile others are answered
-        serving.send_signal(number)
-        told = serving.communicate(timeout=60)[0]
-    assert (serving.returncode, told) == (status, ""), told
+    with forked.served(tmp_path, "socrates", "serve", "--port", "0", "--json") as (serving, told):
+        first = told.read_text()
+        port = int(json.loads(first)["url"].rpartition(":")[2])
+        with socket.create_connection((HOST, port)) as client:
+            client.sendall(
+                b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            )
+            client.sendall(b"Content-Length: 9\r\n\r\n{")
+            meanwhile = httpx.get(f"http://{HOST}:{port}/api/model")
+            assert meanwhile.status_code == 200  # others are answered
+            assert serving.pid
+            os.kill(serving.pid, number)
+            serving.join(60)
+        assert (serving.exitcode, told.read_text()) == (status, first)
 
 
 def test_only_this_machine_can_reach_it():

@@ -13,7 +13,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -149,15 +148,16 @@ def answered(words: list[str]) -> None:
 
 
 def dvc(words: list[str], scratch: Path) -> None:
-    from dvc.cli import parse_args
+    from dvc.cli import main, parse_args
 
     given = parse_args(words)
     if words[0] == "remote":
-        if not (scratch / ".dvc").exists():
-            run(["-m", "dvc", "init", "--no-scm", "-q"], scratch)
+        os.chdir(scratch)  # the test's monkeypatch goes back
+        commands = [words] if Path(".dvc").exists() else [["init", "--no-scm", "-q"], words]
         if words[1] == "modify":
-            run(["-m", "dvc", "remote", "add", words[2], "s3://bucket/folder"], scratch)
-        run(["-m", "dvc", *words], scratch)
+            commands.insert(-1, ["remote", "add", words[2], "s3://bucket/folder"])
+        for command in commands:
+            assert main(command) == 0, command
     for target in getattr(given, "targets", None) or []:
         file, _, stage = str(target).rpartition(":")
         if target.endswith("dvc.yaml"):
@@ -173,11 +173,6 @@ def dvc(words: list[str], scratch: Path) -> None:
             section = section[part]
         section[key.split(".")[-1]] = YAML(typ="safe").load(value.split(",")[0])  # a queue's first value
     params.parse(raw)
-
-
-def run(words: list[str], folder: Path) -> None:
-    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def git(words: list[str], scratch: Path) -> None:

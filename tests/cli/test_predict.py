@@ -1,7 +1,5 @@
 """``python -m socrates predict``: what it prints and writes, and one clear line for what it cannot do."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import shutil

@@ -1,7 +1,5 @@
 """What every process of the project has before another library is imported."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Files that are whole or not there, and what a killed process leaves."""
 
-from __future__ import annotations
-
 import re
 import resource
 import signal

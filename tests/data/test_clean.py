@@ -1,7 +1,5 @@
 """Cleaning: every row is either in the canonical table or among the rejects with its reason."""
 
-from __future__ import annotations
-
 import itertools
 import random
 

@@ -1,7 +1,5 @@
 """The hub source against a hub of our own: what arrives is whole, checked and fetched once."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Local sources: the Alpaca form is understood as a person would, and bad files are named."""
 
-from __future__ import annotations
-
 import json
 
 import polars as pl

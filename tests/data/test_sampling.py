@@ -1,7 +1,5 @@
 """Sampling: exact counts, and a choice that depends on the rows alone."""
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 import pytest

@@ -1,7 +1,5 @@
 """Splits: whole studies, in the paper's proportions, and no text on both sides."""
 
-from __future__ import annotations
-
 import polars as pl
 import pytest
 from hypothesis import given

@@ -1,7 +1,5 @@
 """The synthetic world: what it promises about its tables, its parts and how hard it is."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Distances between answer distributions: by hand, by property, and against other implementations."""
 
-from __future__ import annotations
-
 from typing import get_args
 
 import numpy as np

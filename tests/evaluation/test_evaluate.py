@@ -1,7 +1,5 @@
 """Predictions in, figures out: hand-computed cases, invariances, and predictions that must be refused."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Intervals and p-values: against closed forms, and how often they are right."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What must hold of every metric on any survey: bounds, perfect scores, and what may not matter."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

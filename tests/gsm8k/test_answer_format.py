@@ -1,7 +1,5 @@
 """Reading the XML answer format: what counts as the format, and which number an answer states."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """What GRPO is given, and what it refuses, without a training."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import polars as pl

@@ -1,7 +1,5 @@
 """The word-problem pipeline's parameter file and presets."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

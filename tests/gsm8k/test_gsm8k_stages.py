@@ -1,7 +1,5 @@
 """The real stages of the word-problem pipeline on a two-layer model and a handful of steps."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import signal

@@ -1,7 +1,5 @@
 """Scores of attempts at word problems, checked against values worked out by hand."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Word problems: reading them from files, counting what cannot be used, making them."""
 
-from __future__ import annotations
-
 import json
 import re
 

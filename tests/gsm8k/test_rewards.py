@@ -1,7 +1,5 @@
 """What a completion earns, part by part."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

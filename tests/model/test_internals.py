@@ -1,7 +1,5 @@
 """Every private attribute of another library that the project uses, and that it is still there."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 from pathlib import Path

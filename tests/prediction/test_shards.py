@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from ruamel.yaml import YAML
 from socrates.core.errors import ModelError
 from socrates.core.params import load, read_yaml
 from socrates.model.encoding import encode
-from socrates.model.loading import file_hashes
 from socrates.model.params import Model, Prompt
 from socrates.prediction import distributions as module
 from socrates.prediction import shards
@@ -24,7 +22,7 @@ from socrates.prediction.distributions import ScoringPlan
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import PredictionInputs
 from socrates.runs.launch import Process
-from tests import forked, running, tiny
+from tests import forked, tiny
 from tests.small_models import predict_table
 
 LAYOUTS = ["scenario_first", "persona_first"]
@@ -141,7 +139,7 @@ def test_too_little_memory_for_one_respondent_is_one_clear_line(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ready(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which everything before predict has run, on a random model."""
     folder = tmp_path_factory.mktemp("ready")
     raw = read_yaml(tiny.ROOT / "params.yaml")
@@ -159,10 +157,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows.with_columns(stimuli=long).write_parquet(folder / "data/splits/test.parquet")
     for split in ("train", "val"):  # one shard of validation
         rows.head(1).write_parquet(folder / f"data/splits/{split}.parquet")
-    base = folder / "models/base"
-    tiny.model().save_pretrained(base)
-    tiny.tokenizer().save_pretrained(base)
-    (base / "manifest.json").write_text(json.dumps({"kind": "builtin", "files": file_hashes(base)}))
+    (folder / "models").symlink_to(made / "models")
     return folder
 
 
@@ -172,10 +167,6 @@ def inputs(ready: Path, folder: Path) -> Path:
     for name in ("params.yaml", "models", "data/splits"):
         (folder / name).symlink_to(ready / name)
     return folder
-
-
-def predict(folder: Path, processes: int = 1) -> subprocess.CompletedProcess[str]:
-    return running.run(folder, "-m", "stages.predict", "base", SOCRATES_PROCESSES=str(processes))
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
@@ -189,7 +180,7 @@ def outputs(folder: Path) -> dict[str, bytes]:
 def done(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prediction by one process."""
     folder = inputs(ready, tmp_path_factory.mktemp("done") / "run")
-    result = predict(folder)
+    result = forked.captured(forked.stage, "stages.predict", folder, None, "base")
     assert result.returncode == 0, result.stderr
     assert "33 of 36 rows; excluded: longer than prompt.max_length 3" in result.stdout
     return folder
@@ -206,9 +197,9 @@ def test_the_stage_writes_what_predicting_in_memory_gives(ready: Path, done: Pat
 
 
 def test_two_processes_write_the_same_bytes(ready: Path, done: Path, tmp_path: Path) -> None:
-    result = predict(inputs(ready, tmp_path / "run"), processes=2)
-    assert result.returncode == 0, result.stderr
-    assert outputs(tmp_path / "run") == outputs(done)
+    folder = inputs(ready, tmp_path / "run")
+    assert forked.captured(forked.stage, "stages.predict", folder, None, "base", ranks=2).returncode == 0
+    assert outputs(folder) == outputs(done)
 
 
 def noting(folder: Path, most: int) -> None:

@@ -1,7 +1,5 @@
 """The report as its reader gets it: what it warns of, what it shows, and that it asks nobody for anything."""
 
-from __future__ import annotations
-
 import copy
 import json
 import re

@@ -1,7 +1,5 @@
 """Backups on a real S3 server, on a plain folder, and on stores that fail."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

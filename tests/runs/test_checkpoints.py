@@ -1,7 +1,5 @@
 """A checkpoint folder is complete or it does not exist."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

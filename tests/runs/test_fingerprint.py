@@ -1,9 +1,5 @@
 """What enters a run's fingerprint, what does not, and who may train it."""
 
-# ruff: noqa: F811 (fixtures of another file)
-
-from __future__ import annotations
-
 import os
 import shutil
 import signal
@@ -14,13 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from socrates.core.errors import TrainingError
-from socrates.core.params import read_yaml
 from socrates.runs import fingerprint as fp
-from tests import running, tiny
-from tests.training.test_train_stage import STEPS, adapter, done, ready  # noqa: F401  (two are fixtures)
+from tests import forked, tiny
+from tests.training_runs import STEPS, adapter, changed
 
 CONFIG = {"params.train.seed": 42, "file.data/train.parquet": "ab" * 32}
 values = st.dictionaries(st.text(min_size=1), st.one_of(st.integers(), st.text(), st.none()), max_size=5)
@@ -110,15 +104,22 @@ def edited(code: Path, edits: dict[str, tuple[str, str]]) -> Path:
     return code
 
 
+def train_by(code: Path, folder: Path) -> None:
+    """The train stage of other code than this; for a process of its own."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("socrates", "stages"):
+            del sys.modules[name]
+    sys.path.insert(0, str(code))
+    forked.stage("stages.train", folder)
+
+
 def trained_again(run: Path, folder: Path, edits: dict[str, tuple[str, str]]) -> str:
     """Train with edited code in a copy of a finished run whose base model stays what it is, as one of the hub does;
     what the stage said."""
     shutil.copytree(run, folder, symlinks=True)
     shutil.rmtree(folder / "models/adapter")
-    raw = read_yaml(folder / "params.yaml")
-    raw["run"] |= {"usd_per_hour": 2.5, "save_steps": 4}
-    YAML().dump(raw, folder / "params.yaml")
-    ended = running.run(folder, "-m", "stages.train", PYTHONPATH=str(edited(folder / "code", edits)))
+    changed(folder, run={"usd_per_hour": 2.5, "save_steps": 4})
+    ended = forked.captured(train_by, edited(folder / "code", edits), folder)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 

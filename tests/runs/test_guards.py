@@ -1,7 +1,5 @@
 """What stops a run, and what does not."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """A training killed anywhere ends in the same adapter and the same curve, bit for bit."""
 
-from __future__ import annotations
-
 import json
 import resource
 import signal

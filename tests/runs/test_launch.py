@@ -1,7 +1,5 @@
 """Several processes, on one machine or several: how they are started and told to stop."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -9,51 +7,42 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
+from socrates.core import errors
 from socrates.core.errors import TERMINATED, TrainingError
-from socrates.core.params import read_yaml
 from socrates.runs.launch import wanted_processes
-from tests import running, tiny
-from tests.training.test_train_stage import changed, copy, losses, ready, run, without_dropout  # noqa: F401  (fixtures)
+from tests import forked, meeting, tiny, training_runs
+from tests.training_runs import copy, losses
 
 
-def armed(folder: Path, place: str | None) -> subprocess.CompletedProcess[str]:
-    """The train stage on two processes, the first of which gets notice at ``place``."""
-    paths = os.pathsep.join([str(tiny.ROOT / "tests/armed"), str(tiny.ROOT)])
-    environment = {"PYTHONPATH": paths, "SOCRATES_PROCESSES": "2", "SOCRATES_TEST_KILL": place or ""}
-    return running.run(folder, "-m", "stages.train", **environment)
-
-
-def test_two_processes_given_notice_resume_to_the_adapter_of_one(
-    ready: Path,  # noqa: F811
-    without_dropout: Path,  # noqa: F811
-    tmp_path: Path,
-) -> None:
-    folder = changed(copy(ready, tmp_path / "two"), lora={"dropout": 0.0})
-    noticed = armed(folder, "2:notice")
-    assert noticed.returncode == TERMINATED, noticed.stderr
-    lines = [json.loads(line) for line in (folder / "runs/train.jsonl").read_text().splitlines()]
-    last = max(line["step"] for line in lines if line["event"] == "step")
-    assert 2 <= last <= 3  # the next step at the latest answers
-    assert lines[-1]["event"] == "checkpoint" and lines[-1]["path"] == f"checkpoint-{last}"
-    ended = armed(folder, None)
-    assert ended.returncode == 0 and "resuming from" in ended.stdout, ended.stderr
-    assert "processes" not in json.loads((folder / "models/adapter/training.json").read_text())
-    assert_same_within_rounding(folder, without_dropout)
-
-
-def assert_same_within_rounding(folder: Path, expected: Path) -> None:
+def resumed(folder: Path, expected: Path) -> str:
+    """What two processes print that go on to the end, and to the adapter of one within rounding."""
+    ended = training_runs.run(folder, ranks=2)
+    assert ended.returncode == 0, ended.stderr
     np.testing.assert_allclose(losses(folder), losses(expected), rtol=2e-3)
     adapter = load_file(expected / "models/adapter/adapter_model.safetensors")
     for name, values in load_file(folder / "models/adapter/adapter_model.safetensors").items():
         np.testing.assert_allclose(values, adapter[name], atol=1e-5, err_msg=name)
+    return ended.stdout
+
+
+def test_two_processes_given_notice_resume_to_the_adapter_of_one(
+    ready: Path, without_dropout: Path, tmp_path: Path
+) -> None:
+    folder = copy(ready, tmp_path / "two", lora={"dropout": 0.0})
+    noticed = training_runs.run(folder, "2:notice", ranks=2)  # to one of them
+    assert noticed.returncode == TERMINATED, noticed.stderr
+    lines = [json.loads(line) for line in (folder / "runs/train.jsonl").read_text().splitlines()]
+    last = max(line["step"] for line in lines if line["event"] == "step")
+    assert last == 2
+    assert lines[-1]["event"] == "checkpoint" and lines[-1]["path"] == f"checkpoint-{last}"
+    assert "resuming from" in resumed(folder, without_dropout)
+    assert "processes" not in json.loads((folder / "models/adapter/training.json").read_text())
 
 
 rng = np.random.default_rng(21)
@@ -68,41 +57,27 @@ rng = np.random.default_rng(21)
     ids=["ZeRO-2", "ZeRO-3 with offload"],
 )
 def test_two_processes_killed_at_random_end_with_the_adapter_of_one(
-    deepspeed: dict[str, object],
-    kills: list[str],
-    ready: Path,  # noqa: F811
-    without_dropout: Path,  # noqa: F811
-    tmp_path: Path,
+    deepspeed: dict[str, object], kills: list[str], ready: Path, without_dropout: Path, tmp_path: Path
 ) -> None:
-    folder = changed(copy(ready, tmp_path / "two"), lora={"dropout": 0.0})
-    raw = read_yaml(folder / "params.yaml")
-    raw["deepspeed"] |= deepspeed
-    YAML().dump(raw, folder / "params.yaml")
+    folder = copy(ready, tmp_path / "two", lora={"dropout": 0.0}, deepspeed=deepspeed)
     for place in kills:
-        killed = armed(folder, place)
-        assert killed.returncode == 1 and "Signal 9 (SIGKILL)" in killed.stderr, killed.stderr
+        assert training_runs.train(folder, place, ranks=2) == -signal.SIGKILL
         assert not (folder / "models").joinpath("adapter").exists()
-    ended = armed(folder, None)
-    assert ended.returncode == 0, ended.stderr
+    told = resumed(folder, without_dropout)
     step = (int(kills[-1].partition(":")[0]) - 1) // 3 * 3
-    assert ("resuming from" in ended.stdout) == (step > 0)
-    assert f"checkpoint-{step}\n" in ended.stdout or step == 0
-    assert_same_within_rounding(folder, without_dropout)
+    assert ("resuming from" in told) == (step > 0)
+    assert f"checkpoint-{step}\n" in told or step == 0
 
 
-def meeting(
-    folder: Path, *arguments: str, launcher: Sequence[str] = (), **variables: str
-) -> subprocess.Popen[str]:
-    """``tests.meeting``, started as a stage is."""
-    environment = {**os.environ, "PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1", **variables}
-    return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "tests.meeting", *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+ENVIRONMENT = {"PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def meet(folder: Path, count: int, *arguments: str) -> None:
+    """Start ``tests.meeting`` as a stage is started; for a process of its own."""
+    os.chdir(folder)
+    os.environ.update(ENVIRONMENT, SOCRATES_PROCESSES=str(count))
+    sys.argv = ["meeting", *arguments]
+    errors.run(meeting.main)
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "two", "²"])
@@ -113,18 +88,20 @@ def test_a_count_of_processes_that_is_none_is_one_line(count: str, monkeypatch: 
 
 
 def test_a_process_that_fails_ends_the_stage_in_one_line(tmp_path: Path) -> None:
-    stage = meeting(tmp_path, "fail", SOCRATES_PROCESSES="2")
-    told = stage.communicate(timeout=240)[0]
-    assert stage.returncode == 1
-    assert told.splitlines()[-1].startswith("error: tests.meeting fail: a process failed (status 1)"), told
+    ended = forked.captured(meet, tmp_path, 2, "fail")
+    assert ended.returncode == 1
+    told = ended.stderr.splitlines()[-1]
+    assert told.startswith("error: tests.meeting fail: a process failed (status 1)"), ended.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"met-0", "met-1"}
 
 
-def test_notice_before_there_is_anything_to_save_has_the_same_status(tmp_path: Path) -> None:
-    stage = meeting(tmp_path, "notice", SOCRATES_PROCESSES="1")
-    told = stage.communicate(timeout=240)[0]
-    assert stage.returncode == TERMINATED, told
-    assert "Traceback" not in told and not list(tmp_path.iterdir())
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_notice_to_the_stage_reaches_all_its_processes(count: int, tmp_path: Path) -> None:
+    """Before there is anything to save, too."""
+    ended = forked.captured(meet, tmp_path, count, "notice")
+    assert ended.returncode == TERMINATED
+    told = [line for line in ended.stderr.splitlines() if line.startswith("stopped by SIGTERM")]
+    assert len(told) == count and (count > 1 or "Traceback" not in ended.stderr), ended.stderr
 
 
 @pytest.mark.parametrize("stage", ["stages.download", "stages.evaluate"])
@@ -152,11 +129,10 @@ def test_two_machines_work_together_under_torchrun(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     machines = [
-        meeting(
-            tmp_path,
-            "argument",
-            launcher=["-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={rank}", "--nproc-per-node=1",
-                      "--master-addr=127.0.0.1", f"--master-port={port}"],
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={rank}", "--nproc-per-node=1",
+             "--master-addr=127.0.0.1", f"--master-port={port}", "-m", "tests.meeting"],
+            cwd=tmp_path, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for rank in (0, 1)
     ]  # fmt: skip

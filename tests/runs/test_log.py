@@ -1,7 +1,5 @@
 """The run's log, and the two views of it."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import subprocess

@@ -1,9 +1,5 @@
 """What the processes of one run wait for."""
 
-# ruff: noqa: F811 (fixtures of another file)
-
-from __future__ import annotations
-
 import contextlib
 import shutil
 import time
@@ -23,9 +19,9 @@ from socrates.runs.launch import Process
 from socrates.runs.params import Run
 from socrates.runs.session import training_session
 from socrates.training.config import common_arguments
-from tests import running, tiny
+from tests import tiny, training_runs
 from tests.tiny_trainer import run_params
-from tests.training.test_train_stage import STEPS, done, ready  # noqa: F401  (two are fixtures)
+from tests.training_runs import STEPS
 
 
 def trainer(train: Any) -> Any:
@@ -85,7 +81,7 @@ def test_code_in_a_checkpoint_is_not_run(file, done, tmp_path):
     with torch.serialization.safe_globals(sessions.deepspeed_classes()):
         torch.save({**torch.load(path), "more": Payload(tmp_path / "ran")}, path)
     checkpoints.write_manifest(root / "checkpoint-6", fingerprint=root.name)  # as whoever may write can
-    ended = running.run(folder, "-m", "stages.train")
+    ended = training_runs.run(folder)
     assert not (tmp_path / "ran").exists()
     assert ended.returncode == 1 and "Traceback" not in ended.stderr, ended.stderr
     assert "checkpoint-6: holds more than weights" in ended.stderr.splitlines()[-1]

@@ -1,7 +1,5 @@
 """Personas are read as people write them, and what was not understood is told."""
 
-from __future__ import annotations
-
 import pytest
 
 from socrates.survey.personas import UNLABELLED, is_missing, parse_persona, persona_fields

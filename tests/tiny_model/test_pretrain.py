@@ -1,7 +1,5 @@
 """The built-in base model: which answers it is taught, and that it is taught nothing else about them."""
 
-from __future__ import annotations
-
 import polars as pl
 import pytest
 

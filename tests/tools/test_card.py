@@ -1,12 +1,8 @@
 """The model card: what the hub reads of it, what a person does, and that its snippet runs."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +23,7 @@ from socrates.prediction.distributions import predict_distributions
 from socrates.reporting.read import Report, read_report
 from socrates.reporting.sections import content, number
 from socrates.tools.card import EXAMPLE, EXAMPLE_OPTIONS, render_card, snippet
-from tests import tiny
+from tests import forked, tiny
 from tests.reporting.test_report import QUESTION, project  # noqa: F401  (a fixture)
 from tests.small_models import write_models
 
@@ -77,9 +73,7 @@ def test_the_snippet_runs_and_prints_what_the_pipeline_predicts(
     raw = YAML(typ="safe").load(tmp_path / "params.yaml")
     base = {"kind": "builtin", "parameters": 1}
     code = snippet(replace(report, base=base, training={}, params=raw), "models/adapter")
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
-    )
+    ran = forked.captured(forked.run_code, tmp_path, code)
     assert ran.returncode == 0, ran.stderr
     printed = [float(line.split()[1]) for line in ran.stdout.splitlines() if re.match(r"\d+ ", line)]
 

@@ -1,7 +1,5 @@
 """Two runs against each other: paired by cell, and equal to what each run reported."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import polars as pl

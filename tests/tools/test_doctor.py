@@ -1,7 +1,5 @@
 """The doctor: what would stop a run is found before it starts, and said with what to do."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

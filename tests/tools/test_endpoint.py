@@ -1,7 +1,5 @@
 """A model behind an endpoint: its numbers are the server's, whatever the network does, and none is paid for twice."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -28,7 +26,7 @@ from socrates.tools.endpoint import (
     parse_distribution,
     predict_test_rows,
 )
-from tests import model_folders, tiny
+from tests import forked, model_folders, tiny
 
 SHARES = {1: 0.5, 2: 0.3, 3: 0.15}  # of the answers; the rest is words
 STATED = '```json\n{"1": 50, "2": 30, "3": 20}\n```'
@@ -192,19 +190,12 @@ def test_every_way_gives_the_trie_s_numbers_of_a_model_that_is_served(here):
     questions = model_folders.questions().filter(pl.col("scale") != "0..100").select(QUESTION)[1::2]
     model_folders.teach_to_answer(questions)
     exact = {form: model_folders.trie(questions, form) for form in ("survey", "chat")}
-    command = [sys.executable, "-m", "tests.openai_server", "models/base"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(tiny.ROOT)}
-    ) as server:
-        try:
-            assert server.stdout
-            url, end = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1", "<|im_end|>"
-            found = {
-                way: ask_all(questions, Endpoint(url, "m", way, 100, 4, end=end), Path(f"{way}.jsonl"))[0]  # type: ignore[arg-type]
-                for way in WAYS
-            }
-        finally:
-            server.kill()
+    with forked.served(here, "tests.openai_server", "models/base") as (_, told):
+        url, end = f"http://127.0.0.1:{told.read_text().strip()}/v1", "<|im_end|>"
+        found = {
+            way: ask_all(questions, Endpoint(url, "m", way, 100, 4, end=end), Path(f"{way}.jsonl"))[0]  # type: ignore[arg-type]
+            for way in WAYS
+        }
     for row in range(len(questions)):
         of = {
             way: (np.array(table["probabilities"][row]), table["allowed_mass"][row])

@@ -1,7 +1,5 @@
 """Estimates: the arithmetic by hand, the counts against the batches themselves, and the published runs."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace

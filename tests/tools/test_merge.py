@@ -1,7 +1,5 @@
 """The merged model answers as base and adapter do, and one that does not is never written."""
 
-from __future__ import annotations
-
 import json
 import weakref
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The paper's figures as a revision that DVC compares with, made without touching the work tree."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

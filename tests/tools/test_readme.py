@@ -1,7 +1,5 @@
 """README.md says what the run in Git says, and its example of a data file can be read."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Rows of a pass and checkpointing, found by trying, with a memory of our own in place of a GPU's."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

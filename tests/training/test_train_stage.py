@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,6 @@ import polars as pl
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from ruamel.yaml import YAML
 from safetensors import safe_open
 
 from socrates.core.params import parse, read_yaml
@@ -22,60 +20,9 @@ from socrates.model.loading import load_base
 from socrates.model.params import Model
 from socrates.runs.session import deepspeed_classes
 from socrates.training.config import AdapterCheckpoints
-from tests import forked, running, tiny
+from tests import forked, tiny
 from tests.forked import in_process
-from tests.small_models import write_inputs
-
-STEPS = 8
-
-
-@pytest.fixture(scope="session")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which everything before train has run."""
-    folder = tmp_path_factory.mktemp("ready")
-    raw = read_yaml(tiny.ROOT / "params.yaml")
-    raw["model"]["tiny"] |= tiny.TINY.model_dump()
-    raw["lora"] |= {"r": 4, "dropout": 0.05}
-    raw["train"] |= {"global_batch": 8, "micro_batch": 4, "group_size": 4}
-    raw["train"] |= {"max_steps": STEPS, "eval_steps": 4, "eval_rows": 8}
-    raw["run"] |= {"log_steps": 1, "save_steps": 3}
-    write_inputs(folder, raw, (6, 8))
-    return folder
-
-
-def copy(ready: Path, folder: Path, **train: object) -> Path:
-    """A run folder of its own on the same inputs, with some train params changed."""
-    raw = read_yaml(ready / "params.yaml")
-    raw["train"] |= train
-    folder.mkdir()
-    YAML().dump(raw, folder / "params.yaml")
-    (folder / "data").symlink_to(ready / "data")
-    (folder / "models").mkdir()
-    (folder / "models/base").symlink_to(ready / "models/base")
-    return folder
-
-
-def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    return running.run(folder, *(command or ("-m", "stages.train")))
-
-
-def train(folder: Path, kill: str | None = None, bfloat16: bool = False) -> int:
-    """The exit code of the stage in a process that need not import torch."""
-    return in_process(forked.stage, "stages.train", folder, kill, bfloat16=bfloat16)
-
-
-def adapter(folder: Path) -> bytes:
-    return (folder / "models/adapter/adapter_model.safetensors").read_bytes()
-
-
-@pytest.fixture(scope="session")
-def done(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = copy(ready, tmp_path_factory.mktemp("done") / "run")
-    result = run(folder)
-    assert result.returncode == 0 and "mismatch" not in result.stderr, (
-        result.stderr
-    )  # of passes in a step: accelerate
-    return folder
+from tests.training_runs import STEPS, adapter, changed, copy, losses, run, train
 
 
 def test_the_adapter_folder_is_complete_and_loads(done: Path) -> None:
@@ -128,7 +75,8 @@ def test_killed_anywhere_it_ends_bit_for_bit_the_same(
 
 
 def test_preferences_start_at_the_base_model_learn_and_survive_a_kill(ready: Path, tmp_path: Path) -> None:
-    whole, killed = (copy(ready, tmp_path / name, method="dpo", gradient_checkpointing=True) for name in "ab")
+    preferences = {"method": "dpo", "gradient_checkpointing": True, "max_steps": 4, "eval_steps": 2}
+    whole, killed = (copy(ready, tmp_path / name, train=preferences) for name in "ab")
     assert train(whole) == 0
     curves = pl.read_csv(whole / "metrics/train.csv")
     assert curves["validation_loss"][0] == pytest.approx(np.log(2), rel=1e-5)  # of the reference itself
@@ -136,22 +84,10 @@ def test_preferences_start_at_the_base_model_learn_and_survive_a_kill(ready: Pat
         curves["loss"].drop_nulls().to_numpy().min() < np.log(2)
         and curves["answer_token_accuracy"].null_count() == 1
     )  # of step 0
-    assert train(killed, "6:committed") == -signal.SIGKILL
+    assert train(killed, "3:committed") == -signal.SIGKILL
     assert train(killed) == 0
     assert adapter(killed) == adapter(whole)
     assert curves.equals(pl.read_csv(killed / "metrics/train.csv"))
-
-
-@pytest.fixture(scope="session")
-def without_dropout(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose numbers other ways of computing it must give: no dropout."""
-    folder = changed(copy(ready, tmp_path_factory.mktemp("plain") / "run"), lora={"dropout": 0.0})
-    assert train(folder) == 0
-    return folder
-
-
-def losses(folder: Path) -> np.ndarray:
-    return pl.read_csv(folder / "metrics/train.csv")["loss"].drop_nulls().to_numpy()
 
 
 @pytest.mark.parametrize(
@@ -167,27 +103,18 @@ def losses(folder: Path) -> np.ndarray:
 def test_other_ways_of_computing_train_the_same_adapter(
     changes: dict[str, dict[str, Any]], ready: Path, without_dropout: Path, tmp_path: Path
 ) -> None:
-    folder = changed(copy(ready, tmp_path / "run"), lora={"dropout": 0.0}, **changes)
+    folder = copy(ready, tmp_path / "run", lora={"dropout": 0.0}, **changes)
     assert train(folder) == 0
     np.testing.assert_allclose(losses(folder), losses(without_dropout), rtol=1e-5)
 
 
-def changed(folder: Path, **sections: dict[str, Any]) -> Path:
-    raw = read_yaml(folder / "params.yaml")
-    for name, values in sections.items():
-        raw[name] |= values
-    YAML().dump(raw, folder / "params.yaml")
-    return folder
-
-
-AS_ON_A_GPU = {"train": {"gradient_checkpointing": True}, "lora": {"dropout": 0.05}}
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def gpu_like(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with the types of a GPU: NF4 in bfloat16, checkpointed, ZeRO-1, the persona first."""
-    folder = copy(ready, tmp_path_factory.mktemp("bfloat16") / "run")
-    changed(folder, **AS_ON_A_GPU, deepspeed={"zero_stage": 1}, prompt={"layout": "persona_first"})
+    folder = copy(
+        ready, tmp_path_factory.mktemp("bfloat16") / "run", train={"gradient_checkpointing": True},
+        lora={"dropout": 0.05}, deepspeed={"zero_stage": 1}, prompt={"layout": "persona_first"},
+    )  # fmt: skip
     assert train(folder, bfloat16=True) == 0
     return folder
 
@@ -278,22 +205,10 @@ def test_a_checkpoint_copies_no_frozen_weight_and_asks_no_hub(
     assert copied <= adapter < (tmp_path / "adapter_model.safetensors").stat().st_size < 2 * adapter
 
 
-OUT_OF_MEMORY = """
-import torch
-from socrates.core.errors import run
-from trl import SFTTrainer
-from stages.train import main
-def training_step(*_, **__):
-    raise torch.OutOfMemoryError("CUDA out of memory")
-SFTTrainer.training_step = training_step
-run(main)
-"""
-
-
 def test_rows_that_are_all_too_long_are_refused_with_the_limit_and_the_shortest(
     ready: Path, tmp_path: Path
 ) -> None:
-    folder = changed(copy(ready, tmp_path / "run"), prompt={"max_length": 64})
+    folder = copy(ready, tmp_path / "run", prompt={"max_length": 64})
     result = run(folder)
     assert result.returncode == 1
     assert re.fullmatch(
@@ -303,9 +218,20 @@ def test_rows_that_are_all_too_long_are_refused_with_the_limit_and_the_shortest(
     assert not (folder / "models/adapter").exists()
 
 
+def out_of_memory(folder: Path) -> None:
+    """The stage on a card that is too small; for a process of its own."""
+    from trl import SFTTrainer
+
+    def training_step(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    SFTTrainer.training_step = training_step
+    forked.stage("stages.train", folder)
+
+
 def test_running_out_of_memory_names_the_setting_to_change(ready: Path, tmp_path: Path) -> None:
     folder = copy(ready, tmp_path / "run")
-    result = run(folder, "-c", OUT_OF_MEMORY)
+    result = forked.captured(out_of_memory, folder)
     assert result.returncode == 1
     assert "out of memory with passes of 4 rows: lower train.micro_batch" in result.stderr.splitlines()[-1]
     assert not (folder / "models/adapter").exists()
