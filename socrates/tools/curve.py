@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from socrates.core.errors import DataError
@@ -21,6 +22,7 @@ COLUMNS = {  # of metrics/headline.json, for a predictor
     "effects.r": "effects r",
     "persona.log_shuffled": "own persona, nats",
 }
+ALIKE = 1.1  # times as many tokens are still about as many
 Point = dict[str, Any]
 
 
@@ -66,23 +68,28 @@ def markdown(points: Sequence[Point], key: str) -> str:
 
 @to_svg
 def draw(points: Sequence[Point], key: str, predictor: str) -> Figure:
-    """W with its interval, log score, CRPS and the persona's worth against the tokens trained on."""
+    """W with its interval, log score, CRPS and the persona's worth: over the tokens trained on where these differ, else
+    over the values of ``key``."""
+    by_tokens = max(point["tokens"] for point in points) > ALIKE * min(point["tokens"] for point in points)
+    x = np.array([point["tokens"] if by_tokens else point[key] for point in points])
     shown = [name for name in COLUMNS if name != "effects.r"]
     canvas = Figure(figsize=(WIDTH, 1.5 * len(shown)))
     for axes, name in zip(canvas.subplots(len(shown), sharex=True), shown, strict=True):
-        known = sorted(
-            (point["tokens"], point[name], str(point[key])) for point in points if point[name] is not None
-        )
-        axes.plot([x for x, _, _ in known], [y for _, y, _ in known], **look(predictor))
-        for x, y, value in known:
-            axes.annotate(value, (x, y), (3, 4), textcoords="offset points")
-        axes.set_xscale("log")
-        axes.set_title(COLUMNS[name], loc="left")
+        y = np.array([point[name] for point in points], dtype=float)  # NaN where there is none
+        order = np.argsort(x)
+        axes.plot(x[order], y[order], **look(predictor))
+        for point, at, value in zip(points, x, y, strict=True):
+            axes.annotate(str(point[key]), (at, value), (5, 3), textcoords="offset points")
         if name == "wasserstein":
-            bounded = [point for point in points if point["low"] is not None]
-            ends = ([point[end] for point in bounded] for end in ("low", "high"))
-            axes.vlines([point["tokens"] for point in bounded], *ends, color=look(predictor)["color"], lw=1)
-    axes.set_xlabel(f"tokens trained on; the labels are {key}")
+            ends = np.array([[point["low"], point["high"]] for point in points], dtype=float).T
+            axes.vlines(x, *ends, color=look(predictor)["color"], lw=1)
+        if np.issubdtype(x.dtype, np.number) and x.min() > 0:
+            axes.set_xscale("log")
+        axes.set_xticks(x, [f"{at:.3g}" if by_tokens else str(at) for at in x])
+        axes.minorticks_off()
+        axes.margins(x=0.1, y=0.25)
+        axes.set_title(COLUMNS[name], loc="left")
+    axes.set_xlabel(f"tokens trained on; the labels are {key}" if by_tokens else key)
     return canvas
 
 
