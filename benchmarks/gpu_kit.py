@@ -27,11 +27,8 @@ MOST = 60  # MiB of the archive
 BROUGHT = ("torch", "transformers", "accelerate", "peft")
 # Some versions of the packages above require these, and bring them.
 MAYBE = {"pydantic", "pydantic_core", "annotated_types", "typing_inspection"}
-UNUSED = {
-    "scipy",
-    "PIL",
-    "pillow",
-}  # loaded where they are there, and not needed: hidden in the miniature run
+# Loaded where they are there, and not needed: hidden in the miniature run.
+UNUSED = {"scipy", "PIL", "pillow"}
 UNUSED_FILES = re.compile(r"pyarrow/.*s3")  # a cloud's client, which pyarrow does without
 CUDA = "bitsandbytes/libbitsandbytes_cuda130.so"
 FOLDERS = ("socrates", "gsm8k", "stages", "benchmarks", "presets")
@@ -90,10 +87,8 @@ def collect(site: Path) -> None:
 
 def files_of(section: str) -> set[Path]:
     """The files that a section of ``benchmarks.gpu`` loads."""
-    done = subprocess.run(
-        [sys.executable, "-c", LOADED, section, *UNUSED], stdout=subprocess.PIPE, text=True, check=True
-    )
-    return {Path(line) for line in done.stdout.split("FILES\n")[1].splitlines()}
+    told = subprocess.check_output([sys.executable, "-c", LOADED, section, *UNUSED], text=True)
+    return {Path(line) for line in told.split("FILES\n")[1].splitlines()}
 
 
 def brought() -> set[str]:

@@ -15,6 +15,8 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
+from socrates.reporting.markdown import markdown_table
+
 Line = list[object]
 
 
@@ -75,16 +77,16 @@ def ratio(seconds: Mapping[str, Sequence[float]], baseline: str, ours: str) -> f
 
 def conditions(rounds: int) -> str:
     """One line: versions, threads, device, rounds."""
-    names = ("torch", "transformers", "trl", "peft", "bitsandbytes")
-    packages = ", ".join(f"{name} {version(name)}" for name in names)
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in "torch transformers trl peft bitsandbytes".split()
+    )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     return f"{packages}; {device}, {torch.get_num_threads()} thread(s); medians of {rounds} rounds in turn"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; floats with three significant digits."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+    return markdown_table(header, (list(map(_cell, row)) for row in rows))
 
 
 def _cell(value: object) -> str:
