@@ -1,8 +1,7 @@
 """Ways of doing the same work, timed in turn, and the tables that report them.
 
-On a GPU a time is what the wall clock shows. On a CPU it is the processor time of the process: the benchmarks
-compute on one thread, where both are the same on an idle machine, and only the wall clock counts other people's
-work on a busy one.
+On a GPU a time is what the wall clock shows, on a CPU the processor time of the process: the benchmarks compute on
+one thread, where both are the same on an idle machine, and only the wall clock counts other people's work.
 """
 
 from __future__ import annotations
@@ -77,9 +76,8 @@ def ratio(seconds: Mapping[str, Sequence[float]], baseline: str, ours: str) -> f
 
 def conditions(rounds: int) -> str:
     """One line: versions, threads, device, rounds."""
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in "torch transformers trl peft bitsandbytes".split()
-    )
+    names = ("torch", "transformers", "trl", "peft", "bitsandbytes")
+    packages = ", ".join(f"{name} {version(name)}" for name in names)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     return f"{packages}; {device}, {torch.get_num_threads()} thread(s); medians of {rounds} rounds in turn"
 
