@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # these take seconds to import: only where they are used
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 CPU_VARIABLE = "SOCRATES_CPU"
+SMALL = 2_000_000  # weights
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
@@ -88,7 +89,15 @@ def load_base(folder: Path, params: Model) -> PreTrainedModel:
     place = None if is_deepspeed_zero3_enabled() else {"": device()}
     model = load_weights(folder, dtype=dtype, device_map=place, **settings)
     disable_avx512_repack(model)
+    limit_threads(model)
     return model
+
+
+def limit_threads(model: PreTrainedModel) -> None:
+    """Compute a small model on one thread, unless ``OMP_NUM_THREADS`` says otherwise: waking a second takes longer than
+    it saves (docs/performance.md), and the result has the same bits."""
+    if model.num_parameters() < SMALL and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def load_weights(folder: Path, **settings: Any) -> PreTrainedModel:

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from socrates.model.answer_trie import option_ids
 from socrates.model.encoding import Encoded, encode
+from socrates.model.loading import limit_threads
 from socrates.model.params import Model, Tiny
 from socrates.model.prefix_sharing import pack, suffix_offsets, use_prefix_sharing
 from socrates.model.tokenisation import Ids, end_token, token_ids
@@ -63,6 +64,7 @@ def build_builtin(
     data = encode(redrawn, tokenizer, layout)
     options = {notation: option_ids(tokenizer, notation) for notation in redrawn["scale"].unique()}
     model = new_model(params.tiny, tokenizer)
+    limit_threads(model)
     of_row = [options[notation] for notation in redrawn["scale"]]
     documents = document_ids(tokenizer, reading.texts)
     losses = pretrain(model, data, of_row, documents, params.tiny, progress)

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from pydantic import ValidationError
 
 from socrates.core.errors import ModelError
 from socrates.core.params import read_yaml
-from socrates.model.loading import pin
+from socrates.model import loading
+from socrates.model.loading import limit_threads, pin
 from socrates.model.params import Model, Prompt
 from tests import model_folders, tiny
 
@@ -46,3 +48,16 @@ def test_a_hub_model_without_a_commit_is_asked_for_one_and_the_released_prompt_h
         settings("socratesft/socrates-llama3-8b-sft")
     with pytest.raises(ValidationError, match="layout is persona_first"):
         Prompt(layout="scenario_first", max_length=64, format="socrates")
+
+
+@pytest.mark.parametrize(
+    ("variable", "most", "calls"), [(None, 10**9, [1]), ("2", 10**9, []), (None, 10, [])]
+)
+def test_only_a_small_model_is_put_on_one_thread_and_a_setting_stays(variable, most, calls, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    monkeypatch.setattr(loading, "SMALL", most)
+    monkeypatch.setattr(loading.torch, "set_num_threads", told := Mock())
+    limit_threads(tiny.model())
+    assert [call.args[0] for call in told.call_args_list] == calls
