@@ -55,22 +55,24 @@ preset: env  ## write presets/NAME.yaml into params.yaml: make preset NAME=one-p
 compare: env  ## two runs, paired by cell: make compare A=rev B=rev (or workspace)
 	@socrates compare $(A) $(B)
 
+# An experiment of DVC for each value: $(call each,its name before the value,values,its parameters, with $$value).
+define each
+@for value in $(2); do \
+	dvc exp remove --quiet $(1)-$$value 2>/dev/null; \
+	dvc exp run --temp --name $(1)-$$value $(3) $(SET) || exit 1; \
+done
+endef
+
 folds: K = 5
 folds: env  ## cross-validation over studies, K runs and their table: make folds K=5 SET="-S train.max_steps=300"
-	@for k in $$(seq 0 $$(($(K) - 1))); do \
-		dvc exp remove --quiet fold-$$k 2>/dev/null; \
-		dvc exp run --temp --name fold-$$k -S split.folds=$(K) -S split.fold=$$k $(SET) || exit 1; \
-	done
+	$(call each,fold,$$(seq 0 $$(($(K) - 1))),-S split.folds=$(K) -S split.fold=$$value)
 	@socrates folds $$(seq --format fold-%g 0 $$(($(K) - 1)))
 
 curve: KEY = sample.max_per_cell
 curve: VALUES = 1 3 10 30
 curve: SET = -S sample.by=cell
 curve: env  ## a run for each value of a parameter, their table and figure: make curve KEY=lora.r VALUES="4 16" SET=
-	@for value in $(VALUES); do \
-		dvc exp remove --quiet curve-$$value 2>/dev/null; \
-		dvc exp run --temp --name curve-$$value -S $(KEY)=$$value $(SET) || exit 1; \
-	done
+	$(call each,curve,$(VALUES),-S $(KEY)=$$value)
 	@socrates curve $(KEY) $(VALUES:%=curve-%)
 
 paper-baseline: env  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline

@@ -25,6 +25,8 @@ def main() -> None:
         time.sleep(600)
     if "fail" in sys.argv and not process.is_main:
         raise SystemExit(3)
+    if "die" in sys.argv and not process.is_main:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

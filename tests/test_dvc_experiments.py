@@ -112,8 +112,8 @@ def by_the_worker(call: Call, kill: str) -> None:
 @pytest.mark.parametrize(
     ("command", "kills"),
     [
-        ("dvc repro", ["2"]),
-        ("dvc exp run", ["4:all"]),
+        ("dvc repro", ["2", "4:all"]),
+        ("dvc exp run", ["2", "4:all"]),
         ("dvc exp run --temp", ["2", "4:all"]),
         ("dvc exp run --run-all", ["2"]),
         ("dvc queue start", ["2"]),

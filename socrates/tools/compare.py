@@ -22,25 +22,42 @@ WORKSPACE = "workspace"
 DRAWS, SEED = 2000, 42
 
 
-def read_scores(revision: str, folder: Path = Path()) -> pl.DataFrame:
-    """The cell scores of a Git revision or a DVC experiment, or of the working folder for ``workspace``.
+def read_at(revision: str, path: str | Path, folder: Path = Path()) -> str:
+    """A file at a Git revision or a DVC experiment, or in the working folder for ``workspace``.
 
     Raises:
-        DataError: no such revision, or it has no such table.
+        DataError: no such revision, or it has no such file.
     """
     import dvc.api
     from dvc.exceptions import DvcException
 
     try:
         if revision == WORKSPACE:
-            text = (folder / TABLE).read_text(encoding="utf-8")
-        else:
-            text = dvc.api.read(str(TABLE), repo=str(folder), rev=revision)
-        types = {"study_id": pl.String}
-        scores = pl.read_csv(text.encode(), schema_overrides=types, infer_schema_length=None)
-    except (OSError, DvcException, pl.exceptions.PolarsError, AttributeError) as error:  # the last: no commit
-        told = " ".join(str(error).split())
-        raise DataError(f"{TABLE} at revision {revision}: {told}; name another, or run dvc repro") from None
+            return (folder / path).read_text(encoding="utf-8")
+        return str(dvc.api.read(str(path), repo=str(folder), rev=revision))
+    except (OSError, DvcException, AttributeError) as error:  # the last: no commit
+        raise unreadable(revision, path, error) from None
+
+
+def unreadable(revision: str, path: str | Path, error: Exception) -> DataError:
+    """Of a file at a revision."""
+    told = " ".join(str(error).split())
+    return DataError(f"{path} at revision {revision}: {told}; name another, or run dvc repro")
+
+
+def read_scores(revision: str, folder: Path = Path()) -> pl.DataFrame:
+    """The cell scores of a run, as :func:`read_at` reads them.
+
+    Raises:
+        DataError: no such revision, or it has no such table.
+    """
+    text = read_at(revision, TABLE, folder)
+    try:
+        scores = pl.read_csv(
+            text.encode(), schema_overrides={"study_id": pl.String}, infer_schema_length=None
+        )
+    except pl.exceptions.PolarsError as error:
+        raise unreadable(revision, TABLE, error) from None
     if missing := {*CELL, "predictor", "respondents"} - set(scores.columns):
         raise DataError(
             f"{TABLE} at {revision}: column {', '.join(sorted(missing))} missing; run evaluate again"

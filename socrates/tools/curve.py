@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from ruamel.yaml import YAML
 
 from socrates.core.errors import DataError
 from socrates.core.files import write_text
+from socrates.core.params import flat
 from socrates.reporting.figures import WIDTH, look, to_svg
 from socrates.reporting.markdown import markdown_table
+from socrates.tools.compare import read_at
 
 COLUMNS = {  # of metrics/headline.json, for a predictor
     "wasserstein": "W",
@@ -32,27 +35,16 @@ def read_point(revision: str, key: str, predictor: str) -> Point:
     Raises:
         DataError: there is no such run, parameter or predictor.
     """
-    import dvc.api
-    from dvc.exceptions import DvcException
-
-    try:
-        params = dvc.api.params_show(rev=revision)
-        headline = json.loads(dvc.api.read("metrics/headline.json", rev=revision))
-        trained = json.loads(dvc.api.read("models/adapter/training.json", rev=revision))
-    except (OSError, DvcException, AttributeError) as error:  # the last: no commit
-        raise DataError(
-            f"run {revision}: {' '.join(str(error).split())}; dvc exp show has the names"
-        ) from None
-    section, _, name = key.rpartition(".")
-    for part in section.split("."):
-        params = params.get(part) or {}
-    if name not in params:
+    params = dict(flat(YAML(typ="safe").load(read_at(revision, "params.yaml"))))
+    headline = json.loads(read_at(revision, "metrics/headline.json"))
+    trained = json.loads(read_at(revision, "models/adapter/training.json"))
+    if key not in params:
         raise DataError(f"{key}: no such parameter in params.yaml of run {revision}")
     if f"{predictor}.wasserstein" not in headline:
         raise DataError(f"metrics/headline.json of run {revision} has no predictor {predictor}")
     found = {column: headline.get(f"{predictor}.{column}") for column in COLUMNS}
     ends = {end: headline.get(f"{predictor}.wasserstein_{end}") for end in ("low", "high")}
-    return {"run": revision, key: params[name], "tokens": trained["tokens"], **found, **ends}
+    return {"run": revision, key: params[key], "tokens": trained["tokens"], **found, **ends}
 
 
 def markdown(points: Sequence[Point], key: str) -> str:

@@ -87,11 +87,12 @@ def test_a_count_of_processes_that_is_none_is_one_line(count: str, monkeypatch: 
         wanted_processes()
 
 
-def test_a_process_that_fails_ends_the_stage_in_one_line(tmp_path: Path) -> None:
-    ended = forked.captured(meet, tmp_path, 2, "fail")
-    assert ended.returncode == 1
+@pytest.mark.parametrize(("way", "said"), [("fail", "exitcode  : 3"), ("die", "Signal 9 (SIGKILL)")])
+def test_a_process_that_fails_ends_the_stage_in_one_line(way: str, said: str, tmp_path: Path) -> None:
+    ended = forked.captured(meet, tmp_path, 2, way)
+    assert ended.returncode == 1 and said in ended.stderr, ended.stderr
     told = ended.stderr.splitlines()[-1]
-    assert told.startswith("error: tests.meeting fail: a process failed (status 1)"), ended.stderr
+    assert told.startswith(f"error: tests.meeting {way}: a process failed (status 1)"), ended.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"met-0", "met-1"}
 
 

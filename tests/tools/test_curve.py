@@ -41,7 +41,12 @@ def test_each_run_is_read_at_its_revision_and_told_in_a_table_and_a_figure(two_r
     assert table[2] == "| 3 | 3,000 | 0.300 (0.200 to 0.400) |  | 0.150 |  |  |"
     assert (tmp_path / "curve.svg").read_text().count("<svg") == 1
     for run, name, predictor, told in (
-        ("nowhere", key, "adapter", "run nowhere: .*nowhere.*dvc exp show"),
+        (
+            "nowhere",
+            key,
+            "adapter",
+            "params.yaml at revision nowhere: .*nowhere.*; name another, or run dvc repro",
+        ),
         ("HEAD", "sample.none", "adapter", "sample.none: no such parameter"),
         ("HEAD", key, "gpt", "has no predictor gpt"),
     ):
