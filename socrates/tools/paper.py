@@ -142,7 +142,10 @@ PAPER = (
          ((NAME, TINY, "train.epochs is {params.train.epochs} for the small model made here"),)),
     Item("answers per optimiser step", 256, f"{SETUP} (global batch)", "params.train.global_batch",
          ((NAME, TINY,
-          "train.global_batch is {params.train.global_batch}: the small model needs many small steps (docs/log.md)"),)),
+          "train.global_batch is {params.train.global_batch}: the small model needs many small steps (docs/log.md)"),
+          ("params.sample.fraction", below(1),
+           "train.global_batch is {params.train.global_batch}: of a sample 256 leave few steps, and LoRA bears large "
+           "batches less well than all weights do (Schulman et al. 2025)"))),
     Item("learning rate", 1e-5, f"{SETUP} (supervised fine-tuning)", "params.train.learning_rate",
          note="a step of the adapter's weights is not a step of all weights: the numbers cannot be compared"),
     Item("warm-up, share of the steps", 0.05, SETUP, "params.train.warmup_ratio"),

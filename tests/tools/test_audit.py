@@ -108,10 +108,18 @@ def test_cells_of_few_people_are_wrong_where_the_truth_is_not_known(project, pre
     assert row.verdict == verdict
 
 
-def test_the_learning_rate_of_an_adapter_is_another_quantity_even_when_the_number_is_equal(project):
-    for preset in ("full", "paper-settings"):
-        apply(preset, project / "params.yaml", project / "presets")
-    row = found(project)["learning rate"]
+@pytest.mark.parametrize(("preset", "r"), [("one-percent", 16), ("full", 32)])
+def test_paper_settings_have_the_training_numbers_of_the_seeds(project, preset, r):
+    for name in (preset, "paper-settings"):
+        apply(name, project / "params.yaml", project / "presets")
+    params = read_yaml(project / "params.yaml")
+    assert params["train"] | {
+        "method": "sft", "global_batch": 256, "learning_rate": 1e-5, "epochs": 1.0, "max_steps": None,
+        "warmup_ratio": 0.05, "weight_decay": 0.1,
+    } == params["train"]  # fmt: skip
+    assert (params["lora"]["r"], params["lora"]["alpha"], params["lora"]["dropout"]) == (r, 2 * r, 0.05)
+    assert (params["model"]["quantization"], params["prompt"]["max_length"]) == ("nf4", 2048)
+    row = found(project)["learning rate"]  # an adapter's is another quantity even when the number is equal
     assert (row.paper, row.here, row.verdict) == ("1e-05", "1e-05", "different on purpose")
 
 

@@ -215,7 +215,13 @@ def test_another_experiments_split_is_not_counted(tmp_path):
 
 
 def test_the_published_steps_are_met():
-    for names, steps in ((["one-percent"], 91), (["full"], 9644), (["one-percent", "smoke"], 10)):
+    paper = ["one-percent", "paper-settings"]
+    for names, steps in (
+        (["one-percent"], 4 * 91),
+        (paper, 91),
+        (["full"], 9644),
+        (["one-percent", "smoke"], 10),
+    ):
         assert assumed_workload(sections(*names), 1).plan.max_steps == pytest.approx(steps, rel=0.06)
 
 
