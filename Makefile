@@ -72,8 +72,8 @@ curve: KEY = sample.max_per_cell
 curve: VALUES = 1 3 10 30
 curve: SET = -S sample.by=cell
 curve: env  ## a run for each value of a parameter, their table and figure: make curve KEY=lora.r VALUES="4 16" SET=
-	$(call each,curve,$(VALUES),-S $(KEY)=$$value)
-	@socrates curve $(KEY) $(VALUES:%=curve-%)
+	$(call each,curve-$(KEY),$(VALUES),-S $(KEY)=$$value)
+	@socrates curve $(KEY) $(VALUES:%=curve-$(KEY)-%)
 
 paper-baseline: env  ## a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline
 	@socrates paper-baseline

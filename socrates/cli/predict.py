@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = example(
     'socrates predict --demographics "Age: 30; Gender: Female" '
-    '--scenario "Should the minimum wage be raised to $15/hour? (1-7 scale, 1=Strongly oppose)"',
+    '--scenario "Should the minimum wage be raised to \\$15/hour? (1-7 scale, 1=Strongly oppose)"',
     "socrates predict --example 1 --compare-base --sample 20",
     "socrates predict --input rows.csv --output answers.csv",
 )

@@ -19,11 +19,15 @@ PREDICTORS = {
     "nearest": "most similar training questions",
     "train_marginal": "training-study average for the scale length",
     "pooled": "people, conditions merged (oracle)",
-    "empirical_best": "a perfect predictor at these cell sizes",
+    "empirical_best": "a perfect predictor at these cell sizes, estimated",
     "planted": "the planted truth, by respondent",
 }
 PROBES = "probes"  # the folder of data/predictions/ that holds no predictors
-COMPARED = ("uniform", "train_marginal")  # with the fine-tuned model, beside every predictor that is read
+COMPARED = (
+    "uniform",
+    "train_marginal",
+    "pooled",
+)  # with the fine-tuned model, beside every predictor that is read
 PRIMARY = "best_baseline"  # the opponent that decides, fixed before any test study is scored
 
 

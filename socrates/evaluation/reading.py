@@ -68,7 +68,7 @@ def _figures(tables: Mapping[str, pl.DataFrame], probe: str, params: Evaluate) -
     figures: dict[str, Estimate] = {}
     for key in SCORES:
         gain, *best = (study[key].to_numpy().astype(np.float64) for study in by_study.values())
-        rng = generator(params.seed, "reading", probe, key)
+        rng = generator(params.seed, f"persona.{key}_shuffled")  # as of the figure that another persona's is
         figures[key] = confidence_interval(study_mean(gain), params.bootstrap, rng)
         if best:
             statistic = StudyStatistic(share, np.column_stack([gain, *best]))

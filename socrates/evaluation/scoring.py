@@ -107,10 +107,14 @@ def _cell_worth(survey: Survey, cramer: Floats) -> StudyStatistic:
 
 
 def perfect_prediction(survey: Survey, params: Evaluate) -> Scores:
-    """What the truth itself would score at these cell sizes, whose people are but a sample of it."""
+    """What the truth itself would score at these cell sizes, whose people are but a sample of it; of scored cells."""
     truth, samples = perfect_samples(survey, params.draws, generator(params.seed, "empirical_best"))
     scored = [cell_scores(truth, replace(survey, human=human), params) for human in samples]
-    by_cell = {key: _mean_of_known([part[key] for part in scored]) for key in CELL_METRICS}
+    own = cell_scores(truth, survey, params)
+    by_cell = {
+        key: np.where(np.isnan(own[key]), np.nan, _mean_of_known([part[key] for part in scored]))
+        for key in CELL_METRICS
+    }
     return Scores("empirical_best", by_cell, {key: survey.mean_of_cells(v) for key, v in by_cell.items()}, {})
 
 
@@ -127,10 +131,11 @@ def tempered_predictor(predictor: Predictor, params: Evaluate) -> Predictor:
 
 
 def drawn_wasserstein(survey: Survey, tempered: Predictor, params: Evaluate) -> Floats:
-    """[C] W of one drawn answer per respondent, as the paper's models gave; mean over ``params.draws`` repetitions."""
-    draws = individual.draw_answers(
-        survey, tempered, params.draws, generator(params.seed, "drawn", tempered.name)
-    )
+    """[C] W of one drawn answer per respondent, as the paper's models gave; mean over ``params.draws`` repetitions.
+
+    All predictors draw with the same random numbers, so that the luck of the draws leaves their differences.
+    """
+    draws = individual.draw_answers(survey, tempered, params.draws, generator(params.seed, "drawn"))
     gap = scored_gaps(survey, params)
     return np.mean([distance.wasserstein(shares, survey.human, gap) for shares in draws], axis=0)
 

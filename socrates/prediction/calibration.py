@@ -65,10 +65,6 @@ def calibrate(
         gain = log_scores(found) - before
         if gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
             best = found
-    lists: list[Floats] = [np.empty(0)] * predicted.height
-    for rows, p, marginal, _ in _blocks(predicted, marginals):
-        for row, values in zip(rows, corrected(p, marginal, *best), strict=True):
-            lists[row] = values
     about = {
         "temperature": float(np.exp(best[0])),
         "marginal_weight": float(best[1]),
@@ -78,8 +74,15 @@ def calibrate(
             for of, scores in (("", log_scores(best)), ("_uncorrected", before), ("_average", average))
         },
     }
+    about = {key: round(value, 9) for key, value in about.items()}
+    if not best.any():
+        return predicted, about
+    lists: list[Floats] = [np.empty(0)] * predicted.height
+    for rows, p, marginal, _ in _blocks(predicted, marginals):
+        for row, values in zip(rows, corrected(p, marginal, *best), strict=True):
+            lists[row] = values
     column = pl.Series("probabilities", lists).cast(pl.List(pl.Float32))
-    return predicted.with_columns(column), {key: round(value, 9) for key, value in about.items()}
+    return predicted.with_columns(column), about
 
 
 def corrected(p: Floats, marginal: Floats, log_temperature: float, weight: float) -> Floats:

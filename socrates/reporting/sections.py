@@ -60,7 +60,7 @@ def content(report: Report) -> dict[str, Any]:
         "paper": paper(report),
         "differences": differences(report),
         "cells": cells(report),
-        "effects": _scores(report, report.predictions, EFFECTS),
+        "effects": _scores(report, [*report.predictions, *({"planted"} & {*report.predictors})], EFFECTS),
         "effect_counts": {
             key: number(int(report.count(f"effects.{key}")))
             for key in ("conditions", "questions", "sure_pairs")
@@ -143,7 +143,8 @@ def about(report: Report) -> str:
         f"{model.get('name')} {trained}"
         f"{report.raw.get('source')} data, {sample.get('fraction'):.0%} of it; tested on "
         f"{number(int(count('answers')))} answers of {number(int(count('respondents')))} respondents in "
-        f"{number(int(count('cells_scored')))} cells of {number(int(count('studies_scored')))} test studies."
+        f"{number(int(count('cells')))} cells ({number(int(count('cells_scored')))} of them scored by W) of "
+        f"{number(int(count('studies_scored')))} test studies."
     )
 
 

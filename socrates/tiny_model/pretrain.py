@@ -40,7 +40,7 @@ class Reading:
 
     Attributes:
         texts: one document each.
-        quiz: ``synthetic.tables.QUIZ``; may be empty.
+        quiz: ``socrates.data.synthetic.corpus.QUIZ``; may be empty.
     """
 
     texts: Sequence[str] = ()

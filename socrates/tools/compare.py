@@ -30,11 +30,14 @@ def read_at(revision: str, path: str | Path, folder: Path = Path()) -> str:
     """
     import dvc.api
     from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError
 
     try:
         if revision == WORKSPACE:
             return (folder / path).read_text(encoding="utf-8")
         return str(dvc.api.read(str(path), repo=str(folder), rev=revision))
+    except DataIndexDirError:
+        raise DataError(f"{path} at revision {revision}: its content is not here; run dvc pull") from None
     except (OSError, DvcException, AttributeError) as error:  # the last: no commit
         raise unreadable(revision, path, error) from None
 

@@ -8,6 +8,7 @@ Command: socrates readme
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 from socrates.core import files
@@ -23,8 +24,10 @@ from socrates.tools.preset import preview
 README, PICTURE = Path("README.md"), Path("docs/report.svg")
 SHOWN = (
     "adapter", "words_demographics", "words", "nearest", "demographics", "train_marginal",
-    "uniform", "base", "base_fewshot", "empirical_best", "planted",
+    "uniform", "base", "base_fewshot", "pooled", "empirical_best", "planted",
 )  # fmt: skip
+ORACLES = ("pooled", "empirical_best", "planted")  # have seen test answers, or what they were drawn from
+WIDTH = 120
 PRESETS = ("one-percent", "full")
 MACHINES = ("A100-80", "H100", "L4")
 
@@ -39,25 +42,30 @@ def result(scores: Results) -> str:
         found = scores.estimate(part, key)
         return f"{number(found.value)} ({interval_text(found)})"
 
-    truth = scores.estimate("planted", "persona.log_shuffled").value if "planted" in scores.metrics else None
-    achievable = "" if truth is None else f" (the planted truth gains {number(truth)})"
-    model, primary = scores.model, scores.estimate(scores.primary)
-    best = PREDICTORS[scores.metrics["primary"]["baseline"]]
-    present = [name for name in SHOWN[1:5] if name in scores.metrics]
-    lowest = min(present, key=lambda name: scores.metrics[name]["wasserstein"])
+    model, primary, best = (
+        scores.model,
+        scores.estimate(scores.primary),
+        scores.metrics["primary"]["baseline"],
+    )
+    others = [name for name in shown if name not in (model, *ORACLES)]
+    lowest = min(others, key=lambda name: scores.metrics[name]["wasserstein"])
+    worth = {name: number(scores.estimate(name, "persona.log_shuffled").value) for name in (best, "planted")}
+    achievable = f" and the planted truth's {worth['planted']}" if "planted" in shown else ""
     closer = primary.bounded and primary.high < 0  # type: ignore[operator]
     found = "is closer to people" if closer else "is not shown to be closer"
-    base = f"; against the\nbase model {said('adapter_minus_base')}" if model != "base" else ""
-    return (
-        markdown_table(head, rows)
-        + f"\n\nThe comparison that decides is with the best baseline on the validation studies, {best}: the\n"
-        f"{PREDICTORS[model]} {found}, by {said(scores.primary)}, paired by cell. Against the lowest baseline on\n"
-        f"these test studies, {PREDICTORS[lowest]}, it is {said(f'{model}_minus_{lowest}')}{base}. Effects "
-        f"of conditions correlate with the respondents' at\n{said(model, 'effects.r')}. The "
-        f"respondent's own persona is worth {said('reading', 'another_persona.log')}\nnats over the persona "
-        f"of another of the cell{achievable}; "
+    base = f"; against the base model {said('adapter_minus_base')}" if model != "base" else ""
+    text = (
+        f"The comparison that decides is with the best baseline on the validation studies, {PREDICTORS[best]}: the "
+        f"{PREDICTORS[model]} {found}, by {said(scores.primary)}, paired by cell. Against the lowest of all others on "
+        f"these test studies, {PREDICTORS[lowest]}, it is {said(f'{model}_minus_{lowest}')}{base}. Against the oracle, "
+        f"which only who knows what a condition does can beat, it is {said(f'{model}_minus_pooled')} in W and "
+        f"{said(f'{model}_minus_pooled', 'log_likelihood')} in log score. Effects of conditions correlate with the "
+        f"respondents' at {said(model, 'effects.r')}. The respondent's own persona is worth "
+        f"{said('reading', 'another_persona.log')} nats over another's of the cell, where that of "
+        f"{PREDICTORS[best]} is {worth[best]}{achievable}; "
         f"{number(scores.estimate(model, 'format_validity').value)} of the probability is on allowed answers."
     )
+    return markdown_table(head, rows) + "\n\n" + textwrap.fill(text, WIDTH)
 
 
 def cost(names: tuple[str, ...] = PRESETS) -> str:

@@ -132,6 +132,18 @@ def test_drawn_answers_agree_with_their_expectation():
     assert tempered_predictor(references.uniform(survey), PARAMS).blocks[0].tolist() == [[0.2] * 5]
 
 
+def test_equal_predictors_have_equal_figures_and_no_difference():
+    found = run({"adapter": small(), "base": small()}).metrics
+    same = set(found["base"]) - {"groups"}
+    assert {key: found["adapter"][key] for key in same} == {key: found["base"][key] for key in same}
+    difference = found["adapter_minus_base"]["drawn"]
+    assert (difference["wasserstein"], difference["wasserstein_p"], difference["wasserstein_sign"]) == (
+        0,
+        1,
+        0,
+    )
+
+
 def test_drawn_accuracy_is_exact_and_not_the_luck_of_the_draws():
     survey, model, _ = one_scale(n=40)
     few, many = (score(survey, model, PARAMS.model_copy(update={"draws": n})).studies for n in (2, 5))

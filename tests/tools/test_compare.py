@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import dvc.api
 import polars as pl
 import pytest
+from dvc_data.index import DataIndexDirError
 
 from benchmarks.evaluate_at_full_size import world
 from socrates.core.errors import DataError
@@ -63,6 +65,15 @@ def test_compare_pairs_two_revisions(tmp_path):
     call(tmp_path, "git update-ref refs/exps/12/3456/wally-rale HEAD")
     with pytest.raises(DataError, match="ambiguous"):
         compare.read_scores("wally-rale", tmp_path)
+
+
+def test_a_run_whose_files_are_in_no_cache_says_what_fetches_them(tmp_path, monkeypatch):
+    def read(*_, **__):
+        raise DataIndexDirError("failed to load directory", ("models", "adapter"))
+
+    monkeypatch.setattr(dvc.api, "read", read)
+    with pytest.raises(DataError, match=r"models/adapter/training.json at revision main: .* run dvc pull"):
+        compare.read_at("main", "models/adapter/training.json", tmp_path)
 
 
 def test_folds_are_one_run_over_all_studies_and_each_is_tested_once():

@@ -9,6 +9,7 @@ import pytest
 
 from socrates.core.errors import DataError
 from socrates.data.sources.local import open_local
+from socrates.evaluation.predictors import PREDICTORS
 from socrates.reporting.read import read_results
 from socrates.reporting.sections import headline_figure
 from socrates.tools import readme
@@ -36,6 +37,16 @@ def test_the_figures_are_those_of_the_run_in_git(monkeypatch):
 def test_no_figure_of_a_run_is_outside_the_written_blocks():
     by_hand = re.sub(r"<!-- \w+ -->\n.*?<!-- end -->", "", TEXT, flags=re.DOTALL)
     assert re.findall(r"(?<!\d)[-−]?0\.\d{3}", by_hand) == []
+
+
+def test_the_lowest_opponent_is_the_lowest_row_that_is_no_oracle():
+    scores = read_results(ROOT)
+    w = {name: scores.metrics[name]["wasserstein"] for name in readme.SHOWN if name in scores.metrics}
+    others = {name: value for name, value in w.items() if name not in (scores.model, *readme.ORACLES)}
+    assert {"base", "base_fewshot"} <= set(others)
+    assert f"{PREDICTORS[min(others, key=others.__getitem__)]}, it is" in readme.result(scores).replace(
+        "\n", " "
+    )
 
 
 def test_blocks_are_replaced_and_missed():
