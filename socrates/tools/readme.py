@@ -42,26 +42,25 @@ def result(scores: Results) -> str:
         found = scores.estimate(part, key)
         return f"{number(found.value)} ({interval_text(found)})"
 
-    model, primary, best = (
-        scores.model,
-        scores.estimate(scores.primary),
-        scores.metrics["primary"]["baseline"],
-    )
+    model, best = scores.model, scores.metrics["primary"]["baseline"]
     others = [name for name in shown if name not in (model, *ORACLES)]
     lowest = min(others, key=lambda name: scores.metrics[name]["wasserstein"])
     worth = {name: number(scores.estimate(name, "persona.log_shuffled").value) for name in (best, "planted")}
     achievable = f" and the planted truth's {worth['planted']}" if "planted" in shown else ""
-    closer = primary.bounded and primary.high < 0  # type: ignore[operator]
+    closer, beaten = (
+        found.bounded and found.high < 0  # type: ignore[operator]
+        for found in map(scores.estimate, (scores.primary, f"{model}_minus_pooled"))
+    )
     found = "is closer to people" if closer else "is not shown to be closer"
     base = f"; against the base model {said('adapter_minus_base')}" if model != "base" else ""
     text = (
         f"The comparison that decides is with the best baseline on the validation studies, {PREDICTORS[best]}: the "
         f"{PREDICTORS[model]} {found}, by {said(scores.primary)}, paired by cell. Against the lowest of all others on "
-        f"these test studies, {PREDICTORS[lowest]}, it is {said(f'{model}_minus_{lowest}')}{base}. Against the oracle, "
-        f"which only who knows what a condition does can beat, it is {said(f'{model}_minus_pooled')} in W and "
-        f"{said(f'{model}_minus_pooled', 'log_likelihood')} in log score. Effects of conditions correlate with the "
-        f"respondents' at {said(model, 'effects.r')}. The respondent's own persona is worth "
-        f"{said('reading', 'another_persona.log')} nats over another's of the cell, where that of "
+        f"these test studies, {PREDICTORS[lowest]}, it is {said(f'{model}_minus_{lowest}')}{base}. The oracle, "
+        f"which only who knows what a condition does can beat, is {'' if beaten else 'not '}beaten: "
+        f"{said(f'{model}_minus_pooled')} in W, {said(f'{model}_minus_pooled', 'log_likelihood')} in log score. "
+        f"Effects of conditions correlate with the respondents' at {said(model, 'effects.r')}. The respondent's own "
+        f"persona is worth {said('reading', 'another_persona.log')} nats over another's of the cell, where that of "
         f"{PREDICTORS[best]} is {worth[best]}{achievable}; "
         f"{number(scores.estimate(model, 'format_validity').value)} of the probability is on allowed answers."
     )
