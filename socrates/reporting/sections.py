@@ -27,7 +27,11 @@ EFFECTS = (
     "cell_respondents",
     *(f"effects.{key}" for key in ("captured_gain", "sign_accuracy_sure", "size_ratio")),
 )
-SHORT = figures.SHORT | {"train_marginal": "training-study average", "pooled": "pooled people (oracle)"}
+SHORT = figures.SHORT | {
+    "train_marginal": "training-study average",
+    "pooled": "people, conditions merged (oracle)",
+    "empirical_best": "perfect predictor, estimated",
+}
 # The paper's lowest W is another quantity than the floor of this page (docs/measurement.md).
 PAPER_FLOOR = "empirical best, by its own resamples"
 
