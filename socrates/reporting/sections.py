@@ -252,6 +252,14 @@ def first_table(report: Report) -> Table:
         if rest := report.metrics.get(REST):
             cells = f"the same on the {number(rest['counts.cells_scored'])} cells whose text resembles none of training"
             asked.append(("", cells, report.estimate(REST, f"{report.primary}.wasserstein")))
+        if (oracle := report.estimate(f"{report.model}_minus_pooled")).value is not None:
+            asked.append(
+                (
+                    "Is more known than what all conditions share?",
+                    f"W less that of {_short('pooled')}",
+                    oracle,
+                )
+            )
         for question, against, found in asked:
             words = verdict(found, margin, "yes: closer to people", "no: farther from people")
             rows.append((question, _answer(report, words), against, found, None))
