@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import fcntl
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -75,11 +76,17 @@ def hash_sources(*entries: str) -> RunConfig:
             raise ValueError(f"{module}: no such module")
         known = f"code.{module}" in sources or f"{module}.".startswith(SHAPES_NOTHING)
         if path is not None and not known:
-            tree = ast.parse(path.read_bytes())
-            waiting += _imports(tree)
-            text = ast.dump(_WithoutTexts().visit(tree))
-            sources[f"code.{module}"] = hashlib.sha256(text.encode()).hexdigest()
+            sources[f"code.{module}"], imported = _hash_and_imports(path.read_bytes())
+            waiting += imported
     return sources
+
+
+@functools.cache  # the same text is parsed once a process
+def _hash_and_imports(source: bytes) -> tuple[str, tuple[str, ...]]:
+    tree = ast.parse(source)
+    imports = tuple(_imports(tree))
+    text = ast.dump(_WithoutTexts().visit(tree))
+    return hashlib.sha256(text.encode()).hexdigest(), imports
 
 
 def _source(module: str) -> Path | None:
