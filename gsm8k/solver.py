@@ -68,7 +68,11 @@ class Solver:
             input_ids=inputs.to(self.model.device),
             attention_mask=mask.to(self.model.device),
             generation_config=GenerationConfig(
-                max_new_tokens=limit, eos_token_id=self._ends, pad_token_id=self._end, **sampling
+                max_new_tokens=limit,
+                eos_token_id=self._ends,
+                pad_token_id=self._end,
+                repetition_penalty=1.0,  # what is not given here would be the hub model's own
+                **sampling,
             ),
         )
         return [self._read(row) for row in ids[:, inputs.shape[1] :].tolist()]

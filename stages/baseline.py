@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from socrates.baselines.fit import fit_baseline, ranked_probability_score
-from socrates.core.errors import SocratesError, run
+from socrates.core.errors import DataError, SocratesError, run
 from socrates.core.files import atomic_folder, read_table, write_json, write_table
 from socrates.core.params import load
 from socrates.prediction.params import Predict
@@ -33,6 +33,10 @@ def main() -> None:
         thin_scales(read_table(SPLITS / f"{split}.parquet", SCALED_RESPONSES), params)
         for split in ("train", "val", "test")
     )
+    if validation[0].is_empty():
+        raise DataError(
+            f"{SPLITS}/val.parquet: no row has a known answer scale, so that no baseline can be chosen"
+        )
     fitted = fit_baseline(name, train[0], validation[0])
     score = ranked_probability_score(validation[0], fitted.predict(validation[0]))
     predicted = fitted.predict(test[0])

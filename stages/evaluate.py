@@ -3,7 +3,7 @@
 Reads:   params ``evaluate``; each folder NAME of data/predictions/: predictions.parquet (a file, or a folder
          of such files) and manifest.json; data/predictions/probes/;
          data/splits/train.parquet (for the training-study average); data/splits/test.parquet (the cells whose
-         text resembles one of training); data/raw/person_truth.parquet if there is one
+         text resembles one of training, and who read the same text); data/raw/person_truth.parquet if there is one
 Writes:  metrics/evaluate.json       every figure with its interval, one scalar per key
          metrics/headline.json       the few of them that DVC's tables show
          metrics/tables/*.csv        by cell, study, condition effect, group; distributions of a few cells
@@ -20,6 +20,7 @@ import polars as pl
 from socrates.core import errors, files
 from socrates.core.errors import DataError
 from socrates.core.params import load
+from socrates.evaluation.cells import KEY
 from socrates.evaluation.evaluate import evaluate
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictors import PROBES, predicted
@@ -52,11 +53,14 @@ def main() -> None:
     }
     cell = {name: tables.RESPONSES[name] for name in tables.CELL}
     test = files.read_table(TEST, {**cell, "near_duplicate": pl.Boolean}, pl.col("near_duplicate"))
+    read = files.read_table(TEST, {name: tables.RESPONSES[name] for name in (*KEY, "stimuli")})
+    texts = read.select(*KEY, text=pl.col("stimuli").rank("dense").cast(pl.Int64))
     flagged = test.select(tables.CELL).unique()
     truth = files.read_table(TRUTH, tables.PERSON_TRUTH) if TRUTH.exists() else None
     result = evaluate(
-        predictions, paths, train.drop_nulls(), truth, excluded, params, best_baseline(paths), flagged, asked
-    )
+        predictions, paths, train.drop_nulls(), truth, excluded, params,
+        best_baseline(paths), flagged, asked, texts, load(Predict).max_options,
+    )  # fmt: skip
 
     with files.atomic_folder(METRICS / "tables") as folder:
         for name, table in result.tables.items():

@@ -42,17 +42,20 @@ def main() -> None:
     summary = predict_split(TEST, inputs, OUT / name, process)
     if process.is_main:
         print(f"predict {name}: {summary}")
-        print(f"predict {name}_calibrated: {write_calibrated(OUT / name, calibrated)}")
+        print(
+            f"predict {name}_calibrated: {write_calibrated(OUT / name, calibrated, sections[2].max_options)}"
+        )
     cleanup_distributed()
 
 
-def write_calibrated(model: Path, calibrated: Path) -> str:
+def write_calibrated(model: Path, calibrated: Path, max_options: int) -> str:
     """Calibrate the predictions in the folder ``model``; returns one line about it."""
     columns = {key: SCALED_RESPONSES[key] for key in ("study_id", "scale", "response")}
     predictions, chosen = calibrate(
         read_table(calibrated / "validation/predictions.parquet", PREDICTIONS),
         read_table(model / "predictions.parquet", PREDICTIONS),
         read_table(TRAIN, columns),
+        max_options,
     )
     write_table(calibrated / "predictions.parquet", predictions)
     write_json(calibrated / "manifest.json", chosen | read_json(model / "manifest.json"))

@@ -31,7 +31,10 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     inputs = PredictionInputs(BASE, ADAPTER, *sections)
     for name in params.probes:
-        change = partial(probe_rows, probe=name, share=SHARE), partial(restored, probe=name)
+        change = (
+            partial(probe_rows, probe=name, share=SHARE, max_options=params.max_options),
+            partial(restored, probe=name),
+        )
         summary = predict_split(TEST, inputs, OUT / name, process, change)
         if process.is_main:
             print(f"probe {name}: {summary}")

@@ -120,10 +120,11 @@ def write_splits(
             (("train", "val"), SAMPLE / "responses.parquet", None),
             (("test",), RAW / "responses.parquet", _test_rows(split, assigned)),
         ):
-            for table in map(resolve_scales, iter_study_batches(path, keep)):
+            for table in iter_study_batches(path, keep):
                 parts = table.join(assigned, on=unit, how="left", maintain_order="left")
                 for name in names:
-                    rows = parts.filter(split=name).drop("split")
+                    # A scale that is not stated is what people answered: those of this split, not of another.
+                    rows = resolve_scales(parts.filter(split=name).drop("split"))
                     if name == "test":
                         rows = rows.with_columns(
                             near_duplicate=pl.Series(

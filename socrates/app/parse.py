@@ -15,7 +15,7 @@ from socrates.core.errors import DataError
 from socrates.core.files import Schema
 from socrates.data.scales.grammar import ParsedScale
 from socrates.data.scales.instructions import CUE, READ, parse_instruction
-from socrates.survey.personas import LABELS, UNLABELLED, is_missing, parse_persona
+from socrates.survey.personas import LABELS, SEPARATOR, UNLABELLED, is_missing, parse_persona
 from socrates.survey.scales import Scale, scale, thin_scale
 from socrates.survey.tables import DEMOGRAPHICS
 
@@ -26,7 +26,6 @@ QUESTIONS: Schema = {"persona": pl.String, "stimuli": pl.String, "scale": pl.Str
 LONGEST_TEXT = 100_000  # characters; far beyond any survey question, far below what would hang a tokenizer
 MOST_OPTIONS = 1001  # a longer scale is thinned, as in the pipeline
 LABEL = "|".join(map(re.escape, sorted(LABELS, key=len, reverse=True)))
-COMMA_BEFORE_LABEL = re.compile(rf"[,\n]\s*(?=(?:{LABEL})\s*:)", re.IGNORECASE)
 REPEATED = re.compile(rf"; (?P<label>{LABEL}):", re.IGNORECASE)
 RANGE = re.compile(r"\s*([-−]?\d+)\s*(?:\.\.|-|–|to)\s*([-−]?\d+)\s*(?:/\s*(\d+))?\s*")
 LABELLED_NUMBER = re.compile(r"(?<![\w.,$-])(\d{1,3})\s?(?:=|means\b|being\b)\s*(?=[A-Za-z\"'“‘])")
@@ -79,7 +78,7 @@ def parse_demographics(given: str | Mapping[str, str | None]) -> Persona:
 
 def _from_text(given: str) -> tuple[dict[str, str], dict[str, str]]:
     """Known and unknown fields of ``Age: 30; Gender: Female``."""
-    text = COMMA_BEFORE_LABEL.sub("; ", checked_text(given, "demographics").strip().rstrip(";"))
+    text = SEPARATOR.sub("; ", checked_text(given, "demographics").strip().rstrip(";"))
     text = "" if text.lower() == "unknown" else text
     parts = [part.strip() for part in re.split(r";\s*|\n+", text)]
     fields, unknown = parse_persona("; ".join(part[:1].upper() + part[1:] for part in parts))

@@ -64,15 +64,20 @@ def from_file(path: Path, questions: int = 1) -> PersonaSample:
         most = f"at most {MOST_ROWS // questions:,} with {questions} questions each"
         raise DataError(f"{path}: {len(table):,} personas; {most}")
     weight = next((name for name in table.columns if name.strip().lower() == WEIGHT), None)
-    if not any(name.strip().lower() in LABELS for name in table.columns):
+    read = [name for name in table.columns if name.strip().lower() in LABELS]
+    if not read:
         raise column_missing(path, table, f"no column is a demographic field ({', '.join(DEMOGRAPHICS)})")
     weights = _weights(table[weight], path) if weight else np.ones(len(table))
-    people = table.drop(weight or ()).cast(pl.String)
+    if nested := [name for name in read if table.schema[name].is_nested()]:
+        raise DataError(f"{path}: column {nested[0]} holds lists or objects; give a text in each row")
+    people = table.select(pl.col(read).cast(pl.String))
     personas = [parse_demographics(row) for row in people.iter_rows(named=True)]
     empty = sum(not person.fields for person in personas)
     notes = [f"{empty:,} of {len(personas):,} personas have no known field."] if empty else []
     if copies := len(table) - table.n_unique():
         notes.append(f"{copies:,} of {len(table):,} rows repeat another: each counts as one more person.")
+    if others := [name for name in table.columns if name not in (*read, weight)]:
+        notes.append(f"Columns not read: {', '.join(others)}.")
     source = f"{len(personas):,} personas of {path}"
     return PersonaSample(personas, weights / weights.sum(), source, tuple(notes))
 

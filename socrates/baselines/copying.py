@@ -18,10 +18,12 @@ from socrates.survey.scales import nearest, scale
 Floats = NDArray[np.float64]
 
 COPIES = {  # what a training row has in common with the row that it is copied to
-    "other_conditions": ["study_id", "task_num", "scale"],
+    "other_conditions": ["study_id", "task_num", "stated"],
     "other_tasks": ["study_id", "condition_num", "scale"],
-    "other_participants": ["study_id", "condition_num", "task_num", "scale"],
+    "other_participants": ["study_id", "condition_num", "task_num", "stated"],
 }
+# Of one question the scale, or that it states none: what people answered differs between training and test.
+STATED = pl.when(pl.col("scale_rule").str.contains("observed")).then(pl.lit("observed")).otherwise("scale")
 PRIOR = 1.0  # answers that the training average of the scale counts for
 
 
@@ -32,23 +34,30 @@ def fit_copy(name: str, train: pl.DataFrame) -> Callable[[pl.DataFrame], list[Fl
     distribution is (c + PRIOR a) / (n + PRIOR): a row that has none in common gets a.
     """
     key = COPIES[name]
-    counts: dict[tuple[str | int, ...], Floats] = {}
+    train = train.with_columns(stated=STATED)
+    answers = train.group_by(key).agg("response")
+    known = {tuple(common): np.array(given) for *common, given in answers.iter_rows()}
     average: dict[int, Floats] = {}
-    for *common, response, number in train.group_by(*key, "response").len().sort(pl.all()).iter_rows():
-        options = scale(str(common[-1]))
-        size = len(options.options)
-        answer = int(np.searchsorted(options.options, nearest(options, np.array([response])))[0])
-        counts.setdefault(tuple(common), np.zeros(size))[answer] += number
-        average.setdefault(size, np.zeros(size))[answer] += number
+    for notation, given in train.group_by("scale").agg("response").sort("scale").iter_rows():
+        counted = _counts(notation, np.array(given))
+        average[len(counted)] = average.get(len(counted), np.zeros(len(counted))) + counted
 
-    def distribution(common: tuple[str | int, ...]) -> Floats:
-        size = len(scale(str(common[-1])).options)
-        mean = average.get(size, np.ones(size))
-        counted = counts.get(common, np.zeros(size)) + PRIOR * mean / mean.sum()
+    def distribution(notation: str, common: tuple[str | int, ...]) -> Floats:
+        counted = _counts(notation, known.get(common, np.empty(0, np.int64)))
+        mean = average.get(len(counted), np.ones(len(counted)))
+        counted += PRIOR * mean / mean.sum()
         return counted / counted.sum()
 
     def predict(rows: pl.DataFrame) -> list[Floats]:
-        known = {common: distribution(common) for common in rows.select(key).unique().iter_rows()}
-        return [known[common] for common in rows.select(key).iter_rows()]
+        asked = rows.with_columns(stated=STATED).select(pl.col("scale").alias("on"), *key).rows()
+        found = {row: distribution(row[0], row[1:]) for row in set(asked)}
+        return [found[row] for row in asked]
 
     return predict
+
+
+def _counts(notation: str, responses: NDArray[np.int64]) -> Floats:
+    """How many answers lie at each option of a scale, or nearest to it."""
+    options = scale(notation)
+    index = np.searchsorted(options.options, nearest(options, responses))
+    return np.bincount(index, minlength=len(options.options)).astype(np.float64)

@@ -222,7 +222,8 @@ def _cumulative(
             distinct, inverse = np.unique(x[at], axis=0, return_inverse=True)
             cuts = np.tile(np.arange(1, size, dtype=np.float32) / size, len(distinct))
             stacked = np.hstack([cuts[:, None], np.repeat(distinct, size - 1, axis=0)])
-            below = model.predict_proba(stacked)[:, 1].reshape(len(distinct), size - 1)
+            sure = model.predict_proba(stacked) * model.classes_  # one class where all answers are at one end
+            below = sure.sum(axis=1).reshape(len(distinct), size - 1)
             edges = np.hstack([np.zeros((len(distinct), 1)), below, np.ones((len(distinct), 1))])
             mixed = (1 - SMOOTHING) * np.diff(edges, axis=1).clip(0) + SMOOTHING / size
             mixed /= mixed.sum(axis=1, keepdims=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -48,8 +49,9 @@ class TrainingQuestions:
         self.scales = list(scales.values())
         self.shares = [count / count.sum() for count in counts.values()]
         self._sizes = np.array([size for _, size in counts])
-        # Words without a capital: names tell one place from another, not one question from another.
-        self._words = TfidfVectorizer(ngram_range=(1, 2), lowercase=False, token_pattern=r"\b[a-z]{2,}\b")
+        self._words = TfidfVectorizer(
+            ngram_range=(1, 2), lowercase=False, token_pattern=None, tokenizer=_words
+        )
         self._vectors = self._words.fit_transform(self.texts)
 
     def most_alike(self, rows: pl.DataFrame, count: int) -> Alike:
@@ -75,6 +77,11 @@ class TrainingQuestions:
             low, middle, high = options[np.searchsorted(np.cumsum(shares), (0.25, 0.5, 0.75))]
             told = f"a quarter at most {low}, half at most {middle}, three quarters at most {high}"
         return f"{self.texts[question]}\nAnswers: {told}"
+
+
+def _words(text: str) -> list[str]:
+    """Words without a capital: names tell one place from another, not one question from another."""
+    return [word for word in re.findall(r"\b[^\W\d_]{2,}\b", text) if word == word.lower()] or [""]
 
 
 def with_examples(rows: pl.DataFrame, train: pl.DataFrame, count: int) -> pl.DataFrame:

@@ -47,9 +47,17 @@ _WORD = r"\p{L}+(?:['’-]\p{L}+)*|\d[\d.,]*"
 
 @functools.lru_cache(maxsize=2**18)  # the texts of all studies are cut more than once
 def text_parts(stimuli: str) -> tuple[str, str, str]:
-    """Scenario, question (the last sentence that asks) and answer instruction; a part may be empty."""
+    """Scenario, question (the last sentence that asks) and answer instruction; a part may be empty.
+
+    The instruction begins at the first cue behind the last question mark, so that "Please answer honestly." at the
+    head of a text is none; in a text without a question mark, at the last cue and those directly before it.
+    """
     sentences = [text for text in _SENTENCE.split(stimuli) if text and text.strip()]
-    end = next((i for i, text in enumerate(sentences) if _CUE.search(text)), len(sentences))
+    cues = [i for i, text in enumerate(sentences) if _CUE.search(text)]
+    asking = max((i for i, text in enumerate(sentences) if "?" in text), default=-1)
+    if asking < 0 and cues:
+        cues = [i for i in cues if set(range(i, cues[-1])) <= set(cues)]
+    end = next((i for i in cues if i > asking), len(sentences))
     body, instruction = sentences[:end], " ".join(sentences[end:])
     if not body:
         return "", "", instruction
@@ -124,12 +132,20 @@ def _vectors(texts: Sequence[str], codes: NDArray[np.int64]) -> sparse.csr_array
 def linked_studies(texts: pl.DataFrame) -> dict[str, int]:
     """The group of each study: studies that share a near-duplicate scenario, directly or over others, are one.
 
+    Of a text without a scenario its question counts, and without that its instruction.
+
     Args:
         texts: ``study_id``, ``stimuli``.
     """
     names = sorted(set(texts["study_id"]))
-    table = _with_parts(texts).filter(pl.col("scenario") != "")
-    table = table.select("study_id", "scenario").unique().sort("study_id", "scenario")
+    told = pl.coalesce(pl.when(pl.col(part) != "").then(pl.col(part)) for part in PARTS)
+    table = (
+        _with_parts(texts)
+        .select("study_id", scenario=told)
+        .drop_nulls()
+        .unique()
+        .sort("study_id", "scenario")
+    )
     links = sparse.csr_array((len(names), len(names)))
     if table.height:
         ids = np.searchsorted(names, table["study_id"].to_list())
@@ -170,13 +186,13 @@ def repeated_texts(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
 
 
 def flag_near_duplicates(stimuli: Sequence[str], duplicates: pl.DataFrame) -> list[bool]:
-    """Whether each text, its scenario, or the question of a text without scenario, stands in ``duplicates``."""
-    seen = {part: set(duplicates.filter(part=part)["test_text"]) for part in ("text", *PARTS[:2])}
+    """Whether each text, or the first of its parts that is not empty, stands in ``duplicates``."""
+    seen = {part: set(duplicates.filter(part=part)["test_text"]) for part in ("text", *PARTS)}
     known: dict[str, bool] = {}
     for text in set(stimuli):
-        scenario, question, _ = text_parts(text)
-        part = scenario in seen["scenario"] if scenario else question in seen["question"]
-        known[text] = part or text in seen["text"]
+        parts = zip(PARTS, text_parts(text), strict=True)
+        name, part = next((pair for pair in parts if pair[1]), ("text", text))
+        known[text] = part in seen[name] or text in seen["text"]
     return [known[text] for text in stimuli]
 
 

@@ -11,7 +11,7 @@ Shapes used throughout ``socrates.evaluation``:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -38,6 +38,7 @@ class Block:
         options: [k] the scale's integers, ascending.
         columns: [k] where those options stand in the cell's grid.
         answers: [n] index of each human answer in ``options``.
+        texts: the answers of those who read the same text, by index; empty where all did.
     """
 
     rows: slice
@@ -45,6 +46,7 @@ class Block:
     options: Floats
     columns: Ints
     answers: Ints
+    texts: tuple[Ints, ...] = ()
 
     @property
     def positions(self) -> Floats:
@@ -172,6 +174,22 @@ def make_survey(rows: pl.DataFrame) -> Survey:
     study = np.searchsorted(studies, cells["study_id"].to_list())
     human /= human.sum(axis=1, keepdims=True)
     return Survey(rows, cells.drop("scales"), studies, study, grid, sizes, human, blocks, off_grid)
+
+
+def by_text(survey: Survey, texts: pl.DataFrame) -> Survey:
+    """The survey with the texts that were read in each block.
+
+    Args:
+        texts: KEY and ``text``, an integer that two answers share whose people read the same.
+    """
+    rows = survey.rows.select(KEY).join(texts, on=KEY, how="left", maintain_order="left")
+    codes = rows["text"].fill_null(-1).to_numpy()
+    blocks = []
+    for block in survey.blocks:
+        order = np.argsort(own := codes[block.rows], kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(own[order])) + 1)
+        blocks.append(replace(block, texts=tuple(parts)) if len(parts) > 1 else block)
+    return replace(survey, blocks=blocks)
 
 
 def _options(notation: str) -> Floats:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from socrates.evaluation.cells import Predictor, Survey
+from socrates.evaluation.cells import Predictor, Survey, by_text
 from socrates.evaluation.intervals import FOR_A_RESULT
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import check_same, read_predictions
@@ -41,6 +41,8 @@ def evaluate(
     best_baseline: str | None = None,
     flagged: pl.DataFrame | None = None,
     probes: Mapping[str, pl.DataFrame] | None = None,
+    texts: pl.DataFrame | None = None,
+    max_options: int = 1001,
 ) -> Evaluation:
     """Score every predictor and baseline against the people of the test studies.
 
@@ -54,13 +56,16 @@ def evaluate(
         flagged: columns of CELL, the cells whose text resembles one of training; every headline figure is also
             given without them.
         probes: by name, what the adapter predicted with a part of the prompt changed; columns as predictions.
+        texts: study_id, sample_id and ``text``, which people read the same; None where all of a cell did.
+        max_options: training scales are thinned to, as predicted ones are.
 
     Raises:
         DataError: predictions that cannot be scored (see :func:`predictions.read_predictions`), or
             predictors that did not predict the same respondents.
     """
     survey, read = read_all(predictions, paths)
-    marginals = train_marginals(train, longest=survey.grid.shape[1])
+    survey = survey if texts is None else by_text(survey, texts)
+    marginals = train_marginals(train, max_options)
     predictors = {part.name: part for part in (*read, *reference_predictors(survey, marginals, truth))}
     scores = {name: score(survey, part, params) for name, part in predictors.items()}
     scores["empirical_best"] = perfect_prediction(survey, params)
@@ -85,7 +90,9 @@ def evaluate(
     metrics["counts"]["cells_near_duplicate"] = near
     if flagged is not None and 0 < near < len(survey.cells):
         rest = {name: table.join(flagged, on=CELL, how="anti") for name, table in predictions.items()}
-        others = evaluate(rest, paths, train, truth, excluded, params, best_baseline)
+        others = evaluate(
+            rest, paths, train, truth, excluded, params, best_baseline, texts=texts, max_options=max_options
+        )
         metrics["without_near_duplicates"] = figures_of_the_rest(others.metrics)
     return Evaluation(metrics, tables(survey, list(scores.values()), params), _line(metrics))
 

@@ -15,6 +15,7 @@ Sums are numpy's own, not a matrix product's, whose last bits depend on the CPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,11 +87,21 @@ def crps(p: Reals, answers: Ints, positions: Reals) -> Reals:
     return ((np.cumsum(p, axis=1)[:, :-1] - above) ** 2 * np.diff(positions)).sum(axis=1)
 
 
-def gain_over_shuffled(score: AnswerMetric) -> AnswerMetric:
+@dataclass(frozen=True)
+class Gain:
+    """A metric that holds a respondent against the others of the cell who read the same text."""
+
+    of: AnswerMetric
+
+    def __call__(self, p: Reals, answers: Ints, positions: Reals) -> Reals:
+        return self.of(p, answers, positions)
+
+
+def gain_over_shuffled(score: AnswerMetric) -> Gain:
     """How much ``score`` gains by each respondent's own persona, over the personas of the others of the cell.
 
     The mean over all ways to shuffle the personas within the cell, exactly: who reads the same text with another's
-    persona gets the other's prediction, so that nothing is predicted again.
+    persona gets the other's prediction, so that nothing is predicted again. Who alone read a text gains 0.
     """
 
     def gain(p: Reals, answers: Ints, positions: Reals) -> Reals:
@@ -102,16 +113,16 @@ def gain_over_shuffled(score: AnswerMetric) -> AnswerMetric:
         others = (np.array([by_answer[int(y)] for y in answers]) - own) / (n - 1)
         return own - others
 
-    return gain
+    return Gain(gain)
 
 
-def gain_over_mean(score: AnswerMetric) -> AnswerMetric:
+def gain_over_mean(score: AnswerMetric) -> Gain:
     """How much ``score`` gains by each respondent's own prediction, over the mean prediction of the cell."""
 
     def gain(p: Reals, answers: Ints, positions: Reals) -> Reals:
         return score(p, answers, positions) - score(p.mean(axis=0, keepdims=True), answers, positions)
 
-    return gain
+    return Gain(gain)
 
 
 def answer_scores(
@@ -122,7 +133,10 @@ def answer_scores(
     for block, p in zip(survey.blocks, predictor.blocks, strict=True):
         positions = block.positions.astype(np.float32)
         for key, metric in metrics.items():
-            scores[key][block.rows] = metric(p, block.answers, positions)
+            values = scores[key][block.rows]
+            parts = block.texts if isinstance(metric, Gain) and len(p) > 1 else ()
+            for part in parts or (slice(None),):
+                values[part] = metric(p[part], block.answers[part], positions)
     return scores
 
 

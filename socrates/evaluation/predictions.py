@@ -13,7 +13,16 @@ from socrates.evaluation.cells import KEY, Predictor, Survey, make_survey
 from socrates.survey.scales import scale as parse_scale
 from socrates.survey.tables import CELL
 
-NEEDED = (*KEY, "condition_num", "task_num", "participant", "response", "scale", "probabilities")
+NEEDED = (
+    *KEY,
+    "condition_num",
+    "task_num",
+    "participant",
+    "response",
+    "scale",
+    "probabilities",
+    "allowed_mass",
+)
 SUM_TOLERANCE = 1e-3  # float32 probabilities over up to about 1,000 options
 
 

@@ -33,16 +33,16 @@ def some_of_each_cell(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]
 
 
 def calibrate(
-    validation: pl.DataFrame, predicted: pl.DataFrame, train: pl.DataFrame
+    validation: pl.DataFrame, predicted: pl.DataFrame, train: pl.DataFrame, max_options: int
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """``predicted`` corrected, and what was chosen, for the manifest.
 
     Args:
         validation, predicted: a model's predictions of validation and test rows (``PREDICTIONS``).
         train: study_id, scale and response of the training rows.
+        max_options: longer scales are thinned, see :func:`train_marginals`.
     """
-    longest = pl.concat([validation, predicted])["probabilities"].list.len().max() or 0
-    marginals = train_marginals(train.drop_nulls(), int(str(longest)))
+    marginals = train_marginals(train.drop_nulls(), max_options)
     study = validation["study_id"].rank("dense").to_numpy().astype(np.int64) - 1
     answered = np.maximum(np.bincount(study), 1)
     blocks = _blocks(validation, marginals)

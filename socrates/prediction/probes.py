@@ -19,7 +19,9 @@ _LABEL = re.compile(
 _RANKED = re.compile(r"\b(?:high|low|larg|small|great)er\s+(?:number|score|value|rating)", re.IGNORECASE)
 
 
-def probe_rows(table: pl.DataFrame, probe: str, share: float) -> tuple[pl.DataFrame, dict[str, int]]:
+def probe_rows(
+    table: pl.DataFrame, probe: str, share: float, max_options: int
+) -> tuple[pl.DataFrame, dict[str, int]]:
     """The rows that a probe asks about, with its text or persona, and the rows that it cannot ask, by reason.
 
     Args:
@@ -27,6 +29,7 @@ def probe_rows(table: pl.DataFrame, probe: str, share: float) -> tuple[pl.DataFr
         probe: ``no_persona``, ``no_scenario`` (question and instruction alone) or ``reversed_options`` (the labels
             of the options exchanged, low for high; :func:`restored` maps the answers back).
         share: of each cell's respondents, evenly spread over them; at least one is asked.
+        max_options: a longer scale is thinned for prediction, unevenly, so that its options are not reversed.
     """
     every = max(1, round(1 / share))
     rows = table.filter((pl.int_range(pl.len()) % every == 0).over(CELL))
@@ -36,7 +39,11 @@ def probe_rows(table: pl.DataFrame, probe: str, share: float) -> tuple[pl.DataFr
     rows = rows.drop_nulls("scale")
     keys = rows.select("stimuli", "scale").unique()
     texts = [
-        reverse_labels(text, scale(notation)) if probe == REVERSED else without_scenario(text)
+        without_scenario(text)
+        if probe != REVERSED
+        else reverse_labels(text, on)
+        if len((on := scale(notation)).options) <= max_options
+        else None
         for text, notation in keys.iter_rows()
     ]
     found = keys.with_columns(pl.Series("changed", texts, pl.String))

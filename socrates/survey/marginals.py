@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from socrates.survey.scales import nearest, scale
+from socrates.survey.scales import nearest, scale, thin_scale
 
 
-def train_marginals(train: pl.DataFrame, longest: int) -> dict[int, NDArray[np.float64]]:
+def train_marginals(train: pl.DataFrame, max_options: int) -> dict[int, NDArray[np.float64]]:
     """Scale length -> mean distribution of the training studies over scales of that length.
 
     Answers are averaged within a training study, then over studies, so that a large study does not
@@ -17,15 +17,13 @@ def train_marginals(train: pl.DataFrame, longest: int) -> dict[int, NDArray[np.f
 
     Args:
         train: study_id, scale (notation) and response of the training rows.
-        longest: scales of more options are passed over: an open question may allow sixty million integers.
+        max_options: a longer scale is thinned, as that of a prediction is.
     """
     counted = train.group_by("study_id", "scale", "response").len().sort("study_id", "scale", "response")
     totals: dict[tuple[str, int], NDArray[np.float64]] = {}
     for (study, notation), part in counted.group_by(["study_id", "scale"], maintain_order=True):
-        known = scale(str(notation))
+        known = thin_scale(scale(str(notation)), max_options)
         length = len(known.options)
-        if length > longest:
-            continue
         inside = part.filter(pl.col("response").is_between(known.low, known.high))
         index = np.searchsorted(known.options, nearest(known, inside["response"].to_numpy()))
         counts = np.bincount(index, inside["len"].to_numpy(), length)

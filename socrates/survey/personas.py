@@ -28,6 +28,8 @@ LABELS = {
 }
 UNLABELLED = "text without a label"
 LABELLED = re.compile(r"(?P<label>[A-Za-z][A-Za-z_/ -]{0,30}?) ?(?P<mark>[:=]) ?(?P<value>.*)", re.DOTALL)
+_SPELT = "|".join(map(re.escape, sorted(LABELS, key=len, reverse=True)))
+SEPARATOR = re.compile(rf"[;,\n]\s*(?=(?:{_SPELT})\s*[:=])", re.IGNORECASE)  # before a label that is known
 # What R, Stata, SPSS and spreadsheets write where an answer is missing (RE2 and Python read both patterns); of a
 # demographic field, codes such as -9 and 999 too.
 MISSING = r"(?i)^\s*(?:n/?a|<na>|#n/?a|nan|null|#null!|missing|\.[a-z]?|-+|\?)?\s*$"
@@ -42,14 +44,15 @@ def is_missing(value: str) -> bool:
 def parse_persona(text: str) -> tuple[dict[str, str], dict[str, str]]:
     """The demographic fields of ``Age: 76; Gender: Male``, and what is not understood: label -> value.
 
-    Values may hold "; " and ": " themselves. A part that does not begin with a label that is known (``sex=Male``
-    will do), or like one (a capital, then at most 30 letters, before a colon), belongs to the value before it. A
-    label counts once: a second ``Age:`` belongs to the value before it as well. Missing values are left out.
+    Before a label that is known a comma or a line break may stand for the semicolon. Values may hold "; " and ": "
+    themselves. A part that does not begin with a label that is known (``sex=Male`` will do), or like one (a capital,
+    then at most 30 letters, before a colon), belongs to the value before it. A label counts once: a second ``Age:``
+    belongs to the value before it as well. Missing values are left out.
     """
     fields: dict[str, list[str]] = {}
     unknown: dict[str, list[str]] = {}
     current: list[str] | None = None  # the value that a continuation belongs to
-    for part in map(str.strip, text.strip().split("; ")):
+    for part in map(str.strip, SEPARATOR.sub("; ", text.strip()).split("; ")):
         match = LABELLED.fullmatch(part)
         field = LABELS.get(match["label"].lower()) if match else None
         known, name = (fields, field) if field else (unknown, match["label"] if match else UNLABELLED)

@@ -117,7 +117,13 @@ def merged_model(base: Path, adapter: Path, params: Model, dtype: torch.dtype) -
     """The base model with the adapter in its weights, on the CPU; sums are made there in float32, 4 bytes a weight."""
     model: Any = load_base(base, params)
     if params.quantization == "nf4":
-        model = model.dequantize()
+        try:
+            model = model.dequantize()  # on the device of the packed weights
+        except torch.OutOfMemoryError:
+            raise ModelError(
+                f"{base}: the GPU has no room for the unpacked weights, 2 bytes each; merge on the CPU: "
+                "CUDA_VISIBLE_DEVICES= SOCRATES_CPU=1 socrates merge"
+            ) from None
     return round_weights(
         with_adapter(model.to("cpu", torch.float32), adapter, base).merge_and_unload(), dtype
     )

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import torch
-from transformers import set_seed
+from accelerate.utils import set_seed
 
 from socrates.core.errors import TrainingError
 from socrates.model.loading import check_targets, load_base, load_tokenizer, require_gpu
@@ -145,9 +145,11 @@ def train_adapter(
     set_seed(train.seed)
     model, tokenizer = load_base(base, params.model), load_tokenizer(base)
     try:
-        session.train(
-            method.build_trainer(model, tokenizer, rows, plan.micro_batch_size, train, params.lora, args)
+        trainer = method.build_trainer(
+            model, tokenizer, rows, plan.micro_batch_size, train, params.lora, args
         )
+        set_seed(train.seed, device_specific=True)  # each process draws its own dropout
+        session.train(trainer)
     except torch.OutOfMemoryError:
         raise TrainingError(
             f"out of memory with passes of {plan.micro_batch_size} rows: lower train.micro_batch (the global batch "

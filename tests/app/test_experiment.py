@@ -243,6 +243,9 @@ def test_the_weights_of_a_file_count_and_repeated_people_are_told(tmp_path):
     path = tmp_path / "people.csv"
     path.write_text("Gender,age\nFemale,30\nMale,41\nFemale,30\n")
     assert "1 of 3 rows" in from_file(path).notes[0] and "repeat another" in from_file(path).notes[0]
+    path.write_text("id,Gender,age\n1,Female,30\n2,Male,41\n")
+    assert from_file(path).notes == ("Columns not read: id.",)
+    assert from_file(path).personas[0].text == "Age: 30; Gender: Female"
     path.write_text("Gender,weight\nFemale,1e308\nMale,1e308\n")
     assert from_file(path).weights.tolist() == [0.5, 0.5]
     path.write_text("Gender,weight\nFemale,3\nMale,1\n")

@@ -6,7 +6,7 @@ import pytest
 
 from socrates.baselines.fit import fit_baseline
 
-KEY = {"study_id": "s", "condition_num": 1, "task_num": 1, "scale": "1..3"}
+KEY = {"study_id": "s", "condition_num": 1, "task_num": 1, "scale": "1..3", "scale_rule": "range"}
 
 
 def rows(*changed: dict) -> pl.DataFrame:
@@ -34,3 +34,16 @@ def test_a_row_with_nothing_in_common_gets_the_average_of_its_scale_length_or_un
     elsewhere = predict(rows({"study_id": "t"}, {"study_id": "t", "scale": "0,1", "response": 0}))
     np.testing.assert_allclose(elsewhere[0], [0, 0.75, 0.25])
     np.testing.assert_allclose(elsewhere[1], [0.5, 0.5])
+
+
+@pytest.mark.parametrize("name", ["other_conditions", "other_participants"])
+def test_answers_to_a_question_without_a_stated_scale_are_copied_to_the_scale_of_the_test_rows(name):
+    """What people answered is its scale, and differs between training and test."""
+    train = rows(
+        *[{"scale": "17..75", "scale_rule": "observed", "response": age} for age in [30] * 98 + [17, 75]]
+    )
+    asked = rows({"scale": "22..69", "scale_rule": "observed", "response": 22})
+    predicted = fit_baseline(name, train, train).predict(asked)[0]
+    assert predicted[30 - 22] > 0.95 and predicted[0] > 0.009 and predicted[-1] > 0.009
+    stated = rows({"scale": "22..69", "response": 22})
+    assert fit_baseline(name, train, train).predict(stated)[0].max() < 0.05  # another question's answers

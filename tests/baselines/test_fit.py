@@ -99,3 +99,9 @@ def test_an_unknown_name_and_no_rows_are_one_line():
         fit_baseline("oracle", TRAIN, VALIDATION, 1)
     with pytest.raises(DataError, match="no training row"):
         fit_baseline("words", TRAIN.head(0), VALIDATION, 1)
+
+
+def test_answers_that_are_all_at_one_end_are_predicted_there():
+    for answer, at in ((1, 0), (2, -1)):
+        train = TRAIN.with_columns(scale=pl.lit("1,2"), response=pl.lit(answer, pl.Int64))
+        assert fit_baseline("demographics", train, train).predict(train[:1])[0][at] > 0.9

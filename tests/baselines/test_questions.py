@@ -46,3 +46,14 @@ def test_of_equally_similar_questions_the_first_are_taken():
     values = np.random.default_rng(0).integers(0, 4, 50) / 3
     for count in (1, 7, 49, 50, 99):
         assert largest(values, count).tolist() == np.argsort(-values, kind="stable")[:count].tolist()
+
+
+def test_texts_in_any_script_are_compared():
+    for told in ("Согласны ли вы? От 1 до 2.", "你同意吗", "ALL LOUD", "1 2"):
+        train = TRAIN.with_columns(
+            stimuli=pl.when(pl.col("stimuli") == AGREE).then(pl.lit(told)).otherwise("stimuli")
+        )
+        asked = ASKED[:1].with_columns(stimuli=pl.lit(told))
+        assert with_examples(asked, train, 1)["stimuli"][0].count(told) == 2
+        only = train.filter(stimuli=told)
+        assert "Answers: 1: 75%" in with_examples(asked, only, 1)["stimuli"][0]

@@ -287,6 +287,22 @@ def test_conditions_questions_and_people_can_be_held_out(here, by, unit):
         assert told["near_duplicate_cells"] == flagged.select(CELL).n_unique()
 
 
+def test_a_scale_that_is_not_stated_is_what_the_people_of_the_same_split_answered(here):
+    """Test people's answers must not reach the scale that training rows are given."""
+    ages = {condition: 20 + 10 * condition for condition in range(8)}
+    rows = [
+        row(f"s{study:04d}", person, condition_num=person % 8, response=ages[person % 8] + person // 8,
+            stimuli="How old are you? Only return an integer.")
+        for study in range(12) for person in range(16)
+    ]  # fmt: skip
+    local(here, table(rows), split={"by": "conditions"})
+    run_stages()
+    for name in ("train", "val", "test"):
+        part = pl.read_parquet(f"data/splits/{name}.parquet")
+        ends = pl.format("{}..{}", pl.col("response").min(), pl.col("response").max()).over("study_id")
+        assert (part["scale"] == part.select(ends).to_series()).all(), name
+
+
 @pytest.mark.parametrize(
     ("by", "unit", "tested"), [("conditions", "condition_num", 2), ("tasks", "task_num", 0)]
 )

@@ -212,6 +212,29 @@ def test_csv_as_r_writes_it_is_read(separator, tmp_path):
     assert persona.select("gender", "age").unique().rows() == [("Female", "44")]
 
 
+@pytest.mark.parametrize("between", [";", ", ", "\n", "; "])
+def test_labels_of_a_persona_are_read_whatever_stands_between_them(between, tmp_path):
+    (row,) = responses(
+        jsonl(
+            tmp_path,
+            line(input=f"Demographics: Age: 51{between}Gender: Male\n\nScenario: Is it? Only return 1."),
+        )
+    ).to_dicts()
+    assert (row["demographic"]["age"], row["demographic"]["gender"]) == ("51", "Male")
+
+
+def test_csv_without_personas_with_numbers_of_its_own_and_other_columns_is_read(tmp_path):
+    path, head = tmp_path / "rows.csv", "study_id,condition_num,scenario,response"
+    path.write_text(f"{head}\na,0,Is it? Only return 1.,1\na ,0,Is it? Only return 1.,1\n")
+    assert responses(path)["sample_id"].to_list() == [0, 1]  # one study, whatever the space behind its name
+    path.write_text(f"{head},task_num\na,0,Is it? Only return 1.,1,5\n")
+    assert responses(path)["task_num"].to_list() == [0]
+    path.write_text(f"{head},Participant,age,date\na,0,Is it? Only return 1.,1,9,,May\na,0,So?,1,9,30,May\n")
+    found = responses(path)
+    assert found["participant"].to_list() == [1, 1]
+    assert found["demographic"].struct.field("age").to_list() == [None, "30"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

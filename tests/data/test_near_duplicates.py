@@ -84,12 +84,18 @@ def test_texts_of_one_study_are_not_compared():
 
 def test_parts_are_scenario_question_and_instruction():
     text = "Ada moved to Oslo. Taxes rose. Do you support it? Only return an integer from 1 to 7."
-    assert text_parts(text) == (
-        "Ada moved to Oslo. Taxes rose.",
-        "Do you support it?",
-        "Only return an integer from 1 to 7.",
-    )
+    parts = ("Ada moved to Oslo. Taxes rose.", "Do you support it?", "Only return an integer from 1 to 7.")
+    assert text_parts(text) == parts
     assert text_parts("Only return 1 or 2.") == ("", "", "Only return 1 or 2.")
+    assert text_parts(f"Please answer honestly. {text}") == (
+        f"Please answer honestly. {parts[0]}",
+        *parts[1:],
+    )
+    assert text_parts("Please answer honestly. Rate it. Only return 1 to 7. Please give a number.") == (
+        "Please answer honestly.",
+        "Rate it.",
+        "Only return 1 to 7. Please give a number.",
+    )
 
 
 def test_a_word_that_stands_in_small_letters_anywhere_is_no_name():
@@ -117,3 +123,13 @@ def test_studies_that_share_a_scenario_are_one_group_also_over_a_third():
     asked = [("a", 0), ("b", 0), ("b", 1), ("c", 1), ("d", 2)]
     groups = linked_studies(table(*((study, TEXTS[text] + ASK) for study, text in asked)))
     assert groups["a"] == groups["b"] == groups["c"] != groups["d"]
+
+
+@pytest.mark.parametrize(
+    "text", [f"Please answer honestly. {TEXTS[0]}{ASK}", ASK.strip(), "Only return 1 or 2."]
+)
+def test_a_text_that_two_studies_share_links_and_flags_whatever_its_parts(text):
+    both = table(("a", text), ("b", text), ("c", TEXTS[2] + " Would you? Only return 3."))
+    groups = linked_studies(both)
+    assert groups["a"] == groups["b"] != groups["c"]
+    assert flag_near_duplicates([text], near_duplicates(both[:1], both[1:])) == [True]

@@ -26,6 +26,7 @@ from socrates.evaluation.summary import KEYS, counts, figures_of_the_rest
 from socrates.prediction.params import Predict
 from socrates.reporting.sections import HEADLINE
 from socrates.survey.marginals import train_marginals
+from socrates.survey.scales import scale, thin_scale
 from socrates.survey.tables import CELL, DEMOGRAPHICS, PREDICTIONS
 from stages import evaluate as stage
 
@@ -130,6 +131,22 @@ def test_drawn_answers_agree_with_their_expectation():
     shares = individual.draw_answers(survey, tempered, 50, np.random.default_rng(0))
     np.testing.assert_allclose(np.mean(shares, axis=0), tempered.cells(survey), atol=0.004)
     assert tempered_predictor(references.uniform(survey), PARAMS).blocks[0].tolist() == [[0.2] * 5]
+
+
+def test_a_persona_is_shuffled_among_those_who_read_the_same_text():
+    """One cell with two texts; the model reads the text alone, so that personas are worth nothing."""
+    says = {0: [0.9, 0.1], 1: [0.1, 0.9]}
+    answers = [1] * 9 + [2] + [1] + [2] * 9
+    read = [0] * 10 + [1] * 10
+    cells = table({(study, 0, 0): ("1..2", answers, [says[text] for text in read]) for study in "abc"})
+    texts = cells.select(*KEY, text=pl.Series(read * 3, dtype=pl.Int64))
+    predictions = {"adapter": cells, "base": cells}
+    mixed, apart = (run(predictions, texts=known).metrics for known in (None, texts))
+    for metrics, worth in ((mixed, pytest.approx(0.9248, abs=1e-3)), (apart, pytest.approx(0, abs=1e-6))):
+        assert metrics["adapter"]["persona"]["log_shuffled"] == worth
+        assert metrics["reading"]["another_persona"]["log"] == worth
+    assert apart["adapter"]["persona"]["log_mean"] == pytest.approx(0, abs=1e-6)
+    assert apart["adapter"]["wasserstein"] == mixed["adapter"]["wasserstein"]
 
 
 def test_equal_predictors_have_equal_figures_and_no_difference():
@@ -402,6 +419,14 @@ def test_train_marginal_knows_the_length_and_counts_what_it_does_not_know():
     )
 
 
+def test_train_marginal_of_a_long_scale_is_on_the_options_that_are_predicted():
+    long = scale("0..5000")
+    train = pl.DataFrame({"study_id": "x", "scale": long.notation, "response": [0, 5000, 5000]})
+    (marginal,) = train_marginals(train, 101).values()
+    assert len(marginal) == len(thin_scale(long, 101).options)
+    assert (marginal[0], marginal[-1]) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+
+
 def test_pooled_merges_conditions():
     survey, _ = read(small())
     np.testing.assert_allclose(references.pooled(survey).cells(survey)[0, :3], [0.2, 0.2, 0.6])
@@ -451,6 +476,11 @@ def test_bad_rows_stop_with_their_name(change, message):
     rows[0] |= change
     with pytest.raises(DataError, match=message):
         read(pl.DataFrame(rows, PREDICTIONS, orient="row"))
+
+
+def test_a_mass_that_is_missing_is_named():
+    with pytest.raises(DataError, match="allowed_mass is null"):
+        read(small().with_columns(allowed_mass=pl.lit(None, pl.Float32)))
 
 
 def test_an_empty_table_stops():
@@ -557,7 +587,9 @@ def test_the_stage_writes_its_files_and_prints_one_line(planted, tmp_path, monke
         write_json(folder / "manifest.json", {"rows": len(rows), "excluded": {"too_long": 3}})
     write_table(tmp_path / "data" / "raw" / "person_truth.parquet", truth)
     write_table(tmp_path / "data" / "splits" / "train.parquet", predictions["base"])
-    test = predictions["base"].with_columns(near_duplicate=pl.col("study_id") == "s0003")
+    test = predictions["base"].with_columns(
+        near_duplicate=pl.col("study_id") == "s0003", stimuli=pl.lit("text")
+    )
     write_table(tmp_path / "data" / "splits" / "test.parquet", test)
     stage.main()
     printed = capsys.readouterr().out

@@ -31,7 +31,7 @@ def predictions(rows: int, seed: int, temperature: float, weight: float) -> pl.D
 
 
 def test_a_known_distortion_is_found():
-    found, about = calibrate(predictions(6000, 1, 2.0, 0.3), predictions(9, 2, 1, 0), TRAIN)
+    found, about = calibrate(predictions(6000, 1, 2.0, 0.3), predictions(9, 2, 1, 0), TRAIN, 101)
     assert about["temperature"] == pytest.approx(2.0, rel=0.15)
     assert about["marginal_weight"] == pytest.approx(0.3, abs=0.05)
     assert found.schema["probabilities"] == PREDICTIONS["probabilities"]
@@ -40,7 +40,7 @@ def test_a_known_distortion_is_found():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_right_is_left_as_it_is(seed):
-    _, about = calibrate(predictions(3000, seed, 1, 0), predictions(9, 2, 1, 0), TRAIN)
+    _, about = calibrate(predictions(3000, seed, 1, 0), predictions(9, 2, 1, 0), TRAIN, 101)
     assert about["temperature"] == pytest.approx(1, rel=0.1) and about["marginal_weight"] < 0.05
     assert about["validation_log_score"] >= about["validation_log_score_uncorrected"]
 
@@ -49,17 +49,17 @@ def test_a_model_that_learned_nothing_scores_as_the_training_average():
     right = predictions(600, 3, 1, 0)
     nothing = right.with_columns(probabilities=pl.lit(AVERAGE.tolist(), dtype=pl.List(pl.Float32)))
     for table, better in ((right, True), (nothing, False)):
-        _, about = calibrate(table, right, TRAIN)
+        _, about = calibrate(table, right, TRAIN, 101)
         model, average = (about[f"validation_log_score_{of}"] for of in ("uncorrected", "average"))
         assert model > average if better else model == pytest.approx(average)
 
 
 def test_test_answers_change_nothing_and_without_validation_nothing_is_corrected():
     test, validation = predictions(30, 4, 1, 0), predictions(200, 5, 3.0, 0.2)
-    one, _ = calibrate(validation, test, TRAIN)
-    other, _ = calibrate(validation, test.with_columns(response=4 - pl.col("response")), TRAIN)
+    one, _ = calibrate(validation, test, TRAIN, 101)
+    other, _ = calibrate(validation, test.with_columns(response=4 - pl.col("response")), TRAIN, 101)
     assert one["probabilities"].to_list() == other["probabilities"].to_list()
-    left, about = calibrate(validation.head(0), test, TRAIN)
+    left, about = calibrate(validation.head(0), test, TRAIN, 101)
     assert left.equals(test)  # to the bit: else equal predictors would be told apart
     assert (about["temperature"], about["marginal_weight"]) == (1, 0)
 
@@ -70,7 +70,7 @@ def test_scales_of_different_lengths_keep_their_rows():
         scale=pl.lit("1..5"), probabilities=pl.lit([0.2] * 5, dtype=pl.List(pl.Float32))
     )
     mixed = pl.concat([short, long])[[0, 4, 1, 5, 2, 6, 3, 7]]
-    found, _ = calibrate(predictions(50, 7, 1, 0.5), mixed, TRAIN)
+    found, _ = calibrate(predictions(50, 7, 1, 0.5), mixed, TRAIN, 101)
     assert found["probabilities"].list.len().to_list() == [
         len(scale(name).options) for name in mixed["scale"]
     ]

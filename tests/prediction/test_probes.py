@@ -50,16 +50,19 @@ def test_the_scenario_is_taken_away_where_there_is_one():
 
 def test_a_share_of_every_cell_is_asked_and_what_cannot_be_is_counted():
     table = tiny.rows(12)
-    asked, lost = probe_rows(table, "no_persona", 0.25)
+    asked, lost = probe_rows(table, "no_persona", 0.25, 1001)
     assert lost == {} and asked["demographic"].struct.unnest().null_count().to_numpy().min() == asked.height
     sizes = table.group_by(CELL).len().join(asked.group_by(CELL).len(), on=CELL, suffix="_asked")
     assert (sizes["len_asked"] == (sizes["len"] + 3) // 4).all() and sizes.height == table.select(
         CELL
     ).n_unique()
-    whole, _ = probe_rows(table, "no_scenario", 1.0)
+    whole, _ = probe_rows(table, "no_scenario", 1.0, 1001)
     changed = table.with_columns(stimuli=pl.lit("Only return an integer from 1 to 7."))
-    kept, lost = probe_rows(changed, "reversed_options", 1.0)
+    kept, lost = probe_rows(changed, "reversed_options", 1.0, 1001)
     assert kept.height == 0 and lost == {"options cannot be reversed safely": table.height}
+    warm = table.with_columns(stimuli=pl.lit(WARM), scale=pl.lit("0..10"))
+    for most, asked in ((11, table.height), (10, 0)):  # a thinned scale is not evenly spaced
+        assert probe_rows(warm, "reversed_options", 1.0, most)[0].height == asked
     assert whole.columns == table.columns
 
 

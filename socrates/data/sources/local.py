@@ -32,6 +32,8 @@ from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 MAPPINGS = ("participant_mapping.json", "condition_mapping.json", "task_mapping.json")
 ALPACA = ("input", "output", "study_id", "condition_num")
 COLUMNS = ("study_id", "condition_num", "scenario", "response")
+NUMBERED = ("task_num", "sample_id")  # made here, so that a file's own are not read
+OWN = (*COLUMNS, "participant", *NUMBERED)
 LONGEST_LINE = 1_000_000  # characters; far beyond any survey question
 SCENARIO = re.compile(r"(?:\A|\n)[^\S\n]*Scenario:\s*")
 ANSWER = re.compile(r"\s*response:", re.IGNORECASE)
@@ -125,7 +127,8 @@ def read_csv(path: Path) -> pl.DataFrame:
     separator = ";" if head.count(";") > head.count(",") else ","
     try:
         table = pl.read_csv(text.encode(), infer_schema=False, separator=separator)
-        others = table.drop(*COLUMNS, "participant", "", strict=False)  # R calls the column of row names ""
+        table = table.rename({name: key for name in table.columns if (key := name.strip().lower()) in OWN})
+        others = table.drop(*OWN, "", strict=False)  # R calls the column of row names ""
         persona = others.rename(lambda name: LABELS.get(name.strip().lower(), name))
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path}: not readable as CSV ({' '.join(str(error).split())[:200]})") from None
@@ -133,15 +136,18 @@ def read_csv(path: Path) -> pl.DataFrame:
         raise DataError(
             f"{path}: column {', '.join(missing)} missing; found {', '.join(filter(None, table.columns))}"
         )
-    rows = []
-    for number, (answer, who) in enumerate(zip(table.select(COLUMNS).rows(), persona.rows(), strict=True), 1):
+    rows, anyone = [], bool(set(persona.columns) & set(DEMOGRAPHICS))
+    people = persona.rows() if persona.width else [()] * table.height
+    for number, (answer, who) in enumerate(zip(table.select(COLUMNS).rows(), people, strict=True), 1):
         given = {
             name: value
             for name, value in zip(persona.columns, who, strict=True)
             if not is_missing(value or "")
         }
-        unknown = [name for name in given if name not in DEMOGRAPHICS]
-        rows.append((*answer, {name: given.get(name) for name in DEMOGRAPHICS}, unknown, number))
+        known = {name: given.get(name) for name in DEMOGRAPHICS}
+        # Other columns (a date, a weight) make nobody unreadable where personas have columns of their own.
+        unknown = [] if anyone and not any(known.values()) else [name for name in given if name not in known]
+        rows.append((*answer, known, unknown, number))
     whose = table["participant"] if "participant" in table.columns else pl.col("sample_id")
     return (
         _raw_table(rows)
@@ -165,7 +171,7 @@ def _raw_table(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
         "unknown_labels": pl.List(pl.String),
         "line": pl.Int64,
     }
-    table = pl.DataFrame(rows, schema=types, orient="row")
+    table = pl.DataFrame(rows, schema=types, orient="row").with_columns(pl.col("study_id").str.strip_chars())
     return number_tasks(table.with_columns(sample_id=pl.int_range(pl.len()).over("study_id")))
 
 
