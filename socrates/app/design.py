@@ -177,6 +177,10 @@ class Design(_Strict):
                 f"respondents: {self.respondents} leave {count:.0f} who answer under {least!r}; "
                 f"at least {FEWEST_PER_ARM} in each condition"
             )
+        if self.cluster_size > count:
+            raise ValueError(
+                f"cluster_size: {self.cluster_size:g} are more than the {count:.0f} who answer under {least!r}"
+            )
         return self
 
     def answering(self, condition: str) -> float:

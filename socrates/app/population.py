@@ -68,6 +68,8 @@ def from_file(path: Path, questions: int = 1) -> PersonaSample:
     if not read:
         raise column_missing(path, table, f"no column is a demographic field ({', '.join(DEMOGRAPHICS)})")
     weights = _weights(table[weight], path) if weight else np.ones(len(table))
+    if len({LABELS[name.strip().lower()] for name in read}) < len(read):
+        raise DataError(f"{path}: two of the columns {', '.join(read)} are one demographic field; keep one")
     if nested := [name for name in read if table.schema[name].is_nested()]:
         raise DataError(f"{path}: column {nested[0]} holds lists or objects; give a text in each row")
     people = table.select(pl.col(read).cast(pl.String))

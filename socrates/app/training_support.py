@@ -72,7 +72,8 @@ class TrainingSupport:
                 found.append(f"{label}: no training respondent was asked")
             elif field in self.numbers:
                 low, high = self.numbers[field]
-                if not value.isdecimal() or not low <= int(value) <= high:
+                number = int(value) if value.isdecimal() and len(value) < 20 else None
+                if number is None or not low <= number <= high:
                     found.append(f"{label}: {value[:60]} is outside the training data's {low} to {high}")
             elif self.values[field] and value not in self.values[field]:
                 known = ", ".join(self.values[field][:8]) + (", ..." if len(self.values[field]) > 8 else "")

@@ -126,6 +126,7 @@ def answer(rows):
     ({"subgroups": ["gender"]}, "subgroups: unknown key"),
     ({"respondents": 3}, "respondents: 3 leave 2 who answer under .*at least 20 in each condition"),
     ({"respondents": 100, "attrition": 0.7}, "leave 15 who answer"),
+    ({"respondents": 100, "cluster_size": 51}, "cluster_size: 51 are more than the 50 who answer under"),
     ({"respondents": 59, "conditions": CROWDED}, "respondents: 59 leave 20 who answer"),
     ({"population": {"size": 10, "seed": -1}}, "population.seed"),
     ({"population": {"size": 10, "quotas": {"gender": {"Female": 51, "Male": 49}}}}, "a share is a part of 1"),
@@ -230,6 +231,7 @@ def test_far_quotas_and_left_out_respondents_are_told():
     ("age,gender\n30,Female\n", "one persona"),
     ("shoe\n1\n2\n", "no column is a demographic field .*; found shoe"),
     ("age;gender\n1;2\n2;3\n", "separated by semicolons; save it with commas"),
+    ("age, Age\n1,2\n2,3\n", "are one demographic field; keep one"),
     ("", "is empty"),
 ])  # fmt: skip
 def test_a_file_that_is_no_population_is_refused(tmp_path, text, message):
