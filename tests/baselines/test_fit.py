@@ -1,5 +1,7 @@
 """Baselines that read: what they can learn they learn, and what they must not see changes nothing."""
 
+import shutil
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,8 +9,12 @@ import pytest
 from socrates.baselines.fit import BASELINES, fit_baseline, ranked_probability_score
 from socrates.baselines.questions import option_index
 from socrates.core.errors import DataError
+from socrates.core.files import write_table
 from socrates.survey.scales import scale
-from socrates.survey.tables import RESPONSES
+from socrates.survey.tables import RESPONSES, SCALED_RESPONSES
+from stages import baseline
+from tests import tiny
+from tests.tiny import ROOT
 
 DEMOGRAPHIC = RESPONSES["demographic"]
 
@@ -99,6 +105,18 @@ def test_an_unknown_name_and_no_rows_are_one_line():
         fit_baseline("oracle", TRAIN, VALIDATION, 1)
     with pytest.raises(DataError, match="no training row"):
         fit_baseline("words", TRAIN.head(0), VALIDATION, 1)
+
+
+def test_validation_rows_without_a_scale_choose_no_baseline(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", "params.yaml")
+    known = tiny.rows(4).with_columns(scale_rule=pl.lit("range")).select(*SCALED_RESPONSES)
+    unknown = known.with_columns(scale=pl.lit(None, pl.String))
+    for name, table in (("train", known), ("val", unknown), ("test", known)):
+        write_table(tmp_path / f"data/splits/{name}.parquet", table)
+    monkeypatch.setattr("sys.argv", ["stages.baseline", "words"])
+    with pytest.raises(DataError, match=r"val\.parquet: no row has a known answer scale"):
+        baseline.main()
 
 
 def test_answers_that_are_all_at_one_end_are_predicted_there():

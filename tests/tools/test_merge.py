@@ -42,6 +42,21 @@ def test_merged_and_adapter_give_the_same_distributions(project: Path, tmp_path:
     assert record["check"] == found
 
 
+def test_a_gpu_without_room_for_the_unpacked_weights_is_one_line(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dequantize(self: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("transformers.PreTrainedModel.dequantize", dequantize)
+    if load(Model, project / "params.yaml").quantization != "nf4":
+        merge(project, tmp_path / "merged", rows=2)  # nothing is unpacked
+        return
+    with pytest.raises(ModelError, match=r"no room for the unpacked weights.*SOCRATES_CPU=1 socrates merge"):
+        merge(project, tmp_path / "merged", rows=2)
+    assert not (tmp_path / "merged").exists()
+
+
 def test_the_adapter_is_added_to_what_nf4_represents(project: Path) -> None:
     """Only where the base is quantised do the merged weights differ from original plus adapter."""
     params, folders = (
