@@ -20,7 +20,14 @@ import polars as pl
 from socrates.app.answers import Answer
 from socrates.app.model_ref import ModelRef
 from socrates.app.parse import QUESTIONS, Question, parse_demographics, parse_question
-from socrates.app.row_files import check_kind, check_output, column_missing, read_rows, write_rows
+from socrates.app.row_files import (
+    check_kind,
+    check_output,
+    column_missing,
+    column_texts,
+    read_rows,
+    write_rows,
+)
 from socrates.app.training_support import TrainingSupport
 from socrates.core.errors import DataError
 from socrates.core.files import Schema
@@ -96,8 +103,8 @@ def read_batch(path: Path, given_scale: str | None, support: TrainingSupport | N
         return question, [*question.notes, *(support.of_question(question) if support else [])]
 
     table = read_table(path)
-    scales = _texts(table, "scale", path) if "scale" in table.columns else [""] * len(table)
-    given = zip(_personas(table, path), _texts(table, "scenario", path), scales, strict=True)
+    scales = column_texts(table, "scale", path) if "scale" in table.columns else [""] * len(table)
+    given = zip(_personas(table, path), column_texts(table, "scenario", path), scales, strict=True)
     known: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     rows: list[tuple[Any, ...]] = []
@@ -125,21 +132,14 @@ def read_batch(path: Path, given_scale: str | None, support: TrainingSupport | N
     return QuestionFile(table, asked, read_from)
 
 
-def _texts(table: pl.DataFrame, name: str, path: Path) -> list[str]:
-    """A column as text, "" where it is null. Raises :class:`DataError` where it holds lists or objects."""
-    if table.schema[name].is_nested():
-        raise DataError(f"{path}: column {name} holds lists or objects; give a text in each row")
-    return table[name].cast(pl.String).fill_null("").to_list()
-
-
 def _personas(table: pl.DataFrame, path: Path) -> Sequence[str | Mapping[str, str]]:
     """Each row's persona as it was given: a text, or value by label."""
     people = table.select(name for name in table.columns if name.strip().lower() in LABELS)
     if "demographics" in table.columns:
         if not isinstance(table.schema["demographics"], pl.Struct):
-            return _texts(table, "demographics", path)
+            return column_texts(table, "demographics", path)
         people = table["demographics"].struct.unnest()
-    fields = {name: _texts(people, name, path) for name in people.columns}
+    fields = {name: column_texts(people, name, path) for name in people.columns}
     return [{name: values[row] for name, values in fields.items()} for row in range(len(table))]
 
 

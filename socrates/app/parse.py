@@ -15,7 +15,7 @@ from socrates.core.errors import DataError
 from socrates.core.files import Schema
 from socrates.data.scales.grammar import ParsedScale
 from socrates.data.scales.instructions import CUE, READ, parse_instruction
-from socrates.survey.personas import LABELS, SEPARATOR, UNLABELLED, is_missing, parse_persona
+from socrates.survey.personas import LABELS, UNLABELLED, is_missing, parse_persona
 from socrates.survey.scales import Scale, scale, thin_scale
 from socrates.survey.tables import DEMOGRAPHICS
 
@@ -78,7 +78,7 @@ def parse_demographics(given: str | Mapping[str, str | None]) -> Persona:
 
 def _from_text(given: str) -> tuple[dict[str, str], dict[str, str]]:
     """Known and unknown fields of ``Age: 30; Gender: Female``."""
-    text = SEPARATOR.sub("; ", checked_text(given, "demographics").strip().rstrip(";"))
+    text = checked_text(given, "demographics").strip().rstrip(";")
     text = "" if text.lower() == "unknown" else text
     parts = [part.strip() for part in re.split(r";\s*|\n+", text)]
     fields, unknown = parse_persona("; ".join(part[:1].upper() + part[1:] for part in parts))
@@ -95,8 +95,9 @@ def _from_mapping(given: Mapping[str, str | None]) -> tuple[dict[str, str], dict
     """Known and unknown fields of ``{"age": "30"}``; missing values are left out."""
     fields: dict[str, str] = {}
     unknown: dict[str, str] = {}
-    values = {label.strip(): str(value).strip() for label, value in given.items() if value is not None}
-    for label, value in values.items():
+    for label, value in (
+        (label.strip(), str(value).strip()) for label, value in given.items() if value is not None
+    ):
         field = LABELS.get(label.lower())
         if is_missing(value):
             continue

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from socrates.app.parse import Persona, parse_demographics
-from socrates.app.row_files import column_missing, read_rows
+from socrates.app.row_files import column_missing, column_texts, read_rows
 from socrates.core.errors import DataError
 from socrates.core.files import Schema, read_table
 from socrates.survey.personas import LABELS
@@ -70,9 +70,7 @@ def from_file(path: Path, questions: int = 1) -> PersonaSample:
     weights = _weights(table[weight], path) if weight else np.ones(len(table))
     if len({LABELS[name.strip().lower()] for name in read}) < len(read):
         raise DataError(f"{path}: two of the columns {', '.join(read)} are one demographic field; keep one")
-    if nested := [name for name in read if table.schema[name].is_nested()]:
-        raise DataError(f"{path}: column {nested[0]} holds lists or objects; give a text in each row")
-    people = table.select(pl.col(read).cast(pl.String))
+    people = pl.DataFrame({name: column_texts(table, name, path) for name in read})
     personas = [parse_demographics(row) for row in people.iter_rows(named=True)]
     empty = sum(not person.fields for person in personas)
     notes = [f"{empty:,} of {len(personas):,} personas have no known field."] if empty else []

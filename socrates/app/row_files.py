@@ -90,6 +90,13 @@ def column_missing(path: Path, table: pl.DataFrame, wanted: str) -> DataError:
     return DataError(f"{path}: {wanted}; found {', '.join(table.columns)[:200]}")
 
 
+def column_texts(table: pl.DataFrame, name: str, path: Path) -> list[str]:
+    """A column as text, "" where it is null. Raises :class:`DataError` where it holds lists or objects."""
+    if table.schema[name].is_nested():
+        raise DataError(f"{path}: column {name} holds lists or objects; give a text in each row")
+    return table[name].cast(pl.String).fill_null("").to_list()
+
+
 def write_rows(path: Path, table: pl.DataFrame) -> None:
     """A table as CSV (lists as numbers with spaces between), JSON lines or parquet, atomically."""
     kind = path.suffix.lower()

@@ -248,6 +248,8 @@ def test_the_weights_of_a_file_count_and_repeated_people_are_told(tmp_path):
     path.write_text("id,Gender,age\n1,Female,30\n2,Male,41\n")
     assert from_file(path).notes == ("Columns not read: id.",)
     assert from_file(path).personas[0].text == "Age: 30; Gender: Female"
+    with pytest.raises(DataError, match="age is given twice"):
+        parse_demographics({"age": "30", " age": "31"})
     path.write_text("Gender,weight\nFemale,1e308\nMale,1e308\n")
     assert from_file(path).weights.tolist() == [0.5, 0.5]
     path.write_text("Gender,weight\nFemale,3\nMale,1\n")
