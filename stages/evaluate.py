@@ -51,11 +51,10 @@ def main() -> None:
     excluded |= {
         f"probe {name}": read_excluded(path.with_name("manifest.json")) for name, path in probes.items()
     }
-    cell = {name: tables.RESPONSES[name] for name in tables.CELL}
-    test = files.read_table(TEST, {**cell, "near_duplicate": pl.Boolean}, pl.col("near_duplicate"))
-    read = files.read_table(TEST, {name: tables.RESPONSES[name] for name in (*KEY, "stimuli")})
-    texts = read.select(*KEY, text=pl.col("stimuli").rank("dense").cast(pl.Int64))
-    flagged = test.select(tables.CELL).unique()
+    kinds = {name: tables.RESPONSES[name] for name in (*tables.CELL, "sample_id", "stimuli")}
+    test = files.read_table(TEST, {**kinds, "near_duplicate": pl.Boolean})
+    texts = test.select(*KEY, text=pl.col("stimuli").rank("dense").cast(pl.Int64))
+    flagged = test.filter("near_duplicate").select(tables.CELL).unique()
     truth = files.read_table(TRUTH, tables.PERSON_TRUTH) if TRUTH.exists() else None
     result = evaluate(
         predictions, paths, train.drop_nulls(), truth, excluded, params,

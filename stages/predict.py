@@ -28,7 +28,8 @@ def main() -> None:
     if sys.argv[1:] not in (["base"], ["adapter"]):
         raise SocratesError("stages.predict: say which predictor, base or adapter")
     name = sys.argv[1]
-    sections = load(Model), load(Prompt), load(Predict)
+    params = load(Predict)
+    sections = load(Model), load(Prompt), params
     process = launch("stages.predict", name)
     if process is None:
         return
@@ -42,9 +43,7 @@ def main() -> None:
     summary = predict_split(TEST, inputs, OUT / name, process)
     if process.is_main:
         print(f"predict {name}: {summary}")
-        print(
-            f"predict {name}_calibrated: {write_calibrated(OUT / name, calibrated, sections[2].max_options)}"
-        )
+        print(f"predict {name}_calibrated: {write_calibrated(OUT / name, calibrated, params.max_options)}")
     cleanup_distributed()
 
 

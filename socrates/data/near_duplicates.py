@@ -53,11 +53,15 @@ def text_parts(stimuli: str) -> tuple[str, str, str]:
     head of a text is none; in a text without a question mark, at the last cue and those directly before it.
     """
     sentences = [text for text in _SENTENCE.split(stimuli) if text and text.strip()]
-    cues = [i for i, text in enumerate(sentences) if _CUE.search(text)]
+    cues = [bool(_CUE.search(text)) for text in sentences]
     asking = max((i for i, text in enumerate(sentences) if "?" in text), default=-1)
-    if asking < 0 and cues:
-        cues = [i for i in cues if set(range(i, cues[-1])) <= set(cues)]
-    end = next((i for i in cues if i > asking), len(sentences))
+    end = len(sentences)
+    if True in cues[asking + 1 :]:
+        end = cues.index(True, asking + 1)
+        if asking < 0:  # the last cue, and back over those before it
+            end = len(cues) - 1 - cues[::-1].index(True)
+            while end and cues[end - 1]:
+                end -= 1
     body, instruction = sentences[:end], " ".join(sentences[end:])
     if not body:
         return "", "", instruction

@@ -17,9 +17,7 @@ class World(Section):
 
     studies: Annotated[int, Field(ge=8, le=400)]  # each with a topic and endorsers of its own
     participants: Annotated[int, Field(ge=4)]  # respondents per study
-    effects: Literal[
-        "large", "realistic"
-    ]  # of conditions and personas; realistic: as small as in real studies
+    effects: Literal["large", "realistic"]  # of conditions and personas; realistic: as in real studies
     seed: Seed
 
 

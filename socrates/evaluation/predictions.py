@@ -14,15 +14,8 @@ from socrates.survey.scales import scale as parse_scale
 from socrates.survey.tables import CELL
 
 NEEDED = (
-    *KEY,
-    "condition_num",
-    "task_num",
-    "participant",
-    "response",
-    "scale",
-    "probabilities",
-    "allowed_mass",
-)
+    *KEY, "condition_num", "task_num", "participant", "response", "scale", "probabilities", "allowed_mass",
+)  # fmt: skip
 SUM_TOLERANCE = 1e-3  # float32 probabilities over up to about 1,000 options
 
 

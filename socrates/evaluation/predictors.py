@@ -23,11 +23,8 @@ PREDICTORS = {
     "planted": "the planted truth, by respondent",
 }
 PROBES = "probes"  # the folder of data/predictions/ that holds no predictors
-COMPARED = (
-    "uniform",
-    "train_marginal",
-    "pooled",
-)  # with the fine-tuned model, beside every predictor that is read
+# With the fine-tuned model, beside every predictor that is read.
+COMPARED = ("uniform", "train_marginal", "pooled")
 PRIMARY = "best_baseline"  # the opponent that decides, fixed before any test study is scored
 
 

@@ -38,14 +38,13 @@ def probe_rows(
         return rows.with_columns(demographic=nobody), {}
     rows = rows.drop_nulls("scale")
     keys = rows.select("stimuli", "scale").unique()
-    texts = [
-        without_scenario(text)
-        if probe != REVERSED
-        else reverse_labels(text, on)
-        if len((on := scale(notation)).options) <= max_options
-        else None
-        for text, notation in keys.iter_rows()
-    ]
+
+    def changed(text: str, options: Scale) -> str | None:
+        if probe != REVERSED:
+            return without_scenario(text)
+        return reverse_labels(text, options) if len(options.options) <= max_options else None
+
+    texts = [changed(text, scale(notation)) for text, notation in keys.iter_rows()]
     found = keys.with_columns(pl.Series("changed", texts, pl.String))
     asked = rows.join(found, on=["stimuli", "scale"], how="left", maintain_order="left")
     kept = asked.drop_nulls("changed").with_columns(stimuli="changed").drop("changed")

@@ -64,7 +64,9 @@ def content(report: Report) -> dict[str, Any]:
         "paper": paper(report),
         "differences": differences(report),
         "cells": cells(report),
-        "effects": _scores(report, [*report.predictions, *({"planted"} & {*report.predictors})], EFFECTS),
+        "effects": _scores(
+            report, [name for name in report.predictors if name in {*report.predictions, "planted"}], EFFECTS
+        ),
         "effect_counts": {
             key: number(int(report.count(f"effects.{key}")))
             for key in ("conditions", "questions", "sure_pairs")
@@ -253,13 +255,8 @@ def first_table(report: Report) -> Table:
             cells = f"the same on the {number(rest['counts.cells_scored'])} cells whose text resembles none of training"
             asked.append(("", cells, report.estimate(REST, f"{report.primary}.wasserstein")))
         if (oracle := report.estimate(f"{report.model}_minus_pooled")).value is not None:
-            asked.append(
-                (
-                    "Is more known than what all conditions share?",
-                    f"W less that of {_short('pooled')}",
-                    oracle,
-                )
-            )
+            question = "Is more known than what all conditions share?"
+            asked.append((question, f"W less that of {_short('pooled')}", oracle))
         for question, against, found in asked:
             words = verdict(found, margin, "yes: closer to people", "no: farther from people")
             rows.append((question, _answer(report, words), against, found, None))
