@@ -30,7 +30,7 @@ from socrates.data.near_duplicates import (
 from socrates.data.params import Split
 from socrates.data.sampling import KEYS, choose
 from socrates.data.scales.resolve import resolve_scales
-from socrates.data.splits import SPLITS, UNITS, assign, check_assignment, manifest
+from socrates.data.splits import SPLITS, UNITS, assign, manifest
 from socrates.data.studies import counts, iter_study_batches
 from socrates.survey.tables import CELL, RESPONSES
 
@@ -41,7 +41,6 @@ OUT = Path("data/splits")
 def main() -> None:
     split = params.load(Split)
     assigned = _assignment(split)
-    check_assignment(assigned)
     near = _seen_texts(split, assigned)
     with atomic_folder(OUT) as folder:
         kept, flagged = write_splits(folder, split, assigned, near)

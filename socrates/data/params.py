@@ -1,7 +1,4 @@
-"""``data``: where the survey responses come from.
-``sample``: how much of the data is used.
-``split``: which studies are trained on and which are never seen.
-"""
+"""``data``: where responses come from; ``sample``: how much of them is used; ``split``: what is held out."""
 
 from __future__ import annotations
 
@@ -24,9 +21,8 @@ class World(Section):
 class Data(TableSource):
     LOCAL: ClassVar[str] = "a CSV, JSONL or parquet file, or a folder of parquet files"
 
-    max_rejected_in_cell: Annotated[
-        float, Field(gt=0, le=1)
-    ]  # answers outside the scale; from it all are left out
+    # share of a cell's answers outside their scale from which the whole cell is left out
+    max_rejected_in_cell: Annotated[float, Field(gt=0, le=1)]
     synthetic: World
 
 
@@ -54,16 +50,13 @@ class Split(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Split:
+        seeded_studies = (self.by, self.method) == ("studies", "seeded")
         if self.by == "participants" and self.method == "official":
             raise ValueError("the dataset has no mapping of participants; use method: seeded")
-        if self.folds is not None and (self.by, self.method) != ("studies", "seeded"):
+        if self.folds is not None and not seeded_studies:
             raise ValueError("folds are of studies: they need by: studies and method: seeded")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold {self.fold} of {self.folds}: folds count from 0 to {self.folds - 1}")
-        if self.test_studies is not None and (self.by, self.method, self.folds) != (
-            "studies",
-            "seeded",
-            None,
-        ):
+        if self.test_studies is not None and (self.folds is not None or not seeded_studies):
             raise ValueError("test_studies needs by: studies, method: seeded and no folds")
         return self

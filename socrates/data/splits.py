@@ -1,4 +1,4 @@
-"""What is held out from training, and the proof that it is: studies, conditions, questions or people.
+"""What is held out from training: studies, conditions, questions or people.
 
 The paper's claim about unseen studies divides whole studies. Its three easier claims hold out conditions, outcome
 questions or participants of studies whose other answers are in training.
@@ -7,7 +7,7 @@ questions or participants of studies whose other answers are in training.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -26,187 +26,137 @@ UNITS = {
     "participants": (["study_id", "participant"], None),
 }
 HELD_OUT = 0.25  # of a study's conditions, tasks or participants: the share of the dataset's own mappings
-OF_VALIDATION = 1 / 3  # of the units that are held out within studies
 
-Studies = dict[str, list[str]]  # split -> its studies, sorted
+Groups = list[list[str]]  # of studies that stay together
 
 
 def assign(split: Split, units: pl.DataFrame, groups: Mapping[str, int], mapping: Any) -> pl.DataFrame:
-    """The split of every unit: the columns of ``units`` and ``split``.
+    """The split of every unit: the columns of ``units`` and ``split``, in the order of a keyed hash.
+
+    That order depends neither on the order that units come in nor on the others, so that one unit more moves few.
 
     Args:
         units: the distinct units of all responses (``UNITS``).
-        groups: study -> its group of studies that share a text; read by ``by: studies, method: seeded``.
-        mapping: the dataset's own mapping file; read by ``method: official``.
+        groups: study -> its group (:func:`near_duplicates.linked_studies`); read by ``by: studies, method: seeded``.
+        mapping: the dataset's own mapping file, an object; read by ``method: official``.
 
     Raises:
         DataError: a split would be empty, or the mapping does not fit the data.
     """
-    if split.by == "studies":
-        studies = units["study_id"].to_list()
-        if split.method == "official":
-            divided = official_split(studies, mapping, split.seed)
-        elif split.folds:
-            divided = folded_split(groups, split.seed, split.folds, split.fold)
-        else:
-            divided = seeded_split(groups, split.seed, split.test_studies)
-        rows = [(study, name) for name in SPLITS for study in divided[name]]
-        return pl.DataFrame(rows, schema={"study_id": pl.String, "split": pl.String}, orient="row")
+    study, *number = units.columns
+    if number:
+        order = pl.Series(hash_keys(split.seed, units[study], units[number[0]]))
+    else:
+        order = pl.Series([digest(split.seed, name) for name in units[study]], dtype=pl.Binary)
+    ranked = units.with_columns(hash=order).sort("hash", *units.columns).drop("hash")
     if split.method == "official":
-        return official_units(units, mapping, split.seed, UNITS[split.by][1] or "")
-    return seeded_units(units, split.seed)
+        return _official(ranked, mapping, UNITS[split.by][1] or "")
+    if number:
+        return _within_studies(ranked)
+    members: dict[int, list[str]] = {}
+    for name in ranked[study]:
+        members.setdefault(groups[name], []).append(name)
+    val, test = _divided(list(members.values()), split.folds, split.fold, split.test_studies)
+    held = {name: part for part, taken in (("val", val), ("test", test)) for group in taken for name in group}
+    return ranked.with_columns(split=pl.col(study).replace_strict(held, default="train"))
 
 
-def seeded_split(groups: Mapping[str, int], seed: int, test_studies: int | None = None) -> Studies:
-    """170 / 20 / 20 of 210 studies, the same proportions of other counts, at least one study each.
+def _divided(groups: Groups, folds: int | None, fold: int, test_studies: int | None) -> tuple[Groups, Groups]:
+    """The groups of studies for validation and for testing.
 
-    Groups of studies stay together, in the order of a keyed hash of the names of their studies: the split does not
-    depend on the order they come in, and one study more moves few of the others. A group that is more than twice as
-    large as a held-out split is trained on.
-
-    Args:
-        groups: study -> its group, such as from :func:`near_duplicates.linked_studies`.
-        test_studies: to test on, instead of 20 of 210.
-
-    Raises:
-        DataError: fewer than three groups, or too few for ``test_studies``.
+    With ``folds`` every study is in one fold; ``fold`` is tested on, the next one is for validation. Else 20 of every
+    210 studies are for either, or ``test_studies`` for testing, at least one group each; a group that is more than
+    twice as large is trained on.
     """
-    ordered = _shuffled_groups(groups, seed, 3)
-    held_out = max(1, round(len(groups) * 20 / 210))
+    count, least = sum(map(len, groups)), folds or 3
+    if len(groups) < least:
+        needed = f"split.folds is {folds}" if folds else "train, validation and test need at least 3"
+        alike = "; texts that differ in names and numbers alone count as one" if len(groups) < count else ""
+        names = ", ".join(sorted(itertools.chain(*groups))) or "none"
+        raise DataError(
+            f"{count} studies ({names}) in {len(groups)} groups that share no scenario text: {needed}{alike}; "
+            "add studies of other topics, or hold out conditions or participants (split.by)"
+        )
+    if folds:
+        taken: list[Groups] = [[] for _ in range(folds)]
+        for group in sorted(groups, key=len, reverse=True):  # the largest first, each to the smallest fold
+            min(taken, key=lambda groups: sum(map(len, groups))).append(group)
+        return taken[(fold + 1) % folds], taken[fold]
+    held_out = max(1, round(count * 20 / 210))
     wanted = test_studies or held_out
-    small = [group for group in ordered if len(group) <= 2 * max(wanted, held_out)]
-    candidates = small if len(small) > 1 else sorted(ordered, key=len)[:2]
-    test = _take(candidates, wanted, min(len(candidates) - 1, len(ordered) - 2))
-    if test_studies and sum(map(len, test)) < test_studies:
+    small = [group for group in groups if len(group) <= 2 * max(wanted, held_out)]
+    candidates = small if len(small) > 1 else sorted(groups, key=len)[:2]
+    test = _take(candidates, wanted, min(len(candidates) - 1, len(groups) - 2))
+    if test_studies and (found := sum(map(len, test))) < test_studies:
         raise DataError(
-            f"split.test_studies {test_studies}: of {len(groups)} studies in {len(ordered)} groups that share no "
-            f"scenario text, {sum(map(len, test))} can be tested on beside training and validation; ask for fewer"
+            f"split.test_studies {test_studies}: of {count} studies in {len(groups)} groups that share no scenario "
+            f"text, {found} can be tested on beside training and validation; ask for fewer"
         )
-    val = _take(candidates, held_out, min(len(candidates), len(ordered) - 1 - len(test)))
-    return _studies(ordered, val, test)
+    rest = candidates[len(test) :]
+    return _take(rest, held_out, min(len(rest), len(groups) - 1 - len(test))), test
 
 
-def _take(groups: list[list[str]], wanted: int, most: int) -> list[list[str]]:
-    """Remove groups from the front until they hold ``wanted`` studies: at least one group, at most ``most``."""
-    taken = [groups.pop(0)]
-    while sum(map(len, taken)) < wanted and len(taken) < most:
-        taken.append(groups.pop(0))
-    return taken
+def _take(groups: Groups, wanted: int, most: int) -> Groups:
+    """The first groups that hold ``wanted`` studies: at least one group, at most ``most``."""
+    number = 1
+    while sum(map(len, groups[:number])) < wanted and number < most:
+        number += 1
+    return groups[:number]
 
 
-def folded_split(groups: Mapping[str, int], seed: int, folds: int, fold: int) -> Studies:
-    """Cross-validation over studies: fold ``fold`` is tested on, the next one is for validation.
-
-    Every study is in exactly one fold; ``folds`` as many as there are studies leaves one study out at a time.
-
-    Raises:
-        DataError: fewer groups than folds.
-    """
-    ordered = _shuffled_groups(groups, seed, folds)
-    taken: list[list[list[str]]] = [[] for _ in range(folds)]
-    for group in sorted(ordered, key=len, reverse=True):  # the largest first, each to the smallest fold
-        min(taken, key=lambda groups: sum(map(len, groups))).append(group)
-    return _studies(ordered, taken[(fold + 1) % folds], taken[fold])
-
-
-def official_split(studies: Iterable[str], mapping: Any, seed: int) -> Studies:
-    """The dataset's own unseen studies for testing; 20 of every 190 seen ones for validation.
-
-    Args:
-        mapping: ``{"seen": [...], "unseen": [...]}``, the names of studies; those that ``studies``
-            lacks (in a sample) are passed over.
-
-    Raises:
-        DataError: the mapping is of another form, contradicts itself or does not name a study, or
-            a split would be empty.
-    """
-    if not isinstance(mapping, dict) or not all(
-        isinstance(mapping.get(key), list) for key in ("seen", "unseen")
-    ):
-        raise DataError('participant_mapping.json: expected {"seen": [studies], "unseen": [studies]}')
-    present, seen, unseen = set(studies), set(mapping["seen"]), set(mapping["unseen"])
-    if both := sorted(seen & unseen):
-        raise DataError(f"participant_mapping.json: {', '.join(both[:5])} is both seen and unseen")
-    if strange := sorted(present - seen - unseen):
-        raise DataError(
-            f"participant_mapping.json does not name {', '.join(strange[:5])}; use split.method seeded"
-        )
-    ordered = _shuffled(present & seen, seed)
-    validation = max(1, round(len(ordered) * 20 / 190))
-    test = sorted(present & unseen)
-    if len(ordered) < 2 or not test:
-        raise DataError(
-            f"{len(ordered)} seen and {len(test)} unseen studies: the official split needs 2 and 1"
-        )
-    return {"train": sorted(ordered[validation:]), "val": sorted(ordered[:validation]), "test": test}
-
-
-def seeded_units(units: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """A quarter of each study's units held out, a third of these for validation; a study's only unit is trained on.
-
-    Args:
-        units: ``study_id`` and the unit's number, one row each.
-
-    Raises:
-        DataError: fewer than two units would be held out.
-    """
-    size = pl.len().over("study_id")
+def _within_studies(ranked: pl.DataFrame) -> pl.DataFrame:
+    """A quarter of each study's units held out, a third of these for validation; a study's only unit is trained on."""
+    size, rank = pl.len().over("study_id"), pl.int_range(pl.len()).over("study_id")
     quota = pl.when(size < 2).then(0).otherwise((size * HELD_OUT).round(0).clip(1))
-    ranked = _hashed(units, seed).with_columns(held=pl.int_range(pl.len()).over("study_id") < quota)
-    held = int(ranked["held"].sum())
-    if held < 2:
+    is_held = ranked.select(rank < quota).to_series()
+    if (held := int(is_held.sum())) < 2:
         raise DataError(
-            f"split.by {units.columns[1]}: {held} could be held out, 2 are needed; no study has several"
+            f"split.by {ranked.columns[1]}: {held} could be held out, 2 are needed; no study has several"
         )
-    validation = pl.col("held").cum_sum() <= max(1, round(held * OF_VALIDATION))
-    return _labelled(ranked, units, pl.col("held") & ~validation, pl.col("held") & validation)
+    validation = is_held & (is_held.cum_sum() <= max(1, round(held / 3)))
+    return _labelled(ranked, is_held & ~validation, validation)
 
 
-def official_units(units: pl.DataFrame, mapping: Any, seed: int, file: str) -> pl.DataFrame:
-    """The dataset's own held-out conditions or tasks for testing; a tenth of its other units for validation.
+def _official(ranked: pl.DataFrame, mapping: Any, file: str) -> pl.DataFrame:
+    """The dataset's own held-out units for testing; a tenth of its others, 20 of 190 studies, for validation.
 
-    Args:
-        mapping: ``{study: {"train": [numbers], "eval": [numbers]}}``; units that it does not name are trained on.
-
-    Raises:
-        DataError: the mapping is of another form or contradicts itself, or a split would be empty.
+    The file is ``{"seen": [studies], "unseen": [studies]}``, where studies that the data lack (in a sample) are passed
+    over, or ``{study: {"train": [numbers], "eval": [numbers]}}``: units that this does not name are trained on.
     """
-    number = units.columns[1]
-    rows = []
-    for study, parts in mapping.items() if isinstance(mapping, dict) else [("", None)]:
-        for key, test in (("train", False), ("eval", True)):
+    unit, studies = ranked.columns, ranked.width == 1
+    keys, kind = (("seen", "unseen"), "studies") if studies else (("train", "eval"), "numbers")
+    rows: list[tuple[Any, ...]] = []
+    for study, parts in [("", mapping)] if studies else mapping.items():
+        for key, test in zip(keys, (False, True), strict=True):
             part = parts.get(key) if isinstance(parts, dict) else None
-            if not isinstance(part, list) or not all(str(n).isdigit() for n in part):
-                raise DataError(
-                    f'{file}: study "{study}": expected {{"train": [numbers], "eval": [numbers]}}'
-                )
-            rows += [(study, int(n), test) for n in part]
-    schema = pl.Schema({"study_id": pl.String(), number: units.schema[number], "official": pl.Boolean()})
+            if not isinstance(part, list) or not (studies or all(str(number).isdigit() for number in part)):
+                form = ", ".join(f'"{key}": [{kind}]' for key in keys)
+                raise DataError(f"{file}: {study and f'study {study}: '}expected {{{form}}}")
+            rows += [(str(name), test) if studies else (study, int(name), test) for name in part]
+    schema = {**ranked.schema, "official": pl.Boolean()}
     named = pl.DataFrame(rows, schema=schema, orient="row").unique()
-    twice = named.filter(pl.struct(units.columns).is_duplicated())
+    twice = named.filter(pl.struct(unit).is_duplicated()).sort(unit)
     if twice.height:
-        raise DataError(f"{file}: study {twice.row(0)[0]}: {twice.row(0)[1]} is in both train and eval")
-    ranked = _hashed(units, seed).join(named, on=units.columns, how="left", maintain_order="left")
-    unseen, seen = (pl.col("official").eq_missing(value) for value in (True, False))
-    held, others = (int(ranked.select(part.sum()).item()) for part in (unseen, seen))
-    if not held or others < 2:
+        first = " ".join(map(str, twice.row(0)[:-1]))
+        raise DataError(f"{file}: {unit[-1]} {first} is in both {keys[0]} and {keys[1]}")
+    official = ranked.join(named, on=unit, how="left", maintain_order="left")["official"]
+    if studies and official.null_count():
+        strange = ", ".join(ranked.filter(official.is_null())["study_id"].head(5))
+        raise DataError(f"{file} does not name {strange}; use split.method seeded")
+    unseen, seen = official.eq_missing(True), official.eq_missing(False)
+    tested, others = int(unseen.sum()), int(seen.sum())
+    if not tested or others < 2:
         raise DataError(
-            f"{file}: {held} of the data's {number} values are to be tested and {others} trained on; the split "
-            "needs 1 and 2: use split.method seeded"
+            f"{file}: {tested} of the data's {unit[-1]} values are to be tested and {others} trained on; "
+            "the split needs 1 and 2: use split.method seeded"
         )
-    return _labelled(ranked, units, unseen, seen & (seen.cum_sum() <= max(1, round(0.1 * others))))
+    validation = max(1, round(others * 20 / 190 if studies else 0.1 * others))
+    return _labelled(ranked, unseen, seen & (seen.cum_sum() <= validation))
 
 
-def check_assignment(assigned: pl.DataFrame) -> None:
-    """Raise :class:`DataError` where a unit is in two splits, or a split has none."""
-    unit = [name for name in assigned.columns if name != "split"]
-    twice = assigned.filter(assigned.select(pl.struct(unit).is_duplicated()).to_series())
-    if twice.height:
-        named = " ".join(map(str, twice.row(0)[: len(unit)]))
-        raise DataError(f"{unit[-1]} {named} is in two splits; choose another split")
-    empty = [name for name in SPLITS if name not in assigned["split"]]
-    if empty:
-        raise DataError(f"split: nothing is left for {', '.join(empty)}; use more data")
+def _labelled(ranked: pl.DataFrame, test: pl.Series, val: pl.Series) -> pl.DataFrame:
+    split = pl.when(test).then(pl.lit("test")).when(val).then(pl.lit("val")).otherwise(pl.lit("train"))
+    return ranked.with_columns(split=split)
 
 
 def manifest(
@@ -219,55 +169,12 @@ def manifest(
 
     Args:
         near: ``NEAR_DUPLICATES`` of test and training texts.
-        shared: counts of what test rows share with training, by name.
+        shared: other counts of what test rows share with training, by name.
     """
     studies = {name: sorted(assigned.filter(split=name)["study_id"].unique()) for name in SPLITS}
+    near_duplicates = {f"near_duplicate_{part}s": near.filter(part=part).height for part in PARTS}
+    common = len({*studies["test"]} & {*studies["train"], *studies["val"]})
     return {
         "splits": {name: {**kept[name], "study_ids": studies[name]} for name in SPLITS},
-        "overlap": {
-            "shared_studies": len({*studies["test"]} & {*studies["train"], *studies["val"]}),
-            **{f"near_duplicate_{part}s": near.filter(part=part).height for part in PARTS},
-            **shared,
-        },
+        "overlap": {"shared_studies": common, **near_duplicates, **shared},
     }
-
-
-def _labelled(ranked: pl.DataFrame, units: pl.DataFrame, test: pl.Expr, validation: pl.Expr) -> pl.DataFrame:
-    split = pl.when(test).then(pl.lit("test")).when(validation).then(pl.lit("val")).otherwise(pl.lit("train"))
-    return ranked.select(*units.columns, split=split)
-
-
-def _hashed(units: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """The units in the order of a keyed hash of study and number."""
-    hashed = units.with_columns(hash=hash_keys(seed, units["study_id"], units[units.columns[1]]))
-    return hashed.sort("hash", *units.columns).drop("hash")
-
-
-def _shuffled_groups(groups: Mapping[str, int], seed: int, least: int) -> list[list[str]]:
-    """The groups' studies, groups in the order of their first study."""
-    members: dict[int, list[str]] = {}
-    for study in _shuffled(groups, seed):
-        members.setdefault(groups[study], []).append(study)
-    if len(members) < least:
-        needed = "train, validation and test need at least 3" if least == 3 else f"split.folds is {least}"
-        alike = (
-            "; texts that differ in names and numbers alone count as one"
-            if len(members) < len(groups)
-            else ""
-        )
-        raise DataError(
-            f"{len(groups)} studies ({', '.join(sorted(groups)) or 'none'}) in {len(members)} groups that share no "
-            f"scenario text: {needed}{alike}; add studies of other topics, or hold out conditions or participants "
-            "(split.by)"
-        )
-    return list(members.values())
-
-
-def _studies(groups: list[list[str]], val: list[list[str]], test: list[list[str]]) -> Studies:
-    train = [group for group in groups if group not in test and group not in val]
-    divided = zip(SPLITS, (train, val, test), strict=True)
-    return {name: sorted(itertools.chain.from_iterable(taken)) for name, taken in divided}
-
-
-def _shuffled(studies: Iterable[str], seed: int) -> list[str]:
-    return sorted(set(studies), key=lambda study: (digest(seed, study), study))

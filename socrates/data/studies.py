@@ -16,20 +16,15 @@ def iter_study_batches(
 ) -> Iterator[pl.DataFrame]:
     """The responses in ``path`` as tables of whole studies, sorted as by :func:`sort_rows` throughout.
 
-    Memory is that of one batch, about ``rows_per_batch`` rows or the largest study, whatever the size of
-    the file. A file that lies sorted by study is decoded once.
+    Memory is that of ``rows_per_batch`` rows or the largest study; a file that lies sorted by study is decoded once.
 
     Args:
         keep: the (study_id, sample_id) to keep; None keeps all.
-
-    Raises:
-        DataError: as :func:`read_table`.
     """
     column = read_table(path, {"study_id": pl.String})
     lies_sorted = column["study_id"].is_sorted()
     sizes = column.group_by("study_id").len().sort("study_id").with_columns(end=pl.col("len").cum_sum())
-    batch = sizes["end"] // rows_per_batch
-    for (_,), studies in sizes.group_by(batch, maintain_order=True):
+    for _, studies in sizes.group_by(sizes["end"] // rows_per_batch, maintain_order=True):
         here = pl.col("study_id").is_in(studies["study_id"].implode())
         run = slice(studies["end"][0] - studies["len"][0], studies["end"][-1])
         table = read_table(path, RESPONSES, run if lies_sorted else here)
@@ -40,10 +35,9 @@ def iter_study_batches(
 
 
 def sort_rows(table: pl.DataFrame) -> pl.DataFrame:
-    """``table`` by study, condition, task, scenario text and sample_id: one order for equal rows.
+    """``table`` by study, condition, task, scenario text and sample_id: who read the same lie together.
 
-    Respondents who read the same scenario then lie together, for whoever computes it once. The texts
-    are compared as ranks, since a few distinct long texts stand behind millions of rows.
+    Texts are compared as ranks, since a few distinct long texts stand behind millions of rows.
     """
     text = table["stimuli"].cast(pl.Enum(table["stimuli"].unique().sort())).to_physical()
     keys = table.select(*CELL, text, "sample_id")
@@ -51,14 +45,7 @@ def sort_rows(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def counts(table: pl.DataFrame) -> dict[str, int]:
-    """Rows, studies, cells, (study, participant) pairs and (study, scenario text) pairs of a table.
-
-    The counts of tables that share no study add up.
-    """
-    return {
-        "rows": table.height,
-        "studies": table["study_id"].n_unique(),
-        "cells": table.select(CELL).n_unique(),
-        "participants": table.select("study_id", "participant").n_unique(),
-        "scenarios": table.select("study_id", "stimuli").n_unique(),
-    }
+    """What a table holds; the counts of tables that share no study add up."""
+    units = {"studies": ["study_id"], "cells": CELL, "participants": ["study_id", "participant"]}
+    units["scenarios"] = ["study_id", "stimuli"]
+    return {"rows": table.height} | {name: table.select(key).n_unique() for name, key in units.items()}
