@@ -82,18 +82,19 @@ def similarities(
         test: which texts (rows) are held against the others (columns); None compares all with all.
     """
     codes = np.unique(np.asarray(studies), return_inverse=True)[1]
-    vectors, number = _vectors(texts, codes), codes.max() + 1
-    ceilings = sparse.vstack([vectors[codes == study].max(axis=0).tocsr() for study in range(number)])
+    vectors, of_study = (
+        _vectors(texts, codes),
+        [np.flatnonzero(codes == study) for study in range(max(codes) + 1)],
+    )
+    ceilings = sparse.vstack([vectors[members].max(axis=0).tocsr() for members in of_study])
+    reaches = (vectors @ ceilings.T).toarray() >= THRESHOLD - 1e-9  # what rounding may take from a bound
     asked = np.ones(len(codes), bool) if test is None else np.asarray(test)
-    sides = [
-        [np.flatnonzero(side & (codes == study)) for study in range(number)]
-        for side in (asked, asked if test is None else ~asked)
-    ]
-    reach = [[(vectors[rows] @ ceilings.T).toarray() >= BOUND for rows in side] for side in sides]
+    against = asked if test is None else ~asked
     found = [(np.empty(0), np.empty(0, int), np.empty(0, int))]
-    for one, other in itertools.permutations(range(number), 2):
-        rows = sides[0][one][reach[0][one][:, other]]
-        columns = sides[1][other][reach[1][other][:, one]]
+    for one, other in itertools.permutations(range(len(of_study)), 2):
+        rows, columns = of_study[one], of_study[other]
+        rows = rows[asked[rows] & reaches[rows, other]]
+        columns = columns[against[columns] & reaches[columns, one]]
         if len(rows) and len(columns) and (one < other or test is not None):
             for here in np.array_split(rows, len(rows) // BLOCK + 1):
                 block = (vectors[here] @ vectors[columns].T).tocoo()
@@ -136,88 +137,66 @@ def _vectors(texts: Sequence[str], codes: NDArray[np.int64]) -> sparse.csr_array
 def linked_studies(texts: pl.DataFrame) -> dict[str, int]:
     """The group of each study: studies that share a near-duplicate scenario, directly or over others, are one.
 
-    Of a text without a scenario its question counts, and without that its instruction.
-
-    Args:
-        texts: ``study_id``, ``stimuli``.
+    Of a text without a scenario its question counts, and without that its instruction. Reads ``study_id``, ``stimuli``.
     """
-    names = sorted(set(texts["study_id"]))
-    told = pl.coalesce(pl.when(pl.col(part) != "").then(pl.col(part)) for part in PARTS)
-    table = (
-        _with_parts(texts)
-        .select("study_id", scenario=told)
-        .drop_nulls()
-        .unique()
-        .sort("study_id", "scenario")
-    )
-    links = sparse.csr_array((len(names), len(names)))
-    if table.height:
-        ids = np.searchsorted(names, table["study_id"].to_list())
-        found = similarities(table["scenario"].to_list(), table["study_id"].to_list())
-        links = sparse.csr_array((found.data, (ids[found.row], ids[found.col])), shape=links.shape)
+    told = pl.coalesce(*(pl.when(pl.col(part) != "").then(pl.col(part)) for part in PARTS), "stimuli")
+    table = _with_parts(texts).select("study_id", scenario=told).unique().sort("study_id", "scenario")
+    found = similarities(table["scenario"].to_list(), table["study_id"].to_list())
+    names, ids = np.unique(table["study_id"].to_numpy(), return_inverse=True)
+    links = sparse.csr_array((found.data, (ids[found.row], ids[found.col])), shape=(len(names), len(names)))
     groups = connected_components(links, directed=False)[1]
-    return dict(zip(names, groups.tolist(), strict=True))
+    return dict(zip(names.tolist(), groups.tolist(), strict=True))
 
 
 def near_duplicates(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
-    """The most similar training text of each part of each test text that has a near-duplicate in training.
+    """The most similar training text of each distinct part of a test text that has a near-duplicate in training.
 
-    Args:
-        train, test: ``study_id``, ``stimuli``.
-
-    Returns:
-        ``NEAR_DUPLICATES``, one row a distinct part of a test text, sorted by part, then study and text.
+    Reads ``study_id`` and ``stimuli``; gives ``NEAR_DUPLICATES`` by part, then test study and text.
     """
-    sides = [_with_parts(table).with_columns(side=pl.lit(side)) for side, table in enumerate((train, test))]
-    both = pl.concat(sides)
-    tables = [_of_part(both, part) for part in PARTS]
-    return pl.concat([pl.DataFrame(schema=NEAR_DUPLICATES), *tables])
+    both = pl.concat(_with_parts(table).with_columns(test=table is test) for table in (train, test))
+    tables = [pl.DataFrame(schema=NEAR_DUPLICATES)]
+    for part in PARTS:
+        table = both.filter(pl.col(part) != "").select("test", "study_id", part).unique().sort(pl.all())
+        if table["test"].n_unique() < 2:
+            continue
+        found = similarities(table[part].to_list(), table["study_id"].to_list(), table["test"].to_list())
+        pairs = pl.DataFrame({"similarity": found.data.round(9), "test": found.row, "train": found.col})
+        best = pairs.sort("test", "similarity", "train", descending=[False, True, False])
+        best = best.unique("test", keep="first", maintain_order=True)
+        columns = {
+            f"{side}_{name}": table[column].gather(best[side])
+            for name, column in (("study", "study_id"), ("text", part))
+            for side in ("test", "train")
+        }
+        tables.append(best.select(part=pl.lit(part), similarity=pl.col("similarity").round(3), **columns))
+    return pl.concat(tables)
 
 
 def repeated_texts(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
     """Test texts that stand word for word in training rows of the same study, as ``NEAR_DUPLICATES``."""
     key = ["study_id", "stimuli"]
     same = test.select(key).unique().join(train.select(key).unique(), on=key).sort(key)
-    study, text = pl.col("study_id"), pl.col("stimuli")
-    return same.select(
-        part=pl.lit("text"),
-        similarity=pl.lit(1.0),
-        test_study=study,
-        train_study=study,
-        test_text=text,
-        train_text=text,
-    )
+    columns = {
+        f"{side}_{name}": column
+        for name, column in zip(("study", "text"), key, strict=True)
+        for side in ("test", "train")
+    }
+    return same.select(part=pl.lit("text"), similarity=pl.lit(1.0), **columns)
 
 
 def flag_near_duplicates(stimuli: Sequence[str], duplicates: pl.DataFrame) -> list[bool]:
     """Whether each text, or the first of its parts that is not empty, stands in ``duplicates``."""
     seen = {part: set(duplicates.filter(part=part)["test_text"]) for part in ("text", *PARTS)}
-    known: dict[str, bool] = {}
-    for text in set(stimuli):
+
+    def is_seen(text: str) -> bool:
         parts = zip(PARTS, text_parts(text), strict=True)
         name, part = next((pair for pair in parts if pair[1]), ("text", text))
-        known[text] = part in seen[name] or text in seen["text"]
-    return [known[text] for text in stimuli]
+        return part in seen[name] or text in seen["text"]
+
+    return [is_seen(text) for text in stimuli]
 
 
 def _with_parts(texts: pl.DataFrame) -> pl.DataFrame:
     distinct = texts.select("study_id", "stimuli").unique(maintain_order=True)
     parts = [text_parts(text) for text in distinct["stimuli"]]
     return distinct.with_columns(pl.Series(part, [row[i] for row in parts]) for i, part in enumerate(PARTS))
-
-
-def _of_part(both: pl.DataFrame, part: str) -> pl.DataFrame:
-    table = both.filter(pl.col(part) != "").select("side", "study_id", part).unique().sort(pl.all())
-    if table["side"].n_unique() < 2:
-        return pl.DataFrame(schema=NEAR_DUPLICATES)
-    found = similarities(table[part].to_list(), table["study_id"].to_list(), (table["side"] == 1).to_list())
-    pairs = pl.DataFrame({"similarity": found.data.round(9), "test": found.row, "train": found.col})
-    best = pairs.sort("test", "similarity", "train", descending=[False, True, False])
-    best = best.unique("test", keep="first", maintain_order=True)
-    columns = {
-        "part": pl.Series([part] * best.height, dtype=pl.String),
-        "similarity": best["similarity"].round(3),
-    }
-    for name, column in (("study", "study_id"), ("text", part)):
-        columns |= {f"{side}_{name}": table[column].gather(best[side]) for side in ("test", "train")}
-    return pl.DataFrame(columns).select(*NEAR_DUPLICATES)

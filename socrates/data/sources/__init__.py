@@ -1,7 +1,5 @@
-"""Where responses come from. Every source ends in the one canonical table of :mod:`socrates.survey.tables`.
-
-A reader (:mod:`.hub`, :mod:`.local`) yields raw tables, one per file, and :mod:`.clean` makes the
-canonical table of them, with each unusable row counted and its reason kept.
+"""Where responses come from: a reader yields raw tables (:mod:`.hub`, :mod:`.local`), :mod:`.clean` makes the canonical
+table of :mod:`socrates.survey.tables` of them, with each unusable row counted and its reason kept.
 """
 
 from __future__ import annotations
@@ -19,10 +17,9 @@ class Source:
     """Something responses can be read from.
 
     Attributes:
-        tables: (name of the file, its raw table) in the order of the names. A raw table has the
-            columns of ``RESPONSES``; identifiers and answers may be integers, floats or text. Two
-            more are optional: ``line``, the row's number in the file where rows were skipped, and
-            ``unknown_labels``, the demographic labels that were not understood.
+        tables: (name of the file, its raw table) in the order of the names. A raw table has the columns of
+            ``RESPONSES``; identifiers and answers may be integers, floats or text. Two more are optional: ``line``, the
+            row's number in the file, and ``unknown_labels``, the demographic labels that were not understood.
         about: what the manifest says of the source (revision, file hashes ...).
         mappings: the dataset's own split files, by name.
     """

@@ -13,8 +13,8 @@ from socrates.data.studies import sort_rows
 from socrates.survey.personas import LABELS, MISSING, MISSING_FIELD
 from socrates.survey.tables import CELL, DEMOGRAPHICS, RESPONSES
 
-# Why a row cannot be used, in the order the checks are made: a row has the first that holds.
-# First the columns that must not be null; ``answer`` and ``condition`` are as they are given.
+# Why a row cannot be used: the first that holds, of columns that must not be null. ``answer`` and ``condition`` are as
+# they are given.
 NEEDED = {
     "missing_study": "study_id",
     "missing_sample_id": "sample_id",
@@ -95,23 +95,28 @@ def clean(
     if not typed:
         raise DataError("the source holds no files: nothing to read")
     rows = pl.concat(typed, rechunk=False)
-    rows = _set_aside(rows, "conflicting_key", _contradicting)
-    rows = _set_aside(
-        rows, "repeated_row", lambda usable: ~usable.select(pl.struct(*KEY).is_first_distinct()).to_series()
-    )
-    rows = _set_aside(rows, "outside_stated_scale", lambda usable: ~conforms(usable.select(*RESPONSES)))
-    outside = (pl.col("reason") == "outside_stated_scale").fill_null(False)
-    read = rows.filter(outside | pl.col("reason").is_null()).group_by(CELL).agg(outside.sum(), pl.len())
-    bad = (pl.col("reason") >= max_rejected_in_cell * pl.col("len")) & (pl.col("reason") >= FEWEST_OUTSIDE)
-    suspect = read.filter(bad).select(CELL).sort(CELL)
-    rows = _set_aside(
-        rows,
-        SUSPECT,
-        lambda usable: usable.select(pl.struct(CELL).is_in(suspect.to_struct().implode())).to_series(),
-    )
+    unusable = pl.col("reason").is_not_null()
+    usable, rejects = rows.filter(~unusable), [rows.filter(unusable)]
+
+    def set_aside(reason: str, failed: pl.Series) -> None:
+        nonlocal usable
+        rejects.append(usable.filter(failed).with_columns(reason=pl.lit(reason)))
+        usable = usable.filter(~failed)
+
+    repeated = usable.filter(usable.select(KEY).is_duplicated())
+    versions = repeated.select(*RESPONSES).unique().select(KEY)
+    differing = versions.filter(versions.is_duplicated()).unique().with_columns(bad=True)
+    bad = usable.select(KEY).join(differing, on=KEY, how="left", maintain_order="left")["bad"]
+    set_aside("conflicting_key", bad.fill_null(False))
+    set_aside("repeated_row", ~usable.select(pl.struct(KEY).is_first_distinct()).to_series())
+    set_aside("outside_stated_scale", ~conforms(usable.select(*RESPONSES)))
+    cells = pl.concat([usable, rejects[-1]]).group_by(CELL).agg(pl.len(), outside=unusable.sum())
+    most = pl.max_horizontal(max_rejected_in_cell * pl.col("len"), FEWEST_OUTSIDE)
+    suspect = cells.filter(pl.col("outside") >= most).select(CELL).sort(CELL)
+    set_aside(SUSPECT, usable.select(pl.struct(CELL).is_in(suspect.to_struct().implode())).to_series())
     return Cleaned(
-        responses=sort_rows(rows.filter(pl.col("reason").is_null()).select(*RESPONSES)),
-        rejects=rows.filter(pl.col("reason").is_not_null()).select(*REJECTS).sort("file", "row"),
+        responses=sort_rows(usable.select(*RESPONSES)),
+        rejects=pl.concat(rejects).select(*REJECTS).sort("file", "row"),
         unknown_demographics=unknown,
         suspect=suspect,
     )
@@ -133,13 +138,13 @@ def _typed(name: str, table: pl.DataFrame, unknown: Counter[str]) -> pl.DataFram
         _text(name, table["study_id"]).str.strip_chars(),
         _text(name, table["stimuli"]),
         condition=_text(name, table["condition_num"]),
-        answer=_present(_text(name, table["response"]).str.strip_chars(), MISSING),
+        answer=_text(name, table["response"], MISSING).str.strip_chars(),
         file=pl.lit(name),
         row=(pl.col("line") if "line" in table.columns else pl.int_range(1, pl.len() + 1)).cast(pl.UInt32),
         persona=pl.when(~(unread & nobody)).then(True),
     )
     reason = pl.coalesce(
-        pl.when(pl.col(name).is_null()).then(pl.lit(reason)) for reason, name in NEEDED.items()
+        pl.when(pl.col(needed).is_null()).then(pl.lit(reason)) for reason, needed in NEEDED.items()
     )
     return table.select(*RESPONSES, "file", "row", "answer", reason=reason)
 
@@ -153,18 +158,13 @@ def _whole(name: str, column: pl.Series) -> pl.Series:
     return column.cast(pl.String).str.strip_chars().str.extract(WHOLE_NUMBER).cast(pl.Int64)
 
 
-def _text(name: str, column: pl.Series) -> pl.Series:
-    """Text; blank is null, and a whole number that missing neighbours made a float loses its ``.0``."""
+def _text(name: str, column: pl.Series, missing: str = r"^\s*$") -> pl.Series:
+    """Text, null where it is ``missing``; a whole number that missing neighbours made a float loses its ``.0``."""
     if column.dtype.is_nested() or column.dtype == pl.Binary:
         raise DataError(f"{name}: column {column.name} is {column.dtype}, not text or a number")
     text = column.cast(pl.String)
     if column.dtype.is_float():
         text = text.str.replace(r"\.0$", "")
-    return text.set(~text.str.contains(r"\S").fill_null(True), None)
-
-
-def _present(text: pl.Series, missing: str) -> pl.Series:
-    """``text`` with null for what says that there is nothing, such as NA."""
     return text.set(text.str.contains(missing).fill_null(False), None)
 
 
@@ -176,34 +176,14 @@ def _demographic(name: str, column: pl.Series, unknown: Counter[str]) -> tuple[p
         raise DataError(
             f"{name}: column demographic is {column.dtype}, not a struct of {', '.join(DEMOGRAPHICS)}"
         )
-    known: dict[str, pl.Series] = {}
-    unread = pl.Series([False] * len(column), dtype=pl.Boolean)
-    for given in sorted(
-        column.struct.unnest(), key=lambda given: (given.name not in DEMOGRAPHICS, given.name)
-    ):
-        text = _present(_text(name, given), MISSING_FIELD)
+    empty = pl.Series([None] * len(column), dtype=pl.String)
+    known, unread = dict.fromkeys(DEMOGRAPHICS, empty), empty.is_not_null()
+    for given in sorted(column.struct.unnest(), key=lambda one: (one.name not in DEMOGRAPHICS, one.name)):
+        text = _text(name, given, MISSING_FIELD)
         field = LABELS.get(given.name.lower())
-        if field is None or field in known:
-            unknown[given.name] += len(text) - text.null_count()
+        if field is None or known[field] is not empty:
+            unknown[given.name] += text.count()
             unread |= text.is_not_null()
         else:
             known[field] = text
-    empty = pl.Series([None] * len(column), dtype=pl.String)
-    table = pl.DataFrame({field: known.get(field, empty) for field in DEMOGRAPHICS})
-    return table.to_struct("demographic"), unread
-
-
-def _set_aside(rows: pl.DataFrame, reason: str, failed: Callable[[pl.DataFrame], pl.Series]) -> pl.DataFrame:
-    """``rows`` with ``reason`` for those of the usable ones that ``failed``."""
-    usable = rows["reason"].is_null()
-    positions = usable.arg_true().filter(failed(rows.filter(usable)))
-    bad = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(positions.implode())
-    return rows.with_columns(reason=pl.when(bad).then(pl.lit(reason)).otherwise("reason"))
-
-
-def _contradicting(rows: pl.DataFrame) -> pl.Series:
-    """Whether a row differs from another one under its key."""
-    repeated = rows.select(*KEY).is_duplicated()
-    versions = rows.filter(repeated).select(*RESPONSES).unique().select(*KEY)
-    bad = versions.filter(versions.is_duplicated()).unique().with_columns(bad=True)
-    return rows.select(*KEY).join(bad, on=KEY, how="left", maintain_order="left")["bad"].fill_null(False)
+    return pl.DataFrame(known).to_struct("demographic"), unread

@@ -23,12 +23,9 @@ SHARD = re.compile(r"data/train-(\d{5})-of-(\d{5})\.parquet")
 # Split files that were audited by others at this commit; a hub that serves other bytes is not the hub.
 KNOWN = {
     ("socratesft/SocSci210", "048481111a4425ed83dc0eacf15f8431f252b21a"): {
-        f"metadata/{name}_mapping.json": digest
-        for name, digest in (
-            ("participant", "b436801983a6c31dd408bab65d5b2b79fb5515db129df2ff07acb781549ecbee"),
-            ("condition", "ea0a2b7ffdac8cb128e7d3dc599148e711ebb72a0297f40473925ddf6870347d"),
-            ("task", "b38799df03c844089e772b5768cef21affdc6c22af21f91be936ac2a09c3c40e"),
-        )
+        "metadata/participant_mapping.json": "b436801983a6c31dd408bab65d5b2b79fb5515db129df2ff07acb781549ecbee",
+        "metadata/condition_mapping.json": "ea0a2b7ffdac8cb128e7d3dc599148e711ebb72a0297f40473925ddf6870347d",
+        "metadata/task_mapping.json": "b38799df03c844089e772b5768cef21affdc6c22af21f91be936ac2a09c3c40e",
     }
 }
 
@@ -40,57 +37,45 @@ def open_hub(repo: str, revision: str) -> Source:
         SourceError: the hub cannot be reached and the cache is incomplete, the repository or commit
             does not exist, a shard is missing, or a file's bytes are not those the hub announced.
     """
-    with hub_errors(f"{repo}@{revision}", "data.repo and data.revision"):
+    where = f"{repo}@{revision}"
+    with hub_errors(where, "data.repo and data.revision"):
         from huggingface_hub import snapshot_download  # reads HF_HOME and others when it is imported
 
-        folder = Path(
-            snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=PATTERNS)
-        )
+        found = snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=PATTERNS)
+    folder = Path(found)
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.*"))}
-    shards = {name: path for name, path in files.items() if SHARD.fullmatch(name)}
-    where = f"{repo}@{revision}"
+    shards = {name: match for name in files if (match := SHARD.fullmatch(name))}
     if not shards:
         raise SourceError(
             f"{where}: no shard named data/train-NNNNN-of-NNNNN.parquet; is it the right data.repo?"
         )
-    expected = {int(SHARD.fullmatch(name)[2]) for name in shards}  # type: ignore[index]
+    expected = {int(match[2]) for match in shards.values()}
     if expected != {len(shards)}:
         raise SourceError(
             f"{where}: {len(shards)} of {max(expected)} shards are there; run again while online"
         )
-    for name, path in sorted(files.items()):
-        _check_announced(where, name, path)
-    source = parquet_source(shards, [folder])
-    for name, known in KNOWN.get((repo, revision), {}).items():
-        found = sha256(files[name]) if name in files else "no file"
-        if found != known:
+    for name, path in files.items():
+        blob = path.resolve()  # in a cache with links, its name is the digest that the hub announced
+        if (digest := _digest(blob)) != blob.name and len(blob.name) == len(digest):
+            path.unlink()
+            blob.unlink()
             raise SourceError(
-                f"{where}: {name} has SHA-256 {found}, not the audited {known}; do not use this copy"
+                f"{where}: {name} has digest {digest}, the hub announced {blob.name}; removed, run again"
+            )
+    source = parquet_source({name: files[name] for name in shards}, [folder])
+    for name, known in KNOWN.get((repo, revision), {}).items():
+        digest = sha256(files[name]) if name in files else "no file"
+        if digest != known:
+            raise SourceError(
+                f"{where}: {name} has SHA-256 {digest}, not the audited {known}; do not use this copy"
             )
     source.about.update(repo=repo, revision=revision)
     return source
 
 
-def _check_announced(where: str, name: str, path: Path) -> None:
-    """Compare a cached file with the digest the hub announced, which is the name of its blob.
-
-    That is SHA-256 for large files and Git's blob SHA-1 for small ones. A cache on a file system
-    without links keeps no such name: then there is nothing to compare with.
-    """
-    if not path.is_symlink():
-        return
-    blob = path.parent / path.readlink()
-    announced = blob.name
-    if len(announced) == 64:
-        found = sha256(path)
-    elif len(announced) == 40:
-        content = path.read_bytes()
-        found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-    else:
-        return
-    if found != announced:
-        path.unlink()
-        blob.unlink()
-        raise SourceError(
-            f"{where}: {name} has digest {found}, the hub announced {announced}; removed, run again"
-        )
+def _digest(blob: Path) -> str:
+    """What the hub names a file by: SHA-256 of a large one, of a small one Git's SHA-1."""
+    if len(blob.name) != 40:
+        return sha256(blob)
+    content = blob.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
