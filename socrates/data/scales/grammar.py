@@ -7,7 +7,7 @@ begins a range (1 to 7), a list (1, 2 or 3), a bound (up to 4) or an option with
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,11 +20,13 @@ WIDEST_WITH_CODES = 10**6
 # Stands for each character of a label, so that its numbers are never read.
 MASK = "\x00"
 
-LINK = (
-    r"(?:=+>?|:|→|means?|meaning|is|being|for|if|when|to|represents?|representing|indicates?|indicating"
-    r"|denotes?|denoting|as|corresponds?\s+to|corresponding\s+to|stands?\s+for|refers?\s+to|equals?"
-    r"|signif(?:ies|ying)|labell?ed|reflects?|would\s+(?:be|mean))"
+LINKING = (  # what may stand between a number and its label; "_" is a space
+    "mean means meaning is being for if when to as represent represents representing indicate indicates indicating"
+    " denote denotes denoting correspond_to corresponds_to corresponding_to stand_for stands_for refer_to refers_to"
+    " equal equals signifies signifying labeled labelled reflect reflects would_be would_mean"
 )
+LINKS = {"=", ":", "→", ">", "otherwise", *(link.partition("_")[0] for link in LINKING.split())}
+LINK = "(?:=+>?|:|→|" + LINKING.replace(" ", "|").replace("_", r"\s+") + ")"
 
 
 def _words(text: str) -> frozenset[str]:
@@ -59,11 +61,6 @@ BARE = _words(
 ANSWER = _words("answer choose enter give press respond return say select type use write")
 OPENS_OPTION = ANSWER | _words(
     ", ; ( [ { . | / : a number integer digit value or and where with either while then that which"
-)
-LINKS = _words(
-    "= : → > means mean meaning is being for if when represents represent representing indicates indicate"
-    " indicating denotes denote as corresponds corresponding stands refers equals signifies labeled labelled"
-    " reflects would to otherwise"
 )
 NO_ANSWER = re.compile(
     rf"\W*(?:{LINK}(?!\w))?\W*(?:to\s+)?(?:you(?:\s+are|['’]re)?\s+|i(?:\s+am|['’]m)?\s+)?"
@@ -121,12 +118,11 @@ class ParsedScale:
     """What a text states about the integers that answer it.
 
     Attributes:
-        rule: how it is stated: ``range`` (1 to 7), ``step`` (a multiple of 100 between ...), ``labels``
-            (1 for Yes or 2 for No), ``list`` (1, 2 or 3), ``anchors`` (1 means never and 7 means always,
-            no range), ``one_sided`` (up to 4), or ``question`` (no range in the instruction, but one in
-            the question: "On a scale from 1 to 5, ...").
-        scale: the allowed integers, codes such as "99 for don't know" included: who may give an answer
-            is asked to give it, so it is a possible response. None where one end is open.
+        rule: how it is stated: ``range`` (1 to 7), ``step`` (a multiple of 100 between ...), ``labels`` (1 for Yes or
+            2 for No), ``list`` (1, 2 or 3), ``anchors`` (1 means never and 7 means always, no range), ``one_sided`` (up
+            to 4), or ``question`` (no range in the instruction, but one in the question: "On a scale from 1 to 5").
+        scale: the allowed integers, codes such as "99 for don't know" included: who may give an answer is asked to
+            give it, so it is a possible response. None where one end is open.
         low, high: of an open ``one_sided`` statement, the end that is stated.
     """
 
@@ -155,22 +151,18 @@ class Token(NamedTuple):
 def tokenise(text: str) -> list[Token]:
     tokens: list[Token] = []
     for match in TOKEN.finditer(text):
-        kind, said = match.lastgroup or "", match[0].lower()
-        value = 0
-        if kind in ("number", "times"):
-            kind, value = "number", int(re.sub(r"\D", "", match["number"]))
-            value *= TIMES.get((match["times"] or "").lower(), 1)
-        elif kind == "round":
-            kind, value = "number", TIMES[match["round"].lower()]
-        elif said in WORDS:
-            kind, value = "number", WORDS[said]
-        if kind == "number" and tokens and tokens[-1].text in SIGNS:
-            sign, before = tokens[-1], tokens[-2].kind if len(tokens) > 1 else ""
-            glued = sign.text == "-" and text[max(0, sign.start - 1)].isalnum()  # 1-to-7
-            touching = sign.end == match.start() and before not in ("number", "label")
-            if (touching and not glued) or sign.kind == "word":
-                tokens.pop()
-                value *= SIGNS[sign.text]
+        kind, said, value = match.lastgroup or "", match[0].lower(), 0
+        if kind in ("number", "times", "round") or said in WORDS:
+            kind, times = "number", TIMES.get((match["times"] or match["round"] or "").lower(), 1)
+            value = WORDS[said] if said in WORDS else times * int(re.sub(r"\D", "", match["number"] or "1"))
+            sign = tokens[-1] if tokens and tokens[-1].text in SIGNS else None
+            if sign:
+                before = tokens[-2].kind if len(tokens) > 1 else ""
+                glued = sign.text == "-" and text[max(0, sign.start - 1)].isalnum()  # 1-to-7
+                touching = sign.end == match.start() and before not in ("number", "label")
+                if (touching and not glued) or sign.kind == "word":
+                    tokens.pop()
+                    value *= SIGNS[sign.text]
         if kind == "dash":
             said = said.replace(said.strip(), "-")
         tokens.append(Token(kind, said, value, match.start(), match.end()))
@@ -211,10 +203,10 @@ class Reader:
                 if labels := self._labels(at, free):
                     return labels
                 break
+        if listed := self._enumerated(free_until > 0):
+            return listed
         low = self._sign(free_until)
-        return self._enumerated(free_until > 0) or (
-            None if low is None else ParsedScale("one_sided", None, low)
-        )
+        return None if low is None else ParsedScale("one_sided", None, low)
 
     def _enumerated(self, free: bool) -> ParsedScale | None:
         """``1) Yes 2) No``, ``(2) Yes (1) No`` or ``Yes = 1, No = 2``, when the numbers follow one another."""
@@ -247,9 +239,6 @@ class Reader:
 
     def _kind(self, at: int) -> str:
         return self.tokens[at].kind if 0 <= at < len(self.tokens) else ""
-
-    def _is_number(self, at: int) -> bool:
-        return self._kind(at) == "number"
 
     def _without_step(self, tokens: list[Token]) -> list[Token]:
         """Takes "a multiple of 100", "in increments of 5", "$10 steps" or "even" out of the tokens."""
@@ -290,21 +279,15 @@ class Reader:
     def _range_end(self, at: int, prefixed: bool) -> int | None:
         """Where the range's second number stands; labels, and after "from" any words, may come before."""
         for to in range(at + 1, min(at + (25 if prefixed else 4), len(self.tokens))):
-            end = self._joins(to, prefixed)
-            if end is not None:
-                return end
-            between = prefixed or self._text(to) in UNITS or self._kind(to) == "label"
-            if not between or self._is_number(to) or self._text(to) in (".", "?", ";"):
+            text, kind = self._text(to), self._kind(to)
+            ahead = to + (3 if kind == "dash" and self._text(to + 1) == "to" else 1)  # 1-to-7
+            joins = text in JOINS or kind in ("dash", "dots") or (prefixed and text in ("and", "&"))
+            if joins and self._kind(ahead) == "number":
+                return ahead
+            between = prefixed or kind == "label" or text in UNITS
+            if kind == "number" or not between or text in (".", "?", ";"):
                 return None
         return None
-
-    def _joins(self, to: int, prefixed: bool) -> int | None:
-        """Where the second number stands if a range's joining word stands at ``to``."""
-        text, ahead = self._text(to), to + 1
-        if self._kind(to) == "dash" and self._text(ahead) == "to":
-            ahead += 2  # 1-to-7
-        joins = text in JOINS or (text in ("and", "&") and prefixed) or self._kind(to) in ("dash", "dots")
-        return ahead if joins and self._is_number(ahead) else None
 
     def _belongs(self, at: int, end: int, prefixed: bool) -> bool:
         """Whether a range inside an instruction is the answers'; without "from" it needs a sign of that."""
@@ -345,7 +328,7 @@ class Reader:
         """``1 or 2``, ``1, 2, 3``, ``0/1``; with dots, a range (of tens: ``0, 10, 20, ..., 100``)."""
         opener, before = self._text(at - 1), self._text(at - 2)
         chosen = opener in ("following", "from") or before in ("any", "either", "one", "set")
-        inside = opener == "," and self._is_number(at - 2)
+        inside = opener == "," and self._kind(at - 2) == "number"
         if inside or not (at == 0 or opener in BARE or chosen):
             return None
         values, end, dots = [self.tokens[at].value], at, False
@@ -355,7 +338,7 @@ class Reader:
                 dots = dots or self._kind(ahead) == "dots"
                 ahead += 1
             labelled = self._links(ahead) and self._text(ahead + 1) != ":"
-            if ahead == end + 1 or not self._is_number(ahead) or labelled:
+            if ahead == end + 1 or self._kind(ahead) != "number" or labelled:
                 break
             values.append(self.tokens[ahead].value)
             end = ahead
@@ -421,7 +404,7 @@ class Reader:
         opener = self._text(at - 1)
         rest = opener if opener not in OPENS_OPTION else self._text(at - 2)
         otherwise = rest in ("else", "otherwise")  # 1 if yes, otherwise 0
-        if not self._is_number(at) or not (self._links(at) or otherwise):
+        if self._kind(at) != "number" or not (self._links(at) or otherwise):
             return False
         return (
             first
@@ -435,7 +418,7 @@ class Reader:
 
     def _climbs(self, at: int) -> bool:
         """Whether an option is the end of a ladder: ``1 if you accept, up to 4 if you object``."""
-        return self._text(at - 1) in ("to", "through") and not self._is_number(at - 2)
+        return self._text(at - 1) in ("to", "through") and self._kind(at - 2) != "number"
 
     def _labels(self, first: int, free: bool) -> ParsedScale | None:
         """``1 for Yes or 2 for No`` is these options; ``where 1 means low and 7 means high`` a range."""
@@ -477,24 +460,20 @@ class Reader:
         return self._with_codes(rule, options, end) if len(options) > 1 else None
 
     def _with_codes(self, rule: str, options: Sequence[int], end: int) -> ParsedScale:
-        """The options and the codes outside them: ``or 99 for don't know``."""
-        codes = {self.tokens[at].value for at in self._codes(end)}
-        codes = {code for code in codes if not options[0] <= code <= options[-1]}
+        """The options and the codes outside them, numbers with a label of their own: ``or 99 for don't know``."""
+        codes = set()
+        for at in range(end + 1, len(self.tokens)):
+            opener, code = self._text(at - 1), self.tokens[at]
+            if code.kind != "number" or options[0] <= code.value <= options[-1]:
+                continue
+            labelled = "label" in (self._kind(at + 1), self._kind(at + 2)) or at <= end + 4
+            own = self._no_answer(at) or (labelled and opener in ANSWER | {"or"})
+            between = self.text[self.tokens[end].end : code.start]
+            told = opener in ANSWER | {"with"} and re.search(
+                r"\b(?:if|when)\b[^.;]{3,60}$", between, re.IGNORECASE
+            )
+            if (own and self._is_option(at)) or (told and not self._links(at)):
+                codes.add(code.value)
         if codes and len(options) <= WIDEST_WITH_CODES:
             options = sorted({*options, *codes})
         return ParsedScale(rule, Scale(options))
-
-    def _codes(self, end: int) -> Iterator[int]:
-        """Numbers with a label that are an answer of their own, beside a range that ends at ``end``."""
-        for at in range(end + 1, len(self.tokens)):
-            if not self._is_number(at):
-                continue
-            opener = self._text(at - 1)
-            own = opener in ANSWER | {"or"} and (
-                self._kind(at + 1) == "label" or self._kind(at + 2) == "label" or at <= end + 4
-            )
-            between = self.text[self.tokens[end].end : self.tokens[at].start]
-            told = re.search(r"\b(?:if|when)\b[^.;]{3,60}$", between, re.IGNORECASE)
-            reverse = opener in ANSWER | {"with"} and told
-            if (self._is_option(at) and (self._no_answer(at) or own)) or (reverse and not self._links(at)):
-                yield at

@@ -6,8 +6,9 @@ instruct; :mod:`socrates.data.scales.grammar` reads them.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import html
+import itertools
 import re
 
 from socrates.data.scales.grammar import LINK, MASK, ParsedScale, Reader
@@ -53,14 +54,16 @@ READ = 4_000
 
 # What a copied page brings along, and how it is written plainly.
 PLAIN = str.maketrans({"\u200b": None, "\ufeff": None, "`": '"', "«": '"', "»": '"', "*": " "})
-BLOCK = re.compile(r"</?(?:p|br|hr|li|ol|ul|h\d|tr|div|table)\b[^<>]*>", re.IGNORECASE)
-INLINE = re.compile(r"</?(?:a|b|i|u|em|td|th|font|span|strong|sub|sup)\b[^<>]*>", re.IGNORECASE)
-GLUED = re.compile(r"(?<=\d)(?=(?:to|for|if|where|means)(?:\b|\d))|(?<=\n\d[.)])(?=[A-Za-z])")
-ARROW = re.compile(r"[-–—]{1,2}>")
-TILDE = re.compile(r"(?<=\d)\s*[~～]\s*(?=\d)")
+REWRITTEN = (
+    (re.compile(r"</?(?:p|br|hr|li|ol|ul|h\d|tr|div|table)\b[^<>]*>", re.IGNORECASE), "\n"),
+    (re.compile(r"</?(?:a|b|i|u|em|td|th|font|span|strong|sub|sup)\b[^<>]*>", re.IGNORECASE), " "),
+    (re.compile(r"(?<=\n)([ \t]*\d{1,2}[.)][^\n]*?)\.?\s*\n(?=\s*\d)"), r"\1\n"),  # a line of options
+    (re.compile(r"(?<=\d)(?=(?:to|for|if|where|means)(?:\b|\d))|(?<=\n\d[.)])(?=[A-Za-z])"), " "),  # 1to7
+    (re.compile(r"[-–—]{1,2}>"), "→"),
+    (re.compile(r"(?<=\d)\s*[~～]\s*(?=\d)"), "-"),
+)
 # Three options or more in a row: their dots end no sentence.
 DOTTED = re.compile(r"(?:(?:^|[\s(])\d{1,2}\.\s(?:(?![\s(]\d{1,2}\.\s)(?:[^.?!]|[.?!](?!\s))){1,150}){3,}")
-LINE = re.compile(r"(?<=\n)([ \t]*\d{1,2}[.)][^\n]*?)\.?\s*\n(?=\s*\d)")
 # Answers that are no integers.
 FRACTIONS = re.compile(
     r"(?<!\bnot )\b(?:a|one|two|three|\d|with) decimals?\b(?! system)"
@@ -95,20 +98,26 @@ def parse_instruction(stimuli: str) -> ParsedScale | None:
     ...``); nothing earlier is looked at, so a range of the scenario (``ages 18 to 35``) is never taken, and
     nothing further from the end than :data:`READ`. An instruction that asks for decimals states no integers.
     """
-    stimuli = _plain(stimuli[-READ:])
-    text = LABEL.sub(_mask_label, stimuli)
-    sentences = _sentences(text)
+    stimuli = html.unescape(stimuli[-READ:]).translate(PLAIN)
+    for pattern, plain in REWRITTEN:
+        stimuli = pattern.sub(plain, stimuli)
+    stimuli = DOTTED.sub(_bracketed, stimuli)
+    text = LABEL.sub(_masked, stimuli)
+    ends = [match.end() for match in SENTENCE_END.finditer(text)]
+    rest = [] if ends and not text[ends[-1] :].strip() else [len(text)]
+    sentences = list(itertools.pairwise([0, *ends, *rest]))
     spans: list[tuple[int, int]] = []  # of the question
     first = len(sentences)  # of the instruction
-    for index in reversed(range(len(sentences))):
-        start, end = sentences[index]
-        cues = _cues(text, start, end)
-        if spans and (not cues or _asks(text, start, end)):
+    for index, (start, end) in reversed(list(enumerate(sentences))):
+        found = [IMPERATIVE.match(text, start, end), *CUE.finditer(text, start, end)]
+        cues = [match.start() for match in found if match]
+        asks = text[start:end].rstrip(" \"'”’)]").endswith("?")
+        if spans and (not cues or asks):
             break
         if cues and FRACTIONS.search(stimuli, cues[0]):
             return None
         for cue in reversed(cues):
-            if stated := _read(text[cue:], stimuli[cue:], end - cue):
+            if stated := Reader(text[cue:], stimuli[cue:]).read(end - cue):
                 return stated
         if cues:
             first, spans = index, [(start, cues[0])]
@@ -119,56 +128,22 @@ def parse_instruction(stimuli: str) -> ParsedScale | None:
             break
         spans.append((start, end))
     for start, end in spans:
-        if stated := _read(text[start:end], stimuli[start:end], 0):
+        if stated := Reader(text[start:end], stimuli[start:end]).read(0):
             # the instruction may add a code: "(88 = don't know)"
-            whole = _read(text[start:], stimuli[start:], 0)
+            whole = Reader(text[start:], stimuli[start:]).read(0)
             if whole and whole.scale and stated.scale and len(stated.scale.options) <= 1000:
                 stated = whole if set(stated.scale.options) < set(whole.scale.options) else stated
-            return ParsedScale("question", stated.scale, stated.low, stated.high)
+            return dataclasses.replace(stated, rule="question")
     return None
 
 
-def _plain(text: str) -> str:
-    """The text without markup, and with one spelling for arrows, wavy dashes, ``1to7`` and ``1. Yes 2. No 3. Both``."""
-    text = INLINE.sub(" ", BLOCK.sub("\n", html.unescape(text).translate(PLAIN)))
-    text = LINE.sub(r"\1\n", text)
-    text = TILDE.sub("-", ARROW.sub("→", GLUED.sub(" ", text)))
-    return DOTTED.sub(_listed, text)
-
-
-def _listed(run: re.Match[str]) -> str:
+def _bracketed(run: re.Match[str]) -> str:
     """``1. Yes 2. No 3. Both`` with brackets for dots; what does not count up or down is as it was."""
     numbers = sorted(int(number) for number in re.findall(r"(?:^|[\s(])(\d+)\.(?=\s)", run[0]))
     counts = numbers == list(range(numbers[0], numbers[-1] + 1))
     return re.sub(r"(\d)\.(?=\s)", r"\1)", run[0]) if counts else run[0]
 
 
-@functools.lru_cache(maxsize=10_000)
-def _read(text: str, original: str, free: int) -> ParsedScale | None:
-    # thousands of scenarios end in the same few instructions
-    return Reader(text, original).read(free)
-
-
-def _mask_label(match: re.Match[str]) -> str:
-    group = "quoted" if match["quoted"] else "bracket"
-    start, end = match.start(group) - match.start(), match.end(group) - match.start()
+def _masked(match: re.Match[str]) -> str:
+    start, end = (at - match.start() for at in match.span(match.lastgroup or 0))
     return match[0][:start] + MASK * (end - start) + match[0][end:]
-
-
-def _sentences(text: str) -> list[tuple[int, int]]:
-    """Start and end of each sentence, in order; together they are the text."""
-    ends = [match.end() for match in SENTENCE_END.finditer(text)]
-    if not ends or text[ends[-1] :].strip():
-        ends.append(len(text))
-    return list(zip([0, *ends], ends, strict=False))
-
-
-def _cues(text: str, start: int, end: int) -> list[int]:
-    """Where instructions begin in a sentence."""
-    cues = [match.start() for match in CUE.finditer(text, start, end)]
-    imperative = IMPERATIVE.match(text, start, end)
-    return [imperative.start(), *cues] if imperative else cues
-
-
-def _asks(text: str, start: int, end: int) -> bool:
-    return text[start:end].rstrip(" \"'”’)]").endswith("?")

@@ -88,7 +88,7 @@ def clean(
         max_rejected_in_cell: share of a cell's answers outside its scale from which the others are set aside too.
 
     Raises:
-        DataError: a column is missing or of a type that cannot hold its values.
+        DataError: a column is of a type that cannot hold its values.
     """
     unknown: Counter[str] = Counter()
     typed = [_typed(name, table, unknown) for name, table in tables]
@@ -124,9 +124,6 @@ def clean(
 
 def _typed(name: str, table: pl.DataFrame, unknown: Counter[str]) -> pl.DataFrame:
     """One raw table in canonical types, with ``file``, ``row``, ``answer`` (as given) and ``reason``."""
-    missing = [column for column in RESPONSES if column not in table.columns]
-    if missing:
-        raise DataError(f"{name}: column {', '.join(missing)} missing; found {', '.join(table.columns)}")
     demographic, unread = _demographic(name, table["demographic"], unknown)
     if "unknown_labels" in table.columns:
         unknown.update(table["unknown_labels"].explode(empty_as_null=False, keep_nulls=False).to_list())
@@ -181,9 +178,9 @@ def _demographic(name: str, column: pl.Series, unknown: Counter[str]) -> tuple[p
     for given in sorted(column.struct.unnest(), key=lambda one: (one.name not in DEMOGRAPHICS, one.name)):
         text = _text(name, given, MISSING_FIELD)
         field = LABELS.get(given.name.lower())
-        if field is None or known[field] is not empty:
-            unknown[given.name] += text.count()
-            unread |= text.is_not_null()
-        else:
+        if field and known[field] is empty:
             known[field] = text
+        elif count := text.count():
+            unknown[given.name] += count
+            unread |= text.is_not_null()
     return pl.DataFrame(known).to_struct("demographic"), unread

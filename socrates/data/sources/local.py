@@ -1,15 +1,14 @@
 """Responses from this machine: parquet in the SocSci210 schema, CSV, or JSONL in the Alpaca form.
 
-The Alpaca form is the seed project's: ``instruction``, ``input``, ``output``, ``study_id`` and
-``condition_num`` on each line, with persona and scenario in ``input``::
+The Alpaca form is the seed project's: ``instruction``, ``input``, ``output``, ``study_id`` and ``condition_num`` on
+each line, with persona and scenario in ``input``::
 
     Demographics: Age: 76; Gender: Male\\n\\nScenario: You read ... Only return an integer from 1 to 7.
 
-and the answer in ``output`` (``Response: 3``). It names neither the respondent nor the outcome
-question. So each row is a respondent of its own, numbered within the study in the order of the file
-(``sample_id`` and ``participant``), and ``task_num`` numbers the distinct questions of the study in
-alphabetical order; see :func:`question`. CSV has a row for each answer: ``COLUMNS``, ``participant`` if
-respondents gave several, and a column for each field of the persona.
+and the answer in ``output`` (``Response: 3``). It names neither respondent nor outcome question. So each row is a
+respondent of its own, numbered within the study in the order of the file (``sample_id`` and ``participant``), and
+``task_num`` numbers the distinct questions of the study in alphabetical order; see :func:`question`. CSV has a row for
+each answer: ``COLUMNS``, ``participant`` if respondents gave several, and a column for each field of the persona.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import functools
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -26,14 +24,18 @@ from socrates.core.errors import DataError, SourceError
 from socrates.core.files import Schema, sha256
 from socrates.data.near_duplicates import text_parts
 from socrates.data.sources import Source
-from socrates.survey.personas import LABELS, is_missing, parse_persona
+from socrates.survey.personas import LABELS, MISSING_FIELD, parse_persona
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 
-MAPPINGS = ("participant_mapping.json", "condition_mapping.json", "task_mapping.json")
+MAPPINGS = ("condition_mapping.json", "participant_mapping.json", "task_mapping.json")
 ALPACA = ("input", "output", "study_id", "condition_num")
 COLUMNS = ("study_id", "condition_num", "scenario", "response")
-NUMBERED = ("task_num", "sample_id")  # made here, so that a file's own are not read
-OWN = (*COLUMNS, "participant", *NUMBERED)
+OWN = (
+    *COLUMNS,
+    "participant",
+    "task_num",
+    "sample_id",
+)  # the last two are made here: a file's own are not read
 LONGEST_LINE = 1_000_000  # characters; far beyond any survey question
 SCENARIO = re.compile(r"(?:\A|\n)[^\S\n]*Scenario:\s*")
 ANSWER = re.compile(r"\s*response:", re.IGNORECASE)
@@ -58,70 +60,57 @@ def open_local(path: Path) -> Source:
         raise SourceError(f"{path}: not found (data.path)")
     if path.suffix == ".parquet":
         return parquet_source({path.name: path}, [path.parent, path.parent.parent])
-    if read := {".csv": read_csv, ".jsonl": read_alpaca, ".ndjson": read_alpaca}.get(path.suffix):
+    if read := {".csv": _read_csv, ".jsonl": _read_alpaca, ".ndjson": _read_alpaca}.get(path.suffix):
         tables = ((file.name, read(file)) for file in [path])
         return Source(tables, about={"files": {path.name: sha256(path)}})
     raise SourceError(f"{path}: expected .csv, .parquet, .jsonl or a folder of .parquet files (data.path)")
 
 
 def parquet_source(files: dict[str, Path], beside: list[Path]) -> Source:
-    """The source of parquet ``files`` (name -> path), with the mappings found in ``beside``/metadata."""
+    """The source of parquet ``files`` (name -> path), with the mappings of the first of ``beside`` that has them."""
     files = dict(sorted(files.items()))
-    places = {name: [folder / "metadata" / name for folder in beside] for name in MAPPINGS}
-    mappings = {
-        name: next(path for path in paths if path.is_file())
-        for name, paths in sorted(places.items())
-        if any(path.is_file() for path in paths)
-    }
+    found = {name: [folder / "metadata" / name for folder in beside] for name in MAPPINGS}
+    mappings = {name: path for name, paths in found.items() for path in reversed(paths) if path.is_file()}
     hashed = files | {f"metadata/{name}": path for name, path in mappings.items()}
     return Source(
-        tables=((name, read_parquet(path)) for name, path in files.items()),
+        tables=((name, _read_parquet(path)) for name, path in files.items()),
         about={"files": {name: sha256(path) for name, path in hashed.items()}},
         mappings=mappings,
     )
 
 
-def read_parquet(path: Path) -> pl.DataFrame:
-    """The columns of ``RESPONSES`` in whatever types the file has; its other columns are not read.
-
-    Raises:
-        DataError: the file is damaged, or a column is missing.
-    """
+def _read_parquet(path: Path) -> pl.DataFrame:
+    """The columns of ``RESPONSES`` in whatever types the file has; its other columns are not read."""
     try:
-        found = pl.read_parquet_schema(path)
-        missing = [name for name in RESPONSES if name not in found]
-        if missing:
-            raise DataError(f"{path}: column {', '.join(missing)} missing; found {', '.join(found)}")
+        _has(path, list(RESPONSES), list(pl.read_parquet_schema(path)))
         return pl.read_parquet(path, columns=list(RESPONSES), use_statistics=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         detail = " ".join(str(error).split())
         raise DataError(f"{path}: not a readable parquet file, copy it again ({detail})") from None
 
 
-def read_alpaca(path: Path) -> pl.DataFrame:
-    """The raw table of a JSONL file in the Alpaca form, with ``line`` and ``unknown_labels``.
-
-    Raises:
-        DataError: the file is not UTF-8, a line is not a JSON object or lacks a key; the line is named.
-    """
+def _read_alpaca(path: Path) -> pl.DataFrame:
+    """The raw table of a JSONL file in the Alpaca form, with ``line`` and ``unknown_labels``."""
     persona_of = functools.cache(parse_persona)
     rows = []
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
             text, output, study, condition = _entry(line, f"{path}: line {number}")
-            persona, stimuli = _persona_and_stimuli(text or "")
-            known, unknown = persona_of(persona)
+            told, *scenario = SCENARIO.split(text or "", maxsplit=1)
+            if (told := told.strip()) and not told.startswith("Demographics:"):
+                scenario = []
+            known, unknown = persona_of(told.removeprefix("Demographics:") if scenario else "")
             answer = None if output is None else ANSWER.sub("", output, count=1).strip()
-            rows.append((study, condition, stimuli, answer, known, list(unknown), number))
-    return _raw_table(rows).with_columns(participant="sample_id")
+            rows.append((study, condition, *(scenario or [None]), answer, known, list(unknown), number))
+    types: Schema = {
+        **dict.fromkeys(("study_id", "condition_num", "stimuli", "response"), pl.String),
+        **{"demographic": RESPONSES["demographic"], "unknown_labels": pl.List(pl.String), "line": pl.Int64},
+    }
+    return _numbered(pl.DataFrame(rows, schema=types, orient="row")).with_columns(participant="sample_id")
 
 
-def read_csv(path: Path) -> pl.DataFrame:
-    """The raw table of a CSV file with commas or semicolons, as :func:`read_alpaca` gives it.
-
-    Raises:
-        DataError: the file is not UTF-8 or not CSV, or a column of ``COLUMNS`` is missing.
-    """
+def _read_csv(path: Path) -> pl.DataFrame:
+    """The raw table of a CSV file with commas or semicolons."""
     text = _text(path)
     head = text.partition("\n")[0]
     separator = ";" if head.count(";") > head.count(",") else ","
@@ -132,27 +121,18 @@ def read_csv(path: Path) -> pl.DataFrame:
         persona = others.rename(lambda name: LABELS.get(name.strip().lower(), name))
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path}: not readable as CSV ({' '.join(str(error).split())[:200]})") from None
-    if missing := [name for name in COLUMNS if name not in table.columns]:
-        raise DataError(
-            f"{path}: column {', '.join(missing)} missing; found {', '.join(filter(None, table.columns))}"
-        )
-    rows, anyone = [], bool(set(persona.columns) & set(DEMOGRAPHICS))
-    people = persona.rows() if persona.width else [()] * table.height
-    for number, (answer, who) in enumerate(zip(table.select(COLUMNS).rows(), people, strict=True), 1):
-        given = {
-            name: value
-            for name, value in zip(persona.columns, who, strict=True)
-            if not is_missing(value or "")
-        }
-        known = {name: given.get(name) for name in DEMOGRAPHICS}
+    _has(path, list(COLUMNS), list(filter(None, table.columns)))
+    if known := [name for name in persona.columns if name in DEMOGRAPHICS]:
         # Other columns (a date, a weight) make nobody unreadable where personas have columns of their own.
-        unknown = [] if anyone and not any(known.values()) else [name for name in given if name not in known]
-        rows.append((*answer, known, unknown, number))
-    whose = table["participant"] if "participant" in table.columns else pl.col("sample_id")
-    return (
-        _raw_table(rows)
-        .with_columns(participant=whose)
-        .with_columns(pl.col("participant").rank("dense").over("study_id"))
+        missing = pl.all_horizontal(pl.col(known).str.contains(MISSING_FIELD).fill_null(True))
+        nobody = persona.select(missing).to_series()
+        persona = persona.select(one if one.name in known else one.set(nobody, None) for one in persona)
+    demographic = persona.to_struct() if persona.width else pl.struct(age=pl.lit(None, pl.String))
+    rows = table.select("study_id", "condition_num", "response", stimuli="scenario", demographic=demographic)
+    rows = _numbered(rows)
+    whose = table["participant"] if "participant" in table.columns else rows["sample_id"]
+    return rows.with_columns(participant=whose).with_columns(
+        pl.col("participant").rank("dense").over("study_id")
     )
 
 
@@ -163,16 +143,9 @@ def _text(path: Path) -> str:
         raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
 
 
-def _raw_table(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
-    """Rows of study, condition, scenario, answer, persona, labels that are not understood, and line."""
-    types: Schema = {
-        **dict.fromkeys(("study_id", "condition_num", "stimuli", "response"), pl.String),
-        "demographic": RESPONSES["demographic"],
-        "unknown_labels": pl.List(pl.String),
-        "line": pl.Int64,
-    }
-    table = pl.DataFrame(rows, schema=types, orient="row").with_columns(pl.col("study_id").str.strip_chars())
-    return number_tasks(table.with_columns(sample_id=pl.int_range(pl.len()).over("study_id")))
+def _has(path: Path, columns: list[str], found: list[str]) -> None:
+    if missing := [name for name in columns if name not in found]:
+        raise DataError(f"{path}: column {', '.join(missing)} missing; found {', '.join(found)}")
 
 
 def _entry(line: str, where: str) -> list[str | None]:
@@ -197,15 +170,6 @@ def _entry(line: str, where: str) -> list[str | None]:
     return texts
 
 
-def _persona_and_stimuli(text: str) -> tuple[str, str | None]:
-    """What stands after ``Demographics:`` and after ``Scenario:``; None for a text that is not so built."""
-    mark = SCENARIO.search(text)
-    persona = (text[: mark.start()] if mark else text).strip()
-    if mark is None or (persona and not persona.startswith("Demographics:")):
-        return "", None
-    return persona.removeprefix("Demographics:"), text[mark.end() :]
-
-
 def question(scenario: str) -> str:
     """The outcome question in a scenario's text, with its answer instruction: what task_num stands for.
 
@@ -215,19 +179,17 @@ def question(scenario: str) -> str:
     """
     text = " ".join(scenario.split())
     asked = list(ASKED.finditer(text))
-    if asked and text[asked[-1].end() :].strip():
-        return text[asked[-1].end() :].strip()
+    if asked and (said := text[asked[-1].end() :].strip()):
+        return said
     _, asking, instruction = text_parts(text)
     return f"{asking} {instruction}".strip(" \"'“”‘’")
 
 
-def number_tasks(rows: pl.DataFrame) -> pl.DataFrame:
-    """``rows`` with ``task_num``: the rank from 0 of the row's question among those of its study."""
-    keys = ["study_id", "stimuli"]
-    texts = rows.select(keys).unique().drop_nulls("stimuli")
-    asked = pl.Series("question", [question(text) for text in texts["stimuli"]], dtype=pl.String)
-    tasks = texts.with_columns(asked).with_columns(
-        task_num=pl.col("question").rank("dense").over("study_id").cast(pl.Int64) - 1
+def _numbered(rows: pl.DataFrame) -> pl.DataFrame:
+    """``rows`` with ``sample_id``, in their order, and ``task_num``, the rank of the question, within each study."""
+    asked = {text: question(text) for text in rows["stimuli"].unique().drop_nulls()}
+    told = pl.col("stimuli").replace_strict(asked, default=None, return_dtype=pl.String)
+    return rows.with_columns(pl.col("study_id").str.strip_chars()).with_columns(
+        sample_id=pl.int_range(pl.len()).over("study_id"),
+        task_num=told.rank("dense").over("study_id").cast(pl.Int64) - 1,
     )
-    tasks = tasks.drop("question")
-    return rows.join(tasks, on=keys, how="left", nulls_equal=True, maintain_order="left")
