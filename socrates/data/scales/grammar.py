@@ -29,8 +29,8 @@ LINKS = {"=", ":", "→", ">", "otherwise", *(link.partition("_")[0] for link in
 LINK = "(?:=+>?|:|→|" + LINKING.replace(" ", "|").replace("_", r"\s+") + ")"
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+def _words(text: str) -> set[str]:
+    return set(text.split())
 
 
 ONES = "zero one two three four five six seven eight nine ten eleven twelve"
@@ -51,7 +51,8 @@ TOKEN = re.compile(
     re.IGNORECASE,
 )
 UNITS = _words(
-    "dollars dollar euros percent percentage points point cents hours minutes days weeks months years degrees stars"
+    "dollars dollar euros percent percentage points point cents hours minutes days weeks months years degrees"
+    " stars"
 )
 # What may stand before a range or a list that has no "from" or "between".
 BARE = _words(
@@ -91,10 +92,8 @@ SCALE_WORDS = _words("scale scales range ranges ranging rating rate rated thermo
 ANCHOR_WORDS = _words("where with scale such which rate rating")
 NOUNS = _words("integer number value rating score digit")
 # What a bound may be of: "a number under 30", but not "the adults under 30".
-BOUNDED = (
-    BARE
-    | UNITS
-    | _words("of and but or that which does can should must representing amount percentage n x year age from")
+BOUNDED = BARE.union(
+    UNITS, _words("of and but or that which does can should must representing amount n x year age from")
 )
 SUBJECT = re.compile(r"([a-z]+)(?:\s+(?:a|an|any|the|with))*\s*$")
 END = r"(?: value| score| rating| answer| number)?(?: of| is|:| =)?"
@@ -291,17 +290,12 @@ class Reader:
 
     def _belongs(self, at: int, end: int, prefixed: bool) -> bool:
         """Whether a range inside an instruction is the answers'; without "from" it needs a sign of that."""
-        falls = self.tokens[at].value > self.tokens[end].value
-        if self._counts_things(at, end) or (falls and prefixed and self._text(at - 2) not in BOUNDED):
+        low, high = self.tokens[at].value, self.tokens[end].value
+        if self._counts_things(at, end) or (low > high and prefixed and self._text(at - 2) not in BOUNDED):
             return False  # "the hours you work from 9 to 5"
         ahead = {self._text(here) for here in range(end + 1, end + 4)}
-        closes = self._text(at + 1) == "-" and self._text(end + 1) in ("", ".", "?", ")")
-        return (
-            prefixed
-            or self._text(at - 1) in BARE
-            or bool(ahead & SCALE_WORDS)
-            or (closes and self.tokens[at].value in (0, 1))
-        )
+        closes = self._text(at + 1) == "-" and self._text(end + 1) in ("", ".", "?", ")") and low in (0, 1)
+        return prefixed or closes or self._text(at - 1) in BARE or bool(ahead & SCALE_WORDS)
 
     def _counts_things(self, at: int, end: int) -> bool:
         """Whether the number says how many things to write or choose: ``3 to 5 words``, where none is asked for."""
@@ -354,7 +348,7 @@ class Reader:
 
     def _bounds(self, at: int, free_until: int) -> ParsedScale | None:
         """``at least 0``, ``no more than 20``, or both."""
-        low = high = None
+        ends: dict[bool, int] = {}  # whether it is the lower -> value
         for here in range(at, len(self.tokens)):
             token = self.tokens[here]
             if token.start >= free_until:
@@ -362,24 +356,22 @@ class Reader:
             if token.kind != "number":
                 continue
             before = self.text[max(0, token.start - 60) : token.start].lower().rstrip(" $€£")
-            after = " ".join(self._text(here + ahead) for ahead in (1, 2))
-            for pattern, is_low, shift in BOUNDS:
-                if said := re.search(pattern, f"{before}#{after}"):
-                    low, high = (token.value + shift, high) if is_low else (low, token.value + shift)
-                    break
-            else:
+            around = f"{before}#{self._text(here + 1)} {self._text(here + 2)}"
+            found = ((re.search(pattern, around), is_low, shift) for pattern, is_low, shift in BOUNDS)
+            said, is_low, shift = next((bound for bound in found if bound[0]), (None, False, 0))
+            if said is None:
                 if here == at or self._is_option(here):
                     break
                 continue
+            ends[is_low] = token.value + shift
             subject = SUBJECT.search(before[: said.start()])
             if (subject and subject[1] not in BOUNDED) or self._counts_things(here, here):
                 return None
-        if low is None and high is None:
+        if not ends:
             return None
-        if low is None:
-            low = self._sign(free_until)
+        low, high = ends.get(True, self._sign(free_until)), ends.get(False)
         if low is not None and high is not None:
-            return self._stated("step" if self.step > 1 else "range", low, high, at) if low < high else None
+            return self._stated("step" if self.step > 1 else "range", low, high, at)
         return ParsedScale("one_sided", None, low, high)
 
     def _sign(self, free_until: int) -> int | None:
