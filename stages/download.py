@@ -23,8 +23,7 @@ from socrates.core.errors import DataError, run
 from socrates.core.files import atomic_folder, write_json, write_table
 from socrates.data.params import Data
 from socrates.data.scales.resolve import conforms
-from socrates.data.sources import Source
-from socrates.data.sources.clean import ADVICE, SUSPECT, Cleaned, clean
+from socrates.data.sources.clean import ADVICE, SUSPECT, Cleaned, Source, clean
 from socrates.data.sources.hub import open_hub
 from socrates.data.sources.local import open_local
 from socrates.data.studies import counts

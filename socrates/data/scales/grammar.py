@@ -13,13 +13,9 @@ from typing import NamedTuple
 
 from socrates.survey.scales import Scale
 
-# A wider range than the first is a slip of reading, not a scale; beyond the second, codes are left out.
-WIDEST = 10**9
-WIDEST_WITH_CODES = 10**6
-
-# Stands for each character of a label, so that its numbers are never read.
-MASK = "\x00"
-
+WIDEST = 10**9  # a wider range is a slip of reading, not a scale
+WIDEST_WITH_CODES = 10**6  # beyond it, codes are left out
+MASK = "\x00"  # stands for each character of a label, so that its numbers are never read
 LINKING = (  # what may stand between a number and its label; "_" is a space
     "mean means meaning is being for if when to as represent represents representing indicate indicates indicating"
     " denote denotes denoting correspond_to corresponds_to corresponding_to stand_for stands_for refer_to refers_to"
@@ -71,21 +67,21 @@ NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 SIGNS = {"-": -1, " -": -1, "minus": -1, "negative": -1, "+": 1, "plus": 1, "positive": 1}
-# Options with a mark after the number (1) Yes), at the head of a line (1 Yes), or with the label first, as in
-# Yes = 1, No (2) and If no, return 2.
+# Options with the label first: Yes = 1, No (2), If no, return 2.
 LABEL_FIRST = re.compile(
     rf"(?:[A-Za-z\"'”’){MASK}]\s*(?:[=:]\s*|[(\[])|\bif\b[^.?!;\d]{{2,80}}\b(?:{'|'.join(sorted(ANSWER))})\s+)"
     r"(-?\d{1,3})(?![\w.,]\d|\w)[)\]]?",
     re.IGNORECASE,
 )
 ENUMERATED = (
-    re.compile(r"(?<![^\s(\[])(\d{1,2})[.)\]]\s+(?=[\w\"'“‘$])"),
-    re.compile(r"(?:^|(?<=\n))[\s*•-]*(\d{1,2})\s+(?:[-–—]\s+)?(?=[A-Za-z])"),
+    re.compile(r"(?<![^\s(\[])(\d{1,2})[.)\]]\s+(?=[\w\"'“‘$])"),  # 1) Yes
+    re.compile(r"(?:^|(?<=\n))[\s*•-]*(\d{1,2})\s+(?:[-–—]\s+)?(?=[A-Za-z])"),  # 1 Yes, at the head of a line
     LABEL_FIRST,
 )
 STEP = re.compile(
     r"(?:(?P<rise>increments?|steps?|intervals?)|multiples?|units?) of|divisible by|the nearest"
 )
+CONDITION = re.compile(r"\b(?:if|when)\b[^.;]{3,60}$", re.IGNORECASE)
 TENS = {"fives": 5, "5s": 5, "tens": 10, "10s": 10, "hundreds": 100, "100s": 100, "thousands": 1000}
 JOINS = _words("to through thru until till")
 SCALE_WORDS = _words("scale scales range ranges ranging rating rate rated thermometer slider")
@@ -169,11 +165,9 @@ def tokenise(text: str) -> list[Token]:
 
 
 class Reader:
-    """Reads the scale that a text states.
+    """Reads the scale that a ``text`` states, an instruction or a question with its labels masked.
 
-    Args:
-        text: an instruction or a question, its labels masked.
-        original: the same, unmasked, for telling "don't know" from other labels.
+    ``original`` is the same unmasked, for telling "don't know" from other labels.
     """
 
     def __init__(self, text: str, original: str) -> None:
@@ -185,9 +179,8 @@ class Reader:
     def read(self, free_until: int) -> ParsedScale | None:
         """The scale, or None.
 
-        Args:
-            free_until: up to here in the text, which is an instruction, any range or bound is the scale;
-                beyond it, only what names itself one ("on a scale from", "1 = low; 5 = high").
+        Up to ``free_until`` the text is an instruction, where any range or bound is the scale; beyond it, only what
+        names itself one ("on a scale from", "1 = low; 5 = high").
         """
         for at, token in enumerate(self.tokens):
             if token.kind != "number":
@@ -209,12 +202,12 @@ class Reader:
 
     def _enumerated(self, free: bool) -> ParsedScale | None:
         """``1) Yes 2) No``, ``(2) Yes (1) No`` or ``Yes = 1, No = 2``, when the numbers follow one another."""
-        matches = [(pattern, list(pattern.finditer(self.text))) for pattern in ENUMERATED]
-        for pattern, items in sorted(matches, key=lambda pair: -len(pair[1])):
+        found = [list(pattern.finditer(self.text)) for pattern in ENUMERATED]
+        for items in sorted(found, key=len, reverse=True):
             values = sorted({int(item[1]) for item in items})
             if len(values) < 2 or len(values) < len(items):
                 continue
-            after = pattern is LABEL_FIRST
+            after = items[0].re is LABEL_FIRST
             rest = self.text[items[-1].end() :]
             between = self.text[items[-2].end() : items[-1].start(1)].rstrip(" ([")
             spans = after and len(items) == 2 and re.match(r"\W*to\b", between)  # never (1) to always (7)
@@ -306,17 +299,21 @@ class Reader:
 
     def _names_itself(self, at: int, end: int) -> bool:
         """Whether a range outside an instruction says that it is the answers' range."""
+        opener, closer = self._text(at - 1), self._text(end + 1)
         near = {token.text for token in (*self.tokens[max(0, at - 4) : at], *self.tokens[end + 1 : end + 4])}
         labelled = self._kind(at + 1) == "label" and self._kind(end + 1) == "label"
-        bracketed = self._text(at - 1) in ("(", "[") and self._text(end + 1) in (")", "]")
+        bracketed = opener in ("(", "[") and closer in (")", "]")
         last = not self.text[self.tokens[end].end :].strip(" \n?.\"'”’)")
-        low = min(self.tokens[at].value, self.tokens[end].value)
-        prefixed = self._text(at - 1) in ("from", "between")
-        ends = prefixed and self._text(at - 2) in (",", "(", ":") and (last or self._text(end + 1) == ",")
+        aside = (
+            opener in ("from", "between")
+            and self._text(at - 2) in (",", "(", ":")
+            and (last or closer == ",")
+        )
         alone = at == 0 and last and not self.text.rstrip().endswith("?")  # How sure are you? 0% to 100%
         dotted = any(token.kind == "dots" for token in self.tokens[at:end])
-        likely = (bracketed or ends or alone or dotted or bool(near & SCALE_WORDS)) and low <= 1
-        return likely or labelled or bool(near & {"scale", "thermometer"})
+        likely = bracketed or aside or alone or dotted or bool(near & SCALE_WORDS)
+        low = min(self.tokens[at].value, self.tokens[end].value)
+        return labelled or bool(near & {"scale", "thermometer"}) or (likely and low <= 1)
 
     def _list(self, at: int) -> ParsedScale | None:
         """``1 or 2``, ``1, 2, 3``, ``0/1``; with dots, a range (of tens: ``0, 10, 20, ..., 100``)."""
@@ -377,36 +374,24 @@ class Reader:
     def _sign(self, free_until: int) -> int | None:
         """The lowest answer where the instruction asks for a positive or non-negative number."""
         words = self.text[:free_until].lower()
-        if re.search(r"\bnon\W?negative\b|\b(?:0|zero) or (?:a )?positive\b", words):
-            return 0
-        return 1 if re.search(r"\bpositive (?:whole |integer|number)", words) else None
+        zero = re.search(r"\bnon\W?negative\b|\b(?:0|zero) or (?:a )?positive\b", words)
+        return 0 if zero else 1 if re.search(r"\bpositive (?:whole |integer|number)", words) else None
 
     def _links(self, at: int) -> bool:
         """Whether the number is followed by a label."""
         text, kind = self._text(at + 1), self._kind(at + 1)
-        if kind == "label":
-            return True
-        if kind == "dash":
-            return len(text) == 3 and self._kind(at + 2) == "word"  # 1 - Yes, but not 7-point
-        if text == "to":
-            return self._kind(at + 2) == "word"
-        return text in LINKS
+        if text == "to" or kind == "dash":  # 1 - Yes, but not 7-point
+            return self._kind(at + 2) == "word" and (text == "to" or len(text) == 3)
+        return kind == "label" or text in LINKS
 
     def _is_option(self, at: int, first: bool = False) -> bool:
-        opener = self._text(at - 1)
+        opener, after = self._text(at - 1), self._text(at + 1)
         rest = opener if opener not in OPENS_OPTION else self._text(at - 2)
         otherwise = rest in ("else", "otherwise")  # 1 if yes, otherwise 0
         if self._kind(at) != "number" or not (self._links(at) or otherwise):
             return False
-        return (
-            first
-            or at == 0
-            or otherwise
-            or opener in OPENS_OPTION
-            or self._kind(at - 1) == "label"
-            or self._text(at + 1) in ("=", ":", "→")
-            or self._climbs(at)
-        )
+        opens = first or at == 0 or otherwise or opener in OPENS_OPTION
+        return opens or self._kind(at - 1) == "label" or after in ("=", ":", "→") or self._climbs(at)
 
     def _climbs(self, at: int) -> bool:
         """Whether an option is the end of a ladder: ``1 if you accept, up to 4 if you object``."""
@@ -421,16 +406,15 @@ class Reader:
         if len(named) < 2:
             return None
         words = {token.text for token in self.tokens[:first]}
-        marked = bool(words & ANCHOR_WORDS)
-        opens = first == 0 and self._text(1) in ("for", "if")
-        means = first == 0 and self._text(1) in ("means", "is", "indicates", "represents")
+        head = self._text(1) if first == 0 else ""
+        marked, opens = bool(words & ANCHOR_WORDS), head in ("for", "if")
+        means = head in ("means", "is", "indicates", "represents")
         marks = ("=", ":", "→", " - ")
         plain = all(self._text(at + 1) in marks or self._kind(at + 1) == "label" for at in indices)
         if not (free or marked or opens or means or plain):
             return None
-        core = sorted(value for value, at in named.items() if not self._no_answer(at))
-        if len(core) < 2:
-            core = sorted(named)
+        known = [value for value, at in named.items() if not self._no_answer(at)]
+        core = sorted(known if len(known) > 1 else named)
         if any(map(self._climbs, indices)):
             return self._stated("one_sided", core[0], core[-1], indices[0])
         consecutive = core == list(range(core[0], core[-1] + 1))
@@ -461,9 +445,7 @@ class Reader:
             labelled = "label" in (self._kind(at + 1), self._kind(at + 2)) or at <= end + 4
             own = self._no_answer(at) or (labelled and opener in ANSWER | {"or"})
             between = self.text[self.tokens[end].end : code.start]
-            told = opener in ANSWER | {"with"} and re.search(
-                r"\b(?:if|when)\b[^.;]{3,60}$", between, re.IGNORECASE
-            )
+            told = opener in ANSWER | {"with"} and CONDITION.search(between)
             if (own and self._is_option(at)) or (told and not self._links(at)):
                 codes.add(code.value)
         if codes and len(options) <= WIDEST_WITH_CODES:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -54,6 +56,23 @@ KEY = ["study_id", "sample_id"]
 
 
 @dataclass(frozen=True)
+class Source:
+    """Something responses can be read from.
+
+    Attributes:
+        tables: (name of the file, its raw table) in the order of the names. A raw table has the columns of
+            ``RESPONSES``; identifiers and answers may be integers, floats or text. Two more are optional: ``line``, the
+            row's number in the file, and ``unknown_labels``, the demographic labels that were not understood.
+        about: what the manifest says of the source (revision, file hashes ...).
+        mappings: the dataset's own split files, by name.
+    """
+
+    tables: Iterator[tuple[str, pl.DataFrame]]
+    about: dict[str, Any]
+    mappings: dict[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Cleaned:
     """The usable rows (``RESPONSES``, sorted), the others (``REJECTS``), and what was not understood."""
 
@@ -82,7 +101,7 @@ def clean(
     """The canonical table of raw tables, whatever order their rows and files are in.
 
     Args:
-        tables: (file name, raw table); see :class:`socrates.data.sources.Source`.
+        tables: (file name, raw table); see :class:`Source`.
         conforms: for a canonical table, whether each row's answer is one that its own text allows:
             :func:`socrates.data.scales.resolve.conforms`.
         max_rejected_in_cell: share of a cell's answers outside its scale from which the others are set aside too.
@@ -177,9 +196,9 @@ def _demographic(name: str, column: pl.Series, unknown: Counter[str]) -> tuple[p
     known, unread = dict.fromkeys(DEMOGRAPHICS, empty), empty.is_not_null()
     for given in sorted(column.struct.unnest(), key=lambda one: (one.name not in DEMOGRAPHICS, one.name)):
         text = _text(name, given, MISSING_FIELD)
-        field = LABELS.get(given.name.lower())
-        if field and known[field] is empty:
-            known[field] = text
+        known_as = LABELS.get(given.name.lower())
+        if known_as and known[known_as] is empty:
+            known[known_as] = text
         elif count := text.count():
             unknown[given.name] += count
             unread |= text.is_not_null()

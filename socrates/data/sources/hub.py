@@ -14,7 +14,7 @@ from pathlib import Path
 from socrates.core.errors import SourceError
 from socrates.core.files import sha256
 from socrates.core.hub import hub_errors
-from socrates.data.sources import Source
+from socrates.data.sources.clean import Source
 from socrates.data.sources.local import parquet_source
 
 PATTERNS = ["data/train-*.parquet", "metadata/*_mapping.json"]

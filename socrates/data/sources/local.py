@@ -23,7 +23,7 @@ import polars as pl
 from socrates.core.errors import DataError, SourceError
 from socrates.core.files import Schema, sha256
 from socrates.data.near_duplicates import text_parts
-from socrates.data.sources import Source
+from socrates.data.sources.clean import Source
 from socrates.survey.personas import LABELS, MISSING_FIELD, parse_persona
 from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 
