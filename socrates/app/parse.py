@@ -15,7 +15,7 @@ from socrates.core.errors import DataError
 from socrates.core.files import Schema
 from socrates.data.scales.grammar import ParsedScale
 from socrates.data.scales.instructions import CUE, READ, parse_instruction
-from socrates.survey.personas import LABELS, UNLABELLED, is_missing, parse_persona
+from socrates.survey.personas import LABELS, SPELLINGS, UNLABELLED, is_missing, parse_persona
 from socrates.survey.scales import Scale, scale, thin_scale
 from socrates.survey.tables import DEMOGRAPHICS
 
@@ -25,8 +25,7 @@ QUESTIONS: Schema = {"persona": pl.String, "stimuli": pl.String, "scale": pl.Str
 
 LONGEST_TEXT = 100_000  # characters; far beyond any survey question, far below what would hang a tokenizer
 MOST_OPTIONS = 1001  # a longer scale is thinned, as in the pipeline
-LABEL = "|".join(map(re.escape, sorted(LABELS, key=len, reverse=True)))
-REPEATED = re.compile(rf"; (?P<label>{LABEL}):", re.IGNORECASE)
+REPEATED = re.compile(rf"; (?P<label>{SPELLINGS}):", re.IGNORECASE)
 RANGE = re.compile(r"\s*([-−]?\d+)\s*(?:\.\.|-|–|to)\s*([-−]?\d+)\s*(?:/\s*(\d+))?\s*")
 LABELLED_NUMBER = re.compile(r"(?<![\w.,$-])(\d{1,3})\s?(?:=|means\b|being\b)\s*(?=[A-Za-z\"'“‘])")
 ADDED = "asked with"  # begins the note on an instruction that a text lacked

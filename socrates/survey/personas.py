@@ -28,8 +28,8 @@ LABELS = {
 }
 UNLABELLED = "text without a label"
 LABELLED = re.compile(r"(?P<label>[A-Za-z][A-Za-z_/ -]{0,30}?) ?(?P<mark>[:=]) ?(?P<value>.*)", re.DOTALL)
-_SPELT = "|".join(map(re.escape, sorted(LABELS, key=len, reverse=True)))
-SEPARATOR = re.compile(rf"[;,\n]\s*(?=(?:{_SPELT})\s*[:=])", re.IGNORECASE)  # before a label that is known
+SPELLINGS = "|".join(map(re.escape, sorted(LABELS, key=len, reverse=True)))
+SEPARATOR = re.compile(rf"[;,\n]\s*(?=(?:{SPELLINGS})\s*[:=])", re.IGNORECASE)  # before a label that is known
 # What R, Stata, SPSS and spreadsheets write where an answer is missing (RE2 and Python read both patterns); of a
 # demographic field, codes such as -9 and 999 too.
 MISSING = r"(?i)^\s*(?:n/?a|<na>|#n/?a|nan|null|#null!|missing|\.[a-z]?|-+|\?)?\s*$"
