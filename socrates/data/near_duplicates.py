@@ -24,7 +24,6 @@ from scipy.sparse.csgraph import connected_components
 
 THRESHOLD = 0.6
 PARTS = ("scenario", "question", "instruction")
-BOUND = THRESHOLD - 1e-9  # what rounding may take from a bound
 BLOCK = 512  # texts compared with those of a study at a time
 
 NEAR_DUPLICATES = {
@@ -53,19 +52,14 @@ def text_parts(stimuli: str) -> tuple[str, str, str]:
     head of a text is none; in a text without a question mark, at the last cue and those directly before it.
     """
     sentences = [text for text in _SENTENCE.split(stimuli) if text and text.strip()]
-    cues = [bool(_CUE.search(text)) for text in sentences]
     asking = max((i for i, text in enumerate(sentences) if "?" in text), default=-1)
-    end = len(sentences)
-    if True in cues[asking + 1 :]:
-        end = cues.index(True, asking + 1)
-        if asking < 0:  # the last cue, and back over those before it
-            end = len(cues) - 1 - cues[::-1].index(True)
-            while end and cues[end - 1]:
-                end -= 1
+    cues = {i for i, text in enumerate(sentences) if i > asking and _CUE.search(text)}
+    begins = sorted(i for i in cues if i - 1 not in cues) or [len(sentences)]
+    end = begins[0] if asking >= 0 else begins[-1]
+    asked = asking if asking >= 0 else end - 1
     body, instruction = sentences[:end], " ".join(sentences[end:])
     if not body:
         return "", "", instruction
-    asked = max((i for i, text in enumerate(body) if "?" in text), default=len(body) - 1)
     return " ".join(body[:asked] + body[asked + 1 :]), body[asked], instruction
 
 
@@ -76,10 +70,8 @@ def similarities(
 
     A text is held against those of another study only where it could reach the threshold with the largest weight that
     the study's texts give to each shingle (the bound of Bayardo, Ma and Srikant 2007): of studies that do not
-    resemble each other, no two texts are compared.
-
-    Args:
-        test: which texts (rows) are held against the others (columns); None compares all with all.
+    resemble each other, no two texts are compared. ``test`` says which texts (rows) are held against the others
+    (columns); None compares all with all.
     """
     codes = np.unique(np.asarray(studies), return_inverse=True)[1]
     vectors, of_study = (

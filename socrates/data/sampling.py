@@ -34,9 +34,6 @@ def choose(
         fraction: in (0, 1], of rows; of ``participants``, each with all their rows; of the respondents of every
             ``cell`` (study, condition, question), at least one and at most ``max_per_cell``, each with all their rows
             there, spread over :data:`SPREAD`. Counts are rounded to the nearest, halves to even.
-
-    Raises:
-        DataError: nothing would be left.
     """
     number = "sample_id" if by == "rows" else "participant"
     unit = [*(CELL if by == "cell" else ["study_id"]), number]

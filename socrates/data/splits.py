@@ -39,9 +39,6 @@ def assign(split: Split, units: pl.DataFrame, groups: Mapping[str, int], mapping
         units: the distinct units of all responses (``UNITS``).
         groups: study -> its group (:func:`near_duplicates.linked_studies`); read by ``by: studies, method: seeded``.
         mapping: the dataset's own mapping file, an object; read by ``method: official``.
-
-    Raises:
-        DataError: a split would be empty, or the mapping does not fit the data.
     """
     study, *number = units.columns
     if number:
@@ -167,9 +164,7 @@ def manifest(
 ) -> dict[str, Any]:
     """What ``data/splits/manifest.json`` says of the splits, and of what test and training share.
 
-    Args:
-        near: ``NEAR_DUPLICATES`` of test and training texts.
-        shared: other counts of what test rows share with training, by name.
+    ``near`` is ``NEAR_DUPLICATES`` of test and training texts, ``shared`` other counts, by name.
     """
     studies = {name: sorted(assigned.filter(split=name)["study_id"].unique()) for name in SPLITS}
     near_duplicates = {f"near_duplicate_{part}s": near.filter(part=part).height for part in PARTS}

@@ -17,9 +17,7 @@ def iter_study_batches(
     """The responses in ``path`` as tables of whole studies, sorted as by :func:`sort_rows` throughout.
 
     Memory is that of ``rows_per_batch`` rows or the largest study; a file that lies sorted by study is decoded once.
-
-    Args:
-        keep: the (study_id, sample_id) to keep; None keeps all.
+    ``keep`` has the (study_id, sample_id) to keep; None keeps all.
     """
     column = read_table(path, {"study_id": pl.String})
     lies_sorted = column["study_id"].is_sorted()

@@ -83,7 +83,6 @@ STEP = re.compile(
 )
 CONDITION = re.compile(r"\b(?:if|when)\b[^.;]{3,60}$", re.IGNORECASE)
 TENS = {"fives": 5, "5s": 5, "tens": 10, "10s": 10, "hundreds": 100, "100s": 100, "thousands": 1000}
-JOINS = _words("to through thru until till")
 SCALE_WORDS = _words("scale scales range ranges ranging rating rate rated thermometer slider")
 ANCHOR_WORDS = _words("where with scale such which rate rating")
 NOUNS = _words("integer number value rating score digit")
@@ -273,7 +272,11 @@ class Reader:
         for to in range(at + 1, min(at + (25 if prefixed else 4), len(self.tokens))):
             text, kind = self._text(to), self._kind(to)
             ahead = to + (3 if kind == "dash" and self._text(to + 1) == "to" else 1)  # 1-to-7
-            joins = text in JOINS or kind in ("dash", "dots") or (prefixed and text in ("and", "&"))
+            joins = (
+                text in ("to", "through", "thru", "until", "till")
+                or kind in ("dash", "dots")
+                or (prefixed and text in ("and", "&"))
+            )
             if joins and self._kind(ahead) == "number":
                 return ahead
             between = prefixed or kind == "label" or text in UNITS
@@ -413,7 +416,9 @@ class Reader:
         plain = all(self._text(at + 1) in marks or self._kind(at + 1) == "label" for at in indices)
         if not (free or marked or opens or means or plain):
             return None
-        known = [value for value, at in named.items() if not self._no_answer(at)]
+        known = [
+            value for value, at in named.items() if not NO_ANSWER.match(self.original, self.tokens[at].end)
+        ]
         core = sorted(known if len(known) > 1 else named)
         if any(map(self._climbs, indices)):
             return self._stated("one_sided", core[0], core[-1], indices[0])
@@ -423,10 +428,6 @@ class Reader:
         if not consecutive and (marked or joined or article or not (free or opens)):
             return self._stated("anchors", core[0], core[-1], indices[0])
         return ParsedScale("labels", Scale(sorted(named)))
-
-    def _no_answer(self, at: int) -> bool:
-        """Whether the number's label is "don't know", "refused" or the like."""
-        return bool(NO_ANSWER.match(self.original, self.tokens[at].end))
 
     def _stated(self, rule: str, low: int, high: int, end: int) -> ParsedScale | None:
         if not low < high <= low + WIDEST:
@@ -443,7 +444,7 @@ class Reader:
             if code.kind != "number" or options[0] <= code.value <= options[-1]:
                 continue
             labelled = "label" in (self._kind(at + 1), self._kind(at + 2)) or at <= end + 4
-            own = self._no_answer(at) or (labelled and opener in ANSWER | {"or"})
+            own = NO_ANSWER.match(self.original, code.end) or (labelled and opener in ANSWER | {"or"})
             between = self.text[self.tokens[end].end : code.start]
             told = opener in ANSWER | {"with"} and CONDITION.search(between)
             if (own and self._is_option(at)) or (told and not self._links(at)):

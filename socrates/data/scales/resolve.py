@@ -24,9 +24,7 @@ def resolve_scales(table: pl.DataFrame) -> pl.DataFrame:
     every integer from its lowest to its highest answer, over all conditions of the study (rule ``observed``); an open
     end of a one-sided statement is found in the same way (``one_sided+observed``). Both columns are null where that
     leaves fewer than two integers. The scale may allow very many: :func:`socrates.survey.scales.thin_scale` thins it.
-
-    Args:
-        table: whole studies, with ``study_id``, ``task_num``, ``stimuli`` and ``response``.
+    ``table`` holds whole studies.
     """
     stated = [
         (text, found.scale and found.scale.notation, found.rule, found.low, found.high)

@@ -15,8 +15,7 @@ from socrates.data.studies import sort_rows
 from socrates.survey.personas import LABELS, MISSING, MISSING_FIELD
 from socrates.survey.tables import CELL, DEMOGRAPHICS, RESPONSES
 
-# Why a row cannot be used: the first that holds, of columns that must not be null. ``answer`` and ``condition`` are as
-# they are given.
+# Why a row cannot be used: the first of these columns that is null. ``answer`` and ``condition`` are as they are given.
 NEEDED = {
     "missing_study": "study_id",
     "missing_sample_id": "sample_id",
@@ -34,15 +33,8 @@ ADVICE = {
     "answer_not_integer": "an answer is a whole number: code words as 1, 2, 3 ...",
     "unreadable_persona": f"demographic fields are {', '.join(DEMOGRAPHICS)}",
 }
-SUSPECT = "in_suspect_cell"
+SUSPECT = "in_suspect_cell"  # its other answers are outside their scale: its numbers may mean something else
 FEWEST_OUTSIDE = 2  # one slip does not make a cell suspect
-REASONS = (
-    *NEEDED,
-    "conflicting_key",  # rows that differ under one (study_id, sample_id): none can be trusted
-    "repeated_row",  # an exact copy of a row that is kept
-    "outside_stated_scale",
-    SUSPECT,  # the other answers of a cell where too many are outside: its numbers may mean something else
-)
 REJECTS = {
     "file": pl.String,
     "row": pl.UInt32,  # 1 is the first row of a parquet or CSV file, or a JSONL file's first line
@@ -59,17 +51,13 @@ KEY = ["study_id", "sample_id"]
 class Source:
     """Something responses can be read from.
 
-    Attributes:
-        tables: (name of the file, its raw table) in the order of the names. A raw table has the columns of
-            ``RESPONSES``; identifiers and answers may be integers, floats or text. Two more are optional: ``line``, the
-            row's number in the file, and ``unknown_labels``, the demographic labels that were not understood.
-        about: what the manifest says of the source (revision, file hashes ...).
-        mappings: the dataset's own split files, by name.
+    A raw table has the columns of ``RESPONSES``; identifiers and answers may be integers, floats or text. Two more are
+    optional: ``line``, the row's number in the file, and ``unknown_labels``, demographic labels that are not known.
     """
 
-    tables: Iterator[tuple[str, pl.DataFrame]]
-    about: dict[str, Any]
-    mappings: dict[str, Path] = field(default_factory=dict)
+    tables: Iterator[tuple[str, pl.DataFrame]]  # file and its raw table, in the order of the names
+    about: dict[str, Any]  # what the manifest says of the source (revision, file hashes ...)
+    mappings: dict[str, Path] = field(default_factory=dict)  # the dataset's own split files, by name
 
 
 @dataclass(frozen=True)
@@ -83,14 +71,12 @@ class Cleaned:
 
     @property
     def rows(self) -> int:
-        """How many rows were read."""
         return self.responses.height + self.rejects.height
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Rows set aside, by reason, in the order of ``REASONS``."""
-        counts = dict(self.rejects["reason"].value_counts().iter_rows())
-        return {reason: counts[reason] for reason in REASONS if reason in counts}
+        """Rows set aside, by reason."""
+        return dict(sorted(Counter(self.rejects["reason"]).items()))
 
 
 def clean(
@@ -98,16 +84,12 @@ def clean(
     conforms: Callable[[pl.DataFrame], pl.Series],
     max_rejected_in_cell: float = 1.0,
 ) -> Cleaned:
-    """The canonical table of raw tables, whatever order their rows and files are in.
+    """The canonical table of raw tables (:class:`Source`), whatever order their rows and files are in.
 
     Args:
-        tables: (file name, raw table); see :class:`Source`.
-        conforms: for a canonical table, whether each row's answer is one that its own text allows:
-            :func:`socrates.data.scales.resolve.conforms`.
+        conforms: for a canonical table, whether each row's answer is one that its own text allows
+            (:func:`socrates.data.scales.resolve.conforms`).
         max_rejected_in_cell: share of a cell's answers outside its scale from which the others are set aside too.
-
-    Raises:
-        DataError: a column is of a type that cannot hold its values.
     """
     unknown: Counter[str] = Counter()
     typed = [_typed(name, table, unknown) for name, table in tables]
@@ -126,7 +108,7 @@ def clean(
     versions = repeated.select(*RESPONSES).unique().select(KEY)
     differing = versions.filter(versions.is_duplicated()).unique().with_columns(bad=True)
     bad = usable.select(KEY).join(differing, on=KEY, how="left", maintain_order="left")["bad"]
-    set_aside("conflicting_key", bad.fill_null(False))
+    set_aside("conflicting_key", bad.fill_null(False))  # they differ under one key: none can be trusted
     set_aside("repeated_row", ~usable.select(pl.struct(KEY).is_first_distinct()).to_series())
     set_aside("outside_stated_scale", ~conforms(usable.select(*RESPONSES)))
     cells = pl.concat([usable, rejects[-1]]).group_by(CELL).agg(pl.len(), outside=unusable.sum())

@@ -1,8 +1,7 @@
 """Responses from the Hugging Face hub: the dataset's parquet shards and split files at one commit.
 
-The files go to the hub's own cache (``HF_HOME``), so a second run fetches nothing. Whole shards that
-arrived are kept when a download stops, and a connection that breaks within a shard is taken up where
-it broke. ``HF_HUB_OFFLINE=1`` reads the cache alone and ``HF_ENDPOINT`` names another server.
+The files go to the hub's own cache (``HF_HOME``): a second run fetches nothing, and a download that broke is taken up
+where it broke. ``HF_HUB_OFFLINE=1`` reads the cache alone and ``HF_ENDPOINT`` names another server.
 """
 
 from __future__ import annotations
@@ -31,12 +30,7 @@ KNOWN = {
 
 
 def open_hub(repo: str, revision: str) -> Source:
-    """The source that is dataset ``repo`` at commit ``revision``, downloaded and checked.
-
-    Raises:
-        SourceError: the hub cannot be reached and the cache is incomplete, the repository or commit
-            does not exist, a shard is missing, or a file's bytes are not those the hub announced.
-    """
+    """The source that is dataset ``repo`` at commit ``revision``, downloaded, whole, and as the hub announced it."""
     where = f"{repo}@{revision}"
     with hub_errors(where, "data.repo and data.revision"):
         from huggingface_hub import snapshot_download  # reads HF_HOME and others when it is imported

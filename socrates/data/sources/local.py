@@ -46,10 +46,6 @@ def open_local(path: Path) -> Source:
     """The source at ``path``: a parquet file, a folder of them (searched in depth), CSV or JSONL.
 
     Beside parquet, ``metadata/*_mapping.json`` are picked up when they are there.
-
-    Raises:
-        SourceError: nothing readable is at ``path``.
-        DataError: while reading: a damaged file, a missing column, a line that is not JSON.
     """
     if path.is_dir():
         files = {file.relative_to(path).as_posix(): file for file in path.rglob("*.parquet")}
