@@ -15,7 +15,7 @@ from socrates.survey.tables import CELL, RESPONSES, SCALED_RESPONSES
 from stages import download, sample, split
 from tests.survey_rows import params_in, row, survey, table
 
-SCALED = {name: SCALED_RESPONSES[name] for name in ("scale", "scale_rule")}
+PARTS = ("train", "val", "test")
 
 
 @pytest.fixture
@@ -25,9 +25,21 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def local(here, rows, **sections):
+def local(here, rows, *stages, **sections):
+    """The rows as a local source with the sections of the parameters, and the stages run on it."""
     rows.write_parquet(here / "rows.parquet")
     params_in(here, data={"source": "local", "path": "rows.parquet"}, **sections)
+    for stage in stages:
+        stage.main()
+
+
+def splits():
+    return {name: pl.read_parquet(f"data/splits/{name}.parquet") for name in PARTS}
+
+
+def written():
+    """Each file that the stages left, and its bytes."""
+    return {str(path): path.read_bytes() for path in sorted(Path("data").rglob("*")) if path.is_file()}
 
 
 def fails(main, capsys):
@@ -40,25 +52,21 @@ def fails(main, capsys):
     return error
 
 
-def run_stages():
-    for stage in (download, sample, split):
-        stage.main()
-
-
 def manifest(folder):
     return json.loads((Path("data") / folder / "manifest.json").read_text())
 
 
+ALL = (download, sample, split)
+
+
 def test_the_three_stages_hand_over_every_row(here, capsys):
     rows = survey(21)
-    local(here, rows.sample(fraction=1, shuffle=True, seed=1))
-    run_stages()
+    local(here, rows.sample(fraction=1, shuffle=True, seed=1), *ALL)
     assert "126 rows kept, 0 rejected" in capsys.readouterr().out
-    parts = [read_table(Path(f"data/splits/{name}.parquet"), RESPONSES) for name in ("train", "val", "test")]
+    parts = [read_table(Path(f"data/splits/{name}.parquet"), SCALED_RESPONSES) for name in PARTS]
     assert [part["study_id"].n_unique() for part in parts] == [17, 2, 2]
-    assert sort_rows(pl.concat(parts)).equals(sort_rows(rows))
-    scales = [read_table(Path(f"data/splits/{name}.parquet"), SCALED) for name in ("train", "val", "test")]
-    assert pl.concat(scales).unique().rows() == [("1..5", "range")]
+    assert sort_rows(pl.concat(parts).select(*RESPONSES)).equals(sort_rows(rows))
+    assert pl.concat(parts).select("scale", "scale_rule").unique().rows() == [("1..5", "range")]
     told = manifest("splits")["splits"]
     assert told["test"]["rows"] == 12 and told["test"]["participants"] == 12
     assert told["train"]["study_ids"] == parts[0]["study_id"].unique().sort().to_list()
@@ -66,26 +74,21 @@ def test_the_three_stages_hand_over_every_row(here, capsys):
 
 def test_answers_of_test_studies_reach_the_test_table_alone(here):
     """What training, the base model and the training average read is the same whatever test studies answer."""
-    written, unseen = [], []
+    left, unseen = [], []
     for _ in range(2):  # in the second round, all of the first round's test studies answer 5
         answer = pl.when(pl.col("study_id").is_in(unseen)).then(5).otherwise("response").cast(pl.Int64)
-        local(here, survey(21).with_columns(response=answer), sample={"fraction": 0.9})
-        run_stages()
-        written.append({path.name: path.read_bytes() for path in Path("data/splits").iterdir()})
+        local(here, survey(21).with_columns(response=answer), *ALL, sample={"fraction": 0.9})
+        left.append({path: content for path, content in written().items() if "splits" in path})
         unseen = manifest("splits")["splits"]["test"]["study_ids"]
-    assert [name for name in written[0] if written[0][name] != written[1][name]] == ["test.parquet"]
+    assert [path for path in left[0] if left[0][path] != left[1][path]] == ["data/splits/test.parquet"]
 
 
 def test_bytes_do_not_depend_on_row_order_or_on_the_run(here):
-    written = []
+    left = []
     for seed in (1, 2):
-        local(here, survey(9).sample(fraction=1, shuffle=True, seed=seed), sample={"fraction": 0.5})
-        run_stages()
-        paths = sorted(
-            path for path in Path("data").rglob("*") if path.is_file() and path.parent.name != "raw"
-        )
-        written.append({str(path): path.read_bytes() for path in paths})
-    assert written[0] == written[1]
+        local(here, survey(9).sample(fraction=1, shuffle=True, seed=seed), *ALL, sample={"fraction": 0.5})
+        left.append({path: content for path, content in written().items() if "raw" not in path})
+    assert left[0] == left[1]
 
 
 @pytest.mark.parametrize("lies_sorted", [True, False])
@@ -100,8 +103,7 @@ def test_parts_of_iter_study_batches_make_up_the_sorted_table(here, lies_sorted)
 
 def test_rejects_are_written_and_counted(here):
     rows = table([row(f"s{n % 5}", n, response=6 if n == 7 else 1) for n in range(60)])
-    local(here, rows)
-    download.main()
+    local(here, rows, download)
     assert manifest("raw")["rejected"] == {"outside_stated_scale": 1}
     assert Path("data/raw/rejects.csv").read_text().splitlines() == [
         "file,row,study_id,sample_id,answer,reason",
@@ -110,24 +112,21 @@ def test_rejects_are_written_and_counted(here):
 
 
 def test_too_many_rejects_fail_and_leave_the_folder_as_it_was(here, capsys):
-    local(here, survey(3))
-    download.main()
-    before = {path: path.read_bytes() for path in Path("data/raw").iterdir()}
+    local(here, survey(3), download)
+    before = written()
     rows = [row(sample=n, response=(9, 1)[n % 2]) for n in range(10)]
     local(here, table([*rows, row(sample=10, stimuli="")]))
     error = fails(download.main, capsys)
     assert "empty_scenario 1, outside_stated_scale 5" in error
     assert "data.max_rejected 0.02" in error and "rows.parquet row 1" in error
-    assert {path: path.read_bytes() for path in Path("data/raw").iterdir()} == before
+    assert written() == before
 
 
 def test_fields_of_the_persona_that_are_not_known_are_told_and_stop_the_run_where_nothing_else_is_given(
     here, capsys
 ):
-    fields = pl.col("demographic").struct
-    known = pl.struct(Sex=fields.field("gender"), sect=pl.lit("none"))
-    local(here, survey(3).with_columns(demographic=known))
-    download.main()
+    known = pl.struct(Sex=pl.col("demographic").struct.field("gender"), sect=pl.lit("none"))
+    local(here, survey(3).with_columns(demographic=known), download)
     assert "download: persona from gender; not understood: sect (18 rows)" in capsys.readouterr().out
     local(here, survey(3).with_columns(demographic=pl.struct(sect=pl.lit("none"))))
     assert "unreadable_persona 18): more than data.max_rejected" in fails(download.main, capsys)
@@ -135,8 +134,7 @@ def test_fields_of_the_persona_that_are_not_known_are_told_and_stop_the_run_wher
 
 def test_missing_answers_are_counted_and_stop_nothing(here):
     answers = pl.col("response").cast(pl.String).replace("1", "NA")
-    local(here, survey(3).with_columns(answers))
-    download.main()
+    local(here, survey(3).with_columns(answers), download)
     assert manifest("raw")["rejected"] == {"missing_answer": (survey(3)["response"] == 1).sum()} != {}
 
 
@@ -158,25 +156,26 @@ def test_the_synthetic_world_comes_with_all_that_is_known_of_it(here, monkeypatc
     monkeypatch.setattr(download, "generate", lambda world: (survey(world.studies), known))
     params_in(here, data={"source": "synthetic"})
     download.main()
-    for name, written in known.items():
-        assert pl.read_parquet(f"data/raw/{name}.parquet").equals(written)
+    for name, told in known.items():
+        assert pl.read_parquet(f"data/raw/{name}.parquet").equals(told)
     assert manifest("raw")["world"]["studies"] == manifest("raw")["kept"]["studies"]
 
 
-def test_the_official_split_follows_the_mapping(here, capsys):
-    local(here, survey(6), split={"method": "official"})
-    download.main()
-    sample.main()
+def test_the_official_split_follows_the_mapping_and_flags_what_resembles_training(here, capsys):
+    texts = pl.col("stimuli").str.replace("on sbbbl lay", "on sbbbg lay")  # s0008 reads what s0004 does
+    rows = survey(9).with_columns(stimuli=texts)
+    local(here, rows, download, sample, split={"method": "official"})
     assert "participant_mapping.json: not there" in fails(split.main, capsys)
     (here / "metadata").mkdir()
-    seen = [f"s{n:04d}" for n in (0, 1, 3, 5)]
-    (here / "metadata/participant_mapping.json").write_text(
-        json.dumps({"seen": seen, "unseen": ["s0002", "s0004"]})
-    )
-    run_stages()
-    told = manifest("splits")["splits"]
-    assert told["test"]["study_ids"] == ["s0002", "s0004"]
-    assert len(told["val"]["study_ids"]) == 1
+    mapping = {"seen": [f"s{n:04d}" for n in (0, 1, 3, 4, 5, 6, 7)], "unseen": ["s0002", "s0008"]}
+    (here / "metadata/participant_mapping.json").write_text(json.dumps(mapping))
+    local(here, rows, *ALL, split={"method": "official"})
+    told = manifest("splits")
+    assert told["splits"]["test"]["study_ids"] == mapping["unseen"]
+    assert len(told["splits"]["val"]["study_ids"]) == 1
+    flagged = splits()["test"].group_by("study_id").agg(pl.col("near_duplicate").all()).sort("study_id")
+    assert flagged["near_duplicate"].to_list() == [False, True]
+    assert told["overlap"]["near_duplicate_cells"] == 2
 
 
 ONE_TEXT = "One text for all. Is it good? Only return an integer from 1 to 5."
@@ -190,43 +189,23 @@ ONE_TEXT = "One text for all. Is it good? Only return an integer from 1 to 5."
     ],
 )
 def test_too_few_groups_of_studies_cannot_be_split(rows, message, here, capsys):
-    local(here, rows)
-    download.main()
-    sample.main()
+    local(here, rows, download, sample)
     assert message in fails(split.main, capsys)
     assert not Path("data/splits").exists()
 
 
 def test_a_sample_thins_no_test_study_and_a_limit_does(here):
-    local(here, survey(9, respondents=8), sample={"fraction": 0.5})
-    run_stages()
-    rows = {name: pl.read_parquet(f"data/splits/{name}.parquet") for name in ("train", "val", "test")}
+    local(here, survey(9, respondents=8), *ALL, sample={"fraction": 0.5})
+    rows = splits()
     assert rows["test"].height == 8 * rows["test"]["study_id"].n_unique()
     assert rows["train"].height + rows["val"].height < 8 * 8
-    local(here, survey(9, respondents=8), split={"test_max_per_cell": 2})
-    split.main()
-    assert pl.read_parquet("data/splits/test.parquet").group_by(CELL).len()["len"].to_list() == [2, 2]
-
-
-def test_test_rows_that_resemble_a_training_scenario_are_flagged(here):
-    mapping = {"seen": [f"s{n:04d}" for n in range(8)], "unseen": ["s0008"]}
-    texts = pl.col("stimuli").str.replace("on sbbbl lay", "on sbbbg lay")
-    local(here, survey(9).with_columns(stimuli=texts), split={"method": "official"})
-    download.main()
-    Path("data/raw/participant_mapping.json").write_text(json.dumps(mapping))
-    sample.main()
-    split.main()
-    assert pl.read_parquet("data/splits/test.parquet")["near_duplicate"].all()
-    assert manifest("splits")["overlap"]["near_duplicate_cells"] == 2
+    local(here, survey(9, respondents=8), split, split={"test_max_per_cell": 2})
+    assert splits()["test"].group_by(CELL).len()["len"].to_list() == [2, 2]
 
 
 @pytest.mark.parametrize("stage", [download, sample, split])
 def test_a_full_disk_leaves_nothing_half_written(here, capsys, monkeypatch, stage):
-    local(here, survey(9))
-    for earlier in (download, sample, split):
-        if earlier is stage:
-            break
-        earlier.main()
+    local(here, survey(9), *ALL[: ALL.index(stage)])
     before = sorted(Path("data").rglob("*"))
 
     def full(*_, **__):
@@ -255,15 +234,14 @@ def within_studies(here, **split_params):
         )
         for study in range(12) for person in range(8) for task in range(2)
     ]  # fmt: skip
-    local(here, table(rows), split=split_params)
-    download.main()
+    local(here, table(rows), download, split=split_params)
     for file, units in {"condition": [2, 3, 0, 1], "task": [0, 1]}.items():  # as the dataset's files are
         parts = {"train": units[1:], "eval": units[:1]}
         mapping = {f"s{study:04d}": parts for study in range(9)}
         Path(f"data/raw/{file}_mapping.json").write_text(json.dumps(mapping))
-    for stage in (sample, split):
-        stage.main()
-    parts = {name: pl.read_parquet(f"data/splits/{name}.parquet") for name in ("train", "val", "test")}
+    sample.main()
+    split.main()
+    parts = splits()
     assert sum(part.height for part in parts.values()) == len(rows)
     return parts
 
@@ -295,10 +273,8 @@ def test_a_scale_that_is_not_stated_is_what_the_people_of_the_same_split_answere
             stimuli="How old are you? Only return an integer.")
         for study in range(12) for person in range(16)
     ]  # fmt: skip
-    local(here, table(rows), split={"by": "conditions"})
-    run_stages()
-    for name in ("train", "val", "test"):
-        part = pl.read_parquet(f"data/splits/{name}.parquet")
+    local(here, table(rows), *ALL, split={"by": "conditions"})
+    for name, part in splits().items():
         ends = pl.format("{}..{}", pl.col("response").min(), pl.col("response").max()).over("study_id")
         assert (part["scale"] == part.select(ends).to_series()).all(), name
 

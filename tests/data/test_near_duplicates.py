@@ -83,19 +83,13 @@ def test_texts_of_one_study_are_not_compared():
 
 
 def test_parts_are_scenario_question_and_instruction():
-    text = "Ada moved to Oslo. Taxes rose. Do you support it? Only return an integer from 1 to 7."
     parts = ("Ada moved to Oslo. Taxes rose.", "Do you support it?", "Only return an integer from 1 to 7.")
-    assert text_parts(text) == parts
+    honest = "Please answer honestly."
+    assert text_parts(" ".join(parts)) == parts
     assert text_parts("Only return 1 or 2.") == ("", "", "Only return 1 or 2.")
-    assert text_parts(f"Please answer honestly. {text}") == (
-        f"Please answer honestly. {parts[0]}",
-        *parts[1:],
-    )
-    assert text_parts("Please answer honestly. Rate it. Only return 1 to 7. Please give a number.") == (
-        "Please answer honestly.",
-        "Rate it.",
-        "Only return 1 to 7. Please give a number.",
-    )
+    assert text_parts(" ".join([honest, *parts])) == (f"{honest} {parts[0]}", *parts[1:])
+    without = (honest, "Rate it.", "Only return 1 to 7. Please give a number.")
+    assert text_parts(" ".join(without)) == without
 
 
 def test_a_word_that_stands_in_small_letters_anywhere_is_no_name():

@@ -15,23 +15,21 @@ from tests.survey_rows import row, survey, table
 def within(people=30, tasks=3):
     """Two studies; every respondent answers every question of an arm, the first one twice."""
     rows = [
-        row(
-            study,
-            100 * person + 10 * task + again,
-            participant=person,
-            condition_num=person % 2,
-            task_num=task,
-        )
+        row(study, 100 * person + 10 * task + n, participant=person, condition_num=person % 2, task_num=task)
         for study in ("aaaaa", "bbbbb")
         for person in range(people)
         for task in range(tasks)
-        for again in range(2 if task == 0 else 1)
+        for n in range(2 if task == 0 else 1)
     ]
     return table(rows)
 
 
 def chosen(rows, *arguments):
     return rows.filter(choose(rows, *arguments))
+
+
+def people_of_cells(rows):
+    return rows.group_by(CELL).agg(pl.col("participant").n_unique(), rows=pl.len())
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 1 / 3, 0.5, 0.999, 1.0])
@@ -48,18 +46,15 @@ def test_a_respondent_is_taken_whole():
 
 
 def test_cells_keep_their_share_of_respondents():
-    taken = chosen(within(), 0.4, "cell", 42)
-    people = taken.group_by(CELL).agg(pl.col("participant").n_unique(), pl.len().alias("rows"))
+    people = people_of_cells(chosen(within(), 0.4, "cell", 42))
     assert people.height == 12
     assert people["participant"].unique().to_list() == [6]
     assert people.filter(pl.col("task_num") == 0)["rows"].unique().to_list() == [12]
 
 
 def test_no_cell_vanishes_and_none_is_larger_than_asked():
-    assert (
-        chosen(within(), 0.001, "cell", 42).group_by(CELL).agg(pl.col("participant").n_unique()).height == 12
-    )
-    capped = chosen(within(), 1.0, "cell", 42, 4).group_by(CELL).agg(pl.col("participant").n_unique())
+    assert people_of_cells(chosen(within(), 0.001, "cell", 42)).height == 12
+    capped = people_of_cells(chosen(within(), 1.0, "cell", 42, 4))
     assert capped["participant"].unique().to_list() == [4]
 
 

@@ -35,10 +35,7 @@ def test_reads_the_instruction(text, expected):
     assert read(text) == expected
 
 
-INSTRUCTED = [(text, expected) for text, expected in READ if "return" in text.lower()]
-
-
-@pytest.mark.parametrize(("text", "expected"), INSTRUCTED)
+@pytest.mark.parametrize(("text", "expected"), [case for case in READ if "return" in case[0].lower()])
 def test_numbers_of_the_scenario_change_nothing(text, expected):
     scenario = (
         "You read “Of people aged 18 to 35, 3 in 10 earn $5 to $10 an hour. In 2019, on a scale from 1 to 9, "
@@ -49,12 +46,24 @@ def test_numbers_of_the_scenario_change_nothing(text, expected):
 
 LABELS = st.sampled_from(["not at all", "less than 5 times", "$20 up", "Don’t know", "I'd go", "6-9 days"])
 QUOTES = st.sampled_from([("'", "'"), ('"', '"'), ("“", "”"), ("‘", "’")])
-INTEGERS = st.one_of(st.integers(-10, 10), st.integers(-100_000, 100_000))
+OPENINGS = st.sampled_from(
+    ["Only return an integer ", "Please respond with a number ", "Your answer should be "]
+)
+ENDINGS = st.sampled_from([".", ', nothing else."', ", nothing else.”", "", " representing dollars."])
+RANGES = ["from {} to {}", "between {} and {}", "from {} through {}", "from {}–{}", "in the range {} to {}"]
+LABELLED = [
+    "from {low} to {high}, where {low} means {a} and {high} means {b}",
+    "from {low} to {high}, where {low} = {a} and {high} = {b}",
+    "from {low} ({a}) to {high} ({b})",
+    "between {low} ({a}) and {high} ({b})",
+    "from {low} to {high} ({low}={a}; {high}={b})",
+    "from {low} to {high}, with {low} being {a} and {high} being {b}",
+]
 
 
 @st.composite
 def ends(draw):
-    low = draw(INTEGERS)
+    low = draw(st.one_of(st.integers(-10, 10), st.integers(-100_000, 100_000)))
     return low, low + draw(st.one_of(st.integers(1, 10), st.integers(1, 50_000)))
 
 
@@ -63,48 +72,16 @@ def spell(value, money, commas):
     return ("-" if value < 0 else "") + ("$" if money and value >= 0 else "") + digits
 
 
-OPENINGS = st.sampled_from(
-    ["Only return an integer ", "Please respond with a number ", "Your answer should be "]
-)
-ENDINGS = st.sampled_from([".", ', nothing else."', ", nothing else.”", "", " representing dollars."])
+@settings(max_examples=150, deadline=None)
+@given(ends(), OPENINGS, st.sampled_from(RANGES), ENDINGS, st.booleans(), st.booleans())
+def test_any_range_reads_back(span, opening, form, ending, money, commas):
+    text = opening + form.format(*(spell(end, money, commas) for end in span)) + ending
+    assert read("How much is it? " + text) == f"range {span[0]}..{span[1]}"
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    span=ends(),
-    opening=OPENINGS,
-    form=st.sampled_from(
-        ["from {} to {}", "between {} and {}", "from {} through {}", "from {}–{}", "in the range {} to {}"]
-    ),
-    ending=ENDINGS,
-    money=st.booleans(),
-    commas=st.booleans(),
-)
-def test_any_range_reads_back(*, span, opening, form, ending, money, commas):
-    low, high = span
-    text = opening + form.format(spell(low, money, commas), spell(high, money, commas)) + ending
-    assert read("How much is it? " + text) == f"range {low}..{high}"
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    span=ends(),
-    a=LABELS,
-    b=LABELS,
-    quotes=QUOTES,
-    form=st.sampled_from(
-        [
-            "from {low} to {high}, where {low} means {a} and {high} means {b}",
-            "from {low} to {high}, where {low} = {a} and {high} = {b}",
-            "from {low} ({a}) to {high} ({b})",
-            "between {low} ({a}) and {high} ({b})",
-            "from {low} to {high} ({low}={a}; {high}={b})",
-            "from {low} to {high}, with {low} being {a} and {high} being {b}",
-        ]
-    ),
-    ending=ENDINGS,
-)
-def test_labels_at_the_ends_leave_the_range_alone(*, span, a, b, quotes, form, ending):
+@given(ends(), LABELS, LABELS, QUOTES, st.sampled_from(LABELLED), ENDINGS)
+def test_labels_at_the_ends_leave_the_range_alone(span, a, b, quotes, form, ending):
     low, high = span
     labels = {"a": f"{quotes[0]}{a}{quotes[1]}", "b": f"{quotes[0]}{b}{quotes[1]}"}
     text = f"Only return an integer {form.format(low=low, high=high, **labels)}{ending}"
@@ -118,20 +95,20 @@ def test_any_text_gives_a_scale_or_none(text):
     assert found is None or found.scale is None or len(found.scale.options) >= 2
 
 
-ENDLESS = [
-    "Only return 1 ",
-    "Only return 1 if ",
-    "1 to ",
-    "\n",
-    "1~",
-    "if a, enter 1. ",
-    "1. a 2. b 3. c ",
-    "<b>",
-    "&amp;",
-]
-
-
-@pytest.mark.parametrize("words", ENDLESS)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Only return 1 ",
+        "Only return 1 if ",
+        "1 to ",
+        "\n",
+        "1~",
+        "if a, enter 1. ",
+        "1. a 2. b 3. c ",
+        "<b>",
+        "&amp;",
+    ],
+)
 def test_a_long_text_of_instructions_that_state_nothing_ends(words):
     """Read as a whole, each of these would take minutes to hours."""
     long = words * (200_000 // len(words))
@@ -167,9 +144,8 @@ def test_an_open_end_is_what_the_question_showed():
 
 
 def test_the_order_of_rows_is_kept():
-    table = responses(
-        *(("a", 0, at % 3, f"Only return an integer from 1 to {2 + at % 7}.", 1) for at in range(50))
-    )
+    rows = (("a", 0, at % 3, f"Only return an integer from 1 to {2 + at % 7}.", 1) for at in range(50))
+    table = responses(*rows)
     resolved = resolve_scales(table)
     assert resolved.select(table.columns).equals(table)
     assert resolved["scale"].to_list() == [f"1..{2 + at % 7}" for at in range(50)]
@@ -225,10 +201,8 @@ def test_a_grid_is_a_part_of_its_scale(span, step, most):
 @given(st.sets(st.integers(-50, 50), min_size=2), st.lists(st.integers(-99, 99), min_size=1))
 def test_nearest_option_is_the_nearest(options, answers):
     on = Scale(sorted(options))
-    chosen = nearest(on, np.array(answers)).tolist()
-    assert chosen == [
-        min(sorted(options), key=lambda option, answer=answer: abs(option - answer)) for answer in answers
-    ]
+    for answer, chosen in zip(answers, nearest(on, np.array(answers)), strict=True):
+        assert chosen == min(on.options, key=lambda option, answer=answer: (abs(option - answer), option))
 
 
 VALIDATION = SHARED / "data/socsci210/val.jsonl"
@@ -237,18 +211,13 @@ VALIDATION = SHARED / "data/socsci210/val.jsonl"
 @pytest.mark.skipif(not VALIDATION.exists(), reason="the data are not beside the project")
 def test_the_instructions_of_the_validation_split():
     """Every one was read by eye; these counts are what the eye found."""
-    rows = [json.loads(line) for line in VALIDATION.read_text().splitlines()]
     found = {}
-    for row in rows:
+    for row in map(json.loads, VALIDATION.read_text().splitlines()):
         text = row["input"].split("Scenario: ", 1)[1]
         found.setdefault(text[text.rindex("Only return") :], set()).add(read(text))
     assert all(len(each) == 1 for each in found.values())  # whatever stands before an instruction
-    kinds = Counter(rule for each in found.values() for rule in each)
-    assert kinds == COUNTS
-
-
-COUNTS = {
-    **{"nothing": 2, "labels 1..2": 5, "labels 1..3": 1, "one_sided 1..4": 1, "range 0..10": 4},
-    **{"range 0..100": 6, "range 0..1200": 1, "range 0..2000": 1, "range 0..2800": 1, "range 0..6": 1},
-    **{"range 1..4": 5, "range 1..5": 8, "range 1..6": 2, "range 1..7": 13},
-}
+    assert Counter(rule for each in found.values() for rule in each) == {
+        **{"nothing": 2, "labels 1..2": 5, "labels 1..3": 1, "one_sided 1..4": 1, "range 0..10": 4},
+        **{"range 0..100": 6, "range 0..1200": 1, "range 0..2000": 1, "range 0..2800": 1, "range 0..6": 1},
+        **{"range 1..4": 5, "range 1..5": 8, "range 1..6": 2, "range 1..7": 13},
+    }
