@@ -15,6 +15,7 @@ import functools
 import itertools
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,17 +23,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from socrates.core.files import Schema
+
 THRESHOLD = 0.6
 PARTS = ("scenario", "question", "instruction")
 BLOCK = 512  # texts compared with those of a study at a time
 
-NEAR_DUPLICATES = {
-    "part": pl.String,  # of PARTS, or "text": the whole
-    "similarity": pl.Float64,
-    "test_study": pl.String,
-    "train_study": pl.String,
-    "test_text": pl.String,
-    "train_text": pl.String,
+NEAR_DUPLICATES: Schema = {  # ``part`` is of PARTS, or "text": the whole
+    **{"part": pl.String, "similarity": pl.Float64},
+    **dict.fromkeys(("test_study", "train_study", "test_text", "train_text"), pl.String),
 }
 
 _SENTENCE = re.compile(r"(?<!\b[A-Z]\.)(?<=[.?!])[\"'”’)]*\s+|\n+")
@@ -57,10 +56,10 @@ def text_parts(stimuli: str) -> tuple[str, str, str]:
     begins = sorted(i for i in cues if i - 1 not in cues) or [len(sentences)]
     end = begins[0] if asking >= 0 else begins[-1]
     asked = asking if asking >= 0 else end - 1
-    body, instruction = sentences[:end], " ".join(sentences[end:])
-    if not body:
-        return "", "", instruction
-    return " ".join(body[:asked] + body[asked + 1 :]), body[asked], instruction
+    body = sentences[:end]
+    parts = (body[:asked] + body[asked + 1 :], body[asked : asked + 1], sentences[end:])
+    scenario, question, instruction = map(" ".join, parts)
+    return scenario, question, instruction
 
 
 def similarities(
@@ -74,10 +73,8 @@ def similarities(
     (columns); None compares all with all.
     """
     codes = np.unique(np.asarray(studies), return_inverse=True)[1]
-    vectors, of_study = (
-        _vectors(texts, codes),
-        [np.flatnonzero(codes == study) for study in range(max(codes) + 1)],
-    )
+    vectors = _vectors(texts, codes)
+    of_study = [np.flatnonzero(codes == study) for study in range(max(codes) + 1)]
     ceilings = sparse.vstack([vectors[members].max(axis=0).tocsr() for members in of_study])
     reaches = (vectors @ ceilings.T).toarray() >= THRESHOLD - 1e-9  # what rounding may take from a bound
     asked = np.ones(len(codes), bool) if test is None else np.asarray(test)
@@ -102,10 +99,9 @@ def _vectors(texts: Sequence[str], codes: NDArray[np.int64]) -> sparse.csr_array
     Words are in lower case, without numbers and names, unless a text has nothing else. A word is a name if it is
     written with a capital and never without one in any of the texts.
     """
-    words = pl.DataFrame({"text": range(len(codes)), "study": codes, "word": texts}).with_columns(
-        pl.col("word").str.extract_all(_WORD)
-    )
-    words = words.explode("word").with_columns(lower=pl.col("word").str.to_lowercase())
+    words = pl.DataFrame({"text": range(len(codes)), "study": codes, "word": texts})
+    words = words.with_columns(pl.col("word").str.extract_all(_WORD)).explode("word")
+    words = words.with_columns(lower=pl.col("word").str.to_lowercase())
     common = words.filter(pl.col("word").str.contains(r"^\p{Ll}"))["lower"].unique()
     name = pl.col("word").str.contains(r"^\p{Lu}") & ~pl.col("lower").is_in(common.implode())
     masked = pl.when(name).then(pl.lit("@")).when(pl.col("word").str.contains(r"^\d")).then(pl.lit("#"))
@@ -115,9 +111,7 @@ def _vectors(texts: Sequence[str], codes: NDArray[np.int64]) -> sparse.csr_array
     words = words.with_columns(word=pl.col("word").rank("dense").cast(pl.Int64) - 1)
     follows = pl.col("text") == pl.col("text").shift(-1)
     pairs = words.with_columns(word=pl.col("word").shift(-1) + pl.col("word") * words.height + words.height)
-    shingles = (
-        pl.concat([words, pairs.filter(follows.fill_null(False))]).select("text", "study", "word").unique()
-    )
+    shingles = pl.concat([words, pairs.filter(follows)]).unique(["text", "word"])
     shared = pl.col("study").n_unique().over("word")
     table = shingles.with_columns(studies=shared, weight=((1 + pl.col("study").n_unique()) / shared).log())
     table = table.with_columns(pl.col("weight") / (pl.col("weight") ** 2).sum().sqrt().over("text"))
@@ -155,12 +149,11 @@ def near_duplicates(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
         pairs = pl.DataFrame({"similarity": found.data.round(9), "test": found.row, "train": found.col})
         best = pairs.sort("test", "similarity", "train", descending=[False, True, False])
         best = best.unique("test", keep="first", maintain_order=True)
-        columns = {
-            f"{side}_{name}": table[column].gather(best[side])
-            for name, column in (("study", "study_id"), ("text", part))
-            for side in ("test", "train")
-        }
-        tables.append(best.select(part=pl.lit(part), similarity=pl.col("similarity").round(3), **columns))
+        columns = [
+            table[column].gather(best[side]) for column in ("study_id", part) for side in ("test", "train")
+        ]
+        values: tuple[Any, ...] = (pl.lit(part), pl.col("similarity").round(3), *columns)
+        tables.append(best.select(**dict(zip(NEAR_DUPLICATES, values, strict=True))))
     return pl.concat(tables)
 
 
@@ -168,12 +161,8 @@ def repeated_texts(train: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
     """Test texts that stand word for word in training rows of the same study, as ``NEAR_DUPLICATES``."""
     key = ["study_id", "stimuli"]
     same = test.select(key).unique().join(train.select(key).unique(), on=key).sort(key)
-    columns = {
-        f"{side}_{name}": column
-        for name, column in zip(("study", "text"), key, strict=True)
-        for side in ("test", "train")
-    }
-    return same.select(part=pl.lit("text"), similarity=pl.lit(1.0), **columns)
+    values: tuple[Any, ...] = (pl.lit("text"), pl.lit(1.0), "study_id", "study_id", "stimuli", "stimuli")
+    return same.select(**dict(zip(NEAR_DUPLICATES, values, strict=True)))
 
 
 def flag_near_duplicates(stimuli: Sequence[str], duplicates: pl.DataFrame) -> list[bool]:
