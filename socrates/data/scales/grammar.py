@@ -67,8 +67,7 @@ NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 SIGNS = {"-": -1, " -": -1, "minus": -1, "negative": -1, "+": 1, "plus": 1, "positive": 1}
-# Options with the label first: Yes = 1, No (2), If no, return 2.
-LABEL_FIRST = re.compile(
+LABEL_FIRST = re.compile(  # Yes = 1, No (2), If no, return 2
     rf"(?:[A-Za-z\"'”’){MASK}]\s*(?:[=:]\s*|[(\[])|\bif\b[^.?!;\d]{{2,80}}\b(?:{'|'.join(sorted(ANSWER))})\s+)"
     r"(-?\d{1,3})(?![\w.,]\d|\w)[)\]]?",
     re.IGNORECASE,

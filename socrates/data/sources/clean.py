@@ -76,7 +76,7 @@ class Cleaned:
     @property
     def rejected(self) -> dict[str, int]:
         """Rows set aside, by reason."""
-        return dict(sorted(Counter(self.rejects["reason"]).items()))
+        return dict(self.rejects["reason"].value_counts().sort("reason").iter_rows())
 
 
 def clean(
@@ -92,10 +92,7 @@ def clean(
         max_rejected_in_cell: share of a cell's answers outside its scale from which the others are set aside too.
     """
     unknown: Counter[str] = Counter()
-    typed = [_typed(name, table, unknown) for name, table in tables]
-    if not typed:
-        raise DataError("the source holds no files: nothing to read")
-    rows = pl.concat(typed, rechunk=False)
+    rows = pl.concat([_typed(name, table, unknown) for name, table in tables], rechunk=False)
     unusable = pl.col("reason").is_not_null()
     usable, rejects = rows.filter(~unusable), [rows.filter(unusable)]
 
