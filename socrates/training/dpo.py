@@ -6,24 +6,24 @@ model: the same weights with the adapter switched off.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from datasets import Dataset, disable_progress_bars
-from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from socrates.core.errors import TrainingError
 from socrates.model.encoding import Encoded
+from socrates.model.jagged import Ints
 from socrates.runs.params import Run
 from socrates.survey.tables import CELL
 from socrates.training.collator import Rows
-from socrates.training.config import AdapterCheckpoints, lora_config, step_arguments, train_in_float32
+from socrates.training.config import AdapterCheckpoints, lora_config, step_arguments
 from socrates.training.params import Deepspeed, Lora, Train
 from socrates.training.schedule import BatchPlan
 
@@ -35,7 +35,7 @@ class PreferenceTrainer(AdapterCheckpoints, DPOTrainer):
     """TRL's trainer with this project's checkpoints."""
 
 
-def rejected_answers(data: Encoded, data_files: tuple[Path, ...], seed: int) -> NDArray[np.int64]:
+def rejected_answers(data: Encoded, data_files: tuple[Path, ...], seed: int) -> Ints:
     """For each row of the encoded tables a row of its cell with another answer, :data:`NOBODY` where there is none.
 
     Each of them is equally likely, so that a common answer is rejected more often than a rare one.
@@ -46,17 +46,14 @@ def rejected_answers(data: Encoded, data_files: tuple[Path, ...], seed: int) -> 
     table = table.sort(*cell, "answer", "row").with_row_index("place")
     spans = {"cell": pl.len().over(cell), "same": pl.len().over(*cell, "answer")}
     starts = {"first": pl.col("place").min().over(cell), "own": pl.col("place").min().over(*cell, "answer")}
-    table = table.with_columns(**spans, **starts)
-    rows, size, same, first, own = (
-        table[name].to_numpy().astype(np.int64) for name in ("row", "cell", "same", "first", "own")
-    )
-    drawn = np.empty(len(rows))
-    drawn[rows] = np.random.default_rng([seed, len(rows)]).random(len(rows))
+    table = table.select("row", **spans, **starts)
+    rows, size, same, first, own = (column.to_numpy().astype(np.int64) for column in table)
     others = size - same
-    place = first + np.minimum((drawn[rows] * others).astype(np.int64), np.maximum(others - 1, 0))
+    drawn = np.random.default_rng([seed, len(rows)]).random(len(rows))
+    place = first + (drawn * others).astype(np.int64)
     place += np.where(place >= own, same, 0)  # those with the row's own answer are passed over
     found = np.full(len(rows), NOBODY)
-    found[rows] = np.where(others > 0, rows[np.minimum(place, len(rows) - 1)], NOBODY)
+    found[rows[others > 0]] = rows[place[others > 0]]
     return found
 
 
@@ -72,25 +69,11 @@ def usable_rows(rows: Rows, data_files: tuple[Path, ...], seed: int) -> Rows:
     return replace(rows, train=train, validation=validation, rejected=rejected)
 
 
-@dataclass(frozen=True)
-class PreferenceCollator:
-    """Turns row numbers into TRL's padded batches; the tokens are those of prediction, part by part."""
-
-    data: Encoded
-    rejected: NDArray[np.int64]
-    padded: DataCollatorForPreference
-
-    def __call__(self, items: list[dict[str, int]]) -> dict[str, Any]:
-        return self.padded([self._pair(item["row"]) for item in items])
-
-    def _pair(self, row: int) -> dict[str, list[int]]:
-        prompt = np.concatenate([self.data.prefix_ids(row), self.data.suffix_ids(row)])
-        chosen, rejected = (self.data.answer_ids(int(i)) for i in (row, self.rejected[row]))
-        return {
-            "prompt_ids": prompt.tolist(),
-            "chosen_ids": chosen.tolist(),
-            "rejected_ids": rejected.tolist(),
-        }
+def preference_pair(data: Encoded, row: int, rejected: int) -> dict[str, list[int]]:
+    """A row's prompt and answer, and the answer of row ``rejected``, for TRL; the tokens are those of prediction."""
+    prompt = np.concatenate([data.prefix_ids(row), data.suffix_ids(row)]).tolist()
+    chosen, other = data.answer_ids(row).tolist(), data.answer_ids(rejected).tolist()
+    return {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": other}
 
 
 def arguments(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> DPOConfig:
@@ -105,32 +88,20 @@ def arguments(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> 
 
 
 def build_trainer(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Rows,
-    micro_batch_size: int,
-    train: Train,
-    lora: Lora,
-    args: DPOConfig,
+    model: PreTrainedModel, tokenizer: Tokenizer, rows: Rows, plan: BatchPlan, lora: Lora, args: DPOConfig
 ) -> DPOTrainer:
     """A trainer of a new adapter on a quantised base model, on pairs in the order of the rows."""
     # TRL would tokenise texts, prompt and answer in one; the rows that it is to read replace this one.
     disable_progress_bars()
     placeholder = Dataset.from_list([{"prompt": "1", "chosen": "2", "rejected": "3"}])
-    trainer = PreferenceTrainer(
-        model=model,
-        args=args,
-        train_dataset=placeholder,
-        eval_dataset=placeholder,
-        processing_class=tokenizer,
-        peft_config=lora_config(lora),
-    )
+    given = {"train_dataset": placeholder, "eval_dataset": placeholder, "processing_class": tokenizer}
+    trainer = PreferenceTrainer(model, args=args, **given, peft_config=lora_config(lora))
+    data, rejected = rows.data, rows.rejected
+    assert rejected is not None, "usable_rows gives it"
     padded = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
-    assert rows.rejected is not None, "usable_rows gives it"
-    trainer.data_collator = PreferenceCollator(rows.data, rows.rejected, padded)
-    trainer.train_dataset, trainer.eval_dataset = (
-        Dataset.from_dict({"row": part}) for part in (rows.train, rows.validation)
+    trainer.data_collator = lambda items: padded(
+        [preference_pair(data, item["row"], int(rejected[item["row"]])) for item in items]
     )
-    trainer.remove_callback(PrinterCallback)
-    train_in_float32(model, args.deepspeed)
+    trainer.train_dataset = Dataset.from_dict({"row": rows.train})
+    trainer.eval_dataset = Dataset.from_dict({"row": rows.validation})
     return trainer

@@ -6,18 +6,18 @@ and the end token, nothing else.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
 from trl import SFTConfig, SFTTrainer
 
 from socrates.model.prefix_sharing import use_prefix_sharing
 from socrates.model.tokenisation import end_token
 from socrates.runs.params import Run
-from socrates.training.collator import Rows, SharedCollator, by_pass, shared_dataset
-from socrates.training.config import AdapterCheckpoints, lora_config, step_arguments, train_in_float32
+from socrates.training.collator import Rows, by_pass, shared_dataset, training_batch
+from socrates.training.config import AdapterCheckpoints, lora_config, step_arguments
 from socrates.training.params import Deepspeed, Lora, Train
 from socrates.training.schedule import BatchPlan
 
@@ -27,19 +27,13 @@ EVALUATED = 4
 
 
 class AdapterTrainer(AdapterCheckpoints, SFTTrainer):
-    """TRL's trainer with a loss per answer: answers of a scale count alike, however many tokens they have.
+    """TRL's trainer with a loss per answer: answers of a scale count alike, however many tokens they have."""
 
-    Attributes:
-        global_batch: rows of an optimiser step.
-        answer_end: the id of the token that ends an answer.
-        passes: since the last log, of each: answer tokens, their entropy, how many were the likeliest, all tokens.
-        tokens: trained on, over all processes.
-    """
-
-    global_batch: int
-    answer_end: int
+    global_batch: int  # rows of an optimiser step
+    answer_end: int  # the id of the token that ends an answer
+    # Since the last log, of each pass: answer tokens, their entropy, how many were the likeliest, all tokens.
     passes: list[torch.Tensor]
-    tokens: int
+    tokens: int  # trained on, over all processes
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -79,40 +73,27 @@ def arguments(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> 
         per_device_eval_batch_size=1,
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
-        packing=False,
     )
 
 
-def usable_rows(rows: Rows, data_files: tuple[Path, ...], seed: int) -> Rows:
-    """All of them."""
-    return rows
-
-
 def build_trainer(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Rows,
-    micro_batch_size: int,
-    train: Train,
-    lora: Lora,
-    args: SFTConfig,
+    model: PreTrainedModel, tokenizer: Tokenizer, rows: Rows, plan: BatchPlan, lora: Lora, args: SFTConfig
 ) -> SFTTrainer:
     """A trainer of a new adapter on a quantised base model, on rows in their order."""
     use_prefix_sharing(model)
-    count = len(rows.validation)
-    passes = -(-count // min(EVALUATED * micro_batch_size, -(-count // args.world_size)))
+    size, count = plan.micro_batch_size, len(rows.validation)
+    global_batch = size * plan.grad_accum_steps * args.world_size
+    passes = -(-count // min(EVALUATED * size, -(-count // args.world_size)))
     evaluated = -(-count // passes)  # equal passes: the trainer's loss is their mean
     trainer = AdapterTrainer(
         model=model,
         args=args,
-        train_dataset=shared_dataset(by_pass(rows, train.global_batch, micro_batch_size), micro_batch_size),
+        train_dataset=shared_dataset(by_pass(rows, global_batch, size), size),
         eval_dataset=shared_dataset(rows.validation, evaluated),
-        data_collator=SharedCollator(rows.data),
+        data_collator=lambda items: training_batch(rows.data, items[0]["rows"]),
         processing_class=tokenizer,
         peft_config=lora_config(lora),
     )
-    trainer.global_batch, trainer.answer_end = train.global_batch, end_token(tokenizer)
+    trainer.global_batch, trainer.answer_end = global_batch, end_token(tokenizer)
     trainer.passes, trainer.tokens = [], 0
-    trainer.remove_callback(PrinterCallback)
-    train_in_float32(model, args.deepspeed)
     return trainer
