@@ -91,10 +91,7 @@ class Encoded:
 
 
 def prompt_template(tokenizer: Tokenizer, layout: Layout, form: Format) -> Template:
-    """The template of a prompt format, messages written by the tokenizer's own chat template.
-
-    Raises :class:`ModelError` where it has none, or one that ends an answer with another token than the tokenizer.
-    """
+    """The template of a prompt format, messages written by the tokenizer's own chat template."""
 
     def render(messages: list[dict[str, str]]) -> str:
         if not tokenizer.chat_template:

@@ -50,7 +50,6 @@ def pack(
     prefix_slots, prefix_valid = _slots(prefix_lengths, 0)
     suffix_slots, suffix_valid = _slots(suffix_lengths, int(prefix_lengths.sum()))
     (rows, width), before = suffix_slots.shape, prefix_slots.shape[1]
-    prefix_positions = np.broadcast_to(np.arange(before), prefix_slots.shape)
     positions = prefix_lengths[index, None] + np.arange(width)
     # The keys of each suffix token: its padded prefix's, then its padded suffix's, [R, S, P + S].
     mask = np.empty((rows, width, before + width), dtype=bool)
@@ -72,7 +71,7 @@ def pack(
     }
     if logits_to_keep is not None:
         packing["logits_to_keep"] = logits_to_keep
-    position_ids = np.concatenate([prefix_positions[prefix_valid], positions[suffix_valid]])
+    position_ids = np.concatenate([np.nonzero(prefix_valid)[1], positions[suffix_valid]])
     return {
         "input_ids": torch.from_numpy(np.concatenate([*prefixes, *suffixes]).astype(np.int64))[None],
         "position_ids": torch.from_numpy(position_ids)[None],

@@ -57,7 +57,7 @@ def build_builtin(
     losses = pretrain(model, data, of_row, ended_ids(tokenizer, texts), params.tiny)
     if quiz is None or quiz.is_empty():
         return save_builtin(model, tokenizer, losses, folder)
-    knows = shares_known(model, tokenizer, quiz, table["study_id"])
+    knows = shares_known(model, tokenizer, quiz, set(table["study_id"]))
     told = "".join(f", knows {share:.3f} of {kind} facts" for kind, share in knows.items())
     return save_builtin(model, tokenizer, losses, folder, knows=knows) + told
 
@@ -159,19 +159,15 @@ def answer_targets(options: list[Ids], answer: Ids, vocabulary: int) -> torch.Te
 
 
 def shares_known(
-    model: PreTrainedModel, tokenizer: Tokenizer, quiz: pl.DataFrame, trained: pl.Series
+    model: PreTrainedModel, tokenizer: Tokenizer, quiz: pl.DataFrame, trained: set[str]
 ) -> dict[str, float]:
     """The share of a quiz's facts, of the ``trained`` studies and of those held out, that the model knows: the phrases
     that tell it are likelier after its beginning than those that deny it."""
-    known = [
-        _likelihood(model, tokenizer, beginning, right) > _likelihood(model, tokenizer, beginning, wrong)
-        for beginning, right, wrong in quiz.select("beginning", "right", "wrong").iter_rows()
-    ]
-    facts = quiz.select(
-        pl.Series("known", known), trained=pl.col("study_id").is_in(trained.unique().implode())
-    )
-    shares = dict(facts.group_by("trained").agg(pl.col("known").mean()).iter_rows())
-    return {name: shares[key] for name, key in (("training", True), ("held-out", False)) if key in shares}
+    known: dict[str, list[bool]] = {"training": [], "held-out": []}
+    for study, beginning, *phrases in quiz.select("study_id", "beginning", "right", "wrong").iter_rows():
+        right, wrong = (_likelihood(model, tokenizer, beginning, ways) for ways in phrases)
+        known["training" if study in trained else "held-out"].append(right > wrong)
+    return {kind: sum(facts) / len(facts) for kind, facts in known.items() if facts}
 
 
 @torch.inference_mode()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from datasets import Dataset, disable_progress_bars
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
@@ -29,10 +29,6 @@ from socrates.training.schedule import BatchPlan
 
 BETA = 0.1  # TRL's default; the paper's is not known
 NOBODY = -1  # of a row in whose cell all people agreed
-
-
-class PreferenceTrainer(AdapterCheckpoints, DPOTrainer):
-    """TRL's trainer with this project's checkpoints."""
 
 
 def rejected_answers(data: Encoded, data_files: tuple[Path, ...], seed: int) -> Ints:
@@ -87,21 +83,22 @@ def arguments(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> 
     )
 
 
-def build_trainer(
-    model: PreTrainedModel, tokenizer: Tokenizer, rows: Rows, plan: BatchPlan, lora: Lora, args: DPOConfig
-) -> DPOTrainer:
-    """A trainer of a new adapter on a quantised base model, on pairs in the order of the rows."""
-    # TRL would tokenise texts, prompt and answer in one; the rows that it is to read replace this one.
-    disable_progress_bars()
-    placeholder = Dataset.from_list([{"prompt": "1", "chosen": "2", "rejected": "3"}])
-    given = {"train_dataset": placeholder, "eval_dataset": placeholder, "processing_class": tokenizer}
-    trainer = PreferenceTrainer(model, args=args, **given, peft_config=lora_config(lora))
-    data, rejected = rows.data, rows.rejected
-    assert rejected is not None, "usable_rows gives it"
-    padded = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
-    trainer.data_collator = lambda items: padded(
-        [preference_pair(data, item["row"], int(rejected[item["row"]])) for item in items]
-    )
-    trainer.train_dataset = Dataset.from_dict({"row": rows.train})
-    trainer.eval_dataset = Dataset.from_dict({"row": rows.validation})
-    return trainer
+class PreferenceTrainer(AdapterCheckpoints, DPOTrainer):
+    """TRL's trainer of a new adapter on a quantised base model, on pairs in the order of the rows."""
+
+    def __init__(
+        self, model: Any, tokenizer: Tokenizer, rows: Rows, plan: BatchPlan, lora: Lora, args: DPOConfig
+    ) -> None:
+        # TRL would tokenise texts, prompt and answer in one; the rows that it is to read replace this one.
+        disable_progress_bars()
+        placeholder = Dataset.from_list([{"prompt": "1", "chosen": "2", "rejected": "3"}])
+        given = {"train_dataset": placeholder, "eval_dataset": placeholder, "processing_class": tokenizer}
+        super().__init__(model, args=args, **given, peft_config=lora_config(lora))
+        data, rejected = rows.data, rows.rejected
+        assert rejected is not None, "usable_rows gives it"
+        padded = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
+        self.data_collator = lambda items: padded(
+            [preference_pair(data, item["row"], int(rejected[item["row"]])) for item in items]
+        )
+        self.train_dataset = Dataset.from_dict({"row": rows.train})
+        self.eval_dataset = Dataset.from_dict({"row": rows.validation})

@@ -25,7 +25,7 @@ from socrates.training.config import TrainParams, TrainPaths, save_outputs, trai
 from socrates.training.params import Train
 from socrates.training.schedule import BatchPlan, make_schedule, plan_batches
 
-METHODS = {"sft": sft, "dpo": dpo}  # each with `arguments` and `build_trainer`
+METHODS = {"sft": (sft.arguments, sft.AdapterTrainer), "dpo": (dpo.arguments, dpo.PreferenceTrainer)}
 
 # Curves: the trainer's names -> ours.
 CURVES = {
@@ -57,7 +57,8 @@ def fine_tune(
     plan = plan_batches(train, len(rows.train), process.world_size)
     sections = params.shaping(prompt=prompt, train=train)
     config = run_config(sections, [*data_files, paths.base / "manifest.json"], __name__)
-    args = METHODS[train.method].arguments(train, params.run, params.deepspeed, plan)
+    arguments, _ = METHODS[train.method]
+    args = arguments(train, params.run, params.deepspeed, plan)
 
     def ordered(part: np.ndarray, count: int) -> np.ndarray:
         return make_schedule(part, rows.data.scenario_of_row, count, train.group_size, train.seed)
@@ -119,10 +120,10 @@ def train_adapter(
     args: Any,
 ) -> None:
     """Train to the last checkpoint."""
-    method = METHODS[train.method]
+    arguments, make_trainer = METHODS[train.method]
     if None in (train.micro_batch, train.gradient_checkpointing) and torch.cuda.is_available():
         plan, tried = find_plan(base, params, train, rows, plan)
-        args = method.arguments(train, params.run, params.deepspeed, plan)
+        args = arguments(train, params.run, params.deepspeed, plan)
         session.log("trial", passes=tried)
         if session.callback.main:
             print(f"train: {tried}", flush=True)
@@ -131,7 +132,7 @@ def train_adapter(
     set_seed(train.seed)
     model, tokenizer = load_base(base, params.model), load_tokenizer(base)
     try:
-        trainer = method.build_trainer(model, tokenizer, rows, plan, params.lora, args)
+        trainer = make_trainer(model, tokenizer, rows, plan, params.lora, args)
         set_seed(train.seed, device_specific=True)  # each process draws its own dropout
         session.train(trainer)
     except torch.OutOfMemoryError:

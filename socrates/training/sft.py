@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from trl import SFTConfig, SFTTrainer
 
@@ -26,14 +25,42 @@ from socrates.training.schedule import BatchPlan
 EVALUATED = 4
 
 
-class AdapterTrainer(AdapterCheckpoints, SFTTrainer):
-    """TRL's trainer with a loss per answer: answers of a scale count alike, however many tokens they have."""
+def arguments(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> SFTConfig:
+    """The trainer's arguments; making them initialises the process group."""
+    return SFTConfig(
+        **step_arguments(train, run, deepspeed, plan),
+        per_device_train_batch_size=1,  # an item of the dataset is a whole pass
+        per_device_eval_batch_size=1,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+    )
 
-    global_batch: int  # rows of an optimiser step
-    answer_end: int  # the id of the token that ends an answer
-    # Since the last log, of each pass: answer tokens, their entropy, how many were the likeliest, all tokens.
-    passes: list[torch.Tensor]
-    tokens: int  # trained on, over all processes
+
+class AdapterTrainer(AdapterCheckpoints, SFTTrainer):
+    """TRL's trainer of a new adapter on a quantised base model, on rows in their order, with a loss per answer: answers
+    of a scale count alike, however many tokens they have."""
+
+    def __init__(
+        self, model: Any, tokenizer: Tokenizer, rows: Rows, plan: BatchPlan, lora: Lora, args: SFTConfig
+    ) -> None:
+        use_prefix_sharing(model)
+        size, count = plan.micro_batch_size, len(rows.validation)
+        self.global_batch = size * plan.grad_accum_steps * args.world_size
+        self.answer_end = end_token(tokenizer)
+        # Since the last log, of each pass: answer tokens, their entropy, how many were the likeliest, all tokens.
+        self.passes: list[torch.Tensor] = []
+        self.tokens = 0  # trained on, over all processes
+        passes = -(-count // min(EVALUATED * size, -(-count // args.world_size)))
+        evaluated = -(-count // passes)  # equal passes: the trainer's loss is their mean
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=shared_dataset(by_pass(rows, self.global_batch, size), size),
+            eval_dataset=shared_dataset(rows.validation, evaluated),
+            data_collator=lambda items: training_batch(rows.data, items[0]["rows"]),
+            processing_class=tokenizer,
+            peft_config=lora_config(lora),
+        )
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -63,37 +90,3 @@ class AdapterTrainer(AdapterCheckpoints, SFTTrainer):
             self.tokens += int(sums[3]) * model.training
             logs["num_tokens"] = self.tokens
         super().log(logs, start_time)
-
-
-def arguments(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> SFTConfig:
-    """The trainer's arguments; making them initialises the process group."""
-    return SFTConfig(
-        **step_arguments(train, run, deepspeed, plan),
-        per_device_train_batch_size=1,  # an item of the dataset is a whole pass
-        per_device_eval_batch_size=1,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        max_length=None,
-    )
-
-
-def build_trainer(
-    model: PreTrainedModel, tokenizer: Tokenizer, rows: Rows, plan: BatchPlan, lora: Lora, args: SFTConfig
-) -> SFTTrainer:
-    """A trainer of a new adapter on a quantised base model, on rows in their order."""
-    use_prefix_sharing(model)
-    size, count = plan.micro_batch_size, len(rows.validation)
-    global_batch = size * plan.grad_accum_steps * args.world_size
-    passes = -(-count // min(EVALUATED * size, -(-count // args.world_size)))
-    evaluated = -(-count // passes)  # equal passes: the trainer's loss is their mean
-    trainer = AdapterTrainer(
-        model=model,
-        args=args,
-        train_dataset=shared_dataset(by_pass(rows, global_batch, size), size),
-        eval_dataset=shared_dataset(rows.validation, evaluated),
-        data_collator=lambda items: training_batch(rows.data, items[0]["rows"]),
-        processing_class=tokenizer,
-        peft_config=lora_config(lora),
-    )
-    trainer.global_batch, trainer.answer_end = global_batch, end_token(tokenizer)
-    trainer.passes, trainer.tokens = [], 0
-    return trainer

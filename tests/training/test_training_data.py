@@ -11,11 +11,11 @@ from socrates.core.params import load
 from socrates.model.encoding import encode
 from socrates.model.tokenisation import end_token
 from socrates.survey.prompts import persona_expression, template
-from socrates.training import sft
 from socrates.training.collator import Rows, by_pass, pass_tokens, training_batch
-from socrates.training.config import deepspeed_config
+from socrates.training.config import AdapterCheckpoints, deepspeed_config
 from socrates.training.params import Deepspeed, Lora, Train
 from socrates.training.schedule import BatchPlan, make_schedule, plan_batches
+from socrates.training.sft import AdapterTrainer
 from tests import tiny
 
 TRAIN = load(Train, tiny.ROOT / "params.yaml")
@@ -33,9 +33,7 @@ def test_training_scoring_and_a_user_s_prompt_see_the_same_tokens_and_loss_is_of
             parts = [*data.prefix_ids(row), *data.suffix_ids(row), *ids[:-1]]
             assert parts == tokenizer(text, add_special_tokens=False)["input_ids"]
             assert tokenizer.decode(ids[:-1]) == answer and ids[-1] == end_token(tokenizer)
-            assert (
-                len(data.suffix_ids(row)) > 0
-            )  # none of these tokens sits where a suffix follows its prefix
+            assert len(data.suffix_ids(row)) > 0  # so that no answer sits where it follows its prefix
         labels = training_batch(data, range(len(data)))["labels"][0].tolist()
         assert labels == [int(token) for row in range(len(data)) for token in data.answer_ids(row)]
 
@@ -71,10 +69,10 @@ def test_evaluation_takes_equal_passes_of_at_most_four_and_buffers_fit_an_adapte
     data = encode(tiny.rows(20), tiny.tokenizer(), "scenario_first")
     rows = Rows(data, np.arange(16), np.arange(16, 60))
     made = {}
-    monkeypatch.setattr(sft, "AdapterTrainer", lambda **given: made.update(given) or SimpleNamespace())
+    monkeypatch.setattr(AdapterCheckpoints, "__init__", lambda self, **given: made.update(given))
     lora = load(Lora, tiny.ROOT / "params.yaml")
     args = SimpleNamespace(world_size=1, deepspeed=None)
-    sft.build_trainer(tiny.model(), tiny.tokenizer(), rows, BatchPlan(2, 4, 2), lora, args)
+    AdapterTrainer(tiny.model(), tiny.tokenizer(), rows, BatchPlan(2, 4, 2), lora, args)
     assert sorted(map(len, made["train_dataset"]["rows"])) == [4] * 4
     passes = [range(16, 31), range(31, 46), range(46, 60)]
     assert made["eval_dataset"]["rows"][:] == [list(part) for part in passes]  # in their order
