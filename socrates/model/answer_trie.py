@@ -20,11 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trie:
-    """A token trie of N nodes and E edges; the end token is an edge that leads to no node.
-
-    The tokens "1", "0", "0" of 100 pass the nodes of 1 and 10, where those answers end: that is how
-    1, 10 and 100 are told apart.
-    """
+    """A token trie of N nodes and E edges; the end token is an edge that leads to no node. The tokens "1", "0", "0" of
+    100 pass the nodes of 1 and 10, where those answers end: that is how 1, 10 and 100 are told apart."""
 
     tokens: Ids  # of each node, [N]; parents stand before children
     depth: Ints  # levels below the prompt, from 1, [N]
@@ -52,10 +49,8 @@ def option_ids(tokenizer: Tokenizer, notation: str) -> list[Ids]:
 
 
 def build_trie(answers: Sequence[Ids]) -> Trie:
-    """The trie of token sequences, each ending in the end token and none a prefix of another.
-
-    An edge is a beginning of an answer, a node one that is not the whole answer.
-    """
+    """The trie of token sequences, each ending in the end token and none a prefix of another: an edge is a beginning
+    of an answer, a node one that is not the whole answer."""
     beginnings = [[tuple(ids[:length].tolist()) for length in range(1, len(ids) + 1)] for ids in answers]
     parts = dict.fromkeys(part for path in beginnings for part in path)
     whole = {path[-1] for path in beginnings}

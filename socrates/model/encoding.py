@@ -32,10 +32,8 @@ CHAT: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 
 @dataclass(frozen=True)
 class Encoded:
-    """The rows of a responses table as token ids: prefix, suffix and answer.
-
-    A row's prefix is its scenario, or nothing where the persona comes first; its suffix the rest of its prompt.
-    """
+    """The rows of a responses table as token ids: prefix (the scenario, or nothing where the persona comes first),
+    suffix (the rest of the prompt) and answer."""
 
     layout: Layout
     scenarios: JaggedArray  # of each distinct text
@@ -116,11 +114,9 @@ def encode(table: pl.DataFrame, tokenizer: Tokenizer, layout: Layout, form: Form
 def encode_tables(
     tables: Iterable[pl.DataFrame], tokenizer: Tokenizer, layout: Layout, form: Format = "survey"
 ) -> Encoded:
-    """Token ids of the rows of several tables with :data:`COLUMNS`, one table after another.
-
-    A column ``persona`` with the text itself takes the place of ``demographic``. A table is let go when the next is
-    asked for: memory is that of the distinct texts and three numbers a row.
-    """
+    """Token ids of the rows of several tables with :data:`COLUMNS`; a column ``persona`` with the text itself takes the
+    place of ``demographic``. A table is let go when the next is asked for: memory is that of the distinct texts and
+    three numbers a row."""
     chunks = [
         (dictionary_encode(table["stimuli"]), _encode_personas(table), dictionary_encode(table["response"]))
         for table in tables

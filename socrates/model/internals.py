@@ -1,7 +1,5 @@
-"""The attributes of other libraries that are private or undocumented, and used here all the same.
-
-``tests/model/test_internals.py`` fails with a clear line when an upgrade removes one.
-"""
+"""The attributes of other libraries that are private or undocumented, and used here all the same;
+``tests/model/test_internals.py`` fails with a clear line when an upgrade removes one."""
 
 from __future__ import annotations
 

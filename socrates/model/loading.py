@@ -1,8 +1,6 @@
 """The base model as a folder: a pinned hub revision, a whole model's folder, or the small model of ``model.builtin``.
-
-For a hub model the folder holds only ``manifest.json`` with the revision and the hashes of its
-files, because 28 GB belong in the hub's cache and not in DVC's.
-"""
+A hub model's holds only ``manifest.json`` with the revision and the hashes of its files: 28 GB belong in the hub's
+cache and not in DVC's."""
 
 from __future__ import annotations
 

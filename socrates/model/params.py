@@ -1,6 +1,5 @@
 """``model``: the base model, a pinned hub revision or the small one built here.
-``prompt``: how a respondent and a scenario become text.
-"""
+``prompt``: how a respondent and a scenario become text."""
 
 from __future__ import annotations
 

@@ -105,11 +105,8 @@ def attention(
     packing: dict[str, torch.Tensor],
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention over a batch of :func:`pack`; the signature is that of transformers' attention functions.
-
-    From query ``[1, heads, T, head size]``, key and value ``[1, key heads, T, head size]`` to
-    ``[1, T, heads, head size]`` and no weights.
-    """
+    """Attention over a batch of :func:`pack`, one of transformers' attention functions: from query ``[1, heads, T, head
+    size]``, key and value ``[1, key heads, T, head size]`` to ``[1, T, heads, head size]`` and no weights."""
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # [T, heads, size]
 
     def heads(rows: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:

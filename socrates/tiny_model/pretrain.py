@@ -37,11 +37,9 @@ def build_builtin(
     texts: Sequence[str] = (),
     quiz: pl.DataFrame | None = None,
 ) -> str:
-    """Make the built-in model and save it in ``folder`` (:func:`save_builtin`); returns one line about it.
-
-    From the training responses (``SCALED_RESPONSES``); ``texts`` are what it reads besides prompts, ``quiz`` is what
-    it should know afterwards (``socrates.data.synthetic.corpus.QUIZ``).
-    """
+    """Make the built-in model from the training responses (``SCALED_RESPONSES``) and save it; returns one line about
+    it. ``texts`` are what it reads besides prompts, ``quiz`` (``socrates.data.synthetic.corpus.QUIZ``) what it should
+    know afterwards."""
     redrawn, words = uniform_answers(table, params.tiny.seed), template(layout)
     parts = redrawn.select("stimuli", persona_expression())
     prompts = [
@@ -81,12 +79,9 @@ def pretrain(
     documents: Sequence[Ids],
     tiny: Tiny,
 ) -> list[float]:
-    """Teach a new model to read and the answer format, and return the loss of each step.
-
-    A step has ``READING_BATCH`` documents, with their end tokens, and ``tiny.pretrain_batch`` rows of
-    :func:`uniform_answers`, pairs of respondents of a scenario. Answers carry loss, all tokens of the documents, and
-    a sample of the prompts' tokens. ``options_of_row`` are :func:`socrates.model.answer_trie.option_ids`.
-    """
+    """Teach a new model to read and the answer format, and return the loss of each step: ``READING_BATCH`` documents,
+    with their end tokens, and ``tiny.pretrain_batch`` rows of :func:`uniform_answers`, pairs of respondents of a
+    scenario. Answers carry loss, all tokens of the documents, and a sample of the prompts' tokens."""
     rng = np.random.default_rng(tiny.seed)
     respondents = [np.flatnonzero(data.scenario_of_row == n) for n in range(len(data.scenarios))]
     per_step = min(max(tiny.pretrain_batch // 2, 1), len(respondents))
@@ -123,8 +118,7 @@ def _step_inputs(
     """Packed inputs of rows and documents, the tokens to predict ``[K]``, and which of them are answers ``[K]``.
 
     To be predicted are all answer tokens, all of the documents and a random :data:`TEXT_TOKENS` of the prompts'; the
-    first of a prefix or suffix never is: after a prefix, several suffixes begin. A document is a suffix of nothing.
-    """
+    first of a prefix or suffix never is: after a prefix, several suffixes begin. A document is a suffix of nothing."""
     shared, prefix_index = data.distinct_prefixes(rows)
     prefixes, prefix_index = [*shared, EMPTY], [*prefix_index, *[len(shared)] * len(documents)]
     parts = [(data.suffix_ids(row), data.answer_ids(row)) for row in rows]
@@ -145,11 +139,9 @@ def _step_inputs(
 
 
 def answer_targets(options: list[Ids], answer: Ids, vocabulary: int) -> torch.Tensor:
-    """What each token of an answer, one of the ``options`` of its scale, is trained towards, ``[tokens, vocabulary]``.
-
-    The share of each token among the options that begin as the answer does: in expectation the loss of a
-    drawn token, without the noise of the draw.
-    """
+    """What each token of an answer, one of its scale's ``options``, is trained towards, ``[tokens, vocabulary]``: the
+    share of each token among the options that begin as the answer does. In expectation it is the loss of a drawn
+    token, without the noise of the draw."""
     targets = torch.zeros(len(answer), vocabulary)
     for position, token in enumerate(answer):
         following = Counter(int(ids[position]) for ids in options)

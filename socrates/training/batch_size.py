@@ -1,9 +1,6 @@
-"""Rows of a pass and gradient checkpointing, where params leave them null: found by trying on the GPU.
-
-Tried are passes of the run's own schedule, forward and backward, while the room that the optimiser will take is
-held: the pass with the most tokens for memory, a middling one for speed. The result changes how a step is cut into
-passes, never the global batch.
-"""
+"""Rows of a pass and gradient checkpointing, where params leave them null: found by trying on the GPU. Tried are passes
+of the run's own schedule, forward and backward, while the room that the optimiser will take is held: the pass with the
+most tokens for memory, a middling one for speed. The result changes how a step is cut, never the global batch."""
 
 from __future__ import annotations
 
@@ -36,10 +33,8 @@ CHECKPOINTED = {0: "no checkpointing", 2: "every second layer", 1: "every layer"
 def find_plan(
     base: Path, params: TrainParams, train: Train, rows: Rows, plan: BatchPlan
 ) -> tuple[BatchPlan, str]:
-    """The plan with the rows of a pass and the checkpointing that train fastest, and what was tried in words.
-
-    The model is loaded for the trial and let go. All processes of the group choose the same.
-    """
+    """The plan with the rows of a pass and the checkpointing that train fastest, the same for all processes, and what
+    was tried in words. The model is loaded for the trial and let go."""
     share = plan.micro_batch_size * plan.grad_accum_steps
     sizes, ways = [plan.micro_batch_size], [plan.checkpointed]
     if train.micro_batch is None:

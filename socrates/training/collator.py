@@ -74,11 +74,8 @@ def _fill(scenario: Ints, micro: int) -> Ints:
 
 
 def training_batch(data: Encoded, rows: Sequence[int] | Ints) -> dict[str, Any]:
-    """The packed batch of some rows.
-
-    The labels cover the answer and its end token, ``[1, answer tokens]``, and only the positions before them reach
-    the vocabulary. The prompt's tokens carry no loss, so none sits where a suffix follows its prefix.
-    """
+    """The packed batch of some rows. The labels cover the answer and its end token, ``[1, answer tokens]``, and only
+    the positions before them reach the vocabulary: nothing that carries loss sits where a suffix begins."""
     prefixes, prefix_index = data.distinct_prefixes(rows)
     answers = [data.answer_ids(row) for row in rows]
     suffixes = [np.concatenate([data.suffix_ids(row), ids]) for row, ids in zip(rows, answers, strict=True)]

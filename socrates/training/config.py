@@ -59,10 +59,8 @@ class TrainParams:
 
 
 def deepspeed_config(params: Deepspeed) -> dict[str, Any] | None:
-    """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments.
-
-    None at stage 0: DeepSpeed would begin with an optimiser step of zero gradients and add gradients in bfloat16.
-    """
+    """DeepSpeed's configuration; ``auto`` values are filled from the trainer's arguments. None at stage 0: DeepSpeed
+    would begin with an optimiser step of zero gradients and add gradients in bfloat16."""
     if not params.zero_stage:
         return None
     if not torch.cuda.is_available():
@@ -90,10 +88,8 @@ def deepspeed_config(params: Deepspeed) -> dict[str, Any] | None:
 
 
 def common_arguments(run: Run, deepspeed: Deepspeed | None = None, checkpointed: int = 0) -> dict[str, Any]:
-    """Arguments of any of transformers' trainers; :class:`socrates.runs.callbacks.RunCallback` relies on some.
-
-    Every ``checkpointed``-th layer computes its activations twice; 0: none.
-    """
+    """Arguments of any of transformers' trainers; :class:`socrates.runs.callbacks.RunCallback` relies on some. Every
+    ``checkpointed``-th layer computes its activations twice; 0: none."""
     return {
         "deepspeed": deepspeed_config(deepspeed) if deepspeed else None,
         "bf16": compute_dtype() == torch.bfloat16,
@@ -171,10 +167,8 @@ def _only_trained(model: torch.nn.Module, state: dict[str, Any], prefix: str, _:
 
 
 def train_in_float32(model: torch.nn.Module, deepspeed: object) -> None:
-    """Hold what is trained in float32, unless DeepSpeed keeps a float32 copy of bfloat16 weights itself.
-
-    TRL casts adapters of quantised models to bfloat16, in which a step of Adam is often too small to be seen.
-    """
+    """Hold what is trained in float32, unless DeepSpeed keeps a float32 copy of bfloat16 weights itself: TRL casts
+    adapters of quantised models to bfloat16, in which a step of Adam is often too small to be seen."""
     if not deepspeed or compute_dtype() != torch.bfloat16:
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -215,10 +209,8 @@ def save_outputs(
 
 
 def training_curves(checkpoint: Path, names: Mapping[str, str], steps: int) -> pl.DataFrame:
-    """The curves up to a checkpoint of a run of so many steps: means of windows, null where not measured.
-
-    A window's row has its last step; an evaluation keeps its own. ``names``: the trainer's to the columns'.
-    """
+    """The curves up to a checkpoint of a run of so many steps: means of windows, null where not measured. A window's
+    row has its last step; an evaluation keeps its own. ``names``: the trainer's to the columns'."""
     window = max(1, steps // CURVE_ROWS)
     schema: dict[str, Any] = {name: pl.Int64 if name == "step" else pl.Float64 for name in names.values()}
     entries = [{names[key]: entry.get(key) for key in names} for entry in log_history(checkpoint)]

@@ -1,8 +1,6 @@
-"""Direct preference optimisation of an adapter with TRL (Rafailov et al. 2023, arXiv 2305.18290), as the paper's.
-
-The prompt's own answer is chosen over a different answer that somebody else of its cell gave. The reference is the base
-model: the same weights with the adapter switched off.
-"""
+"""Direct preference optimisation of an adapter with TRL (Rafailov et al. 2023, arXiv 2305.18290), as the paper's: the
+prompt's own answer is chosen over a different answer that somebody else of its cell gave. The reference is the base
+model: the same weights with the adapter switched off."""
 
 from __future__ import annotations
 
@@ -32,10 +30,8 @@ NOBODY = -1  # of a row in whose cell all people agreed
 
 
 def rejected_answers(data: Encoded, data_files: tuple[Path, ...], seed: int) -> Ints:
-    """For each row of the encoded tables a row of its cell with another answer, :data:`NOBODY` where there is none.
-
-    Each of them is equally likely, so that a common answer is rejected more often than a rare one.
-    """
+    """For each row of the encoded tables a row of its cell with another answer, :data:`NOBODY` where there is none;
+    each of them is equally likely, so that a common answer is rejected more often than a rare one."""
     tables = [pl.read_parquet(path, columns=CELL).with_columns(file=i) for i, path in enumerate(data_files)]
     table = pl.concat(tables).with_columns(answer=data.answer_of_row).with_row_index("row")
     cell = ["file", *CELL]

@@ -27,8 +27,7 @@ from socrates.training.schedule import BatchPlan, make_schedule, plan_batches
 
 METHODS = {"sft": (sft.arguments, sft.AdapterTrainer), "dpo": (dpo.arguments, dpo.PreferenceTrainer)}
 
-# Curves: the trainer's names -> ours.
-CURVES = {
+CURVES = {  # the trainer's names: ours
     "step": "step",
     "loss": "loss",
     "eval_loss": "validation_loss",

@@ -1,8 +1,7 @@
 """``deepspeed``: how state is spread over processes. It must not change the result.
 ``lora``: the low-rank adapter (Hu et al. 2021, arXiv 2106.09685).
 ``train``: how the adapter is trained. Devices and process counts are not part of it;
-with ``lora.dropout`` above 0 another number of processes draws other dropout, and training.json says how many ran.
-"""
+with ``lora.dropout`` above 0 another number of processes draws other dropout, and training.json says how many ran."""
 
 from __future__ import annotations
 

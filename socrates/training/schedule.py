@@ -24,11 +24,9 @@ class BatchPlan:
 
 
 def plan_batches(train: Any, rows: int, processes: int) -> BatchPlan:
-    """Cut the ``global_batch`` of section ``train`` or ``grpo`` for a number of processes; the batch never changes.
-
-    The micro batch is the largest that divides a process's share and is at most ``micro_batch``, or where that is
-    null ``CPU_MICRO_BATCH``; on a GPU :mod:`socrates.training.batch_size` then finds what is fastest.
-    """
+    """Cut the ``global_batch`` of section ``train`` or ``grpo`` for a number of processes; the batch never changes. The
+    micro batch is the largest that divides a process's share and is at most ``micro_batch``, or where that is null
+    ``CPU_MICRO_BATCH``; on a GPU :mod:`socrates.training.batch_size` then finds what is fastest."""
     if rows == 0:
         raise TrainingError(
             "no rows to train on: raise sample.fraction or the length limit, or lower global_batch"
@@ -48,12 +46,9 @@ def plan_batches(train: Any, rows: int, processes: int) -> BatchPlan:
 
 
 def make_schedule(rows: Ints, scenario_of_row: Ints, count: int, group_size: int, seed: int) -> Ints:
-    """``count`` of the given rows in training order, one shuffled epoch after another.
-
-    Rows of one scenario are drawn into groups of at most ``group_size`` and the groups shuffled, so that neighbours
-    share a scenario and a step still mixes several. With ``group_size`` 1 this is a plain shuffle.
-    ``scenario_of_row`` is indexed by row number.
-    """
+    """``count`` of the given rows in training order, one shuffled epoch after another; rows of one scenario lie in
+    groups of at most ``group_size``, so that neighbours share a scenario and a step still mixes several.
+    ``scenario_of_row`` is indexed by row number."""
     epochs = []
     for epoch in range(-(-count // len(rows))):
         rng = np.random.default_rng([seed, epoch])

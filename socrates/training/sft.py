@@ -1,8 +1,5 @@
-"""Supervised fine-tuning of an NF4 QLoRA adapter with TRL and DeepSpeed.
-
-QLoRA: Dettmers et al. 2023, arXiv 2305.14314. The loss is the cross-entropy of the answer's tokens
-and the end token, nothing else.
-"""
+"""Supervised fine-tuning of an NF4 QLoRA adapter (Dettmers et al. 2023, arXiv 2305.14314) with TRL and DeepSpeed. The
+loss is the cross-entropy of the answer's tokens and the end token, nothing else."""
 
 from __future__ import annotations
 
@@ -65,10 +62,8 @@ class AdapterTrainer(AdapterCheckpoints, SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The cross-entropy of a pass, summed, by the answers of the step (of the pass in evaluation).
-
-        TRL's exchanges five numbers with all processes at each pass and waits for them; here :meth:`log` does so.
-        """
+        """The cross-entropy of a pass, summed, by the answers of the step (of the pass in evaluation). TRL's exchanges
+        five numbers with all processes at each pass and waits for them; here :meth:`log` does so."""
         outputs = model(**inputs, use_cache=False, fused_lm_head=True)
         size = torch.tensor(inputs["input_ids"].numel(), device=outputs.log_probs.device)
         counted = (outputs.label_mask, outputs.entropy.detach(), outputs.is_top1, size)
