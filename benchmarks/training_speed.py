@@ -29,9 +29,9 @@ from socrates.model.prefix_sharing import IGNORED
 from socrates.model.tokenisation import end_token
 from socrates.training.collator import Rows
 from socrates.training.config import lora_config, train_in_float32
-from socrates.training.params import Lora, Train
-from socrates.training.schedule import make_schedule
-from socrates.training.sft import AdapterTrainer, build_trainer
+from socrates.training.params import Lora
+from socrates.training.schedule import BatchPlan, make_schedule
+from socrates.training.sft import AdapterTrainer
 
 OURS, GROUPED, PACKED = "shared scenarios", "TRL, padded, by length", "TRL, padding-free"
 # What is set in a way's configuration besides what all ways have in common.
@@ -75,8 +75,8 @@ def make(
     torch.manual_seed(1)  # the adapter's first weights
     if way == OURS:
         order = make_schedule(np.arange(len(data)), data.scenario_of_row, len(data), profile.group, 1)
-        train = load(Train).model_copy(update={"global_batch": micro})
-        return build_trainer(model, words, Rows(data, order, order[:micro]), micro, train, lora, args)
+        plan = BatchPlan(args.max_steps, micro, 1)
+        return AdapterTrainer(model, words, Rows(data, order, order[:micro]), plan, lora, args)
     plain = Dataset.from_list(plain_rows(data, np.arange(len(data))))
     made = SFTTrainer(model, args, train_dataset=plain, processing_class=words, peft_config=lora_config(lora))
     made.remove_callback(PrinterCallback)

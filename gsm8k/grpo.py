@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
 from gsm8k.params import TRAIN, Grpo, Rewards
@@ -153,7 +153,7 @@ def build_trainer(
 ) -> GRPOTrainer:
     """A trainer of an adapter, or without ``lora`` of all weights; ``prompts`` come in their order."""
     tokenizer.padding_side = "left"
-    trainer = AdapterGRPOTrainer(
+    return AdapterGRPOTrainer(
         model=model,
         args=args,
         reward_funcs=[reward_function(part, rewards) for part in PARTS if getattr(rewards, part)],
@@ -161,9 +161,6 @@ def build_trainer(
         processing_class=tokenizer,
         peft_config=config.lora_config(lora) if lora else None,
     )
-    trainer.remove_callback(PrinterCallback)
-    config.train_in_float32(model, args.deepspeed)
-    return trainer
 
 
 def scheduled_prompts(problems: pl.DataFrame, count: int, seed: int) -> Dataset:

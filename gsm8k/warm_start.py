@@ -13,7 +13,6 @@ import polars as pl
 import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 
 from gsm8k.answer_format import TAGS, format_completion
 from gsm8k.params import Warmup
@@ -73,5 +72,5 @@ def build_warm_started(problems: pl.DataFrame, params: Model, noise: Warmup, fol
         logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
         return F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
-    losses = train_new(model, step_loss, params.tiny, lambda steps: tqdm(steps, desc="warm up"))
+    losses = train_new(model, step_loss, params.tiny, "warm up")
     return save_builtin(model, tokenizer, losses, folder)

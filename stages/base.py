@@ -8,7 +8,6 @@ Run: ``python -m stages.base``
 from pathlib import Path
 
 import polars as pl
-from tqdm import tqdm
 
 from socrates.core.errors import run
 from socrates.core.files import atomic_folder, read_table
@@ -16,7 +15,7 @@ from socrates.core.params import load
 from socrates.model.loading import pin
 from socrates.model.params import Model, Prompt
 from socrates.survey.tables import SCALED_RESPONSES
-from socrates.tiny_model.pretrain import Reading, build_builtin
+from socrates.tiny_model.pretrain import build_builtin
 
 TRAIN = Path("data/splits/train.parquet")
 CORPUS, QUIZ = Path("data/raw/corpus.parquet"), Path("data/raw/quiz.parquet")
@@ -27,24 +26,18 @@ def main() -> None:
     model, prompt = load(Model), load(Prompt)
     with atomic_folder(BASE) as folder:
         if model.builtin:
-            summary = build_builtin(
-                read_table(TRAIN, SCALED_RESPONSES),
-                read_corpus(),
-                model,
-                prompt.layout,
-                folder,
-                lambda steps: tqdm(steps, desc="pretrain"),
-            )
+            table = read_table(TRAIN, SCALED_RESPONSES)
+            summary = build_builtin(table, model, prompt.layout, folder, *read_corpus())
         else:
             summary = pin(model, folder)
     print(f"base: {summary}")
 
 
-def read_corpus() -> Reading:
-    """The texts that the source wrote beside the responses; none where it wrote none."""
+def read_corpus() -> tuple[list[str], pl.DataFrame | None]:
+    """The texts that the source wrote beside the responses, and what to know of them; none where it wrote none."""
     if not CORPUS.exists():
-        return Reading()
-    return Reading(pl.read_parquet(CORPUS)["text"].to_list(), pl.read_parquet(QUIZ))
+        return [], None
+    return pl.read_parquet(CORPUS)["text"].to_list(), pl.read_parquet(QUIZ)
 
 
 if __name__ == "__main__":

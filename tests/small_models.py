@@ -18,7 +18,7 @@ from socrates.model.params import Model
 from socrates.prediction.distributions import predict_distributions
 from socrates.prediction.predict import PredictionInputs, usable_rows
 from socrates.prediction.table import predictions_table
-from socrates.tiny_model.pretrain import Reading, build_builtin
+from socrates.tiny_model.pretrain import build_builtin
 from tests import tiny
 
 
@@ -40,7 +40,7 @@ def write_inputs(folder: Path, raw: dict[str, Any], ends: tuple[int, ...]) -> Mo
         rows.write_parquet(folder / f"data/splits/{name}.parquet")
         if name == "train":
             (folder / "models/base").mkdir(parents=True, exist_ok=True)
-            build_builtin(rows, Reading(), params, "scenario_first", folder / "models/base")
+            build_builtin(rows, params, "scenario_first", folder / "models/base")
     return params
 
 

@@ -58,17 +58,10 @@ class Untrainable(Trainer):
         raise AssertionError("a trainer was made")
 
 
-class Rows(torch.utils.data.Dataset):
-    """Random token rows of one length."""
-
-    def __init__(self, rows: int, seed: int) -> None:
-        self.tokens = torch.randint(0, 64, (rows, 12), generator=torch.Generator().manual_seed(seed))
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {"input_ids": self.tokens[index], "labels": self.tokens[index]}
+def token_rows(count: int, seed: int) -> list[dict[str, torch.Tensor]]:
+    """Random rows of one length."""
+    tokens = torch.randint(0, 64, (count, 12), generator=torch.Generator().manual_seed(seed))
+    return [{"input_ids": row, "labels": row} for row in tokens]
 
 
 class OnStep(TrainerCallback):
@@ -84,10 +77,8 @@ class OnStep(TrainerCallback):
 
 def run_params(**changes: Any) -> Run:
     """The section ``run`` of a tiny training; ``backup_url`` and ``stop_seconds`` go into its backup."""
-    backup = {"finish_minutes": 1, "endpoint_url": None} | {
-        "url": changes.pop("backup_url", None),
-        "stop_seconds": changes.pop("stop_seconds", 90),
-    }
+    given = {"url": changes.pop("backup_url", None), "stop_seconds": changes.pop("stop_seconds", 90)}
+    backup = {"finish_minutes": 1, "endpoint_url": None} | given
     values = {"save_steps": SAVE_STEPS, "log_steps": 1000, "keep_checkpoints": 2, "usd_per_hour": 0.0,
               "stall_minutes": None, "backup": backup}  # fmt: skip
     return Run.model_validate(values | changes)
@@ -108,7 +99,7 @@ def build(run: Run, kind: type[Trainer] = Trainer, **changes: Any) -> Trainer:
         **{"eval_strategy": "steps", "eval_steps": 5, "eval_on_start": True, "seed": 3, "data_seed": 3},
     }
     args = TrainingArguments(**settings | changes)
-    trainer = kind(model, args, train_dataset=Rows(32, 1), eval_dataset=Rows(8, 2))
+    trainer = kind(model, args, train_dataset=token_rows(32, 1), eval_dataset=token_rows(8, 2))
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -146,10 +137,8 @@ def train(
     out = folder / "out"
     out.mkdir(exist_ok=True)
     shutil.copy(session.last_checkpoint / "adapter_model.safetensors", out)
-    curve = [
-        {key: value for key, value in entry.items() if not key.endswith(TIMING)}
-        for entry in log_history(session.last_checkpoint)
-    ]
+    entries = log_history(session.last_checkpoint)
+    curve = [{key: entry[key] for key in entry if not key.endswith(TIMING)} for entry in entries]
     (out / "curve.json").write_text(json.dumps(curve, sort_keys=True))
     resumed_from = checkpoints.step_of(session.resume) if session.resume else None
     (out / "resumed_from").write_text(str(resumed_from))

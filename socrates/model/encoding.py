@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from socrates.core.errors import ModelError
 from socrates.core.files import read_table
-from socrates.model.jagged import JaggedArray, concatenate_elementwise
-from socrates.model.tokenisation import Ids, dictionary_encode, end_token, token_ids
-from socrates.survey.prompts import (
-    Format,
-    Layout,
-    Messages,
-    Template,
-    answer_part,
-    persona_expression,
-    template,
-)
+from socrates.model.jagged import Ints, JaggedArray, offsets_of
+from socrates.model.tokenisation import Ids, dictionary_encode, ended_ids, token_ids
+from socrates.survey.prompts import Format, Layout, Template, answer_part, persona_expression, template
 from socrates.survey.tables import RESPONSES
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 EMPTY: Ids = np.zeros(0, dtype=np.int32)
 MARK = "\ue002"  # an answer, while a chat template is looked at
@@ -39,30 +32,22 @@ CHAT: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 
 @dataclass(frozen=True)
 class Encoded:
-    """The rows of a responses table as token ids.
-
-    A row is prefix, suffix and answer. Its prefix is the scenario, or nothing where the persona comes first.
-
-    Attributes:
-        layout: the order of the parts.
-        scenarios, personas: ids of each distinct text.
-        answers: ids of each distinct answer, the end token included.
-        scenario_of_row, persona_of_row, answer_of_row: indices into them, ``[rows]``.
-    """
+    """The rows of a responses table as token ids: prefix (the scenario, or nothing where the persona comes first),
+    suffix (the rest of the prompt) and answer."""
 
     layout: Layout
-    scenarios: JaggedArray
+    scenarios: JaggedArray  # of each distinct text
     personas: JaggedArray
-    answers: JaggedArray
-    scenario_of_row: NDArray[np.int64]
-    persona_of_row: NDArray[np.int64]
-    answer_of_row: NDArray[np.int64]
+    answers: JaggedArray  # with the end token
+    scenario_of_row: Ints  # indices into them, [rows]
+    persona_of_row: Ints
+    answer_of_row: Ints
 
     def __len__(self) -> int:
         return len(self.scenario_of_row)
 
     def prefix_ids(self, row: int) -> Ids:
-        """What the row has in common with others who read its scenario (empty for persona_first)."""
+        """What the row has in common with others who read its scenario."""
         return self.scenarios[self.scenario_of_row[row]] if self.layout == "scenario_first" else EMPTY
 
     def suffix_ids(self, row: int) -> Ids:
@@ -76,7 +61,7 @@ class Encoded:
         """The row's answer and end token."""
         return self.answers[self.answer_of_row[row]]
 
-    def distinct_prefixes(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[list[Ids], list[int]]:
+    def distinct_prefixes(self, rows: Sequence[int] | Ints) -> tuple[list[Ids], list[int]]:
         """The distinct prefixes of some rows, and the index of each row's among them."""
         if self.layout == "persona_first":
             return [EMPTY], [0] * len(rows)
@@ -84,93 +69,67 @@ class Encoded:
         prefix_index = [index.setdefault(int(self.scenario_of_row[row]), len(index)) for row in rows]
         return [self.scenarios[scenario] for scenario in index], prefix_index
 
-    def prefix_lengths(self) -> NDArray[np.int64]:
+    def prefix_lengths(self) -> Ints:
         """Tokens of each row's :meth:`prefix_ids`, ``[rows]``."""
-        lengths = self.scenarios.lengths[self.scenario_of_row]
-        return lengths if self.layout == "scenario_first" else np.zeros_like(lengths)
+        return self.scenarios.lengths[self.scenario_of_row] * (self.layout == "scenario_first")
 
-    def suffix_lengths(self) -> NDArray[np.int64]:
+    def suffix_lengths(self) -> Ints:
         """Tokens of each row's :meth:`suffix_ids`, ``[rows]``."""
         return self.lengths() - self.prefix_lengths() - self.answers.lengths[self.answer_of_row]
 
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> Ints:
         """Tokens of each row, prompt and answer, ``[rows]``."""
-        return (
-            self.scenarios.lengths[self.scenario_of_row]
-            + self.personas.lengths[self.persona_of_row]
-            + self.answers.lengths[self.answer_of_row]
-        )
+        prompt = self.scenarios.lengths[self.scenario_of_row] + self.personas.lengths[self.persona_of_row]
+        return prompt + self.answers.lengths[self.answer_of_row]
 
-    def take(self, rows: NDArray[np.int64]) -> Encoded:
+    def take(self, rows: Ints) -> Encoded:
         """Some of the rows; the texts stay, even those that no row has any more."""
-        return replace(
-            self,
-            scenario_of_row=self.scenario_of_row[rows],
-            persona_of_row=self.persona_of_row[rows],
-            answer_of_row=self.answer_of_row[rows],
-        )
+        names = ("scenario_of_row", "persona_of_row", "answer_of_row")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
 
-def encode(
-    table: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, layout: Layout, form: Format = "survey"
-) -> Encoded:
-    """Token ids of all rows of a responses table (see ``survey.tables.RESPONSES``)."""
-    return encode_tables([table], tokenizer, layout, form)
+def prompt_template(tokenizer: Tokenizer, layout: Layout, form: Format) -> Template:
+    """The template of a prompt format, messages written by the tokenizer's own chat template."""
 
-
-def prompt_template(tokenizer: PreTrainedTokenizerBase, layout: Layout, form: Format) -> Template:
-    """The template of a prompt format, messages written by the tokenizer's own chat template.
-
-    Raises:
-        ModelError: it has none, or one that ends an answer with another token than the tokenizer's end token.
-    """
-
-    def render(messages: Messages) -> str:
-        def written(messages: Messages, begun: bool) -> str:
-            return str(
-                tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=begun, **CHAT)
-            )
-
+    def render(messages: list[dict[str, str]]) -> str:
         if not tokenizer.chat_template:
             raise ModelError(f"{tokenizer.name_or_path}: no chat template; use prompt.format survey")
-        end = written([*messages, {"role": "assistant", "content": MARK}], False).rpartition(MARK)[2]
+        written: Any = partial(tokenizer.apply_chat_template, tokenize=False, **CHAT)
+        end = str(written([*messages, {"role": "assistant", "content": MARK}])).rpartition(MARK)[2]
         if not end.strip().startswith(str(tokenizer.eos_token)):
             raise ModelError(
                 f"{tokenizer.name_or_path}: its chat template ends an answer with {end.strip()!r}, the tokenizer "
                 f"with {tokenizer.eos_token}; an instruct model is needed, or prompt.format survey"
             )
-        return written(messages, True)
+        return str(written(messages, add_generation_prompt=True))
 
     return template(layout, form, render)
 
 
+def encode(table: pl.DataFrame, tokenizer: Tokenizer, layout: Layout, form: Format = "survey") -> Encoded:
+    """:func:`encode_tables` of one table."""
+    return encode_tables([table], tokenizer, layout, form)
+
+
 def encode_tables(
-    tables: Iterable[pl.DataFrame],
-    tokenizer: PreTrainedTokenizerBase,
-    layout: Layout,
-    form: Format = "survey",
+    tables: Iterable[pl.DataFrame], tokenizer: Tokenizer, layout: Layout, form: Format = "survey"
 ) -> Encoded:
-    """Token ids of the rows of several tables with :data:`COLUMNS`, one table after another.
-
-    A column ``persona`` with the text itself takes the place of ``demographic``.
-
-    A table is let go when the next is asked for: memory is that of the distinct texts and three
-    numbers a row.
-    """
-    chunks: tuple[list[pa.DictionaryArray], ...] = ([], [], [])
-    for table in tables:
-        chunks[0].append(dictionary_encode(table["stimuli"]))
-        chunks[1].append(_encode_personas(table))
-        chunks[2].append(dictionary_encode(table["response"]))
-    (scenarios, scenario_of_row), (personas, persona_of_row), (answers, answer_of_row) = map(_unify, chunks)
+    """Token ids of the rows of several tables with :data:`COLUMNS`; a column ``persona`` with the text itself takes the
+    place of ``demographic``. A table is let go when the next is asked for: memory is that of the distinct texts and
+    three numbers a row."""
+    chunks = [
+        (dictionary_encode(table["stimuli"]), _encode_personas(table), dictionary_encode(table["response"]))
+        for table in tables
+    ]
+    parts = map(_unify, zip(*chunks, strict=True)) if chunks else [([], np.zeros(0, dtype=np.int64))] * 3
+    (scenarios, scenario_of_row), (personas, persona_of_row), (answers, answer_of_row) = parts
     words = prompt_template(tokenizer, layout, form)
-    ids = token_ids(tokenizer, [answer_part(answer) for answer in answers])
-    ends = JaggedArray.from_sequences([[end_token(tokenizer)]] * len(ids), np.int32)
+    answer_ids = ended_ids(tokenizer, [answer_part(answer) for answer in answers])
     return Encoded(
         layout,
         token_ids(tokenizer, [words.scenario_part(text) for text in scenarios]),
         token_ids(tokenizer, [words.persona_part(text) for text in personas]),
-        concatenate_elementwise([ids, ends]),
+        JaggedArray.from_sequences(answer_ids, np.int32),
         scenario_of_row,
         persona_of_row,
         answer_of_row,
@@ -182,18 +141,13 @@ def read_row_groups(path: Path) -> Iterator[pl.DataFrame]:
     import pyarrow.parquet as pq
 
     metadata = pq.read_metadata(path)
-    start = 0
-    for group in range(metadata.num_row_groups):
-        end = start + metadata.row_group(group).num_rows
+    sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    for start, end in itertools.pairwise(offsets_of(sizes).tolist()):
         yield read_table(path, {name: RESPONSES[name] for name in COLUMNS}, slice(start, end))
-        start = end
 
 
 def _encode_personas(table: pl.DataFrame) -> pa.DictionaryArray:
-    """The personas' texts, each written once for all rows whose fields are equal.
-
-    The fields are compared as the codes of their few values.
-    """
+    """The personas' texts, each written once for all rows whose fields, compared as codes, are equal."""
     if "persona" in table.columns:
         return dictionary_encode(table["persona"])
     codes = table["demographic"].struct.unnest().select(pl.all().cast(pl.Categorical).to_physical())
@@ -205,11 +159,9 @@ def _encode_personas(table: pl.DataFrame) -> pa.DictionaryArray:
     return dictionary_encode(texts).take(index.to_arrow())
 
 
-def _unify(chunks: list[pa.DictionaryArray]) -> tuple[list, NDArray[np.int64]]:
+def _unify(chunks: Sequence[pa.DictionaryArray]) -> tuple[list, Ints]:
     """The distinct values of all chunks, in order of first appearance, and each row's index among them."""
     import pyarrow as pa
 
-    if not chunks:
-        return [], np.zeros(0, dtype=np.int64)
     column = pa.chunked_array(chunks).unify_dictionaries().combine_chunks()
     return column.dictionary.to_pylist(), column.indices.to_numpy().astype(np.int64)

@@ -1,7 +1,5 @@
-"""The attributes of other libraries that are private or undocumented, and used here all the same.
-
-``tests/model/test_internals.py`` fails with a clear line when an upgrade removes one.
-"""
+"""The attributes of other libraries that are private or undocumented, and used here all the same;
+``tests/model/test_internals.py`` fails with a clear line when an upgrade removes one."""
 
 from __future__ import annotations
 
@@ -12,11 +10,8 @@ if TYPE_CHECKING:
 
 
 def disable_avx512_repack(model: PreTrainedModel) -> None:
-    """Stop bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16.
-
-    It does so for bfloat16 inference at the first evaluation; training cannot go on from there, and
-    float32 is what we compute in.
-    """
+    """Stop bitsandbytes from repacking 4-bit weights on a CPU with AVX512-BF16 at the first evaluation: training cannot
+    go on from there, and float32 is what we compute in."""
     from bitsandbytes.nn import Linear4bit
 
     for module in model.modules():
@@ -25,11 +20,8 @@ def disable_avx512_repack(model: PreTrainedModel) -> None:
 
 
 def disable_deepspeed_kernels() -> None:
-    """Tell DeepSpeed that none of its kernels can be compiled; for a CPU.
-
-    It would compile collectives of its own at its first start: a minute, under a lock file that a killed process
-    leaves behind and every later start waits for. gloo does the same sums.
-    """
+    """Keep DeepSpeed on a CPU from compiling collectives of its own at its first start: a minute, under a lock file
+    that a killed process leaves behind and every later start waits for. gloo does the same sums."""
     import deepspeed.ops
 
     deepspeed.ops.__compatible_ops__ = {}

@@ -1,13 +1,12 @@
 """The base model as a folder: a pinned hub revision, a whole model's folder, or the small model of ``model.builtin``.
-
-For a hub model the folder holds only ``manifest.json`` with the revision and the hashes of its
-files, because 28 GB belong in the hub's cache and not in DVC's.
-"""
+A hub model's holds only ``manifest.json`` with the revision and the hashes of its files: 28 GB belong in the hub's
+cache and not in DVC's."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +29,11 @@ HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
 def pin(params: Model, folder: Path) -> str:
-    """Write the manifest of a whole model to ``folder``: of a folder, or fetched at its revision into the hub's cache.
-
-    Raises:
-        ModelError: the hub cannot be reached and the cache lacks the revision, or there are no safetensors.
-    """
-    named = params.name if params.local else f"{params.name}@{params.revision}"
+    """Write the manifest of a whole model, a folder or fetched at its revision into the hub's cache, to ``folder``."""
     if params.local:
-        source = Path(params.name)
+        named, kind, place, source = params.name, "local", "the folder", Path(params.name)
     else:
+        named, kind, place = f"{params.name}@{params.revision}", "hub", "the hub cache"
         with hub_errors(named, "model.name and model.revision", ModelError):
             from huggingface_hub import snapshot_download
 
@@ -46,15 +41,25 @@ def pin(params: Model, folder: Path) -> str:
     hashes = file_hashes(source) if source.is_dir() else {}
     if not any(name.endswith(".safetensors") for name in hashes):
         raise ModelError(f"{named}: holds no safetensors weights")
-    kind = "local" if params.local else "hub"
     manifest = {"kind": kind, "name": params.name, "revision": params.revision, "files": hashes}
     (folder / "manifest.json").write_text(json_text(manifest))
-    return f"{named}, {len(hashes)} files in {'the folder' if params.local else 'the hub cache'}"
+    return f"{named}, {len(hashes)} files in {place}"
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of a folder, by name."""
     return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def model_source(folder: Path) -> tuple[str, dict[str, Any]]:
+    """What to give ``from_pretrained`` for a base folder, or for a model that was saved whole."""
+    path = folder / "manifest.json"
+    if not path.exists() and (folder / "config.json").exists():
+        return str(folder), {}
+    manifest = read_json(path, "run dvc repro base", ModelError)
+    if manifest["kind"] == "builtin":
+        return str(folder), {}
+    return manifest["name"], {"revision": manifest["revision"]} if manifest["kind"] == "hub" else {}
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -69,10 +74,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_base(folder: Path, params: Model) -> PreTrainedModel:
-    """The base model of a folder, quantised as ``params`` say, on the device that is there.
-
-    Compute is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower.
-    """
+    """The base model of a folder, quantised as ``params`` say, on the device that is there."""
     from transformers import BitsAndBytesConfig
     from transformers.integrations import is_deepspeed_zero3_enabled
 
@@ -100,16 +102,25 @@ def limit_threads(model: PreTrainedModel) -> None:
         torch.set_num_threads(1)
 
 
+@contextlib.contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Raises :class:`ModelError` where the files of a base turn out to be missing or damaged."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise ModelError(f"{folder}: the model cannot be loaded ({told}); run dvc repro -f base") from None
+
+
 def load_weights(folder: Path, **settings: Any) -> PreTrainedModel:
-    """The model of a base folder. Raises :class:`ModelError` where its files are missing or damaged."""
+    """The model of a base folder."""
     from transformers import AutoModelForCausalLM
 
     name, options = model_source(folder)
-    safely = {"trust_remote_code": False, "use_safetensors": True}
-    try:
-        return AutoModelForCausalLM.from_pretrained(name, **safely, **options, **settings)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise unusable(folder, error) from None
+    with _readable(folder):
+        return AutoModelForCausalLM.from_pretrained(
+            name, trust_remote_code=False, use_safetensors=True, **options, **settings
+        )
 
 
 def skeleton(folder: Path) -> PreTrainedModel:
@@ -117,10 +128,8 @@ def skeleton(folder: Path) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     name, options = model_source(folder)
-    try:
+    with _readable(folder):
         config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
-        raise unusable(folder, error) from None
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
@@ -135,31 +144,14 @@ def check_targets(folder: Path, targets: Sequence[str]) -> None:
         )
 
 
-def unusable(folder: Path, error: Exception) -> ModelError:
-    """What to raise where the files of a base are missing or damaged."""
-    return ModelError(
-        f"{folder}: the model cannot be loaded ({' '.join(str(error).split())[:200]}); run dvc repro -f base"
-    )
-
-
 def load_model(base: Path, adapter: Path | None, params: Model) -> PreTrainedModel | PeftModel:
-    """The base model of a folder, with the adapter of another if one is given, for inference.
-
-    Raises:
-        ModelError: the folder holds no adapter that fits the model.
-    """
+    """The base model of a folder, with the adapter of another if one is given, for inference."""
     model = load_base(base, params)
-    if adapter is None:
-        return model
-    return with_adapter(model, adapter, base)
+    return with_adapter(model, adapter, base) if adapter else model
 
 
 def with_adapter(model: PreTrainedModel, adapter: Path, base: Path) -> PeftModel:
-    """``model``, that of the folder ``base``, with the layers of an adapter folder beside its own.
-
-    Raises:
-        ModelError: the folder holds no adapter that fits the model.
-    """
+    """``model``, that of the folder ``base``, with the layers of an adapter folder beside its own."""
     from peft import PeftModel
 
     read_json(adapter / "adapter_config.json", "fetch or train the adapter again", ModelError)
@@ -173,40 +165,26 @@ def with_adapter(model: PreTrainedModel, adapter: Path, base: Path) -> PeftModel
 def require_gpu(folder: Path) -> None:
     """Raises :class:`ModelError` where a hub model would be computed on a CPU and nobody has asked for that."""
     name, options = model_source(folder)
-    if torch.cuda.is_available() or not options or os.environ.get(CPU_VARIABLE):
-        return
-    why = cuda_problem() or "torch finds no GPU"
-    raise ModelError(f"{name}: {why}; socrates doctor says more ({CPU_VARIABLE}=1 computes it on the CPU)")
+    if options and not torch.cuda.is_available() and not os.environ.get(CPU_VARIABLE):
+        why = cuda_problem() or "torch finds no GPU"
+        raise ModelError(
+            f"{name}: {why}; socrates doctor says more ({CPU_VARIABLE}=1 computes it on the CPU)"
+        )
 
 
 def cuda_problem() -> str | None:
     """Why torch cannot use the GPUs that the machine has; None where it can or there are none."""
     count = 0 if torch.cuda.is_available() else torch.cuda.device_count()
-    return (
-        f"torch is built for CUDA {torch.version.cuda}, which the driver of {count} GPUs cannot run"
-        if count
-        else None
-    )
+    told = f"torch is built for CUDA {torch.version.cuda}, which the driver of {count} GPUs cannot run"
+    return told if count else None
 
 
 def device() -> torch.device:
     """This process's GPU, or the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")
+    on_gpu = torch.cuda.is_available()
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
 
 
 def compute_dtype() -> torch.dtype:
-    """bfloat16 on a GPU, float32 on a CPU."""
+    """bfloat16 on a GPU, float32 on a CPU, where bfloat16 is slower."""
     return torch.bfloat16 if torch.cuda.is_available() else torch.float32
-
-
-def model_source(folder: Path) -> tuple[str, dict[str, Any]]:
-    """What to give ``from_pretrained`` for a base folder, or for a model that was saved whole."""
-    path = folder / "manifest.json"
-    if not path.exists() and (folder / "config.json").exists():
-        return str(folder), {}
-    manifest = read_json(path, "run dvc repro base", ModelError)
-    if manifest["kind"] == "builtin":
-        return str(folder), {}
-    return manifest["name"], {"revision": manifest["revision"]} if manifest["kind"] == "hub" else {}

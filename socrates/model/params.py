@@ -1,12 +1,11 @@
 """``model``: the base model, a pinned hub revision or the small one built here.
-``prompt``: how a respondent and a scenario become text.
-"""
+``prompt``: how a respondent and a scenario become text."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from socrates.core.params import Commit, Section, Seed
 
@@ -19,11 +18,11 @@ class Tiny(Section):
     vocab_size: Annotated[int, Field(ge=300)]
     hidden_size: Annotated[int, Field(ge=16)]
     intermediate_size: Annotated[int, Field(ge=16)]
-    layers: Annotated[int, Field(ge=1)]
-    heads: Annotated[int, Field(ge=1)]
-    pretrain_steps: Annotated[int, Field(ge=1)]
-    pretrain_batch: Annotated[int, Field(ge=1)]  # rows per step
-    pretrain_learning_rate: Annotated[float, Field(gt=0)]
+    layers: PositiveInt
+    heads: PositiveInt
+    pretrain_steps: PositiveInt
+    pretrain_batch: PositiveInt  # rows per step
+    pretrain_learning_rate: PositiveFloat
     seed: Seed
 
     @model_validator(mode="after")

@@ -1,12 +1,10 @@
 """Rows that share prefixes in one forward pass: each scenario is computed once for all its respondents.
 
-A batch is one row of T tokens without padding: the distinct prefixes (scenarios), one after another, then
-every row's suffix (a respondent's own tokens). Linear layers compute each token once; only attention needs
-to know which prefix a suffix continues. It is a function registered with transformers under :data:`NAME`,
-so PEFT, gradient checkpointing and DeepSpeed work unchanged, and the gradient of a prefix's keys and values
-is the sum over its suffixes.
-
-Attention within a suffix is causal; its last tokens may be the nodes of a trie of answers instead.
+A batch is one row of T tokens without padding: the distinct prefixes (scenarios), one after another, then every row's
+suffix (a respondent's own tokens). Linear layers compute each token once; only attention needs to know which prefix a
+suffix continues. It is a function registered with transformers, so PEFT, gradient checkpointing and DeepSpeed work
+unchanged, and the gradient of a prefix's keys and values is the sum over its suffixes. Attention within a suffix is
+causal; its last tokens may be the nodes of a trie of answers instead.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from socrates.model.answer_trie import Trie
+from socrates.model.jagged import Ints
 from socrates.model.tokenisation import Ids
 
 if TYPE_CHECKING:
@@ -34,39 +33,45 @@ def pack(
     suffixes: Sequence[Ids],
     prefix_index: Sequence[int],
     trie: Trie | None = None,
-    logits_to_keep: NDArray[np.int64] | None = None,
+    logits_to_keep: Ints | None = None,
 ) -> dict[str, Any]:
-    """The model inputs of R suffixes on P prefixes.
+    """Model inputs: ``input_ids`` and ``position_ids`` ``[1, T]``, and ``packing``, what :func:`attention` reads.
 
     Args:
         prefixes: token sequences; one may be empty.
         suffixes: token sequences, none empty.
         prefix_index: the prefix of each suffix, ``[R]``.
         trie: the last tokens of every suffix are its nodes.
-        logits_to_keep: packed positions that are projected onto the vocabulary; null: all. Few tokens carry
+        logits_to_keep: packed positions that are projected onto the vocabulary; None: all. Few tokens carry
             loss, and for a small model the vocabulary is the widest layer.
-
-    Returns:
-        ``input_ids`` and ``position_ids`` ``[1, T]``, and ``packing``, the tensors that :func:`attention`
-        reads. The tokens of suffix r begin at ``suffix_offsets(...)[r]``.
     """
     index = np.asarray(prefix_index, dtype=np.int64)
-    prefix_lengths, suffix_lengths = _lengths(prefixes), _lengths(suffixes)
-    prefix_slots, prefix_valid = _slots(prefix_lengths, first=0)
-    suffix_slots, suffix_valid = _slots(suffix_lengths, first=int(prefix_lengths.sum()))
-    positions = _suffix_positions(prefix_lengths[index], suffix_lengths, trie)
-    prefix_positions = np.broadcast_to(np.arange(prefix_slots.shape[1]), prefix_slots.shape)
+    prefix_lengths, suffix_lengths = (np.array([*map(len, ids)], np.int64) for ids in (prefixes, suffixes))
+    prefix_slots, prefix_valid = _slots(prefix_lengths, 0)
+    suffix_slots, suffix_valid = _slots(suffix_lengths, int(prefix_lengths.sum()))
+    (rows, width), before = suffix_slots.shape, prefix_slots.shape[1]
+    positions = prefix_lengths[index, None] + np.arange(width)
+    # The keys of each suffix token: its padded prefix's, then its padded suffix's, [R, S, P + S].
+    mask = np.empty((rows, width, before + width), dtype=bool)
+    mask[:, :, :before] = prefix_valid[index, None]
+    mask[:, :, before:] = np.tri(width, dtype=bool)
+    if trie is not None:
+        row = np.arange(rows)[:, None]
+        nodes = suffix_lengths[:, None] - trie.nodes + np.arange(trie.nodes)  # their columns, [R, N]
+        mask[row[:, None], nodes[:, :, None], before + nodes[:, None, :]] = trie.mask
+        last = prefix_lengths[index] + suffix_lengths - trie.nodes - 1  # before the trie
+        positions[row, nodes] = last[:, None] + trie.depth
     packing = {
         "prefix_slots": prefix_slots,
         "suffix_slots": suffix_slots,
         "key_slots": np.concatenate([prefix_slots[index], suffix_slots], axis=1),
-        "mask": _suffix_mask(prefix_valid[index], suffix_lengths, trie)[:, None],
+        "mask": mask[:, None],
         # Where each packed token's output lies among the padded outputs, prefixes first.
         "padded_index": np.flatnonzero(np.concatenate([prefix_valid.ravel(), suffix_valid.ravel()])),
     }
     if logits_to_keep is not None:
         packing["logits_to_keep"] = logits_to_keep
-    position_ids = np.concatenate([prefix_positions[prefix_valid], positions[suffix_valid]])
+    position_ids = np.concatenate([np.nonzero(prefix_valid)[1], positions[suffix_valid]])
     return {
         "input_ids": torch.from_numpy(np.concatenate([*prefixes, *suffixes]).astype(np.int64))[None],
         "position_ids": torch.from_numpy(position_ids)[None],
@@ -74,59 +79,18 @@ def pack(
     }
 
 
-def suffix_offsets(prefixes: Sequence[Ids], suffixes: Sequence[Ids]) -> NDArray[np.int64]:
+def suffix_offsets(prefixes: Sequence[Ids], suffixes: Sequence[Ids]) -> Ints:
     """Where each suffix begins in the packed row, ``[R]``."""
-    lengths = _lengths(suffixes)
-    return _lengths(prefixes).sum() + np.cumsum(lengths) - lengths
+    return np.cumsum([sum(map(len, prefixes)), *map(len, suffixes)])[:-1]
 
 
-def _lengths(sequences: Sequence[Ids]) -> NDArray[np.int64]:
-    return np.array([len(ids) for ids in sequences], dtype=np.int64)
-
-
-def _slots(lengths: NDArray[np.int64], first: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Packed positions of padded sequences that lie one after another from ``first``, and which are real.
-
-    Both ``[n, longest]``; padding points at position 0.
-    """
+def _slots(lengths: Ints, first: int) -> tuple[Ints, NDArray[np.bool_]]:
+    """Packed positions of padded sequences that lie one after another from ``first`` (0 where padding), and which are
+    real; both ``[n, longest]``."""
     starts = first + np.cumsum(lengths) - lengths
-    offsets = np.arange(max(int(lengths.max(initial=0)), 1))[None, :]
+    offsets = np.arange(max(int(lengths.max(initial=0)), 1))
     valid = offsets < lengths[:, None]
     return np.where(valid, starts[:, None] + offsets, 0), valid
-
-
-def _node_columns(lengths: NDArray[np.int64], trie: Trie) -> NDArray[np.int64]:
-    """The columns of the trie's N nodes in padded suffixes of these lengths, ``[R, N]``."""
-    return lengths[:, None] - trie.nodes + np.arange(trie.nodes)
-
-
-def _suffix_mask(
-    prefix_valid: NDArray[np.bool_], lengths: NDArray[np.int64], trie: Trie | None
-) -> NDArray[np.bool_]:
-    """Which keys each suffix token attends to: its padded prefix's, then its padded suffix's, ``[R, S, P + S]``.
-
-    Args:
-        prefix_valid: the real tokens of each suffix's padded prefix, ``[R, P]``.
-    """
-    rows, width = len(lengths), int(lengths.max())
-    mask = np.broadcast_to(np.tril(np.ones((width, width), dtype=bool)), (rows, width, width))
-    if trie is not None:
-        mask = mask.copy()
-        columns = _node_columns(lengths, trie)
-        mask[np.arange(rows)[:, None, None], columns[:, :, None], columns[:, None, :]] = trie.mask
-    before = np.broadcast_to(prefix_valid[:, None, :], (rows, width, prefix_valid.shape[1]))
-    return np.concatenate([before, mask], axis=2)
-
-
-def _suffix_positions(
-    prefix_lengths: NDArray[np.int64], lengths: NDArray[np.int64], trie: Trie | None
-) -> NDArray[np.int64]:
-    """Position ids of padded suffixes that each continue a prefix, ``[R, S]``; trie nodes count by depth."""
-    positions = prefix_lengths[:, None] + np.arange(lengths.max())
-    if trie is not None:
-        last = prefix_lengths + lengths - trie.nodes - 1  # before the trie
-        positions[np.arange(len(lengths))[:, None], _node_columns(lengths, trie)] = last[:, None] + trie.depth
-    return positions
 
 
 def attention(
@@ -137,51 +101,35 @@ def attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    packing: dict[str, torch.Tensor] | None = None,
+    *,
+    packing: dict[str, torch.Tensor],
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention over a packed batch; the signature is that of transformers' attention functions.
-
-    Args:
-        query: ``[1, heads, T, head size]``; key and value ``[1, key heads, T, head size]``.
-        packing: from :func:`pack`.
-
-    Returns:
-        ``[1, T, heads, head size]`` and no weights.
-    """
-    if packing is None:
-        raise ValueError(f"{NAME} attention needs inputs made by pack()")
+    """Attention over a batch of :func:`pack`, one of transformers' attention functions: from query ``[1, heads, T, head
+    size]``, key and value ``[1, key heads, T, head size]`` to ``[1, T, heads, head size]`` and no weights."""
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # [T, heads, size]
-    group = q.shape[1] // k.shape[1]
 
-    def attend(
-        queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None, causal: bool
-    ) -> torch.Tensor:
-        """Padded attention: slots ``[n, l]`` and ``[n, m]`` to ``[n * l, heads, size]``."""
-        pick_q = _pick(q, queries).transpose(1, 2)
-        pick_k, pick_v = (_repeat(_pick(tensor, keys).transpose(1, 2), group) for tensor in (k, v))
+    def heads(rows: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        """Padded ``[n, heads, l, size]``; each key head comes once per query head of its group."""
+        picked, times = _pick(rows, slots).transpose(1, 2), q.shape[1] // rows.shape[1]
+        return picked if times == 1 else picked.repeat_interleave(times, dim=1)
+
+    def attend(slots: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Padded attention: slots ``[n, l]`` and ``[n, m]`` to ``[n * l, heads, size]``; without a mask causal."""
         result = F.scaled_dot_product_attention(
-            pick_q, pick_k, pick_v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scaling
+            heads(q, slots), heads(k, keys), heads(v, keys), mask, dropout, mask is None, scale=scaling
         )
         return result.transpose(1, 2).flatten(0, 1)
 
-    prefixes = attend(packing["prefix_slots"], packing["prefix_slots"], None, True)
-    suffixes = attend(packing["suffix_slots"], packing["key_slots"], packing["mask"], False)
+    prefixes = attend(packing["prefix_slots"], packing["prefix_slots"], None)
+    suffixes = attend(packing["suffix_slots"], packing["key_slots"], packing["mask"])
     return _pick(torch.cat([prefixes, suffixes]), packing["padded_index"])[None], None
 
 
 def _pick(rows: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """``rows[index]``, whose gradient is the same on every run.
-
-    The backward pass of plain indexing adds in the order in which threads happen to arrive; that of
-    an embedding is deterministic, and faster.
-    """
+    """``rows[index]`` with a gradient that is the same on every run: plain indexing adds it up in the order in which
+    threads happen to arrive, an embedding does not, and is faster."""
     return F.embedding(index, rows.flatten(1)).unflatten(-1, rows.shape[1:])
-
-
-def _repeat(heads: torch.Tensor, times: int) -> torch.Tensor:
-    """Each key head once per query head of its group, ``[n, heads, l, size]``."""
-    return heads if times == 1 else heads.repeat_interleave(times, dim=1)
 
 
 def _keep_positions(_: torch.nn.Module, __: Any, inputs: dict[str, Any], output: Any) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tqdm import tqdm
 from transformers import (
     AutoTokenizer,
     PreTrainedModel,
@@ -25,8 +26,6 @@ PAD, END = "<|endoftext|>", "<|im_end|>"  # Qwen's names
 CONTEXT = 4096  # positions
 INITIAL_STD = 0.06  # of the weights: a narrow model learns little from the usual 0.02 in few steps
 
-Progress = Callable[[Iterable[int]], Iterable[int]]
-
 
 def make_tokenizer(params: Model, texts: list[str], superwords: bool = False) -> PreTrainedTokenizerBase:
     """The local tokenizer that ``params`` name, or a new one trained on ``texts``."""
@@ -38,28 +37,20 @@ def make_tokenizer(params: Model, texts: list[str], superwords: bool = False) ->
 def train_tokenizer(texts: list[str], vocab_size: int, superwords: bool = False) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer in which, as in Qwen's, every digit is a token of its own.
 
-    Args:
-        superwords: also join words that often follow each other within a clause (Liu et al. 2025,
-            arXiv 2503.13423). Prompts of a third of the tokens are what a model of this size can learn to
-            look back over within minutes. A name in quotation marks never joins its neighbours.
+    ``superwords`` (Liu et al. 2025, arXiv 2503.13423) also join words that often follow each other within a clause:
+    prompts of a third of the tokens are what a model of this size can learn to look back over within minutes. A name
+    in quotation marks never joins its neighbours.
     """
-    split = pre_tokenizers.Split
-    pieces = [split(Regex(r"\d|\n+"), "isolated")]
+    split, alphabet = pre_tokenizers.Split, pre_tokenizers.ByteLevel.alphabet()
+    pieces = [split(Regex(r'\d|\n+|"[^"]*"' if superwords else r"\d|\n+"), "isolated")]
     if superwords:
-        pieces = [
-            split(Regex(r'\d|\n+|"[^"]*"'), "isolated"),
-            split(Regex(r"[.;?!,]"), "merged_with_previous"),
-        ]
+        pieces.append(split(Regex(r"[.;?!,]"), "merged_with_previous"))
     tokenizer = Tokenizer(models.BPE())
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not superwords)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*pieces, byte_level])
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[PAD, END],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
+    size: dict[str, Any] = {"vocab_size": vocab_size, "initial_alphabet": sorted(alphabet)}
+    trainer = trainers.BpeTrainer(**size, special_tokens=[PAD, END], show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=PAD)
 
@@ -85,21 +76,15 @@ def new_model(tiny: Tiny, tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalL
 
 
 def train_new(
-    model: PreTrainedModel, step_loss: Callable[[], torch.Tensor], tiny: Tiny, progress: Progress = iter
+    model: PreTrainedModel, step_loss: Callable[[], torch.Tensor], tiny: Tiny, name: str
 ) -> list[float]:
-    """Train a new model for ``tiny.pretrain_steps`` steps and return the loss of each.
-
-    ``step_loss`` gives the loss of the next step's rows, with its graph.
-    """
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=tiny.pretrain_learning_rate, betas=(0.9, 0.95), weight_decay=0.01
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, tiny.pretrain_learning_rate, total_steps=tiny.pretrain_steps, pct_start=0.1
-    )
+    """Train a new model, and return the loss of each step; ``step_loss`` gives that of the next, with its graph."""
+    rate, steps = tiny.pretrain_learning_rate, tiny.pretrain_steps
+    optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.95), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     losses: list[float] = []
     model.train()
-    for _ in progress(range(tiny.pretrain_steps)):
+    for _ in tqdm(range(steps), desc=name):
         loss = step_loss()
         optimizer.zero_grad()
         loss.backward()
@@ -116,20 +101,16 @@ def save_builtin(
     tokenizer: PreTrainedTokenizerBase,
     losses: list[float],
     folder: Path,
-    about: dict[str, Any] | None = None,
+    **about: Any,
 ) -> str:
-    """Save tokenizer, weights (safetensors) and ``manifest.json``; returns one line about the model.
-
-    Args:
-        about: goes into the manifest beside the loss.
-    """
+    """Save tokenizer, weights (safetensors) and ``manifest.json`` with ``about``; returns one line about the model."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     manifest = {
         "kind": "builtin",
         "parameters": model.num_parameters(),
         "pretrain_loss": {"first": losses[0], "last": losses[-1]},
-        **(about or {}),
+        **about,
         "files": file_hashes(folder),
     }
     (folder / "manifest.json").write_text(json_text(manifest))

@@ -1,9 +1,6 @@
-"""Rows of a pass and gradient checkpointing, where params leave them null: found by trying on the GPU.
-
-Tried are passes of the run's own schedule, forward and backward, while the room that the optimiser will take is
-held: the pass with the most tokens for memory, a middling one for speed. The result changes how a step is cut into
-passes, never the global batch.
-"""
+"""Rows of a pass and gradient checkpointing, where params leave them null: found by trying on the GPU. Tried are passes
+of the run's own schedule, forward and backward, while the room that the optimiser will take is held: the pass with the
+most tokens for memory, a middling one for speed. The result changes how a step is cut, never the global batch."""
 
 from __future__ import annotations
 
@@ -15,21 +12,20 @@ import numpy as np
 import torch
 from accelerate.utils import send_to_device
 from accelerate.utils.memory import clear_device_cache
-from numpy.typing import NDArray
 from peft import get_peft_model
 
 from socrates.core.errors import TrainingError
 from socrates.model.encoding import Encoded
+from socrates.model.jagged import Ints
 from socrates.model.loading import device, load_base
 from socrates.model.prefix_sharing import use_prefix_sharing
-from socrates.training.collator import Rows, SharedCollator, by_pass, pass_tokens
+from socrates.training.collator import Rows, by_pass, pass_tokens, training_batch
 from socrates.training.config import TrainParams, lora_config
 from socrates.training.params import Train
 from socrates.training.schedule import BatchPlan
 
-STATE_BYTES = (
-    18  # of a trainable weight: a float32 copy, Adam's two moments, a float32 gradient and its bfloat16 sum
-)
+# Of a trainable weight: a float32 copy, Adam's two moments, a float32 gradient and its bfloat16 sum.
+STATE_BYTES = 18
 BUFFERS = 2**30  # bytes; DeepSpeed's buckets
 CHECKPOINTED = {0: "no checkpointing", 2: "every second layer", 1: "every layer"}
 
@@ -37,24 +33,18 @@ CHECKPOINTED = {0: "no checkpointing", 2: "every second layer", 1: "every layer"
 def find_plan(
     base: Path, params: TrainParams, train: Train, rows: Rows, plan: BatchPlan
 ) -> tuple[BatchPlan, str]:
-    """The plan with the rows of a pass and the checkpointing that train fastest, and what was tried in words.
-
-    The model is loaded for the trial and let go. All processes of the group choose the same.
-
-    Raises:
-        TrainingError: not even one row fits.
-    """
+    """The plan with the rows of a pass and the checkpointing that train fastest, the same for all processes, and what
+    was tried in words. The model is loaded for the trial and let go."""
     share = plan.micro_batch_size * plan.grad_accum_steps
-    sizes = (
-        [n for n in range(share, 0, -1) if share % n == 0]
-        if train.micro_batch is None
-        else [plan.micro_batch_size]
-    )
-    ways = list(CHECKPOINTED) if train.gradient_checkpointing is None else [plan.checkpointed]
+    sizes, ways = [plan.micro_batch_size], [plan.checkpointed]
+    if train.micro_batch is None:
+        sizes = [n for n in range(share, 0, -1) if share % n == 0]
+    if train.gradient_checkpointing is None:
+        ways = list(CHECKPOINTED)
     model, tried = _trainable(base, params), {}
     for every in ways:
         checkpoint(model, every)
-        size = int(_agreed(-_largest(model, rows, train.global_batch, sizes))) * -1
+        size = -int(_agreed(-_largest(model, rows, train.global_batch, sizes)))
         if size:
             tried[every, size] = size / _agreed(_seconds(model, rows, train.global_batch, size))
     del model
@@ -78,34 +68,33 @@ def _agreed(value: float) -> float:
     return float(tensor)
 
 
+def _trial_passes(rows: Rows, global_batch: int, size: int) -> tuple[Ints, Ints]:
+    """The rows of the longest pass of a size, and of a middling one."""
+    order = by_pass(rows, global_batch, size)
+    tokens = pass_tokens(rows.data, order, size)
+    longest, middle = int(np.argmax(tokens)), int(np.argsort(tokens)[len(tokens) // 2])
+    return order[longest * size :][:size], order[middle * size :][:size]
+
+
 def _largest(model: Any, rows: Rows, global_batch: int, sizes: list[int]) -> int:
     """The first of the sizes whose longest pass fits; 0 where none does."""
     for size in sizes:
-        order = by_pass(rows, global_batch, size)
-        longest = int(np.argmax(pass_tokens(rows.data, order, size)))
-        if _fits(model, rows.data, order[longest * size :][:size]):
+        try:
+            forward_backward(model, rows.data, _trial_passes(rows, global_batch, size)[0])
             return size
+        except torch.OutOfMemoryError:
+            pass  # the error holds on to the pass's tensors: they go with it, before the cache is cleared
         clear_device_cache(garbage_collection=True)
     return 0
 
 
-def _fits(model: Any, data: Encoded, rows: NDArray[np.int64]) -> bool:
-    try:
-        forward_backward(model, data, rows)
-    except torch.OutOfMemoryError:
-        return False
-    return True
-
-
 def _seconds(model: Any, rows: Rows, global_batch: int, size: int) -> float:
     """Of a pass of middling length, the faster of two."""
-    order = by_pass(rows, global_batch, size)
-    tokens = pass_tokens(rows.data, order, size)
-    middle = int(np.argsort(tokens)[len(tokens) // 2])
+    _, middling = _trial_passes(rows, global_batch, size)
     taken = []
     for _ in range(2):
         started = time.perf_counter()
-        forward_backward(model, rows.data, order[middle * size :][:size])
+        forward_backward(model, rows.data, middling)
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - started)
@@ -133,9 +122,9 @@ def checkpoint(model: Any, every: int) -> None:
         base.activation_checkpointing_enable(every_n_layers=every)
 
 
-def forward_backward(model: Any, data: Encoded, rows: NDArray[np.int64]) -> None:
+def forward_backward(model: Any, data: Encoded, rows: Ints) -> None:
     """Forward and backward of some rows, as training does them; the gradients are thrown away."""
-    inputs = SharedCollator(data)([{"rows": rows.tolist()}])
+    inputs = training_batch(data, rows)
     try:
         model(**send_to_device(inputs, device())).loss.backward()
     finally:

@@ -1,29 +1,27 @@
-"""Direct preference optimisation of an adapter with TRL (Rafailov et al. 2023, arXiv 2305.18290), as the paper's.
-
-The prompt's own answer is chosen over a different answer that somebody else of its cell gave. The reference is the base
-model: the same weights with the adapter switched off.
-"""
+"""Direct preference optimisation of an adapter with TRL (Rafailov et al. 2023, arXiv 2305.18290), as the paper's: the
+prompt's own answer is chosen over a different answer that somebody else of its cell gave. The reference is the base
+model: the same weights with the adapter switched off."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from datasets import Dataset, disable_progress_bars
-from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers import PreTrainedTokenizerBase as Tokenizer
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from socrates.core.errors import TrainingError
 from socrates.model.encoding import Encoded
+from socrates.model.jagged import Ints
 from socrates.runs.params import Run
 from socrates.survey.tables import CELL
 from socrates.training.collator import Rows
-from socrates.training.config import AdapterCheckpoints, lora_config, step_arguments, train_in_float32
+from socrates.training.config import AdapterCheckpoints, lora_config, step_arguments
 from socrates.training.params import Deepspeed, Lora, Train
 from socrates.training.schedule import BatchPlan
 
@@ -31,32 +29,23 @@ BETA = 0.1  # TRL's default; the paper's is not known
 NOBODY = -1  # of a row in whose cell all people agreed
 
 
-class PreferenceTrainer(AdapterCheckpoints, DPOTrainer):
-    """TRL's trainer with this project's checkpoints."""
-
-
-def rejected_answers(data: Encoded, data_files: tuple[Path, ...], seed: int) -> NDArray[np.int64]:
-    """For each row of the encoded tables a row of its cell with another answer, :data:`NOBODY` where there is none.
-
-    Each of them is equally likely, so that a common answer is rejected more often than a rare one.
-    """
+def rejected_answers(data: Encoded, data_files: tuple[Path, ...], seed: int) -> Ints:
+    """For each row of the encoded tables a row of its cell with another answer, :data:`NOBODY` where there is none;
+    each of them is equally likely, so that a common answer is rejected more often than a rare one."""
     tables = [pl.read_parquet(path, columns=CELL).with_columns(file=i) for i, path in enumerate(data_files)]
     table = pl.concat(tables).with_columns(answer=data.answer_of_row).with_row_index("row")
     cell = ["file", *CELL]
     table = table.sort(*cell, "answer", "row").with_row_index("place")
     spans = {"cell": pl.len().over(cell), "same": pl.len().over(*cell, "answer")}
     starts = {"first": pl.col("place").min().over(cell), "own": pl.col("place").min().over(*cell, "answer")}
-    table = table.with_columns(**spans, **starts)
-    rows, size, same, first, own = (
-        table[name].to_numpy().astype(np.int64) for name in ("row", "cell", "same", "first", "own")
-    )
-    drawn = np.empty(len(rows))
-    drawn[rows] = np.random.default_rng([seed, len(rows)]).random(len(rows))
+    table = table.select("row", **spans, **starts)
+    rows, size, same, first, own = (column.to_numpy().astype(np.int64) for column in table)
     others = size - same
-    place = first + np.minimum((drawn[rows] * others).astype(np.int64), np.maximum(others - 1, 0))
+    drawn = np.random.default_rng([seed, len(rows)]).random(len(rows))
+    place = first + (drawn * others).astype(np.int64)
     place += np.where(place >= own, same, 0)  # those with the row's own answer are passed over
     found = np.full(len(rows), NOBODY)
-    found[rows] = np.where(others > 0, rows[np.minimum(place, len(rows) - 1)], NOBODY)
+    found[rows[others > 0]] = rows[place[others > 0]]
     return found
 
 
@@ -72,25 +61,11 @@ def usable_rows(rows: Rows, data_files: tuple[Path, ...], seed: int) -> Rows:
     return replace(rows, train=train, validation=validation, rejected=rejected)
 
 
-@dataclass(frozen=True)
-class PreferenceCollator:
-    """Turns row numbers into TRL's padded batches; the tokens are those of prediction, part by part."""
-
-    data: Encoded
-    rejected: NDArray[np.int64]
-    padded: DataCollatorForPreference
-
-    def __call__(self, items: list[dict[str, int]]) -> dict[str, Any]:
-        return self.padded([self._pair(item["row"]) for item in items])
-
-    def _pair(self, row: int) -> dict[str, list[int]]:
-        prompt = np.concatenate([self.data.prefix_ids(row), self.data.suffix_ids(row)])
-        chosen, rejected = (self.data.answer_ids(int(i)) for i in (row, self.rejected[row]))
-        return {
-            "prompt_ids": prompt.tolist(),
-            "chosen_ids": chosen.tolist(),
-            "rejected_ids": rejected.tolist(),
-        }
+def preference_pair(data: Encoded, row: int, rejected: int) -> dict[str, list[int]]:
+    """A row's prompt and answer, and the answer of row ``rejected``, for TRL; the tokens are those of prediction."""
+    prompt = np.concatenate([data.prefix_ids(row), data.suffix_ids(row)]).tolist()
+    chosen, other = data.answer_ids(row).tolist(), data.answer_ids(rejected).tolist()
+    return {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": other}
 
 
 def arguments(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> DPOConfig:
@@ -104,33 +79,22 @@ def arguments(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> 
     )
 
 
-def build_trainer(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Rows,
-    micro_batch_size: int,
-    train: Train,
-    lora: Lora,
-    args: DPOConfig,
-) -> DPOTrainer:
-    """A trainer of a new adapter on a quantised base model, on pairs in the order of the rows."""
-    # TRL would tokenise texts, prompt and answer in one; the rows that it is to read replace this one.
-    disable_progress_bars()
-    placeholder = Dataset.from_list([{"prompt": "1", "chosen": "2", "rejected": "3"}])
-    trainer = PreferenceTrainer(
-        model=model,
-        args=args,
-        train_dataset=placeholder,
-        eval_dataset=placeholder,
-        processing_class=tokenizer,
-        peft_config=lora_config(lora),
-    )
-    padded = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
-    assert rows.rejected is not None, "usable_rows gives it"
-    trainer.data_collator = PreferenceCollator(rows.data, rows.rejected, padded)
-    trainer.train_dataset, trainer.eval_dataset = (
-        Dataset.from_dict({"row": part}) for part in (rows.train, rows.validation)
-    )
-    trainer.remove_callback(PrinterCallback)
-    train_in_float32(model, args.deepspeed)
-    return trainer
+class PreferenceTrainer(AdapterCheckpoints, DPOTrainer):
+    """TRL's trainer of a new adapter on a quantised base model, on pairs in the order of the rows."""
+
+    def __init__(
+        self, model: Any, tokenizer: Tokenizer, rows: Rows, plan: BatchPlan, lora: Lora, args: DPOConfig
+    ) -> None:
+        # TRL would tokenise texts, prompt and answer in one; the rows that it is to read replace this one.
+        disable_progress_bars()
+        placeholder = Dataset.from_list([{"prompt": "1", "chosen": "2", "rejected": "3"}])
+        given = {"train_dataset": placeholder, "eval_dataset": placeholder, "processing_class": tokenizer}
+        super().__init__(model, args=args, **given, peft_config=lora_config(lora))
+        data, rejected = rows.data, rows.rejected
+        assert rejected is not None, "usable_rows gives it"
+        padded = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id)
+        self.data_collator = lambda items: padded(
+            [preference_pair(data, item["row"], int(rejected[item["row"]])) for item in items]
+        )
+        self.train_dataset = Dataset.from_dict({"row": rows.train})
+        self.eval_dataset = Dataset.from_dict({"row": rows.validation})

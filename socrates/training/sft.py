@@ -1,23 +1,19 @@
-"""Supervised fine-tuning of an NF4 QLoRA adapter with TRL and DeepSpeed.
-
-QLoRA: Dettmers et al. 2023, arXiv 2305.14314. The loss is the cross-entropy of the answer's tokens
-and the end token, nothing else.
-"""
+"""Supervised fine-tuning of an NF4 QLoRA adapter (Dettmers et al. 2023, arXiv 2305.14314) with TRL and DeepSpeed. The
+loss is the cross-entropy of the answer's tokens and the end token, nothing else."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers import PreTrainedTokenizerBase as Tokenizer
 from trl import SFTConfig, SFTTrainer
 
 from socrates.model.prefix_sharing import use_prefix_sharing
 from socrates.model.tokenisation import end_token
 from socrates.runs.params import Run
-from socrates.training.collator import Rows, SharedCollator, by_pass, shared_dataset
-from socrates.training.config import AdapterCheckpoints, lora_config, step_arguments, train_in_float32
+from socrates.training.collator import Rows, by_pass, shared_dataset, training_batch
+from socrates.training.config import AdapterCheckpoints, lora_config, step_arguments
 from socrates.training.params import Deepspeed, Lora, Train
 from socrates.training.schedule import BatchPlan
 
@@ -26,28 +22,48 @@ from socrates.training.schedule import BatchPlan
 EVALUATED = 4
 
 
+def arguments(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> SFTConfig:
+    """The trainer's arguments; making them initialises the process group."""
+    return SFTConfig(
+        **step_arguments(train, run, deepspeed, plan),
+        per_device_train_batch_size=1,  # an item of the dataset is a whole pass
+        per_device_eval_batch_size=1,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+    )
+
+
 class AdapterTrainer(AdapterCheckpoints, SFTTrainer):
-    """TRL's trainer with a loss per answer: answers of a scale count alike, however many tokens they have.
+    """TRL's trainer of a new adapter on a quantised base model, on rows in their order, with a loss per answer: answers
+    of a scale count alike, however many tokens they have."""
 
-    Attributes:
-        global_batch: rows of an optimiser step.
-        answer_end: the id of the token that ends an answer.
-        passes: since the last log, of each: answer tokens, their entropy, how many were the likeliest, all tokens.
-        tokens: trained on, over all processes.
-    """
-
-    global_batch: int
-    answer_end: int
-    passes: list[torch.Tensor]
-    tokens: int
+    def __init__(
+        self, model: Any, tokenizer: Tokenizer, rows: Rows, plan: BatchPlan, lora: Lora, args: SFTConfig
+    ) -> None:
+        use_prefix_sharing(model)
+        size, count = plan.micro_batch_size, len(rows.validation)
+        self.global_batch = size * plan.grad_accum_steps * args.world_size
+        self.answer_end = end_token(tokenizer)
+        # Since the last log, of each pass: answer tokens, their entropy, how many were the likeliest, all tokens.
+        self.passes: list[torch.Tensor] = []
+        self.tokens = 0  # trained on, over all processes
+        passes = -(-count // min(EVALUATED * size, -(-count // args.world_size)))
+        evaluated = -(-count // passes)  # equal passes: the trainer's loss is their mean
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=shared_dataset(by_pass(rows, self.global_batch, size), size),
+            eval_dataset=shared_dataset(rows.validation, evaluated),
+            data_collator=lambda items: training_batch(rows.data, items[0]["rows"]),
+            processing_class=tokenizer,
+            peft_config=lora_config(lora),
+        )
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The cross-entropy of a pass, summed, by the answers of the step (of the pass in evaluation).
-
-        TRL's exchanges five numbers with all processes at each pass and waits for them; here :meth:`log` does so.
-        """
+        """The cross-entropy of a pass, summed, by the answers of the step (of the pass in evaluation). TRL's exchanges
+        five numbers with all processes at each pass and waits for them; here :meth:`log` does so."""
         outputs = model(**inputs, use_cache=False, fused_lm_head=True)
         size = torch.tensor(inputs["input_ids"].numel(), device=outputs.log_probs.device)
         counted = (outputs.label_mask, outputs.entropy.detach(), outputs.is_top1, size)
@@ -69,50 +85,3 @@ class AdapterTrainer(AdapterCheckpoints, SFTTrainer):
             self.tokens += int(sums[3]) * model.training
             logs["num_tokens"] = self.tokens
         super().log(logs, start_time)
-
-
-def arguments(train: Train, run: Run, deepspeed: Deepspeed, plan: BatchPlan) -> SFTConfig:
-    """The trainer's arguments; making them initialises the process group."""
-    return SFTConfig(
-        **step_arguments(train, run, deepspeed, plan),
-        per_device_train_batch_size=1,  # an item of the dataset is a whole pass
-        per_device_eval_batch_size=1,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        max_length=None,
-        packing=False,
-    )
-
-
-def usable_rows(rows: Rows, data_files: tuple[Path, ...], seed: int) -> Rows:
-    """All of them."""
-    return rows
-
-
-def build_trainer(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Rows,
-    micro_batch_size: int,
-    train: Train,
-    lora: Lora,
-    args: SFTConfig,
-) -> SFTTrainer:
-    """A trainer of a new adapter on a quantised base model, on rows in their order."""
-    use_prefix_sharing(model)
-    count = len(rows.validation)
-    passes = -(-count // min(EVALUATED * micro_batch_size, -(-count // args.world_size)))
-    evaluated = -(-count // passes)  # equal passes: the trainer's loss is their mean
-    trainer = AdapterTrainer(
-        model=model,
-        args=args,
-        train_dataset=shared_dataset(by_pass(rows, train.global_batch, micro_batch_size), micro_batch_size),
-        eval_dataset=shared_dataset(rows.validation, evaluated),
-        data_collator=SharedCollator(rows.data),
-        processing_class=tokenizer,
-        peft_config=lora_config(lora),
-    )
-    trainer.global_batch, trainer.answer_end = train.global_batch, end_token(tokenizer)
-    trainer.passes, trainer.tokens = [], 0
-    trainer.remove_callback(PrinterCallback)
-    train_in_float32(model, args.deepspeed)
-    return trainer

@@ -9,10 +9,8 @@ from benchmarks.workload import plain_rows
 from socrates.model.answer_trie import build_trie
 from socrates.model.encoding import encode
 from socrates.model.prefix_sharing import IGNORED, pack, suffix_offsets, use_prefix_sharing
-from socrates.training.collator import SharedCollator
+from socrates.training.collator import training_batch
 from tests import tiny
-
-LAYOUTS = ["scenario_first", "persona_first"]
 
 
 def model_pair():
@@ -27,26 +25,30 @@ def plain_logits(model, prefix, suffix):
     return model(input_ids=ids, use_cache=False).logits[0, len(prefix) :]
 
 
+def batch_loss(model, data, rows):
+    """The loss of a training batch, whose labels are shifted already."""
+    batch = training_batch(data, rows)
+    labels = batch.pop("shift_labels")
+    del batch["labels"]
+    return F.cross_entropy(model(**batch, use_cache=False).logits[0], labels[0])
+
+
 def test_cudnn_builds_no_plan_for_each_shape():
     torch.backends.cuda.enable_cudnn_sdp(True)
     model_pair()
     assert not torch.backends.cuda.cudnn_sdp_enabled()
 
 
-def sequences(rng, prefixes=3, suffixes=7):
-    draw = lambda low, high: rng.integers(3, 300, rng.integers(low, high)).astype(np.int32)  # noqa: E731
-    return (
-        [draw(1, 20) for _ in range(prefixes)],
-        [draw(1, 12) for _ in range(suffixes)],
-        [int(rng.integers(prefixes)) for _ in range(suffixes)],
-    )
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("seed", range(3))
 def test_packed_logits_equal_those_of_separate_rows(seed):
     model, plain = model_pair()
-    prefixes, suffixes, index = sequences(np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    prefixes, suffixes = (
+        [rng.integers(3, 300, length).astype(np.int32) for length in rng.integers(1, most, count)]
+        for most, count in ((20, 3), (12, 7))
+    )
+    index = rng.integers(3, size=7).tolist()
     packed = model(**pack(prefixes, suffixes, index), use_cache=False).logits[0]
     for suffix, prefix, start in zip(suffixes, index, suffix_offsets(prefixes, suffixes), strict=True):
         expected = plain_logits(plain, prefixes[prefix], suffix)
@@ -69,26 +71,12 @@ def test_a_trie_of_answers_equals_each_path_on_its_own():
         torch.testing.assert_close(nodes, torch.cat([path, alone]), atol=2e-5, rtol=1e-4)
 
 
-@torch.no_grad()
-def test_only_the_positions_asked_for_reach_the_vocabulary():
-    model, _ = model_pair()
-    prefixes, suffixes, index = sequences(np.random.default_rng(3))
-    kept = np.array([2, 5, 11])
-    some = model(**pack(prefixes, suffixes, index, logits_to_keep=kept), use_cache=False).logits
-    every = model(**pack(prefixes, suffixes, index), use_cache=False).logits
-    assert some.shape[1] == 3
-    torch.testing.assert_close(some, every[:, kept])
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
 def test_loss_and_gradients_equal_those_of_padded_rows(layout):
     data = encode(tiny.rows(), tiny.tokenizer(), layout)
     order = np.random.default_rng(0).permutation(len(data))[:11]
     model, plain = model_pair()
-    batch = SharedCollator(data)([{"rows": order.tolist()}])
-    labels = batch.pop("shift_labels")
-    del batch["labels"]
-    packed_loss = F.cross_entropy(model(**batch, use_cache=False).logits[0], labels[0])
+    packed_loss = batch_loss(model, data, order)
     total, count = torch.zeros(()), 0
     for item in plain_rows(data, order):
         labels = torch.tensor(item["labels"])
@@ -105,9 +93,6 @@ def test_loss_and_gradients_equal_those_of_padded_rows(layout):
 
 def test_gradients_repeat_bit_for_bit_on_several_threads():
     data = encode(tiny.rows(), tiny.tokenizer(), "scenario_first")
-    batch = SharedCollator(data)([{"rows": list(range(len(data))) * 8}])
-    labels = batch.pop("shift_labels")
-    del batch["labels"]
     model, _ = model_pair()
     threads = torch.get_num_threads()
     torch.set_num_threads(4)
@@ -115,7 +100,7 @@ def test_gradients_repeat_bit_for_bit_on_several_threads():
         gradients = set()
         for _ in range(12):
             model.zero_grad()
-            F.cross_entropy(model(**batch, use_cache=False).logits[0], labels[0]).backward()
+            batch_loss(model, data, list(range(len(data))) * 8).backward()
             gradients.add(torch.cat([p.grad.flatten() for p in model.parameters()]).numpy().tobytes())
     finally:
         torch.set_num_threads(threads)

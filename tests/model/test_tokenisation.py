@@ -10,15 +10,13 @@ from socrates.core.errors import DataError
 from socrates.core.files import parquet_parts
 from socrates.model import tokenisation
 from socrates.model.encoding import encode, encode_tables, read_row_groups
-from socrates.model.jagged import JaggedArray, concatenate_elementwise
+from socrates.model.jagged import JaggedArray
 from socrates.model.tokenisation import end_token, token_ids
 from socrates.runs import token_cache
 from socrates.runs.fingerprint import SCRATCH_VARIABLE
 from socrates.survey.prompts import answer_part, persona_expression, template
-from socrates.training.collator import shared_dataset
 from tests import tiny
 
-LAYOUTS = ["scenario_first", "persona_first"]
 sequences = st.lists(st.lists(st.integers(0, 99), max_size=5), max_size=6)
 
 
@@ -29,9 +27,8 @@ def test_ragged_holds_takes_and_joins_sequences(lists, data):
     index = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=8)) if lists else []
     taken = ragged.take(np.array(index, dtype=np.int64))
     assert [part.tolist() for part in taken] == [lists[i] for i in index]
-    assert [part.tolist() for part in concatenate_elementwise([ragged, ragged])] == [
-        part + part for part in lists
-    ]
+    joined = JaggedArray.concatenate([ragged, taken], np.int32)
+    assert [part.tolist() for part in joined] == lists + [lists[i] for i in index]
 
 
 def row_by_row(table, tokenizer, layout):
@@ -39,12 +36,10 @@ def row_by_row(table, tokenizer, layout):
     numbers: list[dict[str, int]] = [{}, {}, {}]
     rows = []
     personas = table.select(persona_expression())["persona"]
+    words = template(layout)
     for row, persona in zip(table.iter_rows(named=True), personas, strict=True):
-        texts = (
-            template(layout).scenario_part(row["stimuli"]),
-            template(layout).persona_part(persona),
-            answer_part(row["response"]),
-        )
+        parts = words.scenario_part(row["stimuli"]), words.persona_part(persona)
+        texts = (*parts, answer_part(row["response"]))
         ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         index = [known.setdefault(text, len(known)) for known, text in zip(numbers, texts, strict=True)]
         rows.append((*ids[:2], [*ids[2], end_token(tokenizer)], index))
@@ -53,16 +48,13 @@ def row_by_row(table, tokenizer, layout):
 
 def many_rows():
     """More distinct texts than are tokenised whole, with pieces in common, and some awkward ends."""
-    rng = np.random.default_rng(0)
     table = pl.concat([tiny.rows(40, seed) for seed in range(3)])
     places = ["Lyon (Rhône). ", "the U.S.A.; ", "№ 7? ", "St. Gallen.  ", "x.y;\n", "end... "]
     texts = [f"In {places[n % 6]}You wait {n % 50} min. {text}" for n, text in enumerate(table["stimuli"])]
-    return table.with_columns(stimuli=pl.Series(texts)).sample(
-        fraction=1, shuffle=True, seed=int(rng.integers(9))
-    )
+    return table.with_columns(stimuli=pl.Series(texts)).sample(fraction=1, shuffle=True, seed=7)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
 def test_an_encoding_equals_tokenising_row_by_row(layout, monkeypatch):
     monkeypatch.setattr(tokenisation, "PROBED", 16)  # so that pieces are joined
     monkeypatch.setattr(tokenisation, "TEXTS_AT_ONCE", 37)
@@ -79,9 +71,9 @@ def test_an_encoding_equals_tokenising_row_by_row(layout, monkeypatch):
                 assert data.answer_ids(row).tolist() == answer
                 found = data.scenario_of_row[row], data.persona_of_row[row], data.answer_of_row[row]
                 assert list(found) == index
-            own_lengths = [len(data.suffix_ids(row)) for row in range(len(data))]
-            assert data.suffix_lengths().tolist() == own_lengths
-            assert data.prefix_lengths().tolist() == [len(data.prefix_ids(row)) for row in range(len(data))]
+            rows = range(len(data))
+            assert data.suffix_lengths().tolist() == [len(data.suffix_ids(row)) for row in rows]
+            assert data.prefix_lengths().tolist() == [len(data.prefix_ids(row)) for row in rows]
 
 
 def test_texts_are_joined_from_pieces_only_where_the_tokenizer_allows_it(monkeypatch):
@@ -100,13 +92,6 @@ def test_texts_are_joined_from_pieces_only_where_the_tokenizer_allows_it(monkeyp
     assert sum(calls) >= len(texts)
     monkeypatch.setattr(tokenisation, "_ids_of_texts", lambda tokenizer, texts: pytest.fail("not needed"))
     assert len(token_ids(Odd(), [])) == 0
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_batches_hold_the_rows_in_their_order(layout):
-    data = encode(tiny.rows(7), tiny.tokenizer(), layout)
-    order = np.random.default_rng(1).permutation(len(data))
-    assert shared_dataset(order, 4)["rows"][:] == [order[i : i + 4].tolist() for i in range(0, len(order), 4)]
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """Rows of a pass and checkpointing, found by trying, with a memory of our own in place of a GPU's."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -20,7 +17,7 @@ from socrates.training import batch_size
 from socrates.training.collator import Rows, by_pass, pass_tokens
 from socrates.training.config import TrainParams
 from socrates.training.params import Deepspeed, Lora, Train
-from socrates.training.schedule import BatchPlan, plan_batches
+from socrates.training.schedule import plan_batches
 from tests.small_models import write_models
 
 
@@ -31,33 +28,34 @@ def project(tmp_path_factory):
     return folder
 
 
-def found(project: Path, share: int, **train: Any) -> tuple[BatchPlan, str]:
-    """The plan found for steps of ``share`` rows, where nothing is said of passes and checkpointing."""
+def schedule(project, share):
+    """Rows, in their order for two steps of ``share``."""
     table = read_table(project / "data/splits/train.parquet", RESPONSES)
     data = encode(table, load_tokenizer(project / "models/base"), "scenario_first")
     order = np.resize(np.arange(len(data)), 2 * share)
+    return Rows(data, order, order)
+
+
+def found(project, share, **train):
+    """The plan found for steps of ``share`` rows, where nothing is said of passes and checkpointing."""
     sections = [load(section, project / "params.yaml") for section in (Model, Lora, Deepspeed, Run)]
     changes = {"global_batch": share, "micro_batch": None, "gradient_checkpointing": None, **train}
     section = load(Train, project / "params.yaml").model_copy(update=changes)
-    plan = plan_batches(section, len(order), 1)
-    base = project / "models/base"
-    return batch_size.find_plan(base, TrainParams(*sections), section, Rows(data, order, order), plan)
+    plan, rows = plan_batches(section, 2 * share, 1), schedule(project, share)
+    return batch_size.find_plan(project / "models/base", TrainParams(*sections), section, rows, plan)
 
 
 class Card:
     """A memory that holds so many rows a pass, by checkpointing, and computes them in so many seconds."""
 
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, room: dict[int, int], seconds: dict[int, float]
-    ) -> None:
-        self.room, self.seconds, self.every, self.now = room, seconds, 0, 0.0
-        self.tried: list[np.ndarray] = []
+    def __init__(self, monkeypatch, room, seconds):
+        self.room, self.seconds, self.every, self.now, self.tried = room, seconds, 0, 0.0, []
         monkeypatch.setattr(batch_size, "_trainable", lambda *_: None)
         monkeypatch.setattr(batch_size, "checkpoint", lambda _, every: setattr(self, "every", every))
         monkeypatch.setattr(batch_size, "forward_backward", self.attempt)
         monkeypatch.setattr(batch_size.time, "perf_counter", lambda: self.now)
 
-    def attempt(self, model: Any, data: Any, rows: np.ndarray) -> None:
+    def attempt(self, model, data, rows):
         if len(rows) > self.room[self.every]:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
         self.tried.append(rows)
@@ -103,12 +101,9 @@ def test_what_params_say_is_kept(project, monkeypatch):
 def test_memory_is_tried_with_the_longest_pass_of_the_schedule(project, monkeypatch):
     card = Card(monkeypatch, {0: 8}, {0: 1.0})
     found(project, 64, gradient_checkpointing=False)
-    table = read_table(project / "data/splits/train.parquet", RESPONSES)
-    data = encode(table, load_tokenizer(project / "models/base"), "scenario_first")
-    order = np.resize(np.arange(len(data)), 2 * 64)
-    order = by_pass(Rows(data, order, order), 64, 8)
-    (longest,) = pass_tokens(data, card.tried[0], 8)
-    assert longest == pass_tokens(data, order, 8).max()
+    rows = schedule(project, 64)
+    (longest,) = pass_tokens(rows.data, card.tried[0], 8)
+    assert longest == pass_tokens(rows.data, by_pass(rows, 64, 8), 8).max()
 
 
 def test_a_row_that_does_not_fit_says_what_to_lower(project, monkeypatch):
@@ -121,9 +116,9 @@ def test_a_row_that_does_not_fit_says_what_to_lower(project, monkeypatch):
 def test_the_trial_computes_what_training_computes(dtype, project, monkeypatch):
     """Forward and backward of every kind, with no gradient left, and the adapter in the type of training."""
     forward_backward = batch_size.forward_backward
-    seen: set[tuple[torch.dtype, bool]] = set()
+    seen = set()
 
-    def noted(model: Any, *args: Any) -> None:
+    def noted(model, *args):
         forward_backward(model, *args)
         assert all(weight.grad is None for weight in model.parameters())
         types = {weight.dtype for weight in model.parameters() if weight.requires_grad}

@@ -1,7 +1,5 @@
 """Pairs of preferred and rejected answers: of one cell, different, and spelt as prediction spells them."""
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
@@ -11,11 +9,11 @@ from socrates.core.errors import TrainingError
 from socrates.model.encoding import encode, encode_tables
 from socrates.survey.tables import CELL
 from socrates.training.collator import Rows
-from socrates.training.dpo import NOBODY, PreferenceCollator, rejected_answers, usable_rows
+from socrates.training.dpo import NOBODY, preference_pair, rejected_answers, usable_rows
 from tests import tiny
 
 
-def files(folder: Path) -> tuple[tuple[Path, ...], pl.DataFrame]:
+def files(folder):
     """Two tables of the same cells, in the second of which question 3 has one answer only."""
     one, other = tiny.rows(30), tiny.rows(9, seed=1)
     other = other.with_columns(response=pl.when(pl.col("task_num") == 3).then(1).otherwise("response"))
@@ -25,9 +23,7 @@ def files(folder: Path) -> tuple[tuple[Path, ...], pl.DataFrame]:
     return paths, pl.concat([one.with_columns(file=0), other.with_columns(file=1)])
 
 
-def test_the_rejected_answer_is_another_of_the_same_cell_and_likelier_where_it_is_common(
-    tmp_path: Path,
-) -> None:
+def test_the_rejected_answer_is_another_of_the_same_cell_and_likelier_where_it_is_common(tmp_path):
     paths, table = files(tmp_path)
     data = encode_tables([pl.read_parquet(path) for path in paths], tiny.tokenizer(), "scenario_first")
     drawn = np.stack([rejected_answers(data, paths, seed) for seed in range(300)])
@@ -44,10 +40,10 @@ def test_the_rejected_answer_is_another_of_the_same_cell_and_likelier_where_it_i
 
 
 @pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
-def test_a_pair_has_the_tokens_of_prediction(layout) -> None:
+def test_a_pair_has_the_tokens_of_prediction(layout):
     data = encode(tiny.rows(4), tiny.tokenizer(), layout)
-    collate = PreferenceCollator(data, np.arange(12)[::-1], DataCollatorForPreference(pad_token_id=0))
-    batch = collate([{"row": 2}, {"row": 5}])
+    collate = DataCollatorForPreference(pad_token_id=0)
+    batch = collate([preference_pair(data, 2, 9), preference_pair(data, 5, 6)])
     for i, (row, answered) in enumerate([(2, 2), (5, 5), (2, 9), (5, 6)]):  # the chosen ones come first
         prompt = np.concatenate([data.prefix_ids(row), data.suffix_ids(row)])
         whole = np.concatenate([prompt, data.answer_ids(answered)])

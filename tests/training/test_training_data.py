@@ -6,58 +6,36 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.workload import plain_rows
 from socrates.core.errors import TrainingError
 from socrates.core.params import load
 from socrates.model.encoding import encode
-from socrates.model.prefix_sharing import IGNORED
 from socrates.model.tokenisation import end_token
-from socrates.training import sft
-from socrates.training.collator import Rows, SharedCollator, by_pass, pass_tokens
-from socrates.training.config import deepspeed_config
+from socrates.survey.prompts import persona_expression, template
+from socrates.training.collator import Rows, by_pass, pass_tokens, training_batch
+from socrates.training.config import AdapterCheckpoints, deepspeed_config
 from socrates.training.params import Deepspeed, Lora, Train
-from socrates.training.schedule import make_schedule, plan_batches
+from socrates.training.schedule import BatchPlan, make_schedule, plan_batches
+from socrates.training.sft import AdapterTrainer
 from tests import tiny
 
 TRAIN = load(Train, tiny.ROOT / "params.yaml")
 
 
 @pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
-def test_loss_covers_the_answer_and_its_end_token_only(layout):
-    table = tiny.rows()
-    for tokenizer in tiny.tokenizers():
-        data = encode(table, tokenizer, layout)
-        for row, item in enumerate(plain_rows(data, np.arange(len(data)))):
-            supervised = [label for label in item["labels"] if label != IGNORED]
-            assert supervised[-1] == end_token(tokenizer)
-            assert tokenizer.decode(supervised[:-1]) == str(table["response"][row])
-            assert item["labels"][-len(supervised) :] == supervised  # nothing before, nothing after
-            assert item["input_ids"][-len(supervised) :] == supervised
-        batch = SharedCollator(data)([{"rows": list(range(len(data)))}])
-        packed = [label for label in batch["labels"][0].tolist() if label != IGNORED]
-        assert packed == [int(token) for row in range(len(data)) for token in data.answer_ids(row)]
-
-
-@pytest.mark.parametrize("layout", ["scenario_first", "persona_first"])
-def test_tokens_of_the_parts_are_the_tokens_of_the_whole(layout):
-    """Training, scoring and a user's own prompt all see the same tokens at the boundary."""
-    from socrates.survey.prompts import persona_expression, template
-
+def test_training_scoring_and_a_user_s_prompt_see_the_same_tokens_and_loss_is_of_answer_and_end_token(layout):
     table = tiny.rows()
     personas = table.select(persona_expression())["persona"]
     for tokenizer in tiny.tokenizers():
         data = encode(table, tokenizer, layout)
-        for row in range(len(table)):
-            text = template(layout).prompt(table["stimuli"][row], personas[row]) + str(table["response"][row])
-            whole = tokenizer(text, add_special_tokens=False)["input_ids"]
-            parts = [*data.prefix_ids(row), *data.suffix_ids(row), *data.answer_ids(row)[:-1]]
-            assert parts == whole
-
-
-def test_no_supervised_token_sits_on_the_branch_point():
-    data = encode(tiny.rows(), tiny.tokenizer(), "scenario_first")
-    for row in range(len(data)):
-        assert len(data.suffix_ids(row)) > 0
+        for row, answer in enumerate(table["response"].cast(str)):
+            text = template(layout).prompt(table["stimuli"][row], personas[row]) + answer
+            ids = data.answer_ids(row)
+            parts = [*data.prefix_ids(row), *data.suffix_ids(row), *ids[:-1]]
+            assert parts == tokenizer(text, add_special_tokens=False)["input_ids"]
+            assert tokenizer.decode(ids[:-1]) == answer and ids[-1] == end_token(tokenizer)
+            assert len(data.suffix_ids(row)) > 0  # so that no answer sits where it follows its prefix
+        labels = training_batch(data, range(len(data)))["labels"][0].tolist()
+        assert labels == [int(token) for row in range(len(data)) for token in data.answer_ids(row)]
 
 
 def test_the_global_batch_is_kept_on_any_number_of_processes():
@@ -91,14 +69,13 @@ def test_evaluation_takes_equal_passes_of_at_most_four_and_buffers_fit_an_adapte
     data = encode(tiny.rows(20), tiny.tokenizer(), "scenario_first")
     rows = Rows(data, np.arange(16), np.arange(16, 60))
     made = {}
-    trainer = SimpleNamespace(remove_callback=lambda _: None)
-    monkeypatch.setattr(sft, "AdapterTrainer", lambda **given: made.update(given) or trainer)
-    train = TRAIN.model_copy(update={"global_batch": 8})
+    monkeypatch.setattr(AdapterCheckpoints, "__init__", lambda self, **given: made.update(given))
     lora = load(Lora, tiny.ROOT / "params.yaml")
     args = SimpleNamespace(world_size=1, deepspeed=None)
-    sft.build_trainer(tiny.model(), tiny.tokenizer(), rows, 4, train, lora, args)
-    assert [len(item["rows"]) for item in made["train_dataset"]] == [4] * 4
-    assert [len(item["rows"]) for item in made["eval_dataset"]] == [15, 15, 14]
+    AdapterTrainer(tiny.model(), tiny.tokenizer(), rows, BatchPlan(2, 4, 2), lora, args)
+    assert sorted(map(len, made["train_dataset"]["rows"])) == [4] * 4
+    passes = [range(16, 31), range(31, 46), range(46, 60)]
+    assert made["eval_dataset"]["rows"][:] == [list(part) for part in passes]  # in their order
     zero = deepspeed_config(Deepspeed(zero_stage=1, offload=False))["zero_optimization"]
     assert max(zero["reduce_bucket_size"], zero["allgather_bucket_size"]) * 4 <= 2**28  # bytes
 
@@ -119,6 +96,5 @@ def test_passes_end_where_scenarios_do_and_steps_keep_their_rows(group, cut):
         for each in (order, arranged)
     )
     assert after <= before - cut
-    collate = SharedCollator(data)
-    sizes = [collate([{"rows": part.tolist()}])["input_ids"].numel() for part in arranged.reshape(-1, 16)]
+    sizes = [training_batch(data, part)["input_ids"].numel() for part in arranged.reshape(-1, 16)]
     assert pass_tokens(data, arranged, 16).tolist() == sizes
