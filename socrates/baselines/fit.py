@@ -9,9 +9,9 @@ studies; the validation studies say how many trees or neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 
 from socrates.baselines.copying import COPIES, fit_copy
-from socrates.baselines.questions import Alike, TrainingQuestions, by_scale, option_index
+from socrates.baselines.questions import Alike, TrainingQuestions, by_scale, lengths, option_index
 from socrates.core.errors import DataError
 from socrates.survey.scales import scale
 from socrates.survey.tables import DEMOGRAPHICS
@@ -38,28 +38,20 @@ PREDICTED = 400_000  # thresholds of rows that are predicted at a time: 0.5 GB o
 SMOOTHING = 0.02  # share of a uniform distribution in every prediction: no option is impossible
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A fitted baseline.
+class Fitted(NamedTuple):
+    """A fitted baseline."""
 
-    Attributes:
-        predict: rows (``stimuli``, ``demographic``, ``scale``) -> a distribution for each.
-        settings: what was chosen on the validation studies, for the manifest.
-    """
-
-    predict: Callable[[pl.DataFrame], Distributions]
-    settings: dict[str, Any]
+    predict: Callable[
+        [pl.DataFrame], Distributions
+    ]  # from ``stimuli``, ``demographic`` and ``scale`` of each row
+    settings: dict[str, Any]  # what was chosen on the validation studies, for the manifest
 
 
 def fit_baseline(name: str, train: pl.DataFrame, validation: pl.DataFrame, seed: int = 0) -> Fitted:
     """Fit the baseline of a name.
 
-    Args:
-        train, validation: ``stimuli``, ``demographic``, ``scale`` (a notation), ``response``.
-        seed: of the thresholds that are drawn on long scales.
-
-    Raises:
-        DataError: there is no such baseline, or no training row.
+    ``train`` and ``validation`` have ``stimuli``, ``demographic``, ``scale`` (a notation) and ``response``; ``seed``
+    is that of the thresholds drawn on long scales. Raises :class:`DataError` for another name or no training row.
     """
     if name not in {*BASELINES, *COPIES}:
         raise DataError(
@@ -84,81 +76,64 @@ def ranked_probability_score(rows: pl.DataFrame, predicted: Distributions) -> fl
     return float(np.mean(scores))
 
 
-class TextFeatures:
-    """Presence of the most frequent words and word pairs, one row a text."""
+class Features:
+    """What the trees read of a row: the length of its scale, words of its text, demographic fields."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        settings: dict[str, Any] = {"ngram_range": (1, 2), "binary": True}
-        counter = CountVectorizer(**settings)
-        counts = counter.fit_transform(sorted(set(texts))).sum(axis=0).A1
-        # Of equally frequent ones the first by name; max_features takes which the sorting code of the CPU puts first.
-        most = np.argsort(-counts, kind="stable")[:WORDS]
-        self._counter = CountVectorizer(**settings, vocabulary=sorted(counter.get_feature_names_out()[most]))
-
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        distinct, inverse = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
-        return self._counter.transform(distinct).toarray().astype(np.float32)[inverse]
-
-
-class DemographicFeatures:
-    """One column a field: its number where it is one, else the code of its label, NaN where it was not asked."""
-
-    def __init__(self, demographic: pl.Series) -> None:
-        self._codes: dict[str, dict[str, int] | None] = {}
-        for name in DEMOGRAPHICS:
-            values = demographic.struct.field(name).drop_nulls()
-            numbers = values.cast(pl.Float64, strict=False)
-            counts = values.value_counts(sort=True)[name][:CATEGORIES] if values.len() else values
-            numeric = bool(values.len()) and numbers.null_count() < 0.1 * values.len()
-            self._codes[name] = None if numeric else {label: i for i, label in enumerate(sorted(counts))}
+    def __init__(self, train: pl.DataFrame, words: bool, demographics: bool) -> None:
+        self._counter: CountVectorizer | None = None
+        if words:
+            settings: dict[str, Any] = {"ngram_range": (1, 2), "binary": True}
+            counter = CountVectorizer(**settings)
+            counts = counter.fit_transform(train["stimuli"].unique()).sum(axis=0).A1
+            # Of equally frequent ones the first by name: max_features takes those that the CPU's sorting code puts first.
+            most = np.argsort(-counts, kind="stable")[:WORDS]
+            frequent = sorted(counter.get_feature_names_out()[most])
+            self._counter = CountVectorizer(**settings, vocabulary=frequent)
+        self._codes: dict[str, dict[str, int] | None] = {}  # of a field's labels; None: a number
+        for name in DEMOGRAPHICS if demographics else ():
+            values = train["demographic"].struct.field(name).drop_nulls()
+            labels = sorted(values.value_counts(sort=True)[name][:CATEGORIES])
+            numeric = values.cast(pl.Float64, strict=False).null_count() < 0.1 * values.len()
+            self._codes[name] = None if numeric else {label: i for i, label in enumerate(labels)}
 
     @property
     def categorical(self) -> list[bool]:
-        """Whether each column holds codes."""
+        """Whether each of the last columns, the demographic ones, holds codes."""
         return [codes is not None for codes in self._codes.values()]
 
-    def __call__(self, demographic: pl.Series) -> NDArray[np.float32]:
-        columns = []
+    def __call__(self, rows: pl.DataFrame) -> NDArray[np.float32]:
+        """``[rows, 1 + ...]``: 1 for a word that is there, the number or code of a field and NaN where it has none."""
+        blocks = [lengths(rows).to_numpy().astype(np.float32)[:, None]]
+        if self._counter:
+            distinct, inverse = np.unique(rows["stimuli"].to_numpy(), return_inverse=True)
+            blocks.append(self._counter.transform(distinct).toarray().astype(np.float32)[inverse])
         for name, codes in self._codes.items():
-            values = demographic.struct.field(name)
-            column = (
-                values.cast(pl.Float64, strict=False)
-                if codes is None
-                else values.replace_strict(codes, default=None, return_dtype=pl.Float64)
-            )
-            columns.append(column.cast(pl.Float32).fill_null(np.nan).to_numpy())
-        return np.column_stack(columns)
+            values = rows["demographic"].struct.field(name)
+            if codes is None:
+                column = values.cast(pl.Float64, strict=False)
+            else:
+                column = values.replace_strict(codes, default=None, return_dtype=pl.Float64)
+            blocks.append(column.cast(pl.Float32).fill_null(np.nan).to_numpy()[:, None])
+        return np.hstack(blocks)
 
 
-def _trees(words: bool, demographics: bool) -> Callable[[pl.DataFrame, pl.DataFrame, int], Fitted]:
+def _fit_trees(
+    words: bool, demographics: bool, train: pl.DataFrame, validation: pl.DataFrame, seed: int
+) -> Fitted:
     """A baseline of trees on the scale's length and the given features."""
-
-    def fit(train: pl.DataFrame, validation: pl.DataFrame, seed: int) -> Fitted:
-        train, validation = _thinned(train), _thinned(validation)
-        text = TextFeatures(train["stimuli"].to_list()) if words else None
-        people = DemographicFeatures(train["demographic"]) if demographics else None
-
-        def features(rows: pl.DataFrame) -> NDArray[np.float32]:
-            """``[rows, 1 + ...]``: the scale's length, words, demographics."""
-            blocks = [np.array([len(scale(name).options) for name in rows["scale"]], np.float32)[:, None]]
-            blocks += [text(rows["stimuli"].to_list())] if text else []
-            blocks += [people(rows["demographic"])] if people else []
-            return np.hstack(blocks)
-
-        rng = np.random.default_rng(seed)
-        (x, y), (x_val, y_val) = (_threshold_rows(rows, features(rows), rng) for rows in (train, validation))
-        codes = people.categorical if people else []
-        model = HistGradientBoostingClassifier(
-            max_iter=MAX_TREES,
-            max_leaf_nodes=15,
-            early_stopping=True,
-            monotonic_cst=[1] + [0] * (x.shape[1] - 1),
-            categorical_features=[False] * (x.shape[1] - len(codes)) + codes,
-            random_state=seed,
-        ).fit(x, y, X_val=x_val, y_val=y_val)
-        return Fitted(lambda rows: _cumulative(model, features(rows), rows), {"trees": int(model.n_iter_)})
-
-    return fit
+    train, validation = _thinned(train), _thinned(validation)
+    features, rng = Features(train, words, demographics), np.random.default_rng(seed)
+    (x, y), (x_val, y_val) = (_threshold_rows(rows, features(rows), rng) for rows in (train, validation))
+    codes = features.categorical
+    model = HistGradientBoostingClassifier(
+        max_iter=MAX_TREES,
+        max_leaf_nodes=15,
+        early_stopping=True,
+        monotonic_cst=[1] + [0] * (x.shape[1] - 1),
+        categorical_features=[False] * (x.shape[1] - len(codes)) + codes,
+        random_state=seed,
+    ).fit(x, y, X_val=x_val, y_val=y_val)
+    return Fitted(lambda rows: _cumulative(model, features(rows), rows), {"trees": int(model.n_iter_)})
 
 
 def _fit_nearest(train: pl.DataFrame, validation: pl.DataFrame, seed: int) -> Fitted:
@@ -224,8 +199,7 @@ def _cumulative(
             stacked = np.hstack([cuts[:, None], np.repeat(distinct, size - 1, axis=0)])
             sure = model.predict_proba(stacked) * model.classes_  # one class where all answers are at one end
             below = sure.sum(axis=1).reshape(len(distinct), size - 1)
-            edges = np.hstack([np.zeros((len(distinct), 1)), below, np.ones((len(distinct), 1))])
-            mixed = (1 - SMOOTHING) * np.diff(edges, axis=1).clip(0) + SMOOTHING / size
+            mixed = (1 - SMOOTHING) * np.diff(below, axis=1, prepend=0, append=1).clip(0) + SMOOTHING / size
             mixed /= mixed.sum(axis=1, keepdims=True)
             for i, j in zip(at, inverse, strict=True):
                 result[i] = mixed[j]
@@ -233,8 +207,8 @@ def _cumulative(
 
 
 BASELINES: dict[str, Callable[[pl.DataFrame, pl.DataFrame, int], Fitted]] = {
-    "demographics": _trees(words=False, demographics=True),
-    "words": _trees(words=True, demographics=False),
-    "words_demographics": _trees(words=True, demographics=True),
+    "demographics": partial(_fit_trees, False, True),
+    "words": partial(_fit_trees, True, False),
+    "words_demographics": partial(_fit_trees, True, True),
     "nearest": _fit_nearest,
 }

@@ -21,10 +21,7 @@ EXAMPLES = "How other people answered other questions:\n\n{examples}\n\nThe ques
 
 
 class TrainingQuestions:
-    """The distinct texts of training rows, one for each length of their scale.
-
-    Args:
-        rows: ``stimuli``, ``scale`` (a notation), ``response``.
+    """The distinct texts of training rows (``stimuli``, ``scale``, ``response``), one for each length of their scale.
 
     Attributes:
         texts: of the questions.
@@ -33,13 +30,7 @@ class TrainingQuestions:
     """
 
     def __init__(self, rows: pl.DataFrame) -> None:
-        sizes = {name: len(scale(name).options) for name in rows["scale"].unique()}
-        asked = rows.select(
-            "stimuli",
-            "scale",
-            size=pl.col("scale").replace_strict(sizes),
-            option=pl.Series(option_index(rows)),
-        )
+        asked = rows.select("stimuli", "scale", size=lengths(rows), option=pl.Series(option_index(rows)))
         counts: dict[tuple[str, int], Floats] = {}
         scales: dict[tuple[str, int], Scale] = {}
         for text, notation, size, option, number in asked.group_by(pl.all()).len().sort(pl.all()).iter_rows():
@@ -58,14 +49,12 @@ class TrainingQuestions:
         """Of each text and scale of ``rows`` at most ``count`` questions on as many options, by cosine of TF-IDF."""
         found: Alike = {}
         keys = rows.select("stimuli", "scale").unique(maintain_order=True)
-        sizes = {name: len(scale(name).options) for name in keys["scale"].unique()}
-        keys = keys.with_columns(size=pl.col("scale").replace_strict(sizes))
-        for (size,), part in keys.group_by("size", maintain_order=True):
+        for (size,), part in keys.group_by(lengths(keys), maintain_order=True):
             same = np.flatnonzero(self._sizes == size)
             for block in part.iter_slices(BLOCK):
                 alike = (self._vectors[same] @ self._words.transform(block["stimuli"]).T).toarray().T
-                for key, cosines in zip(block.select("stimuli", "scale").iter_rows(), alike, strict=True):
-                    found[key] = same[largest(cosines, count)]
+                for key, cosines in zip(block.iter_rows(), alike, strict=True):
+                    found[key] = same[np.argsort(-cosines, kind="stable")[:count]]  # of equal ones the first
         return found
 
     def example(self, question: int) -> str:
@@ -95,14 +84,9 @@ def with_examples(rows: pl.DataFrame, train: pl.DataFrame, count: int) -> pl.Dat
     return rows.with_columns(stimuli=pl.Series(told, dtype=pl.String))
 
 
-def largest(values: Floats, count: int) -> NDArray[np.int64]:
-    """Where the ``count`` largest values stand, the largest first, of equal ones the first."""
-    if count < len(values):
-        least = np.partition(values, -count)[-count]
-        places = np.flatnonzero(values >= least)
-    else:
-        places = np.arange(len(values))
-    return places[np.argsort(-values[places], kind="stable")[:count]]
+def lengths(rows: pl.DataFrame) -> pl.Series:
+    """How many options the scale of each row has."""
+    return pl.Series("length", [len(scale(name).options) for name in rows["scale"]], pl.Int64)
 
 
 def option_index(rows: pl.DataFrame) -> NDArray[np.int64]:
@@ -115,7 +99,6 @@ def option_index(rows: pl.DataFrame) -> NDArray[np.int64]:
 
 def by_scale(rows: pl.DataFrame) -> Iterator[tuple[Scale, NDArray[np.int64]]]:
     """Each scale with the positions of its rows."""
-    for (notation,), part in (
-        rows.select("scale").with_row_index("row").group_by("scale", maintain_order=True)
-    ):
-        yield scale(str(notation)), part["row"].to_numpy().astype(np.int64)
+    places = rows.select("scale").with_row_index("row").group_by("scale", maintain_order=True).agg("row")
+    for notation, at in zip(places["scale"], places["row"], strict=True):
+        yield scale(notation), at.to_numpy().astype(np.int64)

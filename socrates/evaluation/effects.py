@@ -10,16 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
-from socrates.evaluation import distance
-from socrates.evaluation.cells import Floats, Ints, Survey
+from socrates.evaluation.cells import Survey
+from socrates.evaluation.distance import Floats, Ints, ratio
 from socrates.evaluation.intervals import (
+    ANGLE,
+    FISHER,
+    LOGARITHM,
+    PLAIN,
     StudyStatistic,
-    angle,
-    angle_back,
+    Transform,
     correlation,
-    fisher,
     moments,
     share,
     sums_by,
@@ -33,72 +34,45 @@ MOST = 10_000.0  # respondents that a prediction is said to be worth at most
 
 @dataclass(frozen=True)
 class Effects:
-    """Condition effects, one entry per comparable cell (M of them).
+    """Condition effects, one entry per comparable cell (M of them)."""
 
-    Attributes:
-        cell: [M] index of the cell.
-        group: [M] index of its study and task.
-        study: [M] index of its study.
-        human, predicted: [M] centred mean answers, shares of the stated scale.
-        error: [M] standard error of the human mean.
-        respondents: [M] people behind the human mean.
-    """
-
-    cell: Ints
-    group: Ints
-    study: Ints
-    human: Floats
+    cell: Ints  # [M] index of the cell
+    group: Ints  # [M] index of its study and task
+    study: Ints  # [M] index of its study
+    human: Floats  # [M] centred mean answers, shares of the stated scale
     predicted: Floats
-    error: Floats
-    respondents: Ints
-
-    @property
-    def moves(self) -> bool:
-        """Whether any prediction differs between conditions."""
-        return bool(len(self.predicted)) and bool(np.abs(self.predicted).max() > SMALLEST_MOVE)
+    error: Floats  # [M] standard error of the human mean
+    respondents: Ints  # [M] people behind the human mean
 
 
 def condition_effects(survey: Survey, pmf: Floats, min_cell_size: int) -> Effects:
     """Centred condition means of the studies and tasks with two or more conditions on one scale.
 
-    Args:
-        pmf: [C, K] the predictor's cell distributions.
-        min_cell_size: respondents below which a cell's mean is not used.
+    ``pmf`` [C, K] are the predictor's cell distributions; smaller cells than ``min_cell_size`` are not used.
     """
-    ranks = survey.cells.select(pl.struct("study_id", "task_num", "scale").rank("dense").cast(pl.Int64))
-    question = ranks.to_series().to_numpy()
-    group = np.where(survey.respondents >= min_cell_size, question, -1)
+    group = np.where(survey.respondents >= min_cell_size, survey.question, -1)
     _, index, count = np.unique(group, return_inverse=True, return_counts=True)
     cell = np.flatnonzero((count[index] >= 2) & (group >= 0))
     _, group = np.unique(group[cell], return_inverse=True)
-    positions = survey.positions[cell]
-    error, people = human_errors(survey, question)
-    return Effects(
-        cell,
-        group,
-        survey.study[cell],
-        _centred(distance.mean(survey.human[cell], positions), group),
-        _centred(distance.mean(pmf[cell], positions), group),
-        error[cell],
-        people[cell],
+    human, predicted = (
+        centred((shares[cell] * survey.positions[cell]).sum(axis=1), group) for shares in (survey.human, pmf)
     )
+    error, people = human_errors(survey, survey.question)
+    return Effects(cell, group, survey.study[cell], human, predicted, error[cell], people[cell])
 
 
 def human_errors(survey: Survey, group: Ints) -> tuple[Floats, Ints]:
     """[C] standard errors of human means in contrasts within a question, and the people behind each mean.
 
     Repeated answers of one person in a cell are one cluster (their sum counts, Liang and Zeger 1986). Who answered
-    under several conditions of a question counts with what is left beside their own mean over them, which cancels in
-    contrasts: the paired error. For one answer a person this is the standard error of the mean.
-
-    Args:
-        group: [C] the question of each cell.
+    under several conditions of a question (``group`` [C]) counts with what is left beside their own mean over them,
+    which cancels in contrasts: the paired error. For one answer a person this is the standard error of the mean.
     """
-    place = np.empty(len(survey.rows))
+    place, positions = np.empty(len(survey.rows)), survey.positions
     for block in survey.blocks:
-        place[block.rows] = survey.positions[block.cell, block.columns][block.answers]
+        place[block.rows] = positions[block.cell, block.columns][block.answers]
     of = survey.cell_of_answer
-    deviation = place - (np.bincount(of, place) / survey.respondents)[of]
+    deviation = place - survey.mean_by_cell(place)[of]
     count = int(survey.person.max()) + 1
     key, index = np.unique(of * count + survey.person, return_inverse=True)
     total, cell = np.bincount(index, deviation), key // count
@@ -111,9 +85,9 @@ def human_errors(survey: Survey, group: Ints) -> tuple[Floats, Ints]:
     return np.sqrt(variance * people / np.maximum(people - 1, 1)), people
 
 
-def _centred(values: Floats, group: Ints) -> Floats:
+def centred(values: Floats, group: Ints) -> Floats:
     """[M] values minus the mean of their group."""
-    return values - (np.bincount(group, values) / np.bincount(group))[group] if len(values) else values
+    return values - (np.bincount(group, values) / np.bincount(group))[group]
 
 
 def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
@@ -138,69 +112,63 @@ def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
     x, y = effects.predicted, effects.human
     if not len(x) or not np.abs(y).max() > SMALLEST_MOVE:
         return {}
-    x = x if effects.moves else np.zeros_like(x)  # rounding noise has an order, too
+    moves = np.abs(x).max() > SMALLEST_MOVE
+    x = x if moves else np.zeros_like(x)  # rounding noise has an order, too
     studies = int(effects.study.max()) + 1
     compared = np.bincount(effects.study, minlength=studies) > 0
     free = 1 - 1 / np.bincount(effects.group)[effects.group]  # a question of k conditions has k - 1
     noise = effects.error**2 * free
     known = sums_by(effects.study, studies, noise, noise * effects.respondents)
     sums = np.column_stack([moments(x, y, effects.study, studies), known])[compared]
+
+    def of(formula: Callable[..., Floats], transform: Transform = PLAIN) -> StudyStatistic:
+        """A formula of the sums xy, xx, yy and N."""
+        return StudyStatistic(lambda t: formula(*np.moveaxis(t[..., 3:7], -1, 0)), sums, transform)
+
     statistics = {
-        "skill": StudyStatistic(_skill, sums),
+        "skill": of(lambda xy, xx, yy, noise: ratio(2 * xy - xx, yy - noise)),
         "captured_gain": StudyStatistic(share, _gain(effects, x)),
     }
-    if not effects.moves:
+    if not moves:
         return statistics
     left, right = sure_pairs(effects)
     if len(left):
         agree = (np.sign(x[left] - x[right]) * np.sign(y[left] - y[right]) + 1) / 2
         both = sums_by(effects.study[left], studies, agree, np.ones(len(left)))
-        statistics["sign_accuracy_sure"] = StudyStatistic(share, both[both[:, 1] > 0], angle, angle_back)
-    size = StudyStatistic(lambda t: np.sqrt(distance.ratio(t[..., 4], t[..., 5])), sums, np.log, np.exp)
+        statistics["sign_accuracy_sure"] = StudyStatistic(share, both[both[:, 1] > 0], ANGLE)
+    size = of(lambda xy, xx, yy, noise: np.sqrt(ratio(xx, yy)), LOGARITHM)
     if size.value >= SMALLEST_RATIO:
-        statistics["slope"] = StudyStatistic(lambda t: distance.ratio(t[..., 3], t[..., 4]), sums)
+        statistics["slope"] = of(lambda xy, xx, yy, noise: ratio(xy, xx))
+    r = StudyStatistic(lambda t: correlation(t[..., :6]), sums, FISHER)
+    reliability = of(lambda xy, xx, yy, noise: 1 - ratio(noise, yy))
+    beside = of(lambda xy, xx, yy, noise: yy - xy * np.nan_to_num(ratio(xy, xx)) - noise)  # slope x
     return statistics | {
-        "r": StudyStatistic(lambda t: correlation(t[..., :6]), sums, fisher, np.tanh),
-        "reliability": StudyStatistic(_reliability, sums),
+        "r": r,
+        "reliability": reliability,
         "r_disattenuated": StudyStatistic(
-            lambda t: correlation(t[..., :6]) / np.sqrt(np.maximum(_reliability(t), 1e-3)), sums
+            lambda t: r.statistic(t) / np.sqrt(np.maximum(reliability.statistic(t), 1e-3)), sums
         ),
         "size_ratio": size,
-        "respondents": worth(sums, lambda t: t[..., 7], lambda t: _left(t) - t[..., 6]),
+        "respondents": worth(lambda t: t[..., 7], beside.statistic, sums),
     }
 
 
 def worth(
-    sums: Floats, spread: Callable[[Floats], Floats], error: Callable[[Floats], Floats]
+    spread: Callable[[Floats], Floats], error: Callable[[Floats], Floats], sums: Floats
 ) -> StudyStatistic:
     """How many people's sample errs as much as a prediction: variance of an answer over squared error.
 
-    ``MOST`` where the error cannot be told from none; the interval is that of the inverse.
-
-    Args:
-        spread, error: both from [..., M] sums to [...].
+    Both are functions of [..., M] sums. ``MOST`` where the error cannot be told from none; the interval is that of
+    the inverse.
     """
 
     def people(total: Floats) -> Floats:
         top, bottom = spread(total), error(total)
         return np.divide(top, bottom, out=np.full(np.shape(top), MOST), where=bottom > top / MOST)
 
-    return StudyStatistic(people, sums, lambda n: -1 / n, lambda inverse: -1 / np.minimum(inverse, -1 / MOST))
-
-
-def _reliability(sums: Floats) -> Floats:
-    return 1 - distance.ratio(sums[..., 6], sums[..., 5])
-
-
-def _left(sums: Floats) -> Floats:
-    """Squares of human effects beside slope x predicted ones."""
-    xy, xx, yy = np.moveaxis(sums[..., 3:6], -1, 0)
-    return yy - xy * np.nan_to_num(distance.ratio(xy, xx))
-
-
-def _skill(sums: Floats) -> Floats:
-    xy, xx, yy, noise = np.moveaxis(sums[..., 3:7], -1, 0)
-    return distance.ratio(2 * xy - xx, yy - noise)
+    return StudyStatistic(
+        people, sums, (lambda n: -1 / n, lambda inverse: -1 / np.minimum(inverse, -1 / MOST))
+    )
 
 
 def _gain(effects: Effects, x: Floats) -> Floats:

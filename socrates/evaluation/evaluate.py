@@ -14,9 +14,8 @@ from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import check_same, read_predictions
 from socrates.evaluation.predictors import COMPARED, PRIMARY, ordered
 from socrates.evaluation.reading import reading
-from socrates.evaluation.references import reference_predictors
-from socrates.evaluation.resampling import differences, estimates
-from socrates.evaluation.scoring import perfect_prediction, score
+from socrates.evaluation.references import planted, pooled, train_marginal, uniform
+from socrates.evaluation.scoring import differences, estimates, perfect_prediction, score
 from socrates.evaluation.summary import Tree, counts, figures_of_the_rest, tables, to_nested_dict
 from socrates.survey.marginals import train_marginals
 from socrates.survey.tables import CELL
@@ -49,8 +48,7 @@ def evaluate(
     Args:
         predictions: by predictor, columns of ``tables.PREDICTIONS``: ``adapter`` if one was trained, ``base``, others.
         paths: where each was read, named in errors.
-        train: study_id, response and scale of the training rows.
-        truth: columns of ``tables.PERSON_TRUTH``; None where the data are real.
+        train: study_id, response and scale of the training rows; ``truth``: columns of ``tables.PERSON_TRUTH``.
         excluded: per predictor, rows that were not predicted, by reason.
         best_baseline: the baseline of the primary comparison, chosen on the validation studies.
         flagged: columns of CELL, the cells whose text resembles one of training; every headline figure is also
@@ -59,26 +57,28 @@ def evaluate(
         texts: study_id, sample_id and ``text``, which people read the same; None where all of a cell did.
         max_options: training scales are thinned to, as predicted ones are.
 
-    Raises:
-        DataError: predictions that cannot be scored (see :func:`predictions.read_predictions`), or
-            predictors that did not predict the same respondents.
+    Raises :class:`DataError` for predictions that cannot be scored, or not of the same respondents.
     """
-    survey, read = read_all(predictions, paths)
+    survey, read = _read_all(predictions, paths)
     survey = survey if texts is None else by_text(survey, texts)
     marginals = train_marginals(train, max_options)
-    predictors = {part.name: part for part in (*read, *reference_predictors(survey, marginals, truth))}
+    references = [uniform(survey), train_marginal(survey, marginals), pooled(survey)]
+    references += [] if truth is None else [planted(survey, truth)]
+    predictors = {part.name: part for part in (*read, *references)}
     scores = {name: score(survey, part, params) for name, part in predictors.items()}
     scores["empirical_best"] = perfect_prediction(survey, params)
 
     metrics = {name: to_nested_dict(estimates(survey, part, params)) for name, part in scores.items()}
-    first = read[0].name  # the fine-tuned model; the base model where nothing was trained
-    pairs = {f"{first}_minus_{name}": name for name in (*(part.name for part in read[1:]), *COMPARED)}
+    first, *others = (
+        part.name for part in read
+    )  # the fine-tuned model; the base model where nothing was trained
+    pairs = {f"{first}_minus_{name}": name for name in (*others, *COMPARED)}
     if best_baseline is not None:
         pairs[f"{first}_minus_{PRIMARY}"] = best_baseline
         metrics["primary"] = {"baseline": best_baseline}
     for key, other in pairs.items():
         metrics[key] = to_nested_dict(differences(scores[first], scores[other], params), signed=True)
-    known = {name: part for name, part in predictors.items() if name in (first, "planted")}
+    known = [part for name, part in predictors.items() if name in (first, "planted")]
     asked = {
         name: read_predictions(table, Path(name), name)
         for name, table in (probes or {}).items()
@@ -90,14 +90,13 @@ def evaluate(
     metrics["counts"]["cells_near_duplicate"] = near
     if flagged is not None and 0 < near < len(survey.cells):
         rest = {name: table.join(flagged, on=CELL, how="anti") for name, table in predictions.items()}
-        others = evaluate(
-            rest, paths, train, truth, excluded, params, best_baseline, texts=texts, max_options=max_options
-        )
-        metrics["without_near_duplicates"] = figures_of_the_rest(others.metrics)
+        more = {"texts": texts, "max_options": max_options}
+        without = evaluate(rest, paths, train, truth, excluded, params, best_baseline, **more)  # type: ignore[arg-type]
+        metrics["without_near_duplicates"] = figures_of_the_rest(without.metrics)
     return Evaluation(metrics, tables(survey, list(scores.values()), params), _line(metrics))
 
 
-def read_all(
+def _read_all(
     predictions: Mapping[str, pl.DataFrame], paths: Mapping[str, Path]
 ) -> tuple[Survey, list[Predictor]]:
     """The human side, and every predictor that was read, the fine-tuned model first."""
@@ -111,12 +110,11 @@ def read_all(
 
 def _line(metrics: Tree) -> str:
     counts = metrics["counts"]
-    shown = (
-        f"{name} {'none' if w is None else f'{w:.4f}'}"
-        for name in ("adapter", "base", "uniform", "empirical_best")
-        if name in metrics
-        for w in [metrics[name]["wasserstein"]]
-    )
+    shown = []
+    for name in ("adapter", "base", "uniform", "empirical_best"):
+        if name in metrics:
+            w = metrics[name]["wasserstein"]
+            shown.append(f"{name} {'none' if w is None else f'{w:.4f}'}")
     line = (
         f"evaluate: W {', '.join(shown)} over {counts['cells_scored']} of {counts['cells']} cells, "
         f"{counts['studies_scored']} of {counts['studies']} studies, {counts['answers']} answers"

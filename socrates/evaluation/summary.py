@@ -11,8 +11,9 @@ import polars as pl
 from scipy.special import entr
 
 from socrates.core.params import flat
-from socrates.evaluation import distance, individual
-from socrates.evaluation.cells import Floats, Survey
+from socrates.evaluation import individual
+from socrates.evaluation.cells import Survey
+from socrates.evaluation.distance import Floats, observed_range
 from socrates.evaluation.effects import condition_effects, sure_pairs
 from socrates.evaluation.intervals import Estimate
 from socrates.evaluation.metrics import ANSWER_METRICS, CELL_METRICS, METRICS
@@ -86,9 +87,8 @@ def to_nested_dict(figures: Mapping[str, Estimate], signed: bool = False) -> Tre
         if figure.low is not None and figure.high is not None:
             known = None if signed else METRICS.get(key)
             bounds = (known.low, known.high) if known else (None, None)
-            node[f"{last}_low"], node[f"{last}_high"] = (
-                _rounded(float(np.clip(end, *bounds))) for end in (figure.low, figure.high)
-            )
+            low, high = np.clip([figure.low, figure.high], *bounds).tolist()
+            node[f"{last}_low"], node[f"{last}_high"] = _rounded(low), _rounded(high)
         if signed:
             node[f"{last}_p"], node[f"{last}_sign"] = _rounded(figure.p), figure.sign
     return root
@@ -113,18 +113,18 @@ def counts(
     small = survey.respondents < params.min_cell_size
     constant = (survey.human.max(axis=1) > 1 - 1e-12) & ~small
     left_out = constant & (params.constant_cells == "exclude")
-    unscored = small | left_out
+    scored = ~(small | left_out)
     compared = condition_effects(survey, survey.human, params.min_cell_size)
     known = set(known_lengths)
     return {
         "studies": len(survey.studies),
-        "studies_scored": len(np.unique(survey.study[~unscored])),
+        "studies_scored": len(np.unique(survey.study[scored])),
         "cells": len(survey.cells),
-        "cells_scored": int((~unscored).sum()),
+        "cells_scored": int(scored.sum()),
         "cells_excluded": {"too_small": int(small.sum()), "constant": int(left_out.sum())},
         "cells_mixed_scale": int(survey.cells["scale"].str.contains(" | ", literal=True).sum()),
         "answers": len(survey.rows),
-        "respondents": survey.rows.select("study_id", "participant").n_unique(),
+        "respondents": int(survey.person.max()) + 1,
         "respondents_per_cell_median": float(np.median(survey.respondents)),
         "effects": {
             "conditions": len(compared.cell),
@@ -142,42 +142,38 @@ def counts(
 
 
 def tables(survey: Survey, scores: Sequence[Scores], params: Evaluate) -> dict[str, pl.DataFrame]:
-    """Every table by its file's name."""
+    """Every table by its file's name.
+
+    Of cells of fewer than ``min_cell_size`` people nothing but their number is said: the answer of one is an answer.
+    """
+    cells, small = survey.cells, survey.respondents < params.min_cell_size
+    ends = zip(("human_low", "human_high"), observed_range(survey.human, survey.grid), strict=True)
+    of_cells = [key for key in METRICS if key in {*CELL_METRICS, *ANSWER_METRICS, "drawn.wasserstein"}]
+    pits = {part.name: part.pit / part.pit.sum() for part in scores if part.pit is not None}
+    effects = {part.name: part.effects for part in scores if part.effects is not None}
+    first = next(iter(effects.values()))
     gaps = pl.concat(part.gaps for part in scores if part.gaps is not None)
     return {
-        "cells": cell_table(survey, params.min_cell_size),
-        "cell_scores": score_table(survey, scores),
+        "cells": cells.with_columns(
+            pl.Series("options", survey.options),
+            *(pl.Series(key, np.where(small, np.nan, end)) for key, end in ends),
+        ).fill_nan(None),
+        "cell_scores": _by_predictor(  # of metrics of answers, means over the cell
+            cells.select(*CELL, "respondents"),
+            {part.name: {key: part.cells.get(key) for key in of_cells} for part in scores},
+        ),
         "studies": study_table(survey, scores),
         "distributions": distribution_table(survey, scores, PLOT_CELLS),
-        "pit": pit_table(scores),
-        "effects": effects_table(survey, scores),
+        # The share of answers in each bin of the probability integral transform.
+        "pit": pl.DataFrame({"middle": (np.arange(individual.BINS) + 0.5) / individual.BINS, **pits}),
+        # One row per compared cell: the effect of its condition in people and in each predictor.
+        "effects": cells.select(*CELL, "respondents")[first.cell.tolist()].with_columns(
+            pl.Series("human", first.human),
+            pl.Series("human_se", first.error),
+            *(pl.Series(name, part.predicted) for name, part in effects.items()),
+        ),
         "group_gaps": gaps.sort(pl.col("attribute").cast(pl.Enum(list(DEMOGRAPHICS))), maintain_order=True),
     }
-
-
-def cell_table(survey: Survey, min_cell_size: int) -> pl.DataFrame:
-    """One row per cell: what was asked of how many, and the ends of what they answered.
-
-    Of fewer than ``min_cell_size`` people nothing but their number is said: the answer of one is an answer.
-    """
-    small = survey.respondents < min_cell_size
-    ends = zip(("human_low", "human_high"), distance.observed_range(survey.human, survey.grid), strict=True)
-    return survey.cells.with_columns(
-        pl.Series("options", survey.options),
-        *(pl.Series(key, np.where(small, np.nan, end)) for key, end in ends),
-    ).fill_nan(None)
-
-
-def score_table(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
-    """One row per cell and predictor with every cell metric; empty where a cell is not scored.
-
-    Individual-level metrics are means over the cell's answers.
-    """
-    known = {*CELL_METRICS, *ANSWER_METRICS, "drawn.wasserstein"}
-    return _by_predictor(
-        survey.cells.select(*CELL, "respondents"),
-        {part.name: {key: part.cells.get(key) for key in METRICS if key in known} for part in scores},
-    )
 
 
 def study_table(survey: Survey, scores: Sequence[Scores]) -> pl.DataFrame:
@@ -188,11 +184,10 @@ def study_table(survey: Survey, scores: Sequence[Scores]) -> pl.DataFrame:
     keys = list(dict.fromkeys(key for part in scores for key in part.studies))
     columns: dict[str, dict[str, Floats | None]] = {}
     for part in scores:
-        w, error = part.studies["wasserstein"], part.errors
-        columns[part.name] = {key: part.studies.get(key) for key in keys} | {
-            f"wasserstein_{end}": None if error is None else np.maximum(w + sign * 1.96 * error, 0)
-            for end, sign in (("low", -1), ("high", 1))
-        }
+        columns[part.name] = {key: part.studies.get(key) for key in keys}
+        for end, sign in (("low", -1), ("high", 1)):
+            reach = None if part.errors is None else part.studies["wasserstein"] + sign * 1.96 * part.errors
+            columns[part.name][f"wasserstein_{end}"] = None if reach is None else np.maximum(reach, 0)
     head = {
         "study_id": survey.studies,
         "cells": np.bincount(survey.study, minlength=len(survey.studies)),
@@ -222,7 +217,7 @@ def distribution_table(survey: Survey, scores: Sequence[Scores], wanted: int) ->
     """
     divided = entr(survey.human).sum(axis=1).round(9)
     scored = ~np.isnan(scores[0].cells["wasserstein"])
-    ranked = [int(cell) for cell in np.argsort(divided, kind="stable") if scored[cell]]
+    ranked = [cell for cell in np.argsort(divided, kind="stable").tolist() if scored[cell]]
     picks = np.rint(np.linspace(0, len(ranked) - 1, min(wanted, len(ranked)))).astype(int)
     sides = [("human", survey.human), *((part.name, part.pmf) for part in scores if part.pmf is not None)]
     keys = list(survey.cells.select(CELL).iter_rows())
@@ -233,21 +228,3 @@ def distribution_table(survey: Survey, scores: Sequence[Scores], wanted: int) ->
         for option in range(survey.options[cell])
     ]
     return pl.DataFrame(rows, [*CELL, "predictor", "option", "probability"], orient="row")
-
-
-def pit_table(scores: Iterable[Scores]) -> pl.DataFrame:
-    """Share of answers in each of ten bins of the probability integral transform, a column for each predictor."""
-    known = {part.name: part.pit / part.pit.sum() for part in scores if part.pit is not None}
-    middle = (np.arange(individual.BINS) + 0.5) / individual.BINS
-    return pl.DataFrame({"middle": middle, **known})
-
-
-def effects_table(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
-    """One row per compared cell: the effect of its condition in people and in each predictor."""
-    known = {part.name: part.effects for part in scores if part.effects is not None}
-    first = next(iter(known.values()))
-    return survey.cells.select(*CELL, "respondents")[first.cell.tolist()].with_columns(
-        pl.Series("human", first.human),
-        pl.Series("human_se", first.error),
-        *(pl.Series(name, part.predicted) for name, part in known.items()),
-    )

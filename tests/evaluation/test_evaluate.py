@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from sklearn.metrics import log_loss, mean_absolute_error
 
 from benchmarks.evaluate_at_full_size import world
 from socrates.core.errors import DataError
@@ -16,12 +15,11 @@ from socrates.core.params import flat, load
 from socrates.evaluation import effects, groups, individual, intervals, references
 from socrates.evaluation.cells import KEY
 from socrates.evaluation.evaluate import evaluate
-from socrates.evaluation.metrics import ANSWER_METRICS, METRICS, cell_scores, metric
+from socrates.evaluation.metrics import ANSWER_METRICS, METRICS, cell_scores
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictions import check_same, read_predictions
 from socrates.evaluation.predictors import PREDICTORS
-from socrates.evaluation.resampling import estimates
-from socrates.evaluation.scoring import PARTS, perfect_prediction, score, tempered_predictor
+from socrates.evaluation.scoring import estimates, perfect_prediction, score, tempered_predictor
 from socrates.evaluation.summary import KEYS, counts, figures_of_the_rest
 from socrates.prediction.params import Predict
 from socrates.reporting.sections import HEADLINE
@@ -29,6 +27,7 @@ from socrates.survey.marginals import train_marginals
 from socrates.survey.scales import scale, thin_scale
 from socrates.survey.tables import CELL, DEMOGRAPHICS, PREDICTIONS
 from stages import evaluate as stage
+from tests.tiny import ROOT
 
 PARAMS = Evaluate(
     min_cell_size=2, constant_cells="exclude", draws=4, temperature=0.6, top_p=0.9, equivalence_margin=0.01,
@@ -103,30 +102,18 @@ def test_individual_scores_by_hand():
 
 
 def all_answers(survey, model):
-    return individual.answer_scores(survey, model, ANSWER_METRICS | PARTS)
+    return individual.answer_scores(survey, model, ANSWER_METRICS)
 
 
 def one_scale(seed=0, n=200):
     rng = np.random.default_rng(seed)
     p = rng.dirichlet(np.ones(5), n)
     answers = (rng.random((n, 1)) > p.cumsum(axis=1)[:, :-1]).sum(axis=1) + 1
-    survey, model = read(table({("a", 0, 0): ("1..5", answers.tolist(), p.tolist())}))
-    return survey, model, answers
-
-
-def test_individual_scores_are_scikit_learns():
-    survey, model, answers = one_scale()
-    found = all_answers(survey, model)
-    p = model.blocks[0]
-    assert -found["log_likelihood"].mean() == pytest.approx(
-        log_loss(answers, p, labels=range(1, 6)), abs=1e-5
-    )
-    median = (p.cumsum(axis=1) >= 0.5).argmax(axis=1)
-    assert found["mae"].mean() == pytest.approx(mean_absolute_error((answers - 1) / 4, median / 4), abs=1e-6)
+    return read(table({("a", 0, 0): ("1..5", answers.tolist(), p.tolist())}))
 
 
 def test_drawn_answers_agree_with_their_expectation():
-    survey, model, _ = one_scale(n=2000)
+    survey, model = one_scale(n=2000)
     tempered = tempered_predictor(model, PARAMS)
     shares = individual.draw_answers(survey, tempered, 50, np.random.default_rng(0))
     np.testing.assert_allclose(np.mean(shares, axis=0), tempered.cells(survey), atol=0.004)
@@ -162,21 +149,11 @@ def test_equal_predictors_have_equal_figures_and_no_difference():
 
 
 def test_drawn_accuracy_is_exact_and_not_the_luck_of_the_draws():
-    survey, model, _ = one_scale(n=40)
+    survey, model = one_scale(n=40)
     few, many = (score(survey, model, PARAMS.model_copy(update={"draws": n})).studies for n in (2, 5))
     assert few["drawn.accuracy"] == many["drawn.accuracy"]
     guess = score(survey, references.uniform(survey), PARAMS).studies
     assert guess["drawn.accuracy"] == guess["accuracy"]  # a guess is drawn as it is
-
-
-def test_effects_are_counted():
-    guess = [[0.2] * 5] * 6
-    answers = [[1, 1, 2, 1, 2, 1], [5, 4, 5, 5, 4, 5], [5, 5, 4, 5, 5, 4]]
-    cells = {("a", condition, 0): ("1..5", given, guess) for condition, given in enumerate(answers)}
-    alone = {("b", 0, 0): ("1..5", [1, 2, 3], guess[:3])}  # one condition: nothing to compare
-    survey, _ = read(table(cells | alone))
-    found = counts(survey, PARAMS, {}, [])["effects"]
-    assert found == {"conditions": 3, "questions": 1, "sure_pairs": 2}
 
 
 def test_temperature_sharpens_and_top_p_cuts():
@@ -218,13 +195,6 @@ def result(planted):
     return run(*planted)
 
 
-def leaves(node, path=()):
-    found: dict[str, object] = {}
-    for key, value in node.items():
-        found |= leaves(value, (*path, key)) if isinstance(value, dict) else {".".join((*path, key)): value}
-    return found
-
-
 def test_the_order_of_predictors_is_as_planted(result):
     w = {name: result.metrics[name]["wasserstein"] for name in PREDICTORS if name in result.metrics}
     assert w["empirical_best"] < w["adapter"] < w["base"]
@@ -239,11 +209,11 @@ def test_the_order_of_predictors_is_as_planted(result):
 
 def test_every_figure_has_an_interval_but_gaps_of_groups(result):
     without = ("groups.accuracy_gap", "groups.accuracy_gap_chance")
-    found = leaves(result.metrics["adapter"])
+    found = dict(flat(result.metrics["adapter"]))
     figures = {key for key, value in found.items() if key in METRICS and value is not None}
     assert {*HEADLINE, "groups.accuracy_gap"} <= figures
     assert {key for key in figures if f"{key}_low" not in found} == set(without)
-    change = leaves(result.metrics["adapter_minus_base"])
+    change = dict(flat(result.metrics["adapter_minus_base"]))
     assert {"wasserstein", "accuracy", "effects.r"} <= set(change)
     ends = ("_low", "_high", "_p", "_sign")
     assert all(f"{key}{end}" in change for key in change if not key.endswith(ends) for end in ends)
@@ -268,19 +238,19 @@ def test_a_predictor_that_does_not_move_reports_no_effects(result):
 
 def test_effects_by_hand():
     cells = {
-        ("a", c, 0): ("1..3", a * 20, [p] * 20 * len(a))
-        for c, a, p in ((0, [1], [1, 0, 0]), (1, [3], [0, 1, 0]))
+        ("a", 0, 0): ("1..3", [1] * 20, [[1, 0, 0]] * 20),
+        ("a", 1, 0): ("1..3", [3] * 20, [[0, 1, 0]] * 20),
+        ("b", 0, 0): ("1..3", [1, 2, 3], [[1, 0, 0]] * 3),  # one condition: nothing to compare
     }
     survey, model = read(table(cells))
     found = effects.condition_effects(survey, model.cells(survey), 2)
     np.testing.assert_allclose(found.human, [-0.5, 0.5])
     np.testing.assert_allclose(found.predicted, [-0.25, 0.25])
     outcome = {key: figure.value for key, figure in effects.effect_statistics(found).items()}
-    assert outcome["r"] == pytest.approx(1)
-    assert outcome["slope"] == pytest.approx(2)
-    assert outcome["size_ratio"] == pytest.approx(0.5)
-    assert outcome["sign_accuracy_sure"] == 1
-    assert len(effects.sure_pairs(found)[0]) == 1
+    expected = {"r": 1, "slope": 2, "size_ratio": 0.5, "sign_accuracy_sure": 1}
+    assert {key: outcome[key] for key in expected} == pytest.approx(expected)
+    counted = counts(survey, PARAMS, {}, [])["effects"]
+    assert counted == {"conditions": 2, "questions": 1, "sure_pairs": 1}
 
 
 def test_the_error_of_people_counts_people_and_pairs_those_who_answer_twice():
@@ -310,7 +280,7 @@ def sampled_effects(n, error, rng, studies=400):
     """Effects of studies with two questions of three conditions; ``error`` sd of the predictions' own error."""
     group, true = np.repeat(np.arange(2 * studies), 3), rng.normal(0, 0.1, 6 * studies)
     human = true + rng.normal(0, 0.3 / np.sqrt(n), len(true))
-    centred = [effects._centred(v, group) for v in (human, true + rng.normal(0, error, len(true)))]
+    centred = [effects.centred(v, group) for v in (human, true + rng.normal(0, error, len(true)))]
     se = np.full(len(true), 0.3 / np.sqrt(n))
     return effects.Effects(np.arange(len(true)), group, group // 2, *centred, se, np.full(len(true), n))
 
@@ -378,7 +348,7 @@ def test_what_is_read_is_found_and_shared_out(planted):
 
 
 def test_the_truth_is_best_in_every_score(result):
-    found = {name: leaves(part) for name, part in result.metrics.items() if name in PREDICTORS}
+    found = {name: dict(flat(part)) for name, part in result.metrics.items() if name in PREDICTORS}
     best = found.pop("planted")
     for name in ("empirical_best", "pooled"):  # they have seen the answers
         del found[name]
@@ -469,6 +439,7 @@ def test_the_probability_integral_transform_by_hand():
         ({"sample_id": 1}, "sample_id 1: appears twice"),
         ({"allowed_mass": 1.5}, "allowed_mass is not between 0 and 1"),
         ({"allowed_mass": float("nan")}, "allowed_mass is not between 0 and 1"),
+        ({"allowed_mass": None}, "sample_id 0: allowed_mass is null"),
     ],
 )
 def test_bad_rows_stop_with_their_name(change, message):
@@ -478,27 +449,32 @@ def test_bad_rows_stop_with_their_name(change, message):
         read(pl.DataFrame(rows, PREDICTIONS, orient="row"))
 
 
-def test_a_mass_that_is_missing_is_named():
-    with pytest.raises(DataError, match="allowed_mass is null"):
-        read(small().with_columns(allowed_mass=pl.lit(None, pl.Float32)))
-
-
 def test_an_empty_table_stops():
     with pytest.raises(DataError, match="no rows"):
         read(small().clear())
 
 
 @pytest.mark.parametrize(
-    ("keep", "message"),
+    ("other", "message"),
     [
-        (pl.col("study_id") == "a", r"second: cell \(study b, condition 0, task 0\) is missing"),
-        (pl.col("sample_id") != 3, "second: row study a, sample_id 3 is missing"),
+        (small().filter(pl.col("study_id") == "a"), "second: row study b, sample_id 5 is missing"),
+        (small().filter(pl.col("sample_id") != 3), "second: row study a, sample_id 3 is missing"),
+        (small().with_columns(response=2), "row study a, sample_id 0 has response 2, but 1 in first"),
+        (
+            small().with_columns(condition_num=7),
+            "row study a, sample_id 0 has condition_num 7, but 0 in first",
+        ),
     ],
 )
-def test_models_must_have_predicted_the_same(keep, message):
-    first, _ = read(small())
-    second, _ = read(small().filter(keep))
+def test_models_must_have_predicted_the_same(other, message):
+    (first, _), (second, _) = read(small()), read(other.cast(PREDICTIONS))
     with pytest.raises(DataError, match=message):
+        check_same(first, Path("first"), second, Path("second"))
+
+
+def test_a_row_that_only_the_second_has_is_missing_in_the_first():
+    (first, _), (second, _) = read(small().filter(pl.col("sample_id") != 3)), read(small())
+    with pytest.raises(DataError, match="first: row study a, sample_id 3 is missing"):
         check_same(first, Path("first"), second, Path("second"))
 
 
@@ -566,19 +542,16 @@ def test_a_group_that_sits_in_a_hard_study_is_not_badly_served_by_that():
 
 
 def test_the_papers_figures_use_the_same_keys():
-    paper = json.loads(
-        (Path(__file__).resolve().parents[2] / "metrics" / "paper.json").read_text(encoding="utf-8")
-    )
-    for name in ("adapter", "base", "uniform", "empirical_best"):
-        assert all(metric(key) for key in leaves(paper[name]))
+    paper = json.loads((ROOT / "metrics" / "paper.json").read_text(encoding="utf-8"))
+    keys = {key for name in ("adapter", "base", "uniform", "empirical_best") for key, _ in flat(paper[name])}
+    assert {key.removesuffix("_low").removesuffix("_high") for key in keys} <= set(METRICS)
 
 
 def test_the_stage_writes_its_files_and_prints_one_line(planted, tmp_path, monkeypatch, capsys):
     predictions, truth = planted
     monkeypatch.chdir(tmp_path)
-    root = Path(__file__).resolve().parents[2]
     Path("params.yaml").write_text(
-        (root / "params.yaml").read_text().replace("bootstrap: 1000", "bootstrap: 50")
+        (ROOT / "params.yaml").read_text().replace("bootstrap: 1000", "bootstrap: 50")
     )
     probes = {f"probes/{name}": predictions["adapter"] for name in load(Predict).probes}
     for name, rows in (predictions | probes).items():

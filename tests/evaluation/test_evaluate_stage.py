@@ -39,7 +39,8 @@ from socrates.evaluation import individual, intervals
 rng = np.random.default_rng(0)
 p, positions = rng.dirichlet(np.ones(7), 500).astype(np.float32), np.linspace(0, 1, 7, dtype=np.float32)
 answers = rng.integers(7, size=500)
-for metric in (individual.mean, individual.accuracy, individual.crps, individual.gain_over_mean(individual.crps)):
+gain = individual.Gain(individual.gain_over_mean, individual.crps)
+for metric in (individual.PARTS["mean"], individual.accuracy, individual.crps, gain):
     sys.stdout.write(metric(p, answers, positions).tobytes().hex())
 print(intervals.sign_flip_interval(rng.normal(size=19), 999, rng))
 """
