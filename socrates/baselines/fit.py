@@ -85,7 +85,7 @@ class Features:
             settings: dict[str, Any] = {"ngram_range": (1, 2), "binary": True}
             counter = CountVectorizer(**settings)
             counts = counter.fit_transform(train["stimuli"].unique()).sum(axis=0).A1
-            # Of equally frequent ones the first by name: max_features takes those that the CPU's sorting code puts first.
+            # Of equally frequent ones the first by name; max_features takes those that the CPU's sort puts first.
             most = np.argsort(-counts, kind="stable")[:WORDS]
             frequent = sorted(counter.get_feature_names_out()[most])
             self._counter = CountVectorizer(**settings, vocabulary=frequent)

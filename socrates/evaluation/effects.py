@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from socrates.evaluation import intervals
 from socrates.evaluation.cells import Survey
 from socrates.evaluation.distance import Floats, Ints, ratio
 from socrates.evaluation.intervals import (
-    ANGLE,
-    FISHER,
-    LOGARITHM,
     PLAIN,
     StudyStatistic,
     Transform,
@@ -135,11 +133,11 @@ def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
     if len(left):
         agree = (np.sign(x[left] - x[right]) * np.sign(y[left] - y[right]) + 1) / 2
         both = sums_by(effects.study[left], studies, agree, np.ones(len(left)))
-        statistics["sign_accuracy_sure"] = StudyStatistic(share, both[both[:, 1] > 0], ANGLE)
-    size = of(lambda xy, xx, yy, noise: np.sqrt(ratio(xx, yy)), LOGARITHM)
+        statistics["sign_accuracy_sure"] = StudyStatistic(share, both[both[:, 1] > 0], intervals.ANGLE)
+    size = of(lambda xy, xx, yy, noise: np.sqrt(ratio(xx, yy)), intervals.LOGARITHM)
     if size.value >= SMALLEST_RATIO:
         statistics["slope"] = of(lambda xy, xx, yy, noise: ratio(xy, xx))
-    r = StudyStatistic(lambda t: correlation(t[..., :6]), sums, FISHER)
+    r = StudyStatistic(lambda t: correlation(t[..., :6]), sums, intervals.FISHER)
     reliability = of(lambda xy, xx, yy, noise: 1 - ratio(noise, yy))
     beside = of(lambda xy, xx, yy, noise: yy - xy * np.nan_to_num(ratio(xy, xx)) - noise)  # slope x
     return statistics | {

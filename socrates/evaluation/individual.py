@@ -139,10 +139,9 @@ def pit_deviation(sums: Floats) -> Floats:
 def apply_temperature_top_p(p: Reals, temperature: float, top_p: float) -> Reals:
     """[n, k] probabilities sharpened and cut as a sampler does.
 
-    Probabilities are raised to 1 / temperature and renormalised; then the likeliest options are
-    kept until their sum reaches ``top_p`` (Holtzman et al. 2020), with all that are as likely as the last of
-    them, and renormalised again. This is done on whole answers, which for one-token answers is what a token
-    sampler does.
+    Probabilities are raised to 1 / temperature and renormalised; then the likeliest options are kept until their sum
+    reaches ``top_p`` (Holtzman et al. 2020), with all that are as likely as the last of them, and renormalised again.
+    This is done on whole answers, which for one-token answers is what a token sampler does.
     """
     sharp = (p / p.max(axis=1, keepdims=True)) ** (1 / temperature)
     sharp /= sharp.sum(axis=1, keepdims=True)

@@ -41,20 +41,15 @@ class Estimate:
     @property
     def sign(self) -> int:
         """1 or -1 where the interval lies on one side of zero, otherwise 0."""
-        if self.low is None or self.high is None:
-            return 0
-        return int(self.low > 0) - int(self.high < 0)
+        return int((self.low or 0) > 0) - int((self.high or 0) < 0)
 
 
 # To a scale on which a figure is nearer to normal, and back again.
 Transform = tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]
 PLAIN: Transform = (lambda x: x, lambda x: x)
 LOGARITHM: Transform = (np.log, np.exp)
-FISHER: Transform = (
-    lambda r: np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9)),
-    np.tanh,
-)  # z of a correlation, finite at 1
-# The arc sine of the root of a share, whose spread does not depend on the share.
+# Fisher's z of a correlation, finite at 1; the arc sine of the root of a share, whose spread does not depend on it.
+FISHER: Transform = (lambda r: np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9)), np.tanh)
 ANGLE: Transform = (lambda p: np.arcsin(np.sqrt(p)), lambda a: np.sin(np.clip(a, 0, np.pi / 2)) ** 2)
 
 
@@ -138,13 +133,10 @@ def _jackknife_error(left_out: Floats) -> Floats:
 def _studentised(figure: StudyStatistic, draws: int, rng: np.random.Generator) -> Floats:
     """How many of its own standard errors each bootstrap replicate is from the figure.
 
-    A replicate whose figure or standard error is not defined (one study n times over has none) is left
-    out; none are given if that is most of them.
+    A replicate without figure or standard error (one study n times over) is left out; none are given if most are.
     """
-    n, width = figure.sums.shape
-    centre = figure.scaled(figure.sums.sum(axis=0))
-    kept = []
-    size = max(1, HELD // (n * width))
+    n, centre, kept = len(figure.sums), figure.scaled(figure.sums.sum(axis=0)), []
+    size = max(1, HELD // figure.sums.size)
     for start in range(0, draws, size):
         parts = figure.sums[rng.integers(n, size=(min(size, draws - start), n))]
         totals = parts.sum(axis=1)
@@ -180,9 +172,10 @@ def sign_flip_interval(values: Floats, draws: int, rng: np.random.Generator) -> 
         members = rng.integers(0, 2, size=(draws, n))
         members[members.sum(axis=1) == 0] = 1
     means = np.sort((members * x).sum(axis=1) / members.sum(axis=1))  # a matrix product differs by CPU
-    tail = min((means <= 0).sum(), (means >= 0).sum())
-    p = min(2 * (int(tail) + 1) / subsets, 1.0)
-    return Estimate(plain.value, float(means[cut - 1]), float(means[-cut]), p)
+    tail = int(min((means <= 0).sum(), (means >= 0).sum()))
+    return Estimate(
+        plain.value, float(means[cut - 1]), float(means[-cut]), min(2 * (tail + 1) / subsets, 1.0)
+    )
 
 
 def least_p(studies: int, draws: int) -> float:

@@ -1,12 +1,8 @@
 """Every metric, declared once: what it is, in which range, which direction is better, and how it is computed.
 
-A new metric of cells or of answers is one entry of :data:`METRICS` with its function; means over studies,
-intervals, differences, tables and the report follow from the entry. Figures that are computed
-otherwise (correlations, effects, gaps between groups) have an entry without a function.
-docs/measurement.md has the definition, unit and an example of each.
-
-Keys are those of metrics/evaluate.json below a predictor: ``adapter.stated.wasserstein`` is the
-metric ``stated.wasserstein`` of the predictor ``adapter``.
+A new metric of cells or of answers is one entry of :data:`METRICS` with its function; means over studies, intervals,
+differences, tables and the report follow from it. Figures that are computed otherwise (correlations, effects, gaps
+between groups) have an entry without a function. docs/measurement.md has the definition, unit and an example of each.
 """
 
 from __future__ import annotations
@@ -48,7 +44,7 @@ def scored_gaps(survey: Survey, params: Evaluate) -> Floats:
 
 
 _LOWER, _HIGHER = False, True
-METRICS = {
+METRICS = {  # by their key in metrics/evaluate.json below a predictor
     "wasserstein": Metric(
         "W", 0, None, _LOWER,
         cell=lambda p, survey, params: wasserstein(p, survey.human, scored_gaps(survey, params))),

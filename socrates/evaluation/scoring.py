@@ -8,24 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from socrates.evaluation import individual
+from socrates.evaluation import individual, intervals
 from socrates.evaluation.cells import Predictor, Survey
 from socrates.evaluation.distance import Floats, stated_gaps, wasserstein
 from socrates.evaluation.effects import Effects, condition_effects, effect_statistics, worth
 from socrates.evaluation.groups import group_gaps
-from socrates.evaluation.intervals import (
-    FISHER,
-    Estimate,
-    StudyStatistic,
-    confidence_interval,
-    correlation,
-    generator,
-    median_interval,
-    moments,
-    share,
-    sign_flip_interval,
-    study_mean,
-)
+from socrates.evaluation.intervals import Estimate, StudyStatistic, confidence_interval, generator, study_mean
 from socrates.evaluation.metrics import ANSWER_METRICS, CELL_METRICS, METRICS, cell_scores, scored_gaps
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictors import MODELS
@@ -70,8 +58,8 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
     x, y = answers["mean"].astype(np.float64), answers["truth"].astype(np.float64)
     squared = study_mean(survey.mean_by_study((answers["mean"] - answers["truth"]) ** 2))
     statistics = {
-        "pearson": StudyStatistic(correlation, moments(x, y, study, s), FISHER),
-        "rmse": replace(squared, statistic=lambda sums: np.sqrt(share(sums))),
+        "pearson": StudyStatistic(intervals.correlation, intervals.moments(x, y, study, s), intervals.FISHER),
+        "rmse": replace(squared, statistic=lambda sums: np.sqrt(intervals.share(sums))),
         "cell_respondents": _cell_worth(survey, by_cell["cramer"]),
         "pit_deviation": StudyStatistic(individual.pit_deviation, pit),
         **{f"effects.{key}": figure for key, figure in effect_statistics(effects).items()},
@@ -159,7 +147,7 @@ def estimates(survey: Survey, scores: Scores, params: Evaluate) -> dict[str, Est
     for key, values in scores.studies.items():
         rng = generator(params.seed, key)
         if METRICS[key].median:
-            figures[key] = median_interval(scores.cells[key], survey.study, draws, rng)
+            figures[key] = intervals.median_interval(scores.cells[key], survey.study, draws, rng)
         else:
             figures[key] = confidence_interval(study_mean(values), draws, rng)
     for key, statistic in scores.statistics.items():
@@ -180,7 +168,7 @@ def differences(first: Scores, second: Scores, params: Evaluate) -> dict[str, Es
     for key, values in first.studies.items():
         if key in second.studies and not METRICS[key].median:
             rng = generator(params.seed, "difference", key)
-            figures[key] = sign_flip_interval(values - second.studies[key], params.bootstrap, rng)
+            figures[key] = intervals.sign_flip_interval(values - second.studies[key], params.bootstrap, rng)
     for key, statistic in first.statistics.items():
         other = second.statistics.get(key)
         if other is not None and len(other.sums) == len(statistic.sums):

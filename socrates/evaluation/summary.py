@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from socrates.evaluation.cells import Survey
 from socrates.evaluation.distance import Floats, observed_range
 from socrates.evaluation.effects import condition_effects, sure_pairs
 from socrates.evaluation.intervals import Estimate
-from socrates.evaluation.metrics import ANSWER_METRICS, CELL_METRICS, METRICS
+from socrates.evaluation.metrics import METRICS
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictors import MODELS, PRIMARY
 from socrates.evaluation.scoring import Scores
@@ -60,22 +60,16 @@ def headline(metrics: Tree) -> dict[str, Any]:
 
 def figures_of_the_rest(metrics: Tree) -> dict[str, Any]:
     """Those of :data:`OF_A_MODEL` with their intervals, of every predictor and difference, and how many cells."""
-    wanted = {key + end for key in OF_A_MODEL for end in ("", "_low", "_high", "_p")}
-    counted = {"counts.cells_scored": metrics["counts"]["cells_scored"]}
-    parts = {part: tree for part, tree in metrics.items() if part != "counts"}
-    return {key: value for key, value in flat(parts) if key.partition(".")[2] in wanted} | counted
+    wanted = {key + end for key in OF_A_MODEL for end in ("", "_low", "_high", "_p")} | {"cells_scored"}
+    return {key: value for key, value in flat(metrics) if key.partition(".")[2] in wanted}
 
 
 def to_nested_dict(figures: Mapping[str, Estimate], signed: bool = False) -> Tree:
     """Nested scalar keys of some figures: ``stated.wasserstein`` and its interval under ``stated``.
 
-    Figures are rounded to :data:`DECIMALS`, far below their intervals, so that the last bits, which
-    depend on the number of threads of a matrix product, do not reach a file that Git tracks. The
-    ends of an interval are kept inside the range that the metric cannot leave.
-
-    Args:
-        signed: the figures are differences: also write the p-value and the sign of each, and let
-            intervals cross zero.
+    Figures are rounded to :data:`DECIMALS`, far below their intervals, so that last bits do not reach a file that Git
+    tracks. The ends of an interval are kept inside the range that the metric cannot leave, but those of differences
+    (``signed``), which also have their p-value and sign.
     """
     root: Tree = {}
     for key, figure in figures.items():
@@ -99,23 +93,18 @@ def _rounded(value: float | None) -> float | None:
 
 
 def counts(
-    survey: Survey,
-    params: Evaluate,
-    excluded: Mapping[str, Mapping[str, int]],
-    known_lengths: Iterable[int],
+    survey: Survey, params: Evaluate, excluded: Mapping[str, Mapping[str, int]], known: Container[int]
 ) -> Tree:
     """How much was scored and how much was not, by reason.
 
-    Args:
-        excluded: per predictor, answers that were not predicted, by reason.
-        known_lengths: of the scales in the training data.
+    ``excluded`` has per predictor, by reason, the answers that were not predicted; ``known`` are the lengths of the
+    scales in the training data.
     """
     small = survey.respondents < params.min_cell_size
     constant = (survey.human.max(axis=1) > 1 - 1e-12) & ~small
     left_out = constant & (params.constant_cells == "exclude")
     scored = ~(small | left_out)
     compared = condition_effects(survey, survey.human, params.min_cell_size)
-    known = set(known_lengths)
     return {
         "studies": len(survey.studies),
         "studies_scored": len(np.unique(survey.study[scored])),
@@ -148,7 +137,6 @@ def tables(survey: Survey, scores: Sequence[Scores], params: Evaluate) -> dict[s
     """
     cells, small = survey.cells, survey.respondents < params.min_cell_size
     ends = zip(("human_low", "human_high"), observed_range(survey.human, survey.grid), strict=True)
-    of_cells = [key for key in METRICS if key in {*CELL_METRICS, *ANSWER_METRICS, "drawn.wasserstein"}]
     pits = {part.name: part.pit / part.pit.sum() for part in scores if part.pit is not None}
     effects = {part.name: part.effects for part in scores if part.effects is not None}
     first = next(iter(effects.values()))
@@ -160,7 +148,7 @@ def tables(survey: Survey, scores: Sequence[Scores], params: Evaluate) -> dict[s
         ).fill_nan(None),
         "cell_scores": _by_predictor(  # of metrics of answers, means over the cell
             cells.select(*CELL, "respondents"),
-            {part.name: {key: part.cells.get(key) for key in of_cells} for part in scores},
+            {part.name: {key: part.cells[key] for key in METRICS if key in part.cells} for part in scores},
         ),
         "studies": study_table(survey, scores),
         "distributions": distribution_table(survey, scores, PLOT_CELLS),
@@ -181,32 +169,25 @@ def study_table(survey: Survey, scores: Sequence[Scores]) -> pl.DataFrame:
 
     ``wasserstein_low`` and ``_high`` say how far other respondents of the same study would move it.
     """
-    keys = list(dict.fromkeys(key for part in scores for key in part.studies))
-    columns: dict[str, dict[str, Floats | None]] = {}
+    columns = {part.name: dict(part.studies) for part in scores}
     for part in scores:
-        columns[part.name] = {key: part.studies.get(key) for key in keys}
-        for end, sign in (("low", -1), ("high", 1)):
-            reach = None if part.errors is None else part.studies["wasserstein"] + sign * 1.96 * part.errors
-            columns[part.name][f"wasserstein_{end}"] = None if reach is None else np.maximum(reach, 0)
-    head = {
-        "study_id": survey.studies,
-        "cells": np.bincount(survey.study, minlength=len(survey.studies)),
-        "answers": np.bincount(survey.study_of_answer),
-    }
-    return _by_predictor(pl.DataFrame(head), columns)
+        if part.errors is not None:
+            for end, reach in (("low", -1.96 * part.errors), ("high", 1.96 * part.errors)):
+                moved = np.maximum(part.studies["wasserstein"] + reach, 0)
+                columns[part.name][f"wasserstein_{end}"] = moved
+    cells = np.bincount(survey.study, minlength=len(survey.studies))
+    answers = np.bincount(survey.study_of_answer)
+    head = pl.DataFrame({"study_id": survey.studies, "cells": cells, "answers": answers})
+    return _by_predictor(head, columns)
 
 
-def _by_predictor(head: pl.DataFrame, columns: Mapping[str, Mapping[str, Floats | None]]) -> pl.DataFrame:
-    """``head`` once for each predictor, with its name and values; None is a column without any."""
-    nothing = np.full(head.height, np.nan)
-    parts = [
-        head.with_columns(
-            pl.lit(name).alias("predictor"),
-            *(pl.Series(key, nothing if value is None else value) for key, value in values.items()),
-        )
-        for name, values in columns.items()
-    ]
-    return pl.concat(parts).fill_nan(None)
+def _by_predictor(head: pl.DataFrame, columns: Mapping[str, Mapping[str, Floats]]) -> pl.DataFrame:
+    """``head`` once for each predictor, with its name and values; the first has all columns."""
+    parts = []
+    for name, values in columns.items():
+        series = (pl.Series(key, value) for key, value in values.items())
+        parts.append(head.with_columns(pl.lit(name).alias("predictor"), *series))
+    return pl.concat(parts, how="diagonal").fill_nan(None)
 
 
 def distribution_table(survey: Survey, scores: Sequence[Scores], wanted: int) -> pl.DataFrame:
