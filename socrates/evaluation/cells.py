@@ -109,9 +109,9 @@ class Predictor:
     """The answer distributions of one predictor, aligned with a :class:`Survey`."""
 
     name: str  # its key in metrics/evaluate.json
-    # One array per block of the survey, [n, k], or [1, k] where every respondent of the block gets the same
-    # distribution. Rows sum to 1.
-    blocks: list[NDArray[np.floating]]
+    blocks: list[
+        NDArray[np.floating]
+    ]  # [n, k] of each of the survey's, or [1, k] where all get the same; rows sum to 1
     allowed_mass: NDArray[np.float32] | None = None  # [N] put on allowed answers in all; None: 1 by design
 
     def cells(self, survey: Survey) -> Floats:

@@ -112,12 +112,11 @@ def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
         return {}
     moves = np.abs(x).max() > SMALLEST_MOVE
     x = x if moves else np.zeros_like(x)  # rounding noise has an order, too
-    studies = int(effects.study.max()) + 1
-    compared = np.bincount(effects.study, minlength=studies) > 0
+    names, study = np.unique(effects.study, return_inverse=True)
     free = 1 - 1 / np.bincount(effects.group)[effects.group]  # a question of k conditions has k - 1
     noise = effects.error**2 * free
-    known = sums_by(effects.study, studies, noise, noise * effects.respondents)
-    sums = np.column_stack([moments(x, y, effects.study, studies), known])[compared]
+    known = sums_by(study, len(names), noise, noise * effects.respondents)
+    sums = np.column_stack([moments(x, y, study, len(names)), known])
 
     def of(formula: Callable[..., Floats], transform: Transform = PLAIN) -> StudyStatistic:
         """A formula of the sums xy, xx, yy and N."""
@@ -132,7 +131,7 @@ def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
     left, right = sure_pairs(effects)
     if len(left):
         agree = (np.sign(x[left] - x[right]) * np.sign(y[left] - y[right]) + 1) / 2
-        both = sums_by(effects.study[left], studies, agree, np.ones(len(left)))
+        both = sums_by(study[left], len(names), agree, np.ones(len(left)))
         statistics["sign_accuracy_sure"] = StudyStatistic(share, both[both[:, 1] > 0], intervals.ANGLE)
     size = of(lambda xy, xx, yy, noise: np.sqrt(ratio(xx, yy)), intervals.LOGARITHM)
     if size.value >= SMALLEST_RATIO:
@@ -171,14 +170,12 @@ def worth(
 
 def _gain(effects: Effects, x: Floats) -> Floats:
     """[S, 2] by study: what choosing by x wins in people, and what choosing by people themselves does."""
-    rows = []
+    sums = np.zeros((effects.study.max() + 1, 2))
     for group in np.unique(effects.group):
         of = effects.group == group
         px, py = x[of], effects.human[of]
         won = py[px == px.max()].mean() - py[px == px.min()].mean()
-        rows.append((effects.study[of][0], won, py.max() - py.min()))
-    study, won, most = np.array(rows).T
-    sums = sums_by(study.astype(np.int64), int(study.max()) + 1, won, most)
+        sums[effects.study[of][0]] += won, py.max() - py.min()
     return sums[sums[:, 1] > 0]
 
 

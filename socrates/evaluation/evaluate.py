@@ -51,15 +51,14 @@ def evaluate(
         train: study_id, response and scale of the training rows; ``truth``: columns of ``tables.PERSON_TRUTH``.
         excluded: per predictor, rows that were not predicted, by reason.
         best_baseline: the baseline of the primary comparison, chosen on the validation studies.
-        flagged: columns of CELL, the cells whose text resembles one of training; every headline figure is also
-            given without them.
+        flagged: CELL of the cells whose text resembles one of training; headline figures are also given without them.
         probes: by name, what the adapter predicted with a part of the prompt changed; columns as predictions.
         texts: study_id, sample_id and ``text``, which people read the same; None where all of a cell did.
         max_options: training scales are thinned to, as predicted ones are.
 
     Raises :class:`DataError` for predictions that cannot be scored, or not of the same respondents.
     """
-    survey, read = _read_all(predictions, paths)
+    survey, read = _read(predictions, paths)
     survey = survey if texts is None else by_text(survey, texts)
     marginals = train_marginals(train, max_options)
     references = [uniform(survey), train_marginal(survey, marginals), pooled(survey)]
@@ -69,21 +68,18 @@ def evaluate(
     scores["empirical_best"] = perfect_prediction(survey, params)
 
     metrics = {name: to_nested_dict(estimates(survey, part, params)) for name, part in scores.items()}
-    first, *others = (
-        part.name for part in read
-    )  # the fine-tuned model; the base model where nothing was trained
-    pairs = {f"{first}_minus_{name}": name for name in (*others, *COMPARED)}
+    first = read[0].name  # the fine-tuned model; the base model where nothing was trained
+    pairs = {f"{first}_minus_{name}": name for name in (*(part.name for part in read[1:]), *COMPARED)}
     if best_baseline is not None:
         pairs[f"{first}_minus_{PRIMARY}"] = best_baseline
         metrics["primary"] = {"baseline": best_baseline}
     for key, other in pairs.items():
         metrics[key] = to_nested_dict(differences(scores[first], scores[other], params), signed=True)
     known = [part for name, part in predictors.items() if name in (first, "planted")]
-    asked = {
-        name: read_predictions(table, Path(name), name)
-        for name, table in (probes or {}).items()
-        if not table.is_empty()  # no row could be asked so, as where no options can be reversed
-    }
+    given = {
+        name: table for name, table in (probes or {}).items() if table.height
+    }  # none: nobody could be asked so
+    asked = {name: read_predictions(table, Path(name), name) for name, table in given.items()}
     metrics["reading"] = reading(survey, known, asked, params)
     metrics["counts"] = counts(survey, params, excluded, marginals)
     near = survey.cells.join(flagged, on=CELL, how="semi").height if flagged is not None else 0
@@ -96,7 +92,7 @@ def evaluate(
     return Evaluation(metrics, tables(survey, list(scores.values()), params), _line(metrics))
 
 
-def _read_all(
+def _read(
     predictions: Mapping[str, pl.DataFrame], paths: Mapping[str, Path]
 ) -> tuple[Survey, list[Predictor]]:
     """The human side, and every predictor that was read, the fine-tuned model first."""
@@ -119,6 +115,8 @@ def _line(metrics: Tree) -> str:
         f"evaluate: W {', '.join(shown)} over {counts['cells_scored']} of {counts['cells']} cells, "
         f"{counts['studies_scored']} of {counts['studies']} studies, {counts['answers']} answers"
     )
-    if counts["studies_scored"] >= FOR_A_RESULT:
-        return line
-    return f"{line}; fewer than {FOR_A_RESULT} test studies carry no result: this run shows that the data are read"
+    if counts["studies_scored"] < FOR_A_RESULT:
+        line += (
+            f"; fewer than {FOR_A_RESULT} test studies carry no result: this run shows that the data are read"
+        )
+    return line
