@@ -5,6 +5,9 @@ scales. Option i of n lies at (i + 1/2) / n of its scale, and the trees give P(a
 the options (a cumulative model, McCullagh 1980), with t and n among the features and the probability constrained to
 rise with t. ``nearest`` averages the answers to the most similar training questions. All are fitted on the training
 studies; the validation studies say how many trees or neighbours.
+
+Where a study's other answers are in training the opponents copy what its people already said (:data:`COPIES`), of
+training rows only, so that a test cell's own answers never enter.
 """
 
 from __future__ import annotations
@@ -19,10 +22,9 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 
-from socrates.baselines.copying import COPIES, fit_copy
 from socrates.baselines.questions import Alike, TrainingQuestions, by_scale, lengths, option_index
 from socrates.core.errors import DataError
-from socrates.survey.scales import scale
+from socrates.survey.scales import nearest, scale
 from socrates.survey.tables import DEMOGRAPHICS
 
 Floats = NDArray[np.float64]
@@ -36,6 +38,18 @@ THRESHOLDS = 4  # of a row's scale that enter the fit, at most
 MAX_ROWS = 200_000  # training answers that enter the fit, spread evenly over the table
 PREDICTED = 400_000  # thresholds of rows that are predicted at a time: 0.5 GB of features
 SMOOTHING = 0.02  # share of a uniform distribution in every prediction: no option is impossible
+COPIES = {  # what a training row has in common with the row that it is copied to
+    "other_conditions": [
+        "study_id",
+        "task_num",
+        "stated",
+    ],  # the same question under the study's other conditions
+    "other_tasks": ["study_id", "condition_num", "scale"],  # its other questions on the same scale
+    "other_participants": ["study_id", "condition_num", "task_num", "stated"],  # the other people of the cell
+}
+# Of one question the scale, or that it states none: what people answered differs between training and test.
+STATED = pl.when(pl.col("scale_rule").str.contains("observed")).then(pl.lit("observed")).otherwise("scale")
+PRIOR = 1.0  # answers that the training average of the scale counts for
 
 
 class Fitted(NamedTuple):
@@ -53,14 +67,10 @@ def fit_baseline(name: str, train: pl.DataFrame, validation: pl.DataFrame, seed:
     ``train`` and ``validation`` have ``stimuli``, ``demographic``, ``scale`` (a notation) and ``response``; ``seed``
     is that of the thresholds drawn on long scales. Raises :class:`DataError` for another name or no training row.
     """
-    if name not in {*BASELINES, *COPIES}:
-        raise DataError(
-            f"predictor {name}: expected base, adapter or one of {', '.join([*BASELINES, *COPIES])}"
-        )
+    if name not in BASELINES:
+        raise DataError(f"predictor {name}: expected base, adapter or one of {', '.join(BASELINES)}")
     if not train.height:
         raise DataError(f"predictor {name}: no training row has a scale")
-    if name in COPIES:
-        return Fitted(fit_copy(name, train), {})
     return BASELINES[name](train, validation if validation.height else train, seed)
 
 
@@ -159,6 +169,36 @@ def _fit_nearest(train: pl.DataFrame, validation: pl.DataFrame, seed: int) -> Fi
     return Fitted(lambda rows: predict(rows, questions.most_alike(rows, best), best), {"neighbours": best})
 
 
+def _fit_copy(key: list[str], train: pl.DataFrame, validation: pl.DataFrame, seed: int) -> Fitted:
+    """The answers of the training rows that have ``key`` in common.
+
+    With counts c of n rows and a the training average of all scales of that length (uniform where there is none), the
+    distribution is (c + PRIOR a) / (n + PRIOR): a row that has none in common gets a.
+    """
+    del validation, seed  # nothing is chosen or drawn
+    answers = train.with_columns(stated=STATED).group_by(key).agg("response")
+    known = {tuple(common): np.array(given) for *common, given in answers.iter_rows()}
+    index, size = option_index(train), lengths(train).to_numpy()
+    average = {k: np.bincount(index[size == k], minlength=k) for k in np.unique(size).tolist()}
+
+    def distribution(notation: str, *common: str | int) -> Floats:
+        options = scale(notation)
+        given = nearest(options, known.get(common, np.empty(0, np.int64)))
+        count = len(options.options)
+        mean = average.get(count, np.ones(count))
+        shares = (
+            np.bincount(np.searchsorted(options.options, given), minlength=count) + PRIOR * mean / mean.sum()
+        )
+        return shares / shares.sum()
+
+    def predict(rows: pl.DataFrame) -> Distributions:
+        asked = rows.with_columns(stated=STATED).select(pl.col("scale").alias("on"), *key).rows()
+        found = {row: distribution(*row) for row in set(asked)}
+        return [found[row] for row in asked]
+
+    return Fitted(predict, {})
+
+
 def _thinned(rows: pl.DataFrame) -> pl.DataFrame:
     """At most :data:`MAX_ROWS` rows, evenly spread over the table."""
     if rows.height <= MAX_ROWS:
@@ -211,4 +251,5 @@ BASELINES: dict[str, Callable[[pl.DataFrame, pl.DataFrame, int], Fitted]] = {
     "words": partial(_fit_trees, True, False),
     "words_demographics": partial(_fit_trees, True, True),
     "nearest": _fit_nearest,
+    **{name: partial(_fit_copy, key) for name, key in COPIES.items()},
 }
