@@ -89,14 +89,6 @@ class Survey:
         low, high = self.grid[:, :1], self.grid[:, -1:]
         return (self.grid - low) / (high - low)
 
-    def mean_by_study(self, answers: NDArray[np.floating]) -> Floats:
-        """[S] mean over the answers of each study, from a value per answer [N]."""
-        return np.bincount(self.study_of_answer, answers) / np.bincount(self.study_of_answer)
-
-    def mean_by_cell(self, answers: NDArray[np.floating]) -> Floats:
-        """[C] mean over the answers of each cell, from a value per answer [N]."""
-        return np.bincount(self.cell_of_answer, answers) / self.respondents
-
     def mean_of_cells(self, values: Floats) -> Floats:
         """[S] mean over the scored (not NaN) cells of each study, from [C]; NaN for a study without any."""
         scored = ~np.isnan(values)

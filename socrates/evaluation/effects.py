@@ -14,15 +14,7 @@ import numpy as np
 from socrates.evaluation import intervals
 from socrates.evaluation.cells import Survey
 from socrates.evaluation.distance import Floats, Ints, ratio
-from socrates.evaluation.intervals import (
-    PLAIN,
-    StudyStatistic,
-    Transform,
-    correlation,
-    moments,
-    share,
-    sums_by,
-)
+from socrates.evaluation.intervals import PLAIN, StudyStatistic, Transform, centred, moments, share, sums_by
 
 SMALLEST_MOVE = 1e-6  # largest effect, as a share of the scale, of a predictor that does not move
 SMALLEST_RATIO = 0.05  # of predicted over human effects, for a slope to be given
@@ -52,9 +44,8 @@ def condition_effects(survey: Survey, pmf: Floats, min_cell_size: int) -> Effect
     _, index, count = np.unique(group, return_inverse=True, return_counts=True)
     cell = np.flatnonzero((count[index] >= 2) & (group >= 0))
     _, group = np.unique(group[cell], return_inverse=True)
-    human, predicted = (
-        centred((shares[cell] * survey.positions[cell]).sum(axis=1), group) for shares in (survey.human, pmf)
-    )
+    means = ((shares[cell] * survey.positions[cell]).sum(axis=1) for shares in (survey.human, pmf))
+    human, predicted = (centred(group, mean) for mean in means)
     error, people = human_errors(survey, survey.question)
     return Effects(cell, group, survey.study[cell], human, predicted, error[cell], people[cell])
 
@@ -70,10 +61,9 @@ def human_errors(survey: Survey, group: Ints) -> tuple[Floats, Ints]:
     for block in survey.blocks:
         place[block.rows] = positions[block.cell, block.columns][block.answers]
     of = survey.cell_of_answer
-    deviation = place - survey.mean_by_cell(place)[of]
     count = int(survey.person.max()) + 1
     key, index = np.unique(of * count + survey.person, return_inverse=True)
-    total, cell = np.bincount(index, deviation), key // count
+    total, cell = np.bincount(index, centred(of, place)), key // count
     _, pair = np.unique(group[cell] * count + key % count, return_inverse=True)
     conditions = np.bincount(pair)
     own = total - np.where(conditions > 1, np.bincount(pair, total) / conditions, 0)[pair]
@@ -81,11 +71,6 @@ def human_errors(survey: Survey, group: Ints) -> tuple[Floats, Ints]:
     people = np.bincount(cell, minlength=len(group))
     variance = np.bincount(cell, own**2, len(group)) / survey.respondents**2
     return np.sqrt(variance * people / np.maximum(people - 1, 1)), people
-
-
-def centred(values: Floats, group: Ints) -> Floats:
-    """[M] values minus the mean of their group."""
-    return values - (np.bincount(group, values) / np.bincount(group))[group]
 
 
 def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
@@ -136,7 +121,7 @@ def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
     size = of(lambda xy, xx, yy, noise: np.sqrt(ratio(xx, yy)), intervals.LOGARITHM)
     if size.value >= SMALLEST_RATIO:
         statistics["slope"] = of(lambda xy, xx, yy, noise: ratio(xy, xx))
-    r = StudyStatistic(lambda t: correlation(t[..., :6]), sums, intervals.FISHER)
+    r = StudyStatistic(lambda t: intervals.correlation(t[..., :6]), sums, intervals.FISHER)
     reliability = of(lambda xy, xx, yy, noise: 1 - ratio(noise, yy))
     beside = of(lambda xy, xx, yy, noise: yy - xy * np.nan_to_num(ratio(xy, xx)) - noise)  # slope x
     return statistics | {

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from socrates.core.files import Schema
 from socrates.evaluation.cells import Survey
 from socrates.evaluation.distance import Floats, Ints
-from socrates.evaluation.intervals import generator, share, sums_by
+from socrates.evaluation.intervals import centred, generator, share, sums_by
 from socrates.evaluation.params import Evaluate
 from socrates.survey.tables import DEMOGRAPHICS
 
@@ -55,7 +55,7 @@ def group_gaps(survey: Survey, name: str, accuracy: NDArray[np.floating], params
         attribute, predictor, ``accuracy_gap`` (best minus worst group, each against the mean of its cells), ``chance``
         (the median gap of the permutations) and ``p`` (share of permutations with at least this gap, both counted).
     """
-    residual = accuracy - survey.mean_by_cell(accuracy)[survey.cell_of_answer]
+    residual = centred(survey.cell_of_answer, accuracy)
     against_cell = sums_by(survey.person, int(survey.person.max()) + 1, residual, np.ones(len(residual)))
     known = group_codes(survey, params.min_group_size)
     orders = _shuffles(survey, params) if known else []

@@ -223,6 +223,16 @@ def sums_by(index: Ints, groups: int, *values: NDArray[np.floating]) -> Floats:
     return np.stack([np.bincount(index, part, groups) for part in values], axis=-1).astype(np.float64)
 
 
+def means_by(index: Ints, values: NDArray[np.floating]) -> Floats:
+    """[groups] mean of values by group."""
+    return np.bincount(index, values) / np.bincount(index)
+
+
+def centred(index: Ints, values: NDArray[np.floating]) -> Floats:
+    """Values minus the mean of their group."""
+    return values - means_by(index, values)[index]
+
+
 def moments(x: Floats, y: Floats, index: Ints, groups: int) -> Floats:
     """[groups, 6] the sums that :func:`correlation` takes, one row per group."""
     return sums_by(index, groups, np.ones_like(x), x, y, x * y, x * x, y * y)

@@ -13,7 +13,7 @@ from socrates.evaluation.cells import Predictor, Survey
 from socrates.evaluation.distance import Floats, stated_gaps, wasserstein
 from socrates.evaluation.effects import Effects, condition_effects, effect_statistics, worth
 from socrates.evaluation.groups import group_gaps
-from socrates.evaluation.intervals import Estimate, StudyStatistic, confidence_interval, generator, study_mean
+from socrates.evaluation.intervals import StudyStatistic, confidence_interval, generator, means_by, study_mean
 from socrates.evaluation.metrics import ANSWER_METRICS, CELL_METRICS, METRICS, cell_scores, scored_gaps
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictors import MODELS
@@ -38,6 +38,7 @@ class Scores:
 
 def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
     """All scores of one predictor."""
+    study, s, small = survey.study_of_answer, len(survey.studies), survey.respondents < params.min_cell_size
     pmf = predictor.cells(survey)
     answers = individual.answer_scores(survey, predictor, ANSWER_METRICS | individual.PARTS)
     tempered = tempered_predictor(predictor, params)
@@ -45,18 +46,16 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
     by_cell = cell_scores(pmf, survey, params)
     by_cell["drawn.wasserstein"] = drawn_wasserstein(survey, tempered, params)
     studies = {key: survey.mean_of_cells(values) for key, values in by_cell.items()}
-    studies["drawn.accuracy"] = survey.mean_by_study(expected)
-    small = survey.respondents < params.min_cell_size
+    studies["drawn.accuracy"] = means_by(study, expected)
     for key in ANSWER_METRICS:
-        studies[key] = survey.mean_by_study(answers[key])
-        by_cell[key] = np.where(small, np.nan, survey.mean_by_cell(answers[key]))
+        studies[key] = means_by(study, answers[key])
+        by_cell[key] = np.where(small, np.nan, means_by(survey.cell_of_answer, answers[key]))
     if predictor.allowed_mass is not None:
-        studies["format_validity"] = survey.mean_by_study(predictor.allowed_mass)
-    study, s = survey.study_of_answer, len(survey.studies)
+        studies["format_validity"] = means_by(study, predictor.allowed_mass)
     pit = individual.pit(answers["below"], answers["exact_match"], study, s)
     effects = condition_effects(survey, pmf, params.min_cell_size)
     x, y = answers["mean"].astype(np.float64), answers["truth"].astype(np.float64)
-    squared = study_mean(survey.mean_by_study((answers["mean"] - answers["truth"]) ** 2))
+    squared = study_mean(means_by(study, (answers["mean"] - answers["truth"]) ** 2))
     statistics = {
         "pearson": StudyStatistic(intervals.correlation, intervals.moments(x, y, study, s), intervals.FISHER),
         "rmse": replace(squared, statistic=lambda sums: np.sqrt(intervals.share(sums))),
@@ -141,7 +140,7 @@ def respondent_errors(survey: Survey, predictor: Predictor, params: Evaluate) ->
     return np.sqrt((TWENTIETHS - 1) * np.var([survey.mean_of_cells(part) for part in w.T], axis=0))
 
 
-def estimates(survey: Survey, scores: Scores, params: Evaluate) -> dict[str, Estimate]:
+def estimates(survey: Survey, scores: Scores, params: Evaluate) -> dict[str, intervals.Estimate]:
     """metric -> figure of one predictor with its interval over studies."""
     figures, draws = {}, params.bootstrap
     for key, values in scores.studies.items():
@@ -154,11 +153,11 @@ def estimates(survey: Survey, scores: Scores, params: Evaluate) -> dict[str, Est
         figures[key] = confidence_interval(statistic, draws, generator(params.seed, key))
     if scores.gaps is not None and scores.gaps.height:
         for key, column in (("accuracy_gap", "accuracy_gap"), ("accuracy_gap_chance", "chance")):
-            figures[f"groups.{key}"] = Estimate(scores.gaps[column].mean())  # type: ignore[arg-type]
+            figures[f"groups.{key}"] = intervals.Estimate(scores.gaps[column].mean())  # type: ignore[arg-type]
     return figures
 
 
-def differences(first: Scores, second: Scores, params: Evaluate) -> dict[str, Estimate]:
+def differences(first: Scores, second: Scores, params: Evaluate) -> dict[str, intervals.Estimate]:
     """metric -> first minus second, paired by study (and so by cell), with its own interval.
 
     Means of study values are tested by flipping signs; figures of sums over studies, such as correlations,

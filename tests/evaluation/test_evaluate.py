@@ -280,7 +280,7 @@ def sampled_effects(n, error, rng, studies=400):
     """Effects of studies with two questions of three conditions; ``error`` sd of the predictions' own error."""
     group, true = np.repeat(np.arange(2 * studies), 3), rng.normal(0, 0.1, 6 * studies)
     human = true + rng.normal(0, 0.3 / np.sqrt(n), len(true))
-    centred = [effects.centred(v, group) for v in (human, true + rng.normal(0, error, len(true)))]
+    centred = [intervals.centred(group, v) for v in (human, true + rng.normal(0, error, len(true)))]
     se = np.full(len(true), 0.3 / np.sqrt(n))
     return effects.Effects(np.arange(len(true)), group, group // 2, *centred, se, np.full(len(true), n))
 
