@@ -99,17 +99,12 @@ class Features:
             most = np.argsort(-counts, kind="stable")[:WORDS]
             frequent = sorted(counter.get_feature_names_out()[most])
             self._counter = CountVectorizer(**settings, vocabulary=frequent)
-        self._codes: dict[str, dict[str, int] | None] = {}  # of a field's labels; None: a number
+        self.codes: dict[str, dict[str, int] | None] = {}  # of a field's labels; None: a number
         for name in DEMOGRAPHICS if demographics else ():
             values = train["demographic"].struct.field(name).drop_nulls()
             labels = sorted(values.value_counts(sort=True)[name][:CATEGORIES])
             numeric = values.cast(pl.Float64, strict=False).null_count() < 0.1 * values.len()
-            self._codes[name] = None if numeric else {label: i for i, label in enumerate(labels)}
-
-    @property
-    def categorical(self) -> list[bool]:
-        """Whether each of the last columns, the demographic ones, holds codes."""
-        return [codes is not None for codes in self._codes.values()]
+            self.codes[name] = None if numeric else {label: i for i, label in enumerate(labels)}
 
     def __call__(self, rows: pl.DataFrame) -> NDArray[np.float32]:
         """``[rows, 1 + ...]``: 1 for a word that is there, the number or code of a field and NaN where it has none."""
@@ -117,7 +112,7 @@ class Features:
         if self._counter:
             distinct, inverse = np.unique(rows["stimuli"].to_numpy(), return_inverse=True)
             blocks.append(self._counter.transform(distinct).toarray().astype(np.float32)[inverse])
-        for name, codes in self._codes.items():
+        for name, codes in self.codes.items():
             values = rows["demographic"].struct.field(name)
             if codes is None:
                 column = values.cast(pl.Float64, strict=False)
@@ -131,10 +126,11 @@ def _fit_trees(
     words: bool, demographics: bool, train: pl.DataFrame, validation: pl.DataFrame, seed: int
 ) -> Fitted:
     """A baseline of trees on the scale's length and the given features."""
-    train, validation = _thinned(train), _thinned(validation)
+    places = (np.linspace(0, rows.height - 1, MAX_ROWS).astype(np.int64) for rows in (train, validation))
+    train, validation = (rows[np.unique(at)] for rows, at in zip((train, validation), places, strict=True))
     features, rng = Features(train, words, demographics), np.random.default_rng(seed)
     (x, y), (x_val, y_val) = (_threshold_rows(rows, features(rows), rng) for rows in (train, validation))
-    codes = features.categorical
+    codes = [codes is not None for codes in features.codes.values()]  # of the last columns
     model = HistGradientBoostingClassifier(
         max_iter=MAX_TREES,
         max_leaf_nodes=15,
@@ -197,13 +193,6 @@ def _fit_copy(key: list[str], train: pl.DataFrame, validation: pl.DataFrame, see
         return [found[row] for row in asked]
 
     return Fitted(predict, {})
-
-
-def _thinned(rows: pl.DataFrame) -> pl.DataFrame:
-    """At most :data:`MAX_ROWS` rows, evenly spread over the table."""
-    if rows.height <= MAX_ROWS:
-        return rows
-    return rows[np.linspace(0, rows.height - 1, MAX_ROWS).astype(np.int64)]
 
 
 def _threshold_rows(

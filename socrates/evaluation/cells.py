@@ -101,9 +101,8 @@ class Predictor:
     """The answer distributions of one predictor, aligned with a :class:`Survey`."""
 
     name: str  # its key in metrics/evaluate.json
-    blocks: list[
-        NDArray[np.floating]
-    ]  # [n, k] of each of the survey's, or [1, k] where all get the same; rows sum to 1
+    # [n, k] of each block of the survey, or [1, k] where all its respondents get the same; rows sum to 1.
+    blocks: list[NDArray[np.floating]]
     allowed_mass: NDArray[np.float32] | None = None  # [N] put on allowed answers in all; None: 1 by design
 
     def cells(self, survey: Survey) -> Floats:

@@ -37,9 +37,7 @@ def _at(values: Reals, answers: Ints) -> Reals:
 # Values of each answer that are no metric themselves; figures are made of them.
 PARTS: dict[str, AnswerMetric] = {
     "truth": lambda p, answers, positions: positions[answers],
-    "below": lambda p, answers, positions: _at(
-        np.cumsum(p, axis=1) - p, answers
-    ),  # probability of lower options
+    "below": lambda p, answers, positions: _at(np.cumsum(p, axis=1) - p, answers),  # on lower options
     "mean": lambda p, answers, positions: np.broadcast_to((p * positions).sum(axis=1), len(answers)),
 }
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from socrates.core.errors import DataError
 from socrates.evaluation.cells import KEY, Predictor, Survey, make_survey
@@ -29,43 +28,42 @@ def read_predictions(table: pl.DataFrame, path: Path, name: str) -> tuple[Survey
             f"{path}: no rows; nothing can be evaluated (see its manifest.json for what was excluded)"
         )
 
-    def refuse(bad: NDArray[np.bool_], problem: str) -> None:
+    def refuse(bad: pl.Expr, problem: str) -> None:
         """Raise for the first bad row; ``problem`` may name its columns in braces."""
-        if bad.any():
-            row = table.row(int(bad.argmax()), named=True)
+        rows = table.filter(bad)
+        if rows.height:
+            row = rows.row(0, named=True)
             raise DataError(f"{path}: {_row_name(row)}: {problem.format(**row)}; run predict again")
 
     for column in NEEDED:
-        refuse(table[column].is_null().to_numpy(), f"{column} is null")
-    table = table.sort([*CELL, "scale", "sample_id"])
-    scales = {notation: parse_scale(notation) for notation in table["scale"].unique().sort()}
-    low, high, options = (
-        table["scale"].replace_strict({n: of(s) for n, s in scales.items()}, return_dtype=pl.Int64).to_numpy()
-        for of in (lambda s: s.low, lambda s: s.high, lambda s: len(s.options))
-    )
-    lengths = table["probabilities"].list.len().to_numpy().astype(np.int64)
-    refuse(table.select(pl.struct(KEY).is_duplicated()).to_series().to_numpy(), "appears twice")
-    refuse(lengths != options, "as many probabilities as its scale has options are needed")
+        refuse(pl.col(column).is_null(), f"{column} is null")
+    scales = [(name, parse_scale(name)) for name in table["scale"].unique().sort()]
+    ends = [(name, scale.low, scale.high, len(scale.options)) for name, scale in scales]
+    known = pl.DataFrame(ends, ["scale", "low", "high", "options"], orient="row")
+    table = table.sort([*CELL, "scale", "sample_id"]).join(known, on="scale", maintain_order="left")
+    refuse(pl.struct(KEY).is_duplicated(), "appears twice")
+    probabilities = pl.col("probabilities").list
+    wrong = probabilities.len() != pl.col("options")
+    refuse(wrong, "as many probabilities as its scale has options are needed")
 
     flat = table["probabilities"].explode().to_numpy()
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    sums = np.add.reduceat(flat, starts[:-1], dtype=np.float64)
-    mass, response = table["allowed_mass"].to_numpy(), table["response"].to_numpy()
-    table = table.with_columns(sum=sums)
-    refuse(~np.isfinite(sums), "a probability is NaN or infinite")
-    refuse(np.minimum.reduceat(flat, starts[:-1]) < -1e-6, "a probability is negative")
-    refuse(np.abs(sums - 1) > SUM_TOLERANCE, "its probabilities sum to {sum:.6g}, not to 1")
-    unlikely = ~((mass >= 0) & (mass <= 1 + SUM_TOLERANCE))  # true for NaN too
+    starts = np.concatenate([[0], np.cumsum(table["options"].to_numpy())])
+    table = table.with_columns(sum=np.add.reduceat(flat, starts[:-1], dtype=np.float64))
+    refuse(~pl.col("sum").is_finite(), "a probability is NaN or infinite")
+    refuse(probabilities.min() < -1e-6, "a probability is negative")
+    refuse((pl.col("sum") - 1).abs() > SUM_TOLERANCE, "its probabilities sum to {sum:.6g}, not to 1")
+    unlikely = ~pl.col("allowed_mass").is_between(0, 1 + SUM_TOLERANCE)
     refuse(unlikely, "allowed_mass is not between 0 and 1 ({allowed_mass:.6g})")
-    refuse((response < low) | (response > high), "its response {response} is outside its scale {scale}")
+    outside = ~pl.col("response").is_between("low", "high")
+    refuse(outside, "its response {response} is outside its scale {scale}")
 
-    survey = make_survey(table.drop("probabilities", "allowed_mass", "sum"))
+    survey = make_survey(table.drop("probabilities", "allowed_mass", "sum", *known.columns[1:]))
     blocks = []
     for block in survey.blocks:
         first, last = starts[block.rows.start], starts[block.rows.stop]
         probabilities = np.maximum(flat[first:last].reshape(-1, len(block.options)), 0)
         blocks.append(probabilities / probabilities.sum(axis=1, keepdims=True))
-    return survey, Predictor(name, blocks, allowed_mass=np.minimum(mass, 1))
+    return survey, Predictor(name, blocks, np.minimum(table["allowed_mass"].to_numpy(), 1))
 
 
 def check_same(first: Survey, first_path: Path, second: Survey, second_path: Path) -> None:
