@@ -126,8 +126,10 @@ def _fit_trees(
     words: bool, demographics: bool, train: pl.DataFrame, validation: pl.DataFrame, seed: int
 ) -> Fitted:
     """A baseline of trees on the scale's length and the given features."""
-    places = (np.linspace(0, rows.height - 1, MAX_ROWS).astype(np.int64) for rows in (train, validation))
-    train, validation = (rows[np.unique(at)] for rows, at in zip((train, validation), places, strict=True))
+    train, validation = (
+        rows[np.unique(np.linspace(0, rows.height - 1, MAX_ROWS).astype(np.int64))]
+        for rows in (train, validation)
+    )
     features, rng = Features(train, words, demographics), np.random.default_rng(seed)
     (x, y), (x_val, y_val) = (_threshold_rows(rows, features(rows), rng) for rows in (train, validation))
     codes = [codes is not None for codes in features.codes.values()]  # of the last columns

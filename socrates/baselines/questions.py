@@ -21,13 +21,7 @@ EXAMPLES = "How other people answered other questions:\n\n{examples}\n\nThe ques
 
 
 class TrainingQuestions:
-    """The distinct texts of training rows (``stimuli``, ``scale``, ``response``), one for each length of their scale.
-
-    Attributes:
-        texts: of the questions.
-        scales: of each, that of its first row where several are equally long.
-        shares: of the answers on each option.
-    """
+    """The distinct texts of training rows (``stimuli``, ``scale``, ``response``), one a length of their scale."""
 
     def __init__(self, rows: pl.DataFrame) -> None:
         asked = rows.select("stimuli", "scale", size=lengths(rows), option=pl.Series(option_index(rows)))
@@ -37,8 +31,8 @@ class TrainingQuestions:
             counts.setdefault((text, size), np.zeros(size))[option] += number
             scales.setdefault((text, size), scale(notation))
         self.texts = [text for text, _ in counts]
-        self.scales = list(scales.values())
-        self.shares = [count / count.sum() for count in counts.values()]
+        self.scales = list(scales.values())  # that of the first row where several are equally long
+        self.shares = [count / count.sum() for count in counts.values()]  # of the answers, by option
         self._sizes = np.array([size for _, size in counts])
         self._words = TfidfVectorizer(
             ngram_range=(1, 2), lowercase=False, token_pattern=None, tokenizer=_words

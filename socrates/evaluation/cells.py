@@ -115,7 +115,7 @@ class Predictor:
 
 
 def make_survey(rows: pl.DataFrame) -> Survey:
-    """The human side of a predictions table without its probabilities, sorted as N (see above)."""
+    """The human side of a predictions table without its probabilities, sorted as N."""
     runs = rows.group_by([*CELL, "scale"], maintain_order=True).agg(pl.col("scale_rule").first(), n=pl.len())
     cells = runs.group_by(CELL, maintain_order=True).agg(
         pl.col("scale").str.join(" | "),
@@ -143,11 +143,7 @@ def make_survey(rows: pl.DataFrame) -> Survey:
 
 
 def by_text(survey: Survey, texts: pl.DataFrame) -> Survey:
-    """The survey with the texts that were read in each block.
-
-    Args:
-        texts: KEY and ``text``, an integer that two answers share whose people read the same.
-    """
+    """The survey with what was read in each block, from KEY and ``text``, an integer that is the same for the same."""
     rows = survey.rows.select(KEY).join(texts, on=KEY, how="left", maintain_order="left")
     codes = rows["text"].fill_null(-1).to_numpy()
     blocks = []

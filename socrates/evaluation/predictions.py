@@ -52,7 +52,7 @@ def read_predictions(table: pl.DataFrame, path: Path, name: str) -> tuple[Survey
     refuse(~pl.col("sum").is_finite(), "a probability is NaN or infinite")
     refuse(probabilities.min() < -1e-6, "a probability is negative")
     refuse((pl.col("sum") - 1).abs() > SUM_TOLERANCE, "its probabilities sum to {sum:.6g}, not to 1")
-    unlikely = ~pl.col("allowed_mass").is_between(0, 1 + SUM_TOLERANCE)
+    unlikely = ~pl.col("allowed_mass").is_between(0, 1 + SUM_TOLERANCE)  # true for NaN
     refuse(unlikely, "allowed_mass is not between 0 and 1 ({allowed_mass:.6g})")
     outside = ~pl.col("response").is_between("low", "high")
     refuse(outside, "its response {response} is outside its scale {scale}")

@@ -16,20 +16,15 @@ def uniform(survey: Survey) -> Predictor:
 
 
 def train_marginal(survey: Survey, marginals: dict[int, Floats]) -> Predictor:
-    """How people of the training studies used scales of the same length; uniform where there is none.
-
-    The honest predictor without a language model: it knows that people avoid the ends of a
-    7-point scale, and nothing of the question.
-    """
+    """How people of the training studies used scales of the same length; uniform where there is none."""
     lengths = (len(block.options) for block in survey.blocks)
     return Predictor("train_marginal", [marginals.get(k, np.full(k, 1 / k))[None] for k in lengths])
 
 
 def pooled(survey: Survey) -> Predictor:
-    """The people of all conditions of the same study and task, on the same scale, as one.
+    """The people of all conditions of the same question, on the same scale, as one: an oracle, which has seen them.
 
-    An oracle: it has seen the test answers. A model that does not beat it has not been shown to
-    know what a condition does.
+    A model that does not beat it has not been shown to know what a condition does.
     """
     counts = survey.human * survey.respondents[:, None]
     groups = np.zeros((survey.question.max() + 1, counts.shape[1]))

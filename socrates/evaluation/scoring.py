@@ -120,10 +120,9 @@ def drawn_wasserstein(survey: Survey, tempered: Predictor, params: Evaluate) -> 
 def respondent_errors(survey: Survey, predictor: Predictor, params: Evaluate) -> Floats:
     """[S] standard error of each study's W, leaving out a twentieth of its respondents at a time.
 
-    The delete-a-group jackknife (Kott 2001): how far other respondents of the same studies would move W, the smaller
-    part of a headline's uncertainty and all of it for a single study. Respondents are left out with all their
-    answers, people and prediction together, since a prediction is that of the same people. The human range of a
-    cell stays as observed: it defines the unit.
+    The delete-a-group jackknife (Kott 2001): how far other respondents of the same studies would move W. They are
+    left out with all their answers, people and prediction together, since a prediction is that of the same people.
+    The human range of a cell stays as observed: it defines the unit.
     """
     gap = scored_gaps(survey, params)
     member = survey.person % TWENTIETHS
@@ -160,8 +159,7 @@ def estimates(survey: Survey, scores: Scores, params: Evaluate) -> dict[str, int
 def differences(first: Scores, second: Scores, params: Evaluate) -> dict[str, intervals.Estimate]:
     """metric -> first minus second, paired by study (and so by cell), with its own interval.
 
-    Means of study values are tested by flipping signs; figures of sums over studies, such as correlations,
-    have the interval of :func:`intervals.confidence_interval`.
+    Means of study values are tested by flipping signs, which figures of sums, such as correlations, cannot be.
     """
     figures = {}
     for key, values in first.studies.items():

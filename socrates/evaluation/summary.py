@@ -165,10 +165,7 @@ def tables(survey: Survey, scores: Sequence[Scores], params: Evaluate) -> dict[s
 
 
 def study_table(survey: Survey, scores: Sequence[Scores]) -> pl.DataFrame:
-    """One row per study and predictor with every study metric.
-
-    ``wasserstein_low`` and ``_high`` say how far other respondents of the same study would move it.
-    """
+    """Every study metric; ``wasserstein_low`` and ``_high``: how far other respondents of the study would move it."""
     columns = {part.name: dict(part.studies) for part in scores}
     for part in scores:
         if part.errors is not None:
@@ -193,8 +190,7 @@ def _by_predictor(head: pl.DataFrame, columns: Mapping[str, Mapping[str, Floats]
 def distribution_table(survey: Survey, scores: Sequence[Scores], wanted: int) -> pl.DataFrame:
     """Long form for plots: cell, predictor (and ``human``), option, probability, of ``wanted`` cells.
 
-    Evenly spaced by how divided people are, the extremes and the median among them, so that two runs on the same
-    studies show the same cells.
+    Evenly spaced by how divided people are, so that two runs on the same studies show the same cells.
     """
     divided = entr(survey.human).sum(axis=1).round(9)
     scored = ~np.isnan(scores[0].cells["wasserstein"])

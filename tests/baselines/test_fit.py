@@ -144,10 +144,9 @@ def test_a_row_with_nothing_in_common_gets_the_average_of_its_scale_length_or_un
 @pytest.mark.parametrize("name", ["other_conditions", "other_participants"])
 def test_answers_to_a_question_without_a_stated_scale_are_copied_to_the_scale_of_the_test_rows(name):
     """What people answered is its scale, and differs between training and test."""
-    train = in_a_study(
-        *[{"scale": "17..75", "scale_rule": "observed", "response": age} for age in [30] * 98 + [17, 75]]
-    )
-    asked = in_a_study({"scale": "22..69", "scale_rule": "observed", "response": 22})
+    observed = {"scale": "17..75", "scale_rule": "observed"}
+    train = in_a_study(*[{**observed, "response": age} for age in [30] * 98 + [17, 75]])
+    asked = in_a_study({**observed, "scale": "22..69", "response": 22})
     predicted = fit_baseline(name, train, train).predict(asked)[0]
     assert predicted[30 - 22] > 0.95 and predicted[0] > 0.009 and predicted[-1] > 0.009
     stated = in_a_study({"scale": "22..69", "response": 22})

@@ -21,11 +21,8 @@ def paths(tmp_path):
     return {name: tmp_path / name / "predictions.parquet" for name in scores}
 
 
-def test_a_baseline_that_is_not_asked_for_any_more_is_left_out(paths):
+def test_old_baselines_are_left_out_and_the_opponent_is_the_best_on_validation_or_whoever_copies(paths):
     assert old_baselines(paths, ["words", "other_tasks"]) == ["nearest"]
-
-
-def test_the_opponent_is_the_best_on_validation_or_whoever_copies(paths):
     assert best_baseline(paths) == "other_tasks"
     del paths["other_tasks"]
     assert best_baseline(paths) == "words"
