@@ -31,15 +31,10 @@ class Block:
 
     rows: slice  # where they stand among the N answers
     cell: int
-    options: Floats  # [k] the scale's integers, ascending
+    positions: Floats  # [k] the scale's options, ascending, normalised: 0 at its low and 1 at its high end
     columns: Ints  # [k] where those options stand in the cell's grid
-    answers: Ints  # [n] index of each human answer in ``options``
+    answers: Ints  # [n] index of each human answer among the options
     texts: tuple[Ints, ...] = ()  # by index, the answers of those who read the same text; empty where all did
-
-    @property
-    def positions(self) -> Floats:
-        """[k] the options normalised to the scale: 0 at its low and 1 at its high end."""
-        return (self.options - self.options[0]) / (self.options[-1] - self.options[0])
 
 
 @dataclass(frozen=True)
@@ -134,7 +129,8 @@ def make_survey(rows: pl.DataFrame) -> Survey:
         moved = nearest(parse_scale(name), responses[part])
         off_grid += int((moved != responses[part]).sum())
         columns, answers = np.searchsorted(grids[cell], options), np.searchsorted(options, moved)
-        blocks.append(Block(part, cell, options, columns, answers))
+        positions = (options - options[0]) / (options[-1] - options[0])
+        blocks.append(Block(part, cell, positions, columns, answers))
         human[cell, columns] += np.bincount(answers, minlength=len(options))
     studies = sorted(set(cells["study_id"]))
     study = np.searchsorted(studies, cells["study_id"].to_list())

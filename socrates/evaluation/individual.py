@@ -159,6 +159,6 @@ def draw_answers(survey: Survey, predictor: Predictor, draws: int, rng: np.rando
         cumulative = np.cumsum(p, axis=1)[:, :-1]
         for shares in cells:
             u = rng.random((len(block.answers), 1), dtype=np.float32)
-            chosen = np.bincount((u >= cumulative).sum(axis=1), minlength=len(block.options))
+            chosen = np.bincount((u >= cumulative).sum(axis=1), minlength=len(block.positions))
             shares[block.cell, block.columns] += chosen
     return [counts / survey.respondents[:, None] for counts in cells]

@@ -61,7 +61,7 @@ def read_predictions(table: pl.DataFrame, path: Path, name: str) -> tuple[Survey
     blocks = []
     for block in survey.blocks:
         first, last = starts[block.rows.start], starts[block.rows.stop]
-        probabilities = np.maximum(flat[first:last].reshape(-1, len(block.options)), 0)
+        probabilities = np.maximum(flat[first:last].reshape(-1, len(block.positions)), 0)
         blocks.append(probabilities / probabilities.sum(axis=1, keepdims=True))
     return survey, Predictor(name, blocks, np.minimum(table["allowed_mass"].to_numpy(), 1))
 

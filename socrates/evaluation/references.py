@@ -12,12 +12,12 @@ from socrates.evaluation.distance import Floats
 
 def uniform(survey: Survey) -> Predictor:
     """Every option of a respondent's scale equally likely: the guess of one who knows nothing."""
-    return Predictor("uniform", [np.full((1, len(b.options)), 1 / len(b.options)) for b in survey.blocks])
+    return Predictor("uniform", [np.full((1, len(b.positions)), 1 / len(b.positions)) for b in survey.blocks])
 
 
 def train_marginal(survey: Survey, marginals: dict[int, Floats]) -> Predictor:
     """How people of the training studies used scales of the same length; uniform where there is none."""
-    lengths = (len(block.options) for block in survey.blocks)
+    lengths = (len(block.positions) for block in survey.blocks)
     return Predictor("train_marginal", [marginals.get(k, np.full(k, 1 / k))[None] for k in lengths])
 
 

@@ -130,7 +130,7 @@ def respondent_errors(survey: Survey, predictor: Predictor, params: Evaluate) ->
     sizes = np.zeros(sums.shape[:2])
     for block, p in zip(survey.blocks, predictor.blocks, strict=True):
         own = member[block.rows]
-        difference = p - np.eye(len(block.options))[block.answers]
+        difference = p - np.eye(len(block.positions))[block.answers]
         np.add.at(sums[block.cell], (own[:, None], block.columns), difference)
         np.add.at(sizes[block.cell], own, 1)
     left = np.maximum(sizes.sum(axis=1, keepdims=True) - sizes, 1)

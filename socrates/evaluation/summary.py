@@ -126,7 +126,7 @@ def counts(
             name: {re.sub(r"\W+", "_", reason): number for reason, number in reasons.items()}
             for name, reasons in sorted(excluded.items())
         },
-        "cells_without_train_scale": len({b.cell for b in survey.blocks if len(b.options) not in known}),
+        "cells_without_train_scale": len({b.cell for b in survey.blocks if len(b.positions) not in known}),
     }
 
 
@@ -169,9 +169,9 @@ def study_table(survey: Survey, scores: Sequence[Scores]) -> pl.DataFrame:
     columns = {part.name: dict(part.studies) for part in scores}
     for part in scores:
         if part.errors is not None:
-            for end, reach in (("low", -1.96 * part.errors), ("high", 1.96 * part.errors)):
-                moved = np.maximum(part.studies["wasserstein"] + reach, 0)
-                columns[part.name][f"wasserstein_{end}"] = moved
+            for end, sign in (("low", -1), ("high", 1)):
+                moved = part.studies["wasserstein"] + sign * 1.96 * part.errors
+                columns[part.name][f"wasserstein_{end}"] = np.maximum(moved, 0)
     cells = np.bincount(survey.study, minlength=len(survey.studies))
     answers = np.bincount(survey.study_of_answer)
     head = pl.DataFrame({"study_id": survey.studies, "cells": cells, "answers": answers})

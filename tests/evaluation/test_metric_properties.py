@@ -29,7 +29,7 @@ def made(shape):
 
 def perfect(survey):
     """Every respondent's own answer, with certainty."""
-    return Predictor("adapter", [np.eye(len(b.options))[b.answers] for b in survey.blocks])
+    return Predictor("adapter", [np.eye(len(b.positions))[b.answers] for b in survey.blocks])
 
 
 def figures(survey, predictor):
