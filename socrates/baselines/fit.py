@@ -28,6 +28,7 @@ from socrates.survey.scales import nearest, scale
 from socrates.survey.tables import DEMOGRAPHICS
 
 Floats = NDArray[np.float64]
+Reals = NDArray[np.float32]
 Distributions = list[Floats]  # of each row, one entry per option, ascending
 
 WORDS = 300  # words and word pairs, the most frequent of the training texts
@@ -39,11 +40,7 @@ MAX_ROWS = 200_000  # training answers that enter the fit, spread evenly over th
 PREDICTED = 400_000  # thresholds of rows that are predicted at a time: 0.5 GB of features
 SMOOTHING = 0.02  # share of a uniform distribution in every prediction: no option is impossible
 COPIES = {  # what a training row has in common with the row that it is copied to
-    "other_conditions": [
-        "study_id",
-        "task_num",
-        "stated",
-    ],  # the same question under the study's other conditions
+    "other_conditions": ["study_id", "task_num", "stated"],  # the same question in its other conditions
     "other_tasks": ["study_id", "condition_num", "scale"],  # its other questions on the same scale
     "other_participants": ["study_id", "condition_num", "task_num", "stated"],  # the other people of the cell
 }
@@ -106,7 +103,7 @@ class Features:
             numeric = values.cast(pl.Float64, strict=False).null_count() < 0.1 * values.len()
             self.codes[name] = None if numeric else {label: i for i, label in enumerate(labels)}
 
-    def __call__(self, rows: pl.DataFrame) -> NDArray[np.float32]:
+    def __call__(self, rows: pl.DataFrame) -> Reals:
         """``[rows, 1 + ...]``: 1 for a word that is there, the number or code of a field and NaN where it has none."""
         blocks = [lengths(rows).to_numpy().astype(np.float32)[:, None]]
         if self._counter:
@@ -184,9 +181,8 @@ def _fit_copy(key: list[str], train: pl.DataFrame, validation: pl.DataFrame, see
         given = nearest(options, known.get(common, np.empty(0, np.int64)))
         count = len(options.options)
         mean = average.get(count, np.ones(count))
-        shares = (
-            np.bincount(np.searchsorted(options.options, given), minlength=count) + PRIOR * mean / mean.sum()
-        )
+        counted = np.bincount(np.searchsorted(options.options, given), minlength=count)
+        shares = counted + PRIOR * mean / mean.sum()
         return shares / shares.sum()
 
     def predict(rows: pl.DataFrame) -> Distributions:
@@ -198,8 +194,8 @@ def _fit_copy(key: list[str], train: pl.DataFrame, validation: pl.DataFrame, see
 
 
 def _threshold_rows(
-    rows: pl.DataFrame, features: NDArray[np.float32], rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    rows: pl.DataFrame, features: Reals, rng: np.random.Generator
+) -> tuple[Reals, NDArray[np.bool_]]:
     """Each row once for each of up to :data:`THRESHOLDS` thresholds of its scale, drawn on a longer one.
 
     Returns:
@@ -217,9 +213,7 @@ def _threshold_rows(
     return np.concatenate(x).astype(np.float32), np.concatenate(below)
 
 
-def _cumulative(
-    model: HistGradientBoostingClassifier, x: NDArray[np.float32], rows: pl.DataFrame
-) -> Distributions:
+def _cumulative(model: HistGradientBoostingClassifier, x: Reals, rows: pl.DataFrame) -> Distributions:
     """Differences of the predicted cumulative probabilities, a little of a uniform distribution mixed in."""
     result: Distributions = [np.empty(0)] * rows.height
     for options, of_scale in by_scale(rows):

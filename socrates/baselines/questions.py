@@ -34,10 +34,8 @@ class TrainingQuestions:
         self.scales = list(scales.values())  # that of the first row where several are equally long
         self.shares = [count / count.sum() for count in counts.values()]  # of the answers, by option
         self._sizes = np.array([size for _, size in counts])
-        self._words = TfidfVectorizer(
-            ngram_range=(1, 2), lowercase=False, token_pattern=None, tokenizer=_words
-        )
-        self._vectors = self._words.fit_transform(self.texts)
+        self._idf = TfidfVectorizer(ngram_range=(1, 2), lowercase=False, token_pattern=None, tokenizer=_words)
+        self._vectors = self._idf.fit_transform(self.texts)
 
     def most_alike(self, rows: pl.DataFrame, count: int) -> Alike:
         """Of each text and scale of ``rows`` at most ``count`` questions on as many options, by cosine of TF-IDF."""
@@ -46,7 +44,7 @@ class TrainingQuestions:
         for (size,), part in keys.group_by(lengths(keys), maintain_order=True):
             same = np.flatnonzero(self._sizes == size)
             for block in part.iter_slices(BLOCK):
-                alike = (self._vectors[same] @ self._words.transform(block["stimuli"]).T).toarray().T
+                alike = (self._vectors[same] @ self._idf.transform(block["stimuli"]).T).toarray().T
                 for key, cosines in zip(block.iter_rows(), alike, strict=True):
                     found[key] = same[np.argsort(-cosines, kind="stable")[:count]]  # of equal ones the first
         return found

@@ -16,9 +16,11 @@ from socrates.evaluation.predictors import COMPARED, PRIMARY, ordered
 from socrates.evaluation.reading import reading
 from socrates.evaluation.references import planted, pooled, train_marginal, uniform
 from socrates.evaluation.scoring import differences, estimates, perfect_prediction, score
-from socrates.evaluation.summary import Tree, counts, figures_of_the_rest, tables, to_nested_dict
+from socrates.evaluation.summary import Reasons, Tree, counts, figures_of_the_rest, tables, to_nested_dict
 from socrates.survey.marginals import train_marginals
 from socrates.survey.tables import CELL
+
+Tables = Mapping[str, pl.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,15 @@ class Evaluation:
 
 
 def evaluate(
-    predictions: Mapping[str, pl.DataFrame],
+    predictions: Tables,
     paths: Mapping[str, Path],
     train: pl.DataFrame,
     truth: pl.DataFrame | None,
-    excluded: Mapping[str, Mapping[str, int]],
+    excluded: Reasons,
     params: Evaluate,
     best_baseline: str | None = None,
     flagged: pl.DataFrame | None = None,
-    probes: Mapping[str, pl.DataFrame] | None = None,
+    probes: Tables | None = None,
     texts: pl.DataFrame | None = None,
     max_options: int = 1001,
 ) -> Evaluation:
@@ -92,9 +94,7 @@ def evaluate(
     return Evaluation(metrics, tables(survey, list(scores.values()), params), _line(metrics))
 
 
-def _read(
-    predictions: Mapping[str, pl.DataFrame], paths: Mapping[str, Path]
-) -> tuple[Survey, list[Predictor]]:
+def _read(predictions: Tables, paths: Mapping[str, Path]) -> tuple[Survey, list[Predictor]]:
     """The human side, and every predictor that was read, the fine-tuned model first."""
     names = ordered(predictions)
     read = {name: read_predictions(predictions[name], paths[name], name) for name in names}
@@ -115,8 +115,5 @@ def _line(metrics: Tree) -> str:
         f"evaluate: W {', '.join(shown)} over {counts['cells_scored']} of {counts['cells']} cells, "
         f"{counts['studies_scored']} of {counts['studies']} studies, {counts['answers']} answers"
     )
-    if counts["studies_scored"] < FOR_A_RESULT:
-        line += (
-            f"; fewer than {FOR_A_RESULT} test studies carry no result: this run shows that the data are read"
-        )
-    return line
+    few = f"; fewer than {FOR_A_RESULT} test studies carry no result: this run shows that the data are read"
+    return line + (few if counts["studies_scored"] < FOR_A_RESULT else "")

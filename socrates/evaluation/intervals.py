@@ -73,9 +73,9 @@ class StudyStatistic:
     def minus(self, other: StudyStatistic) -> StudyStatistic:
         """The difference of two figures on the same studies."""
         width = self.sums.shape[1]
+        sums = np.hstack([self.sums, other.sums])
         return StudyStatistic(
-            lambda t: self.statistic(t[..., :width]) - other.statistic(t[..., width:]),
-            np.hstack([self.sums, other.sums]),
+            lambda t: self.statistic(t[..., :width]) - other.statistic(t[..., width:]), sums
         )
 
 
@@ -173,9 +173,8 @@ def sign_flip_interval(values: Floats, draws: int, rng: np.random.Generator) -> 
         members[members.sum(axis=1) == 0] = 1
     means = np.sort((members * x).sum(axis=1) / members.sum(axis=1))  # a matrix product differs by CPU
     tail = int(min((means <= 0).sum(), (means >= 0).sum()))
-    return Estimate(
-        plain.value, float(means[cut - 1]), float(means[-cut]), min(2 * (tail + 1) / subsets, 1.0)
-    )
+    p = min(2 * (tail + 1) / subsets, 1.0)
+    return Estimate(plain.value, float(means[cut - 1]), float(means[-cut]), p)
 
 
 def least_p(studies: int, draws: int) -> float:

@@ -25,6 +25,7 @@ from socrates.survey.tables import CELL, DEMOGRAPHICS
 DECIMALS = 6
 PLOT_CELLS = 9  # cells, from agreed to divided, whose distributions are plotted
 Tree = dict[str, Any]  # nested, with figures as leaves
+Reasons = Mapping[str, Mapping[str, int]]  # of a predictor, by reason, how many answers were not predicted
 
 # Of the hundreds of figures of metrics/evaluate.json those that ``dvc exp show`` and ``dvc metrics diff`` show, from
 # metrics/headline.json: what decides, under the same dotted keys.
@@ -92,14 +93,8 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, DECIMALS) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
-def counts(
-    survey: Survey, params: Evaluate, excluded: Mapping[str, Mapping[str, int]], known: Container[int]
-) -> Tree:
-    """How much was scored and how much was not, by reason.
-
-    ``excluded`` has per predictor, by reason, the answers that were not predicted; ``known`` are the lengths of the
-    scales in the training data.
-    """
+def counts(survey: Survey, params: Evaluate, excluded: Reasons, known: Container[int]) -> Tree:
+    """How much was scored and how much was not, by reason; ``known``: lengths of the scales in the training data."""
     small = survey.respondents < params.min_cell_size
     constant = (survey.human.max(axis=1) > 1 - 1e-12) & ~small
     left_out = constant & (params.constant_cells == "exclude")
@@ -136,16 +131,13 @@ def tables(survey: Survey, scores: Sequence[Scores], params: Evaluate) -> dict[s
     Of cells of fewer than ``min_cell_size`` people nothing but their number is said: the answer of one is an answer.
     """
     cells, small = survey.cells, survey.respondents < params.min_cell_size
-    ends = zip(("human_low", "human_high"), observed_range(survey.human, survey.grid), strict=True)
+    low, high = (np.where(small, np.nan, end) for end in observed_range(survey.human, survey.grid))
     pits = {part.name: part.pit / part.pit.sum() for part in scores if part.pit is not None}
     effects = {part.name: part.effects for part in scores if part.effects is not None}
     first = next(iter(effects.values()))
     gaps = pl.concat(part.gaps for part in scores if part.gaps is not None)
     return {
-        "cells": cells.with_columns(
-            pl.Series("options", survey.options),
-            *(pl.Series(key, np.where(small, np.nan, end)) for key, end in ends),
-        ).fill_nan(None),
+        "cells": cells.with_columns(options=survey.options, human_low=low, human_high=high).fill_nan(None),
         "cell_scores": _by_predictor(  # of metrics of answers, means over the cell
             cells.select(*CELL, "respondents"),
             {part.name: {key: part.cells[key] for key in METRICS if key in part.cells} for part in scores},
@@ -156,9 +148,9 @@ def tables(survey: Survey, scores: Sequence[Scores], params: Evaluate) -> dict[s
         "pit": pl.DataFrame({"middle": (np.arange(individual.BINS) + 0.5) / individual.BINS, **pits}),
         # One row per compared cell: the effect of its condition in people and in each predictor.
         "effects": cells.select(*CELL, "respondents")[first.cell.tolist()].with_columns(
-            pl.Series("human", first.human),
-            pl.Series("human_se", first.error),
-            *(pl.Series(name, part.predicted) for name, part in effects.items()),
+            human=first.human,
+            human_se=first.error,
+            **{name: part.predicted for name, part in effects.items()},
         ),
         "group_gaps": gaps.sort(pl.col("attribute").cast(pl.Enum(list(DEMOGRAPHICS))), maintain_order=True),
     }
@@ -180,10 +172,7 @@ def study_table(survey: Survey, scores: Sequence[Scores]) -> pl.DataFrame:
 
 def _by_predictor(head: pl.DataFrame, columns: Mapping[str, Mapping[str, Floats]]) -> pl.DataFrame:
     """``head`` once for each predictor, with its name and values; the first has all columns."""
-    parts = []
-    for name, values in columns.items():
-        series = (pl.Series(key, value) for key, value in values.items())
-        parts.append(head.with_columns(pl.lit(name).alias("predictor"), *series))
+    parts = [head.with_columns(pl.lit(name).alias("predictor"), **values) for name, values in columns.items()]
     return pl.concat(parts, how="diagonal").fill_nan(None)
 
 
