@@ -14,7 +14,7 @@ import numpy as np
 from socrates.evaluation import intervals
 from socrates.evaluation.cells import Survey
 from socrates.evaluation.distance import Floats, Ints, ratio
-from socrates.evaluation.intervals import PLAIN, StudyStatistic, Transform, centred, moments, share, sums_by
+from socrates.evaluation.intervals import Function, StudyStatistic, Transform, centred, moments, sums_by
 
 SMALLEST_MOVE = 1e-6  # largest effect, as a share of the scale, of a predictor that does not move
 SMALLEST_RATIO = 0.05  # of predicted over human effects, for a slope to be given
@@ -103,13 +103,13 @@ def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
     known = sums_by(study, len(names), noise, noise * effects.respondents)
     sums = np.column_stack([moments(x, y, study, len(names)), known])
 
-    def of(formula: Callable[..., Floats], transform: Transform = PLAIN) -> StudyStatistic:
+    def of(formula: Callable[..., Floats], transform: Transform = intervals.PLAIN) -> StudyStatistic:
         """A formula of the sums xy, xx, yy and N."""
         return StudyStatistic(lambda t: formula(*np.moveaxis(t[..., 3:7], -1, 0)), sums, transform)
 
     statistics = {
         "skill": of(lambda xy, xx, yy, noise: ratio(2 * xy - xx, yy - noise)),
-        "captured_gain": StudyStatistic(share, _gain(effects, x)),
+        "captured_gain": StudyStatistic(intervals.share, _gain(effects, x)),
     }
     if not moves:
         return statistics
@@ -117,27 +117,28 @@ def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
     if len(left):
         agree = (np.sign(x[left] - x[right]) * np.sign(y[left] - y[right]) + 1) / 2
         both = sums_by(study[left], len(names), agree, np.ones(len(left)))
-        statistics["sign_accuracy_sure"] = StudyStatistic(share, both[both[:, 1] > 0], intervals.ANGLE)
+        statistics["sign_accuracy_sure"] = StudyStatistic(
+            intervals.share, both[both[:, 1] > 0], intervals.ANGLE
+        )
     size = of(lambda xy, xx, yy, noise: np.sqrt(ratio(xx, yy)), intervals.LOGARITHM)
     if size.value >= SMALLEST_RATIO:
         statistics["slope"] = of(lambda xy, xx, yy, noise: ratio(xy, xx))
     r = StudyStatistic(lambda t: intervals.correlation(t[..., :6]), sums, intervals.FISHER)
     reliability = of(lambda xy, xx, yy, noise: 1 - ratio(noise, yy))
+    pure = StudyStatistic(
+        lambda t: r.statistic(t) / np.sqrt(np.maximum(reliability.statistic(t), 1e-3)), sums
+    )
     beside = of(lambda xy, xx, yy, noise: yy - xy * np.nan_to_num(ratio(xy, xx)) - noise)  # slope x
     return statistics | {
         "r": r,
         "reliability": reliability,
-        "r_disattenuated": StudyStatistic(
-            lambda t: r.statistic(t) / np.sqrt(np.maximum(reliability.statistic(t), 1e-3)), sums
-        ),
+        "r_disattenuated": pure,
         "size_ratio": size,
         "respondents": worth(lambda t: t[..., 7], beside.statistic, sums),
     }
 
 
-def worth(
-    spread: Callable[[Floats], Floats], error: Callable[[Floats], Floats], sums: Floats
-) -> StudyStatistic:
+def worth(spread: Function, error: Function, sums: Floats) -> StudyStatistic:
     """How many people's sample errs as much as a prediction: variance of an answer over squared error.
 
     Both are functions of [..., M] sums. ``MOST`` where the error cannot be told from none; the interval is that of
@@ -148,9 +149,8 @@ def worth(
         top, bottom = spread(total), error(total)
         return np.divide(top, bottom, out=np.full(np.shape(top), MOST), where=bottom > top / MOST)
 
-    return StudyStatistic(
-        people, sums, (lambda n: -1 / n, lambda inverse: -1 / np.minimum(inverse, -1 / MOST))
-    )
+    inverse = (lambda n: -1 / n, lambda of_n: -1 / np.minimum(of_n, -1 / MOST))
+    return StudyStatistic(people, sums, inverse)
 
 
 def _gain(effects: Effects, x: Floats) -> Floats:

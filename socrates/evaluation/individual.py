@@ -25,6 +25,7 @@ from socrates.evaluation.intervals import sums_by
 
 Reals = NDArray[np.floating]
 AnswerMetric = Callable[[Reals, Ints, Reals], Reals]
+AnswerMetrics = Mapping[str, AnswerMetric]
 PROBABILITY_FLOOR = 1e-6  # an answer held impossible would otherwise make the mean infinite
 BINS = 10
 
@@ -99,9 +100,7 @@ def gain_over_mean(score: AnswerMetric, p: Reals, answers: Ints, positions: Real
     return score(p, answers, positions) - score(p.mean(axis=0, keepdims=True), answers, positions)
 
 
-def answer_scores(
-    survey: Survey, predictor: Predictor, metrics: Mapping[str, AnswerMetric]
-) -> dict[str, NDArray[np.float32]]:
+def answer_scores(survey: Survey, predictor: Predictor, metrics: AnswerMetrics) -> dict[str, Reals]:
     """metric -> [N]. A block with one shared distribution costs as much as a row of it."""
     scores = {key: np.empty(len(survey.rows), dtype=np.float32) for key in metrics}
     for block, p in zip(survey.blocks, predictor.blocks, strict=True):

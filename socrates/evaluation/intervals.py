@@ -44,8 +44,9 @@ class Estimate:
         return int((self.low or 0) > 0) - int((self.high or 0) < 0)
 
 
+Function = Callable[[Floats], Floats]
 # To a scale on which a figure is nearer to normal, and back again.
-Transform = tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]
+Transform = tuple[Function, Function]
 PLAIN: Transform = (lambda x: x, lambda x: x)
 LOGARITHM: Transform = (np.log, np.exp)
 # Fisher's z of a correlation, finite at 1; the arc sine of the root of a share, whose spread does not depend on it.
@@ -57,7 +58,7 @@ ANGLE: Transform = (lambda p: np.arcsin(np.sqrt(p)), lambda a: np.sin(np.clip(a,
 class StudyStatistic:
     """A figure that is a function of sums over studies: a mean, a ratio, a correlation."""
 
-    statistic: Callable[[Floats], Floats]  # from [..., M] sums to [...]; NaN where it is not defined
+    statistic: Function  # from [..., M] sums to [...]; NaN where it is not defined
     sums: Floats  # [S, M] each study's part
     transform: Transform = PLAIN
 

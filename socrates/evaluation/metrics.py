@@ -30,9 +30,7 @@ class Metric:
     high: float | None
     higher_is_better: bool | None  # None where neither direction is (a ratio that should be 1)
     target: float | None = None  # the best value where neither direction is better
-    cell: CellMetric | None = (
-        None  # from predicted distributions [C, K] to [C]; NaN where a cell has no value
-    )
+    cell: CellMetric | None = None  # from distributions [C, K] to [C]; NaN where a cell has no value
     answer: AnswerMetric | None = None  # from a block of answers to a value for each, as in ``individual``
     median: bool = False  # whether the figure is the median over cells, and not the mean over studies
 

@@ -73,10 +73,8 @@ def check_same(first: Survey, first_path: Path, second: Survey, second_path: Pat
     """
     advice = "predict both on the same test split"
     told = (*CELL[1:], "scale", "response")
-    sides = (survey.rows.select(*KEY, *told) for survey in (first, second))
-    both = next(sides).join(
-        next(sides), on=KEY, how="full", suffix="_2", coalesce=True, maintain_order="left_right"
-    )
+    one, other = (survey.rows.select(*KEY, *told) for survey in (first, second))
+    both = one.join(other, on=KEY, how="full", suffix="_2", coalesce=True, maintain_order="left_right")
     for column, path in (("response_2", second_path), ("response", first_path)):
         missing = both.filter(pl.col(column).is_null())
         if missing.height:

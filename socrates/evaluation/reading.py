@@ -12,18 +12,14 @@ from socrates.evaluation.cells import KEY, Predictor, Survey
 from socrates.evaluation.individual import Gain, answer_scores, crps, gain_over_shuffled, log_likelihood
 from socrates.evaluation.intervals import StudyStatistic, confidence_interval, generator, share, study_mean
 from socrates.evaluation.params import Evaluate
-from socrates.evaluation.summary import to_nested_dict
+from socrates.evaluation.summary import Tree, to_nested_dict
 
+Asked = Mapping[str, tuple[Survey, Predictor]]
 SCORES = {"log": log_likelihood, "crps": crps}
 SHUFFLED = {key: Gain(gain_over_shuffled, score) for key, score in SCORES.items()}
 
 
-def reading(
-    survey: Survey,
-    predictors: Sequence[Predictor],
-    probes: Mapping[str, tuple[Survey, Predictor]],
-    params: Evaluate,
-) -> dict[str, dict[str, Any]]:
+def reading(survey: Survey, predictors: Sequence[Predictor], probes: Asked, params: Evaluate) -> Tree:
     """probe -> ``log`` and ``crps``, what the own prompt gains over the probe's, above 0 where it helps.
 
     Means over answers, then studies, each with its interval. Where the truth is known, ``log_share`` is the gain as a
@@ -40,9 +36,7 @@ def reading(
     for probe, (asked, prediction) in probes.items():
         base = _scored(asked, prediction, SCORES)
         gains[probe] = [base.join(table, on=KEY, suffix="_own").select(*KEY, *gain) for table in own]
-    return {
-        probe: {"answers": tables[0].height} | _figures(tables, params) for probe, tables in gains.items()
-    }
+    return {probe: _figures(tables, params) for probe, tables in gains.items()}
 
 
 def _scored(survey: Survey, predictor: Predictor, scores: Mapping[str, Any]) -> pl.DataFrame:
@@ -51,7 +45,7 @@ def _scored(survey: Survey, predictor: Predictor, scores: Mapping[str, Any]) -> 
     return survey.rows.select(KEY).with_columns(log=found["log"], crps=-found["crps"])
 
 
-def _figures(gains: Sequence[pl.DataFrame], params: Evaluate) -> dict[str, Any]:
+def _figures(gains: Sequence[pl.DataFrame], params: Evaluate) -> Tree:
     """The gain of the model, and its share of the gain of the truth."""
     studies = [table.group_by("study_id").agg(pl.col(*SCORES).mean()).sort("study_id") for table in gains]
     figures = {}
@@ -62,4 +56,4 @@ def _figures(gains: Sequence[pl.DataFrame], params: Evaluate) -> dict[str, Any]:
         if best:
             statistic = StudyStatistic(share, np.column_stack([gain, *best]))
             figures[f"{key}_share"] = confidence_interval(statistic, params.bootstrap, rng)
-    return to_nested_dict(figures)
+    return {"answers": gains[0].height} | to_nested_dict(figures)

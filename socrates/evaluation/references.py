@@ -49,7 +49,4 @@ def planted(survey: Survey, truth: pl.DataFrame) -> Predictor:
             f"person truth of study {study}, sample_id {sample}: its scale is {other}, that of the predictions "
             f"{notation}; run download again"
         )
-    values = (rows["probabilities"][block.rows].explode().to_numpy() for block in survey.blocks)
-    return Predictor(
-        "planted", [v.reshape(len(b.answers), -1) for v, b in zip(values, survey.blocks, strict=True)]
-    )
+    return Predictor("planted", [np.array(rows["probabilities"][b.rows].to_list()) for b in survey.blocks])
