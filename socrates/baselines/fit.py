@@ -141,12 +141,11 @@ def _fit_trees(
     return Fitted(lambda rows: _cumulative(model, features(rows), rows), {"trees": int(model.n_iter_)})
 
 
-def _fit_nearest(train: pl.DataFrame, validation: pl.DataFrame, seed: int) -> Fitted:
+def _fit_nearest(train: pl.DataFrame, validation: pl.DataFrame, _: int) -> Fitted:
     """The mean answer distribution of the training questions whose words are most alike, by cosine of TF-IDF.
 
     Only questions with a scale of the same length are neighbours; a row without any gets a uniform distribution.
     """
-    del seed  # nothing is drawn
     questions = TrainingQuestions(train)
 
     def predict(rows: pl.DataFrame, alike: Alike, neighbours: int) -> Distributions:
@@ -164,13 +163,12 @@ def _fit_nearest(train: pl.DataFrame, validation: pl.DataFrame, seed: int) -> Fi
     return Fitted(lambda rows: predict(rows, questions.most_alike(rows, best), best), {"neighbours": best})
 
 
-def _fit_copy(key: list[str], train: pl.DataFrame, validation: pl.DataFrame, seed: int) -> Fitted:
+def _fit_copy(key: list[str], train: pl.DataFrame, *_: Any) -> Fitted:
     """The answers of the training rows that have ``key`` in common.
 
     With counts c of n rows and a the training average of all scales of that length (uniform where there is none), the
     distribution is (c + PRIOR a) / (n + PRIOR): a row that has none in common gets a.
     """
-    del validation, seed  # nothing is chosen or drawn
     answers = train.with_columns(stated=STATED).group_by(key).agg("response")
     known = {tuple(common): np.array(given) for *common, given in answers.iter_rows()}
     index, size = option_index(train), lengths(train).to_numpy()

@@ -124,15 +124,12 @@ def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
     if size.value >= SMALLEST_RATIO:
         statistics["slope"] = of(lambda xy, xx, yy, noise: ratio(xy, xx))
     r = StudyStatistic(lambda t: intervals.correlation(t[..., :6]), sums, intervals.FISHER)
-    reliability = of(lambda xy, xx, yy, noise: 1 - ratio(noise, yy))
-    pure = StudyStatistic(
-        lambda t: r.statistic(t) / np.sqrt(np.maximum(reliability.statistic(t), 1e-3)), sums
-    )
+    root = of(lambda xy, xx, yy, noise: np.sqrt(np.maximum(1 - ratio(noise, yy), 1e-3))).statistic
     beside = of(lambda xy, xx, yy, noise: yy - xy * np.nan_to_num(ratio(xy, xx)) - noise)  # slope x
     return statistics | {
         "r": r,
-        "reliability": reliability,
-        "r_disattenuated": pure,
+        "reliability": of(lambda xy, xx, yy, noise: 1 - ratio(noise, yy)),
+        "r_disattenuated": StudyStatistic(lambda t: r.statistic(t) / root(t), sums),
         "size_ratio": size,
         "respondents": worth(lambda t: t[..., 7], beside.statistic, sums),
     }

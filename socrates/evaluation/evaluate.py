@@ -48,10 +48,8 @@ def evaluate(
     """Score every predictor and baseline against the people of the test studies.
 
     Args:
-        predictions: by predictor, columns of ``tables.PREDICTIONS``: ``adapter`` if one was trained, ``base``, others.
-        paths: where each was read, named in errors.
+        predictions: columns of ``tables.PREDICTIONS`` by predictor: ``adapter`` if one was trained, ``base``, others.
         train: study_id, response and scale of the training rows; ``truth``: columns of ``tables.PERSON_TRUTH``.
-        excluded: per predictor, rows that were not predicted, by reason.
         best_baseline: the baseline of the primary comparison, chosen on the validation studies.
         flagged: CELL of the cells whose text resembles one of training; headline figures are also given without them.
         probes: by name, what the adapter predicted with a part of the prompt changed; columns as predictions.

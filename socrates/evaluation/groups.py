@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from socrates.core.files import Schema
 from socrates.evaluation.cells import Survey
 from socrates.evaluation.distance import Floats, Ints
 from socrates.evaluation.intervals import centred, generator, share, sums_by
@@ -21,10 +20,6 @@ from socrates.evaluation.params import Evaluate
 from socrates.survey.tables import DEMOGRAPHICS
 
 AGES = ([30, 45, 60], ["18-29", "30-44", "45-59", "60 and over"])  # where a bracket begins, in years
-GAPS: Schema = {
-    **dict.fromkeys(("attribute", "predictor"), pl.String),
-    **dict.fromkeys(("accuracy_gap", "chance", "p"), pl.Float64),
-}
 SHUFFLED = 20_000_000  # respondents times permutations, at most: fewer permutations of half a million answers
 
 
@@ -66,7 +61,10 @@ def group_gaps(survey: Survey, name: str, accuracy: NDArray[np.floating], params
         extreme = sum(other >= gap - 1e-12 for other in chance)
         beside = (np.median(chance), (extreme + 1) / (len(chance) + 1)) if chance else (None, None)
         gaps.append((attribute, name, gap, *beside))
-    return pl.DataFrame(gaps, GAPS, orient="row")
+    columns = {"attribute": pl.String, "predictor": pl.String} | dict.fromkeys(
+        ("accuracy_gap", "chance", "p"), pl.Float64
+    )
+    return pl.DataFrame(gaps, columns, orient="row")
 
 
 def _shuffles(survey: Survey, params: Evaluate) -> list[Ints]:

@@ -1,13 +1,11 @@
 """How well each respondent's own answer is predicted.
 
-Positions are shares of the question's own range (0 at the low end, 1 at the high end), so that a slip
-on a 0-100 question and on a yes/no question weigh the same and no error exceeds 1.
-
 A metric of answers takes one block of them, and gives [n]:
 
     p          [n, k] probabilities, or [1, k] where all respondents get the same
     answers    [n] index of each human answer
-    positions  [k] the options, normalised
+    positions  [k] the options, as shares of the question's own range, so that a slip on a 0-100 question and on a
+               yes/no question weigh the same and no error exceeds 1
 
 Sums are numpy's own, not a matrix product's, whose last bits depend on the CPU.
 """

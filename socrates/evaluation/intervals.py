@@ -187,9 +187,9 @@ def least_p(studies: int, draws: int) -> float:
 def median_interval(values: Floats, study: Ints, draws: int, rng: np.random.Generator) -> Estimate:
     """The median of values [C] (a NaN is left out), with the percentile interval of a bootstrap over studies.
 
-    The percentiles are moved outwards as far as Student's t lies beyond the normal (Hesterberg 2015,
-    section 5.3), without which intervals from few studies are too short. A median has no usable
-    standard error from leaving out studies, so that it cannot be studentised. ``study`` [C] is the index of each's.
+    The percentiles are moved outwards as far as Student's t lies beyond the normal (Hesterberg 2015, section 5.3),
+    without which intervals from few studies are too short. A median has no usable standard error from leaving out
+    studies, so that it cannot be studentised. ``study`` [C] is the index of each's.
     """
     known = ~np.isnan(values)
     x, (names, member) = values[known], np.unique(study[known], return_inverse=True)

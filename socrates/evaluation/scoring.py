@@ -64,9 +64,10 @@ def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
         **{f"effects.{key}": figure for key, figure in effect_statistics(effects).items()},
     }
     errors = respondent_errors(survey, predictor, params)
-    name = predictor.name
-    gaps = group_gaps(survey, name, answers["accuracy"], params) if name in MODELS else None
-    return Scores(name, by_cell, studies, statistics, pmf, errors, pit.sum(axis=0), effects, gaps)
+    gaps = (
+        group_gaps(survey, predictor.name, answers["accuracy"], params) if predictor.name in MODELS else None
+    )
+    return Scores(predictor.name, by_cell, studies, statistics, pmf, errors, pit.sum(axis=0), effects, gaps)
 
 
 def _cell_worth(survey: Survey, cramer: Floats) -> StudyStatistic:

@@ -136,13 +136,24 @@ def tables(survey: Survey, scores: Sequence[Scores], params: Evaluate) -> dict[s
     effects = {part.name: part.effects for part in scores if part.effects is not None}
     first = next(iter(effects.values()))
     gaps = pl.concat(part.gaps for part in scores if part.gaps is not None)
+    studies = {part.name: dict(part.studies) for part in scores}
+    for part in scores:
+        if part.errors is not None:  # how far other respondents of the study would move its W
+            for end, sign in (("low", -1), ("high", 1)):
+                moved = part.studies["wasserstein"] + sign * 1.96 * part.errors
+                studies[part.name][f"wasserstein_{end}"] = np.maximum(moved, 0)
+    sizes = {
+        "study_id": survey.studies,
+        "cells": np.bincount(survey.study, minlength=len(survey.studies)),
+        "answers": np.bincount(survey.study_of_answer),
+    }
     return {
         "cells": cells.with_columns(options=survey.options, human_low=low, human_high=high).fill_nan(None),
         "cell_scores": _by_predictor(  # of metrics of answers, means over the cell
             cells.select(*CELL, "respondents"),
             {part.name: {key: part.cells[key] for key in METRICS if key in part.cells} for part in scores},
         ),
-        "studies": study_table(survey, scores),
+        "studies": _by_predictor(pl.DataFrame(sizes), studies),
         "distributions": distribution_table(survey, scores, PLOT_CELLS),
         # The share of answers in each bin of the probability integral transform.
         "pit": pl.DataFrame({"middle": (np.arange(individual.BINS) + 0.5) / individual.BINS, **pits}),
@@ -154,20 +165,6 @@ def tables(survey: Survey, scores: Sequence[Scores], params: Evaluate) -> dict[s
         ),
         "group_gaps": gaps.sort(pl.col("attribute").cast(pl.Enum(list(DEMOGRAPHICS))), maintain_order=True),
     }
-
-
-def study_table(survey: Survey, scores: Sequence[Scores]) -> pl.DataFrame:
-    """Every study metric; ``wasserstein_low`` and ``_high``: how far other respondents of the study would move it."""
-    columns = {part.name: dict(part.studies) for part in scores}
-    for part in scores:
-        if part.errors is not None:
-            for end, sign in (("low", -1), ("high", 1)):
-                moved = part.studies["wasserstein"] + sign * 1.96 * part.errors
-                columns[part.name][f"wasserstein_{end}"] = np.maximum(moved, 0)
-    cells = np.bincount(survey.study, minlength=len(survey.studies))
-    answers = np.bincount(survey.study_of_answer)
-    head = pl.DataFrame({"study_id": survey.studies, "cells": cells, "answers": answers})
-    return _by_predictor(head, columns)
 
 
 def _by_predictor(head: pl.DataFrame, columns: Mapping[str, Mapping[str, Floats]]) -> pl.DataFrame:
