@@ -50,7 +50,7 @@ def studies(
     spread = rng.uniform(0.2, 0.35, count).repeat(CELLS)
     truth = answers(level, spread)
     shares = rng.multinomial(n, truth) / n[:, None]
-    gap = distance.gaps(shares, place, "paper")
+    gap = distance.human_gaps(shares, place)
     found = []
     difficulty = np.exp(rng.normal(0, skew, count)).repeat(CELLS)
     common = alike()

@@ -21,51 +21,32 @@ EXAMPLES = "How other people answered other questions:\n\n{examples}\n\nThe ques
 
 
 class TrainingQuestions:
-    """The distinct texts of training rows, one for each length of their scale.
-
-    Args:
-        rows: ``stimuli``, ``scale`` (a notation), ``response``.
-
-    Attributes:
-        texts: of the questions.
-        scales: of each, that of its first row where several are equally long.
-        shares: of the answers on each option.
-    """
+    """The distinct texts of training rows (``stimuli``, ``scale``, ``response``), one a length of their scale."""
 
     def __init__(self, rows: pl.DataFrame) -> None:
-        sizes = {name: len(scale(name).options) for name in rows["scale"].unique()}
-        asked = rows.select(
-            "stimuli",
-            "scale",
-            size=pl.col("scale").replace_strict(sizes),
-            option=pl.Series(option_index(rows)),
-        )
+        asked = rows.select("stimuli", "scale", size=lengths(rows), option=pl.Series(option_index(rows)))
         counts: dict[tuple[str, int], Floats] = {}
         scales: dict[tuple[str, int], Scale] = {}
         for text, notation, size, option, number in asked.group_by(pl.all()).len().sort(pl.all()).iter_rows():
             counts.setdefault((text, size), np.zeros(size))[option] += number
             scales.setdefault((text, size), scale(notation))
         self.texts = [text for text, _ in counts]
-        self.scales = list(scales.values())
-        self.shares = [count / count.sum() for count in counts.values()]
+        self.scales = list(scales.values())  # that of the first row where several are equally long
+        self.shares = [count / count.sum() for count in counts.values()]  # of the answers, by option
         self._sizes = np.array([size for _, size in counts])
-        self._words = TfidfVectorizer(
-            ngram_range=(1, 2), lowercase=False, token_pattern=None, tokenizer=_words
-        )
-        self._vectors = self._words.fit_transform(self.texts)
+        self._idf = TfidfVectorizer(ngram_range=(1, 2), lowercase=False, token_pattern=None, tokenizer=_words)
+        self._vectors = self._idf.fit_transform(self.texts)
 
     def most_alike(self, rows: pl.DataFrame, count: int) -> Alike:
         """Of each text and scale of ``rows`` at most ``count`` questions on as many options, by cosine of TF-IDF."""
         found: Alike = {}
         keys = rows.select("stimuli", "scale").unique(maintain_order=True)
-        sizes = {name: len(scale(name).options) for name in keys["scale"].unique()}
-        keys = keys.with_columns(size=pl.col("scale").replace_strict(sizes))
-        for (size,), part in keys.group_by("size", maintain_order=True):
+        for (size,), part in keys.group_by(lengths(keys), maintain_order=True):
             same = np.flatnonzero(self._sizes == size)
             for block in part.iter_slices(BLOCK):
-                alike = (self._vectors[same] @ self._words.transform(block["stimuli"]).T).toarray().T
-                for key, cosines in zip(block.select("stimuli", "scale").iter_rows(), alike, strict=True):
-                    found[key] = same[largest(cosines, count)]
+                alike = (self._vectors[same] @ self._idf.transform(block["stimuli"]).T).toarray().T
+                for key, cosines in zip(block.iter_rows(), alike, strict=True):
+                    found[key] = same[np.argsort(-cosines, kind="stable")[:count]]  # of equal ones the first
         return found
 
     def example(self, question: int) -> str:
@@ -95,14 +76,9 @@ def with_examples(rows: pl.DataFrame, train: pl.DataFrame, count: int) -> pl.Dat
     return rows.with_columns(stimuli=pl.Series(told, dtype=pl.String))
 
 
-def largest(values: Floats, count: int) -> NDArray[np.int64]:
-    """Where the ``count`` largest values stand, the largest first, of equal ones the first."""
-    if count < len(values):
-        least = np.partition(values, -count)[-count]
-        places = np.flatnonzero(values >= least)
-    else:
-        places = np.arange(len(values))
-    return places[np.argsort(-values[places], kind="stable")[:count]]
+def lengths(rows: pl.DataFrame) -> pl.Series:
+    """How many options the scale of each row has."""
+    return pl.Series("length", [len(scale(name).options) for name in rows["scale"]], pl.Int64)
 
 
 def option_index(rows: pl.DataFrame) -> NDArray[np.int64]:
@@ -115,7 +91,6 @@ def option_index(rows: pl.DataFrame) -> NDArray[np.int64]:
 
 def by_scale(rows: pl.DataFrame) -> Iterator[tuple[Scale, NDArray[np.int64]]]:
     """Each scale with the positions of its rows."""
-    for (notation,), part in (
-        rows.select("scale").with_row_index("row").group_by("scale", maintain_order=True)
-    ):
-        yield scale(str(notation)), part["row"].to_numpy().astype(np.int64)
+    places = rows.select("scale").with_row_index("row").group_by("scale", maintain_order=True).agg("row")
+    for notation, at in zip(places["scale"], places["row"], strict=True):
+        yield scale(notation), at.to_numpy().astype(np.int64)

@@ -6,7 +6,6 @@ Shapes used throughout ``socrates.evaluation``:
     C  cells (study, condition, task)
     S  studies
     K  options of a cell, padded to the largest; a padded option has probability 0 and gap 0
-    R  bootstrap replicates
 """
 
 from __future__ import annotations
@@ -18,67 +17,39 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from socrates.evaluation.distance import Floats, Ints, ratio
 from socrates.survey.scales import nearest
 from socrates.survey.scales import scale as parse_scale
 from socrates.survey.tables import CELL
 
 KEY = ["study_id", "sample_id"]  # of an answer
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Block:
-    """Answers of one cell that share one scale. Most cells are one block.
+    """Answers of one cell that share one scale. Most cells are one block."""
 
-    Attributes:
-        rows: where they stand among the N answers.
-        cell: index of the cell.
-        options: [k] the scale's integers, ascending.
-        columns: [k] where those options stand in the cell's grid.
-        answers: [n] index of each human answer in ``options``.
-        texts: the answers of those who read the same text, by index; empty where all did.
-    """
-
-    rows: slice
+    rows: slice  # where they stand among the N answers
     cell: int
-    options: Floats
-    columns: Ints
-    answers: Ints
-    texts: tuple[Ints, ...] = ()
-
-    @property
-    def positions(self) -> Floats:
-        """[k] the options normalised to the scale: 0 at its low and 1 at its high end."""
-        return (self.options - self.options[0]) / (self.options[-1] - self.options[0])
+    positions: Floats  # [k] the scale's options, ascending, normalised: 0 at its low and 1 at its high end
+    columns: Ints  # [k] where those options stand in the cell's grid
+    answers: Ints  # [n] index of each human answer among the options
+    texts: tuple[Ints, ...] = ()  # by index, the answers of those who read the same text; empty where all did
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What people answered: the side every predictor is measured against.
+    """What people answered: the side every predictor is measured against."""
 
-    Attributes:
-        rows: the N answers, with the columns of the predictions table but the probabilities.
-        cells: C rows: study_id, condition_num, task_num, scale, scale_rule, respondents.
-        studies: S names, sorted.
-        study: [C] index of each cell's study.
-        grid: [C, K] the cell's options (union over its scales), the last one repeated as padding.
-        options: [C] number of options of the cell.
-        human: [C, K] share of people per option.
-        blocks: the answers, by cell and scale.
-        off_grid: answers inside a scale but between its options, moved to the nearest option.
-    """
-
-    rows: pl.DataFrame
-    cells: pl.DataFrame
-    studies: list[str]
-    study: Ints
-    grid: Floats
-    options: Ints
-    human: Floats
-    blocks: list[Block]
-    off_grid: int
+    rows: pl.DataFrame  # the N answers, with the columns of the predictions table but the probabilities
+    cells: pl.DataFrame  # C rows: study_id, condition_num, task_num, scale, scale_rule, respondents
+    studies: list[str]  # sorted
+    study: Ints  # [C] index of each cell's study
+    grid: Floats  # [C, K] the cell's options (union over its scales), the last one repeated as padding
+    options: Ints  # [C] number of options of the cell
+    human: Floats  # [C, K] share of people per option
+    blocks: list[Block]  # the answers, by cell and scale
+    off_grid: int  # answers inside a scale but between its options, moved to the nearest option
 
     @cached_property
     def respondents(self) -> Ints:
@@ -101,75 +72,66 @@ class Survey:
         people = self.rows.select(pl.struct("study_id", "participant").rank("dense").cast(pl.Int64) - 1)
         return people.to_series().to_numpy()
 
+    @cached_property
+    def question(self) -> Ints:
+        """[C] index of each cell's study, task and scale."""
+        parts = pl.struct("study_id", "task_num", "scale")
+        return self.cells.select(parts.rank("dense").cast(pl.Int64) - 1).to_series().to_numpy()
+
     @property
     def positions(self) -> Floats:
         """[C, K] the options normalised to each cell's scale: 0 at its low and 1 at its high end."""
         low, high = self.grid[:, :1], self.grid[:, -1:]
         return (self.grid - low) / (high - low)
 
-    def mean_by_study(self, answers: NDArray[np.floating]) -> Floats:
-        """[S] mean over the answers of each study, from a value per answer [N]."""
-        return np.bincount(self.study_of_answer, answers) / np.bincount(self.study_of_answer)
-
     def mean_of_cells(self, values: Floats) -> Floats:
         """[S] mean over the scored (not NaN) cells of each study, from [C]; NaN for a study without any."""
         scored = ~np.isnan(values)
-        total = np.bincount(self.study[scored], values[scored], len(self.studies))
-        count = np.bincount(self.study[scored], minlength=len(self.studies))
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        study, count = self.study[scored], len(self.studies)
+        return ratio(np.bincount(study, values[scored], count), np.bincount(study, minlength=count))
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """The answer distributions of one predictor, aligned with a :class:`Survey`.
+    """The answer distributions of one predictor, aligned with a :class:`Survey`."""
 
-    Attributes:
-        name: its key in metrics/evaluate.json.
-        blocks: one array per block of the survey, [n, k], or [1, k] where every respondent of the
-            block gets the same distribution. Rows sum to 1.
-        allowed_mass: [N] probability put on allowed answers in all; None where it is 1 by design.
-    """
-
-    name: str
+    name: str  # its key in metrics/evaluate.json
+    # [n, k] of each block of the survey, or [1, k] where all its respondents get the same; rows sum to 1.
     blocks: list[NDArray[np.floating]]
-    allowed_mass: NDArray[np.float32] | None = None
+    allowed_mass: NDArray[np.float32] | None = None  # [N] put on allowed answers in all; None: 1 by design
 
     def cells(self, survey: Survey) -> Floats:
         """[C, K] the mean distribution over the respondents of each cell."""
         pmf = np.zeros_like(survey.human)
         for block, probabilities in zip(survey.blocks, self.blocks, strict=True):
-            rows = block.rows.stop - block.rows.start
             mean = probabilities.mean(axis=0, dtype=np.float64)
-            pmf[block.cell, block.columns] += mean * rows
+            pmf[block.cell, block.columns] += mean * len(block.answers)
         return pmf / survey.respondents[:, None]
 
 
 def make_survey(rows: pl.DataFrame) -> Survey:
-    """The human side of a predictions table without its probabilities, sorted as N (see above)."""
-    runs = rows.group_by([*CELL, "scale"], maintain_order=True).agg(
-        pl.len().alias("n"), pl.col("scale_rule").first()
-    )
+    """The human side of a predictions table without its probabilities, sorted as N."""
+    runs = rows.group_by([*CELL, "scale"], maintain_order=True).agg(pl.col("scale_rule").first(), n=pl.len())
     cells = runs.group_by(CELL, maintain_order=True).agg(
         pl.col("scale").str.join(" | "),
         pl.col("scale_rule").first(),
-        pl.col("n").sum().cast(pl.Int64).alias("respondents"),
-        pl.col("scale").alias("scales"),
+        respondents=pl.col("n").sum().cast(pl.Int64),
+        scales=pl.col("scale"),
     )
-    grids = [np.unique(np.concatenate([_options(s) for s in scales])) for scales in cells["scales"]]
+    known = {name: np.array(parse_scale(name).options, dtype=np.float64) for name in set(runs["scale"])}
+    grids = [np.unique(np.concatenate([known[name] for name in scales])) for scales in cells["scales"]]
     sizes = np.array([len(grid) for grid in grids])
     grid = np.array([np.pad(g, (0, sizes.max() - len(g)), mode="edge") for g in grids])
     responses, human, off_grid, blocks = rows["response"].to_numpy(), np.zeros_like(grid), 0, []
-    cell_of_run = np.repeat(np.arange(len(cells)), cells["scales"].list.len())
-    for cell, notation, n, stop in zip(
-        cell_of_run.tolist(), runs["scale"], runs["n"], runs["n"].cum_sum(), strict=True
-    ):
-        part, options = slice(stop - n, stop), _options(notation)
-        moved = nearest(parse_scale(notation), responses[part])
+    cell_of_run = np.repeat(np.arange(len(cells)), cells["scales"].list.len()).tolist()
+    for cell, name, n, stop in zip(cell_of_run, runs["scale"], runs["n"], runs["n"].cum_sum(), strict=True):
+        part, options = slice(stop - n, stop), known[name]
+        moved = nearest(parse_scale(name), responses[part])
         off_grid += int((moved != responses[part]).sum())
-        blocks.append(
-            Block(part, cell, options, np.searchsorted(grids[cell], options), np.searchsorted(options, moved))
-        )
-        human[cell, blocks[-1].columns] += np.bincount(blocks[-1].answers, minlength=len(options))
+        columns, answers = np.searchsorted(grids[cell], options), np.searchsorted(options, moved)
+        positions = (options - options[0]) / (options[-1] - options[0])
+        blocks.append(Block(part, cell, positions, columns, answers))
+        human[cell, columns] += np.bincount(answers, minlength=len(options))
     studies = sorted(set(cells["study_id"]))
     study = np.searchsorted(studies, cells["study_id"].to_list())
     human /= human.sum(axis=1, keepdims=True)
@@ -177,11 +139,7 @@ def make_survey(rows: pl.DataFrame) -> Survey:
 
 
 def by_text(survey: Survey, texts: pl.DataFrame) -> Survey:
-    """The survey with the texts that were read in each block.
-
-    Args:
-        texts: KEY and ``text``, an integer that two answers share whose people read the same.
-    """
+    """The survey with what was read in each block, from KEY and ``text``, an integer that is the same for the same."""
     rows = survey.rows.select(KEY).join(texts, on=KEY, how="left", maintain_order="left")
     codes = rows["text"].fill_null(-1).to_numpy()
     blocks = []
@@ -190,7 +148,3 @@ def by_text(survey: Survey, texts: pl.DataFrame) -> Survey:
         parts = np.split(order, np.flatnonzero(np.diff(own[order])) + 1)
         blocks.append(replace(block, texts=tuple(parts)) if len(parts) > 1 else block)
     return replace(survey, blocks=blocks)
-
-
-def _options(notation: str) -> Floats:
-    return np.array(parse_scale(notation).options, dtype=np.float64)

@@ -10,20 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
-from socrates.evaluation import distance
-from socrates.evaluation.cells import Floats, Ints, Survey
-from socrates.evaluation.intervals import (
-    StudyStatistic,
-    angle,
-    angle_back,
-    correlation,
-    fisher,
-    moments,
-    share,
-    sums_by,
-)
+from socrates.evaluation import intervals
+from socrates.evaluation.cells import Survey
+from socrates.evaluation.distance import Floats, Ints, ratio
+from socrates.evaluation.intervals import Function, StudyStatistic, Transform, centred, moments, sums_by
 
 SMALLEST_MOVE = 1e-6  # largest effect, as a share of the scale, of a predictor that does not move
 SMALLEST_RATIO = 0.05  # of predicted over human effects, for a slope to be given
@@ -33,75 +24,46 @@ MOST = 10_000.0  # respondents that a prediction is said to be worth at most
 
 @dataclass(frozen=True)
 class Effects:
-    """Condition effects, one entry per comparable cell (M of them).
+    """Condition effects, one entry per comparable cell (M of them)."""
 
-    Attributes:
-        cell: [M] index of the cell.
-        group: [M] index of its study and task.
-        study: [M] index of its study.
-        human, predicted: [M] centred mean answers, shares of the stated scale.
-        error: [M] standard error of the human mean.
-        respondents: [M] people behind the human mean.
-    """
-
-    cell: Ints
-    group: Ints
-    study: Ints
-    human: Floats
+    cell: Ints  # [M] index of the cell
+    group: Ints  # [M] index of its study and task
+    study: Ints  # [M] index of its study
+    human: Floats  # [M] centred mean answers, shares of the stated scale
     predicted: Floats
-    error: Floats
-    respondents: Ints
-
-    @property
-    def moves(self) -> bool:
-        """Whether any prediction differs between conditions."""
-        return bool(len(self.predicted)) and bool(np.abs(self.predicted).max() > SMALLEST_MOVE)
+    error: Floats  # [M] standard error of the human mean
+    respondents: Ints  # [M] people behind the human mean
 
 
 def condition_effects(survey: Survey, pmf: Floats, min_cell_size: int) -> Effects:
     """Centred condition means of the studies and tasks with two or more conditions on one scale.
 
-    Args:
-        pmf: [C, K] the predictor's cell distributions.
-        min_cell_size: respondents below which a cell's mean is not used.
+    ``pmf`` [C, K] are the predictor's cell distributions; smaller cells than ``min_cell_size`` are not used.
     """
-    ranks = survey.cells.select(pl.struct("study_id", "task_num", "scale").rank("dense").cast(pl.Int64))
-    question = ranks.to_series().to_numpy()
-    group = np.where(survey.respondents >= min_cell_size, question, -1)
+    group = np.where(survey.respondents >= min_cell_size, survey.question, -1)
     _, index, count = np.unique(group, return_inverse=True, return_counts=True)
     cell = np.flatnonzero((count[index] >= 2) & (group >= 0))
     _, group = np.unique(group[cell], return_inverse=True)
-    positions = survey.positions[cell]
-    error, people = human_errors(survey, question)
-    return Effects(
-        cell,
-        group,
-        survey.study[cell],
-        _centred(distance.mean(survey.human[cell], positions), group),
-        _centred(distance.mean(pmf[cell], positions), group),
-        error[cell],
-        people[cell],
-    )
+    means = ((shares[cell] * survey.positions[cell]).sum(axis=1) for shares in (survey.human, pmf))
+    human, predicted = (centred(group, mean) for mean in means)
+    error, people = human_errors(survey, survey.question)
+    return Effects(cell, group, survey.study[cell], human, predicted, error[cell], people[cell])
 
 
 def human_errors(survey: Survey, group: Ints) -> tuple[Floats, Ints]:
     """[C] standard errors of human means in contrasts within a question, and the people behind each mean.
 
     Repeated answers of one person in a cell are one cluster (their sum counts, Liang and Zeger 1986). Who answered
-    under several conditions of a question counts with what is left beside their own mean over them, which cancels in
-    contrasts: the paired error. For one answer a person this is the standard error of the mean.
-
-    Args:
-        group: [C] the question of each cell.
+    under several conditions of a question (``group`` [C]) counts with what is left beside their own mean over them,
+    which cancels in contrasts: the paired error. For one answer a person this is the standard error of the mean.
     """
-    place = np.empty(len(survey.rows))
+    place, positions = np.empty(len(survey.rows)), survey.positions
     for block in survey.blocks:
-        place[block.rows] = survey.positions[block.cell, block.columns][block.answers]
+        place[block.rows] = positions[block.cell, block.columns][block.answers]
     of = survey.cell_of_answer
-    deviation = place - (np.bincount(of, place) / survey.respondents)[of]
     count = int(survey.person.max()) + 1
     key, index = np.unique(of * count + survey.person, return_inverse=True)
-    total, cell = np.bincount(index, deviation), key // count
+    total, cell = np.bincount(index, centred(of, place)), key // count
     _, pair = np.unique(group[cell] * count + key % count, return_inverse=True)
     conditions = np.bincount(pair)
     own = total - np.where(conditions > 1, np.bincount(pair, total) / conditions, 0)[pair]
@@ -109,11 +71,6 @@ def human_errors(survey: Survey, group: Ints) -> tuple[Floats, Ints]:
     people = np.bincount(cell, minlength=len(group))
     variance = np.bincount(cell, own**2, len(group)) / survey.respondents**2
     return np.sqrt(variance * people / np.maximum(people - 1, 1)), people
-
-
-def _centred(values: Floats, group: Ints) -> Floats:
-    """[M] values minus the mean of their group."""
-    return values - (np.bincount(group, values) / np.bincount(group))[group] if len(values) else values
 
 
 def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
@@ -138,81 +95,69 @@ def effect_statistics(effects: Effects) -> dict[str, StudyStatistic]:
     x, y = effects.predicted, effects.human
     if not len(x) or not np.abs(y).max() > SMALLEST_MOVE:
         return {}
-    x = x if effects.moves else np.zeros_like(x)  # rounding noise has an order, too
-    studies = int(effects.study.max()) + 1
-    compared = np.bincount(effects.study, minlength=studies) > 0
+    moves = np.abs(x).max() > SMALLEST_MOVE
+    x = x if moves else np.zeros_like(x)  # rounding noise has an order, too
+    names, study = np.unique(effects.study, return_inverse=True)
     free = 1 - 1 / np.bincount(effects.group)[effects.group]  # a question of k conditions has k - 1
     noise = effects.error**2 * free
-    known = sums_by(effects.study, studies, noise, noise * effects.respondents)
-    sums = np.column_stack([moments(x, y, effects.study, studies), known])[compared]
+    known = sums_by(study, len(names), noise, noise * effects.respondents)
+    sums = np.column_stack([moments(x, y, study, len(names)), known])
+
+    def of(formula: Callable[..., Floats], transform: Transform = intervals.PLAIN) -> StudyStatistic:
+        """A formula of the sums xy, xx, yy and N."""
+        return StudyStatistic(lambda t: formula(*np.moveaxis(t[..., 3:7], -1, 0)), sums, transform)
+
     statistics = {
-        "skill": StudyStatistic(_skill, sums),
-        "captured_gain": StudyStatistic(share, _gain(effects, x)),
+        "skill": of(lambda xy, xx, yy, noise: ratio(2 * xy - xx, yy - noise)),
+        "captured_gain": StudyStatistic(intervals.share, _gain(effects, x)),
     }
-    if not effects.moves:
+    if not moves:
         return statistics
     left, right = sure_pairs(effects)
     if len(left):
         agree = (np.sign(x[left] - x[right]) * np.sign(y[left] - y[right]) + 1) / 2
-        both = sums_by(effects.study[left], studies, agree, np.ones(len(left)))
-        statistics["sign_accuracy_sure"] = StudyStatistic(share, both[both[:, 1] > 0], angle, angle_back)
-    size = StudyStatistic(lambda t: np.sqrt(distance.ratio(t[..., 4], t[..., 5])), sums, np.log, np.exp)
+        both = sums_by(study[left], len(names), agree, np.ones(len(left)))
+        statistics["sign_accuracy_sure"] = StudyStatistic(
+            intervals.share, both[both[:, 1] > 0], intervals.ANGLE
+        )
+    size = of(lambda xy, xx, yy, noise: np.sqrt(ratio(xx, yy)), intervals.LOGARITHM)
     if size.value >= SMALLEST_RATIO:
-        statistics["slope"] = StudyStatistic(lambda t: distance.ratio(t[..., 3], t[..., 4]), sums)
+        statistics["slope"] = of(lambda xy, xx, yy, noise: ratio(xy, xx))
+    r = StudyStatistic(lambda t: intervals.correlation(t[..., :6]), sums, intervals.FISHER)
+    root = of(lambda xy, xx, yy, noise: np.sqrt(np.maximum(1 - ratio(noise, yy), 1e-3))).statistic
+    beside = of(lambda xy, xx, yy, noise: yy - xy * np.nan_to_num(ratio(xy, xx)) - noise)  # slope x
     return statistics | {
-        "r": StudyStatistic(lambda t: correlation(t[..., :6]), sums, fisher, np.tanh),
-        "reliability": StudyStatistic(_reliability, sums),
-        "r_disattenuated": StudyStatistic(
-            lambda t: correlation(t[..., :6]) / np.sqrt(np.maximum(_reliability(t), 1e-3)), sums
-        ),
+        "r": r,
+        "reliability": of(lambda xy, xx, yy, noise: 1 - ratio(noise, yy)),
+        "r_disattenuated": StudyStatistic(lambda t: r.statistic(t) / root(t), sums),
         "size_ratio": size,
-        "respondents": worth(sums, lambda t: t[..., 7], lambda t: _left(t) - t[..., 6]),
+        "respondents": worth(lambda t: t[..., 7], beside.statistic, sums),
     }
 
 
-def worth(
-    sums: Floats, spread: Callable[[Floats], Floats], error: Callable[[Floats], Floats]
-) -> StudyStatistic:
+def worth(spread: Function, error: Function, sums: Floats) -> StudyStatistic:
     """How many people's sample errs as much as a prediction: variance of an answer over squared error.
 
-    ``MOST`` where the error cannot be told from none; the interval is that of the inverse.
-
-    Args:
-        spread, error: both from [..., M] sums to [...].
+    Both are functions of [..., M] sums. ``MOST`` where the error cannot be told from none; the interval is that of
+    the inverse.
     """
 
     def people(total: Floats) -> Floats:
         top, bottom = spread(total), error(total)
         return np.divide(top, bottom, out=np.full(np.shape(top), MOST), where=bottom > top / MOST)
 
-    return StudyStatistic(people, sums, lambda n: -1 / n, lambda inverse: -1 / np.minimum(inverse, -1 / MOST))
-
-
-def _reliability(sums: Floats) -> Floats:
-    return 1 - distance.ratio(sums[..., 6], sums[..., 5])
-
-
-def _left(sums: Floats) -> Floats:
-    """Squares of human effects beside slope x predicted ones."""
-    xy, xx, yy = np.moveaxis(sums[..., 3:6], -1, 0)
-    return yy - xy * np.nan_to_num(distance.ratio(xy, xx))
-
-
-def _skill(sums: Floats) -> Floats:
-    xy, xx, yy, noise = np.moveaxis(sums[..., 3:7], -1, 0)
-    return distance.ratio(2 * xy - xx, yy - noise)
+    inverse = (lambda n: -1 / n, lambda of_n: -1 / np.minimum(of_n, -1 / MOST))
+    return StudyStatistic(people, sums, inverse)
 
 
 def _gain(effects: Effects, x: Floats) -> Floats:
     """[S, 2] by study: what choosing by x wins in people, and what choosing by people themselves does."""
-    rows = []
+    sums = np.zeros((effects.study.max() + 1, 2))
     for group in np.unique(effects.group):
         of = effects.group == group
         px, py = x[of], effects.human[of]
         won = py[px == px.max()].mean() - py[px == px.min()].mean()
-        rows.append((effects.study[of][0], won, py.max() - py.min()))
-    study, won, most = np.array(rows).T
-    sums = sums_by(study.astype(np.int64), int(study.max()) + 1, won, most)
+        sums[effects.study[of][0]] += won, py.max() - py.min()
     return sums[sums[:, 1] > 0]
 
 

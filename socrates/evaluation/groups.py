@@ -13,73 +13,58 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from socrates.core.files import Schema
-from socrates.evaluation.cells import Floats, Ints, Survey
-from socrates.evaluation.intervals import generator, share, sums_by
+from socrates.evaluation.cells import Survey
+from socrates.evaluation.distance import Floats, Ints
+from socrates.evaluation.intervals import centred, generator, share, sums_by
 from socrates.evaluation.params import Evaluate
 from socrates.survey.tables import DEMOGRAPHICS
 
 AGES = ([30, 45, 60], ["18-29", "30-44", "45-59", "60 and over"])  # where a bracket begins, in years
-GAPS: Schema = {
-    **dict.fromkeys(("attribute", "predictor"), pl.String),
-    **dict.fromkeys(("accuracy_gap", "chance", "p"), pl.Float64),
-}
 SHUFFLED = 20_000_000  # respondents times permutations, at most: fewer permutations of half a million answers
 
 
 def group_codes(survey: Survey, min_group_size: int) -> dict[str, tuple[list[str], Ints]]:
-    """attribute -> (groups, [N] index of each answer's group, -1 for none), large groups only.
+    """attribute -> (groups, [P] index of each respondent's group, -1 for none), of groups that are large enough.
 
-    Ages in years are put into brackets. A group counts respondents, not answers; attributes with
-    fewer than two large groups are left out, because there is nothing to compare.
+    Ages in years are put into brackets, other texts stay. An attribute with fewer than two such groups is left out.
     """
     codes = {}
+    people = survey.rows["demographic"][np.unique(survey.person, return_index=True)[1]]
     for attribute in DEMOGRAPHICS:
-        column = survey.rows["demographic"].struct.field(attribute)
+        column = people.struct.field(attribute).alias("group")
         if attribute == "age":
-            column = brackets(column)
-        people = survey.rows.select("study_id", "participant", column.alias("group")).unique()
-        sizes = people.drop_nulls("group").group_by("group").len().filter(pl.col("len") >= min_group_size)
-        names = sorted(sizes["group"])
+            years = column.str.strip_chars().cast(pl.Float64, strict=False)
+            column = years.cut(AGES[0], labels=AGES[1], left_closed=True).cast(pl.String).fill_null(column)
+        sizes = column.drop_nulls().value_counts()
+        names = sizes.filter(pl.col("count") >= min_group_size)["group"].sort().to_list()
         if len(names) >= 2:
             index = column.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)
             codes[attribute] = (names, index.fill_null(-1).to_numpy())
     return codes
 
 
-def brackets(ages: pl.Series) -> pl.Series:
-    """Age brackets of ages in years; other texts stay as they are."""
-    years = ages.str.strip_chars().cast(pl.Float64, strict=False)
-    return years.cut(AGES[0], labels=AGES[1], left_closed=True).cast(pl.String).fill_null(ages)
-
-
 def group_gaps(survey: Survey, name: str, accuracy: NDArray[np.floating], params: Evaluate) -> pl.DataFrame:
-    """The accuracy gap of every attribute beside what chance gives; no row where there are no groups to compare.
-
-    Args:
-        name: of the predictor.
-        accuracy: [N] of each answer.
+    """The gap of every attribute in a predictor's accuracy [N] beside what chance gives.
 
     Returns:
         attribute, predictor, ``accuracy_gap`` (best minus worst group, each against the mean of its cells), ``chance``
         (the median gap of the permutations) and ``p`` (share of permutations with at least this gap, both counted).
     """
-    people, first = np.unique(survey.person, return_index=True)
-    residual = (
-        accuracy - (np.bincount(survey.cell_of_answer, accuracy) / survey.respondents)[survey.cell_of_answer]
-    )
-    against_cell = sums_by(survey.person, len(people), residual, np.ones(len(residual)))
+    residual = centred(survey.cell_of_answer, accuracy)
+    against_cell = sums_by(survey.person, int(survey.person.max()) + 1, residual, np.ones(len(residual)))
     known = group_codes(survey, params.min_group_size)
     orders = _shuffles(survey, params) if known else []
     gaps = []
-    for attribute, (names, index) in known.items():
-        own = index[first]
+    for attribute, (names, own) in known.items():
         gap = _gap(own, against_cell, len(names))
         chance = [_gap(own[order], against_cell, len(names)) for order in orders]
         extreme = sum(other >= gap - 1e-12 for other in chance)
         beside = (np.median(chance), (extreme + 1) / (len(chance) + 1)) if chance else (None, None)
         gaps.append((attribute, name, gap, *beside))
-    return pl.DataFrame(gaps, GAPS, orient="row")
+    columns = {"attribute": pl.String, "predictor": pl.String} | dict.fromkeys(
+        ("accuracy_gap", "chance", "p"), pl.Float64
+    )
+    return pl.DataFrame(gaps, columns, orient="row")
 
 
 def _shuffles(survey: Survey, params: Evaluate) -> list[Ints]:

@@ -1,13 +1,11 @@
 """How well each respondent's own answer is predicted.
 
-Positions are shares of the question's own range (0 at the low end, 1 at the high end), so that a slip
-on a 0-100 question and on a yes/no question weigh the same and no error exceeds 1.
-
 A metric of answers takes one block of them, and gives [n]:
 
     p          [n, k] probabilities, or [1, k] where all respondents get the same
     answers    [n] index of each human answer
-    positions  [k] the options, normalised
+    positions  [k] the options, as shares of the question's own range, so that a slip on a 0-100 question and on a
+               yes/no question weigh the same and no error exceeds 1
 
 Sums are numpy's own, not a matrix product's, whose last bits depend on the CPU.
 """
@@ -15,7 +13,7 @@ Sums are numpy's own, not a matrix product's, whose last bits depend on the CPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +23,7 @@ from socrates.evaluation.intervals import sums_by
 
 Reals = NDArray[np.floating]
 AnswerMetric = Callable[[Reals, Ints, Reals], Reals]
+AnswerMetrics = Mapping[str, AnswerMetric]
 PROBABILITY_FLOOR = 1e-6  # an answer held impossible would otherwise make the mean infinite
 BINS = 10
 
@@ -34,24 +33,12 @@ def _at(values: Reals, answers: Ints) -> Reals:
     return values[np.arange(len(answers)) % len(values), answers]
 
 
-def _rows(values: Reals, answers: Ints) -> Reals:
-    """[n] from [n] or [1]."""
-    return np.broadcast_to(values, len(answers))
-
-
-def truth(p: Reals, answers: Ints, positions: Reals) -> Reals:
-    """Position of the human answer."""
-    return positions[answers]
-
-
-def below(p: Reals, answers: Ints, positions: Reals) -> Reals:
-    """Probability of the options below the human answer."""
-    return _at(np.cumsum(p, axis=1) - p, answers)
-
-
-def mean(p: Reals, answers: Ints, positions: Reals) -> Reals:
-    """Predicted mean position."""
-    return _rows((p * positions).sum(axis=1), answers)
+# Values of each answer that are no metric themselves; figures are made of them.
+PARTS: dict[str, AnswerMetric] = {
+    "truth": lambda p, answers, positions: positions[answers],
+    "below": lambda p, answers, positions: _at(np.cumsum(p, axis=1) - p, answers),  # on lower options
+    "mean": lambda p, answers, positions: np.broadcast_to((p * positions).sum(axis=1), len(answers)),
+}
 
 
 def accuracy(p: Reals, answers: Ints, positions: Reals) -> Reals:
@@ -87,47 +74,31 @@ def crps(p: Reals, answers: Ints, positions: Reals) -> Reals:
     return ((np.cumsum(p, axis=1)[:, :-1] - above) ** 2 * np.diff(positions)).sum(axis=1)
 
 
-@dataclass(frozen=True)
-class Gain:
+class Gain(partial[Reals]):
     """A metric that holds a respondent against the others of the cell who read the same text."""
 
-    of: AnswerMetric
 
-    def __call__(self, p: Reals, answers: Ints, positions: Reals) -> Reals:
-        return self.of(p, answers, positions)
-
-
-def gain_over_shuffled(score: AnswerMetric) -> Gain:
+def gain_over_shuffled(score: AnswerMetric, p: Reals, answers: Ints, positions: Reals) -> Reals:
     """How much ``score`` gains by each respondent's own persona, over the personas of the others of the cell.
 
     The mean over all ways to shuffle the personas within the cell, exactly: who reads the same text with another's
     persona gets the other's prediction, so that nothing is predicted again. Who alone read a text gains 0.
     """
-
-    def gain(p: Reals, answers: Ints, positions: Reals) -> Reals:
-        n = len(answers)
-        if len(p) == 1 or n == 1:
-            return np.zeros(n, dtype=np.float32)
-        own = score(p, answers, positions)
-        by_answer = {int(y): score(p, np.full(n, y), positions).sum() for y in np.unique(answers)}
-        others = (np.array([by_answer[int(y)] for y in answers]) - own) / (n - 1)
-        return own - others
-
-    return Gain(gain)
+    n = len(answers)
+    if len(p) == 1 or n == 1:
+        return np.zeros(n, dtype=np.float32)
+    own = score(p, answers, positions)
+    by_answer = {int(y): score(p, np.full(n, y), positions).sum() for y in np.unique(answers)}
+    others = (np.array([by_answer[int(y)] for y in answers]) - own) / (n - 1)
+    return own - others
 
 
-def gain_over_mean(score: AnswerMetric) -> Gain:
+def gain_over_mean(score: AnswerMetric, p: Reals, answers: Ints, positions: Reals) -> Reals:
     """How much ``score`` gains by each respondent's own prediction, over the mean prediction of the cell."""
-
-    def gain(p: Reals, answers: Ints, positions: Reals) -> Reals:
-        return score(p, answers, positions) - score(p.mean(axis=0, keepdims=True), answers, positions)
-
-    return Gain(gain)
+    return score(p, answers, positions) - score(p.mean(axis=0, keepdims=True), answers, positions)
 
 
-def answer_scores(
-    survey: Survey, predictor: Predictor, metrics: Mapping[str, AnswerMetric]
-) -> dict[str, NDArray[np.float32]]:
+def answer_scores(survey: Survey, predictor: Predictor, metrics: AnswerMetrics) -> dict[str, Reals]:
     """metric -> [N]. A block with one shared distribution costs as much as a row of it."""
     scores = {key: np.empty(len(survey.rows), dtype=np.float32) for key in metrics}
     for block, p in zip(survey.blocks, predictor.blocks, strict=True):
@@ -143,14 +114,11 @@ def answer_scores(
 def pit(below: Reals, exact: Reals, study: Ints, studies: int) -> Floats:
     """[S, BINS] answers by their probability integral transform, in ten equal bins from 0 to 1.
 
-    The transform of an answer with probability q above options of probability F is uniform on [F, F + q]
-    (randomised for discrete answers, Brockwell 2007); each answer is spread evenly over that stretch, which is the
-    mean over the randomisation (Czado, Gneiting and Held 2009). Answers that follow the predictions fill all bins
-    alike; full outer bins are predictions that are too narrow, full upper bins ones that are too low.
-
-    Args:
-        below, exact: [N], of the functions of :func:`below` and :func:`exact_match`.
-        study: [N] index of each answer's study.
+    The transform of an answer with probability q (``exact`` [N]) above options of probability F (``below`` [N]) is
+    uniform on [F, F + q] (randomised for discrete answers, Brockwell 2007); each answer is spread evenly over that
+    stretch, which is the mean over the randomisation (Czado, Gneiting and Held 2009). Answers that follow the
+    predictions fill all bins alike; full outer bins are predictions that are too narrow, full upper bins ones that
+    are too low. ``study`` [N] is the index of each answer's.
     """
     edges = np.linspace(0, 1, BINS + 1)[1:-1]
     reached = np.clip((edges - below[:, None]) / np.maximum(exact, 1e-9)[:, None], 0, 1)
@@ -166,17 +134,15 @@ def pit_deviation(sums: Floats) -> Floats:
 def apply_temperature_top_p(p: Reals, temperature: float, top_p: float) -> Reals:
     """[n, k] probabilities sharpened and cut as a sampler does.
 
-    Probabilities are raised to 1 / temperature and renormalised; then the likeliest options are
-    kept until their sum reaches ``top_p`` (Holtzman et al. 2020), with all that are as likely as the last of
-    them, and renormalised again. This is done on whole answers, which for one-token answers is what a token
-    sampler does.
+    Probabilities are raised to 1 / temperature and renormalised; then the likeliest options are kept until their sum
+    reaches ``top_p`` (Holtzman et al. 2020), with all that are as likely as the last of them, and renormalised again.
+    This is done on whole answers, which for one-token answers is what a token sampler does.
     """
     sharp = (p / p.max(axis=1, keepdims=True)) ** (1 / temperature)
     sharp /= sharp.sum(axis=1, keepdims=True)
     if top_p >= 1:
         return sharp
-    order = np.argsort(-sharp, axis=1, kind="stable")
-    ranked = np.take_along_axis(sharp, order, axis=1)
+    ranked = -np.sort(-sharp, axis=1)
     outside = np.cumsum(ranked, axis=1) - ranked >= top_p
     last = np.where(outside, np.inf, ranked).min(axis=1, keepdims=True)
     sharp[sharp < last * (1 - 1e-6)] = 0
@@ -190,6 +156,6 @@ def draw_answers(survey: Survey, predictor: Predictor, draws: int, rng: np.rando
         cumulative = np.cumsum(p, axis=1)[:, :-1]
         for shares in cells:
             u = rng.random((len(block.answers), 1), dtype=np.float32)
-            chosen = np.bincount((u >= cumulative).sum(axis=1), minlength=len(block.options))
+            chosen = np.bincount((u >= cumulative).sum(axis=1), minlength=len(block.positions))
             shares[block.cell, block.columns] += chosen
     return [counts / survey.respondents[:, None] for counts in cells]

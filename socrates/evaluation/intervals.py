@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from socrates.evaluation.cells import Floats, Ints
-from socrates.evaluation.distance import ratio
+from socrates.evaluation.distance import Floats, Ints, ratio
 
 LEVEL = 0.95
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
@@ -28,18 +27,12 @@ HELD = 4_000_000  # numbers held at a time while resampling
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its uncertainty; fields are None where they are not defined.
+    """A figure with its uncertainty; None where it is not defined."""
 
-    Attributes:
-        value: the figure, over the studies that have a value.
-        low, high: ends of the 95 % interval.
-        p: two-sided, that the figure is 0 (used for differences).
-    """
-
-    value: float | None = None
-    low: float | None = None
+    value: float | None = None  # over the studies that have one
+    low: float | None = None  # the ends of the 95 % interval
     high: float | None = None
-    p: float | None = None
+    p: float | None = None  # two-sided, that the figure is 0 (of differences)
 
     @property
     def bounded(self) -> bool:
@@ -48,42 +41,42 @@ class Estimate:
     @property
     def sign(self) -> int:
         """1 or -1 where the interval lies on one side of zero, otherwise 0."""
-        if self.low is None or self.high is None:
-            return 0
-        return int(self.low > 0) - int(self.high < 0)
+        return int((self.low or 0) > 0) - int((self.high or 0) < 0)
 
 
-def _same(x: Floats) -> Floats:
-    return x
+Function = Callable[[Floats], Floats]
+# To a scale on which a figure is nearer to normal, and back again.
+Transform = tuple[Function, Function]
+PLAIN: Transform = (lambda x: x, lambda x: x)
+LOGARITHM: Transform = (np.log, np.exp)
+# Fisher's z of a correlation, finite at 1; the arc sine of the root of a share, whose spread does not depend on it.
+FISHER: Transform = (lambda r: np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9)), np.tanh)
+ANGLE: Transform = (lambda p: np.arcsin(np.sqrt(p)), lambda a: np.sin(np.clip(a, 0, np.pi / 2)) ** 2)
 
 
 @dataclass(frozen=True)
 class StudyStatistic:
-    """A figure that is a function of sums over studies: a mean, a ratio, a correlation.
+    """A figure that is a function of sums over studies: a mean, a ratio, a correlation."""
 
-    Attributes:
-        statistic: from [..., M] sums to [...]; NaN where it is not defined.
-        sums: [S, M] each study's part.
-        forward, back: to a scale on which the figure is nearer to normal, and back again
-            (:func:`fisher` and tanh for correlations).
-    """
-
-    statistic: Callable[[Floats], Floats]
-    sums: Floats
-    forward: Callable[[Floats], Floats] = _same
-    back: Callable[[Floats], Floats] = _same
+    statistic: Function  # from [..., M] sums to [...]; NaN where it is not defined
+    sums: Floats  # [S, M] each study's part
+    transform: Transform = PLAIN
 
     @property
     def value(self) -> float:
         """The figure over all studies."""
         return float(self.statistic(self.sums.sum(axis=0)))
 
+    def scaled(self, sums: Floats) -> Floats:
+        """[...] the figure of [..., M] sums, on the scale of its interval."""
+        return self.transform[0](self.statistic(sums))
+
     def minus(self, other: StudyStatistic) -> StudyStatistic:
         """The difference of two figures on the same studies."""
         width = self.sums.shape[1]
+        sums = np.hstack([self.sums, other.sums])
         return StudyStatistic(
-            lambda t: self.statistic(t[..., :width]) - other.statistic(t[..., width:]),
-            np.hstack([self.sums, other.sums]),
+            lambda t: self.statistic(t[..., :width]) - other.statistic(t[..., width:]), sums
         )
 
 
@@ -103,23 +96,19 @@ def confidence_interval(figure: StudyStatistic, draws: int, rng: np.random.Gener
     error, and quantiles of that t, at 2 % as simulation calibrated (Loh 1987), take the place of Student's. A study's
     value contains the noise of its respondents, so that they are not resampled again.
 
-    Args:
-        draws: replicates; with 0, or with fewer than ``FEWEST`` studies, Student's t is used alone.
+    With 0 ``draws`` (replicates), or fewer than ``FEWEST`` studies, Student's t is used alone.
     """
-    n = len(figure.sums)
-    if n == 0:
-        return Estimate()
-    total = figure.sums.sum(axis=0)
+    n, total = len(figure.sums), figure.sums.sum(axis=0)
     value = float(figure.statistic(total))
-    if not np.isfinite(value):
+    if n == 0 or not np.isfinite(value):
         return Estimate()
-    left_out = figure.forward(figure.statistic(total - figure.sums)) if n > 1 else np.array([np.nan])
-    if not np.isfinite(left_out).all():
+    left_out = figure.scaled(total - figure.sums)
+    if n == 1 or not np.isfinite(left_out).all():
         return Estimate(value)
     error = float(_jackknife_error(left_out))
     if error < STILL:
         return Estimate(value, value, value, 1.0 if abs(value) < STILL else 0.0)
-    centre = float(figure.forward(np.array(value)))
+    centre = float(figure.scaled(total))
     lower, upper = stats.t.ppf(TAILS, n - 1)
     p = float(2 * stats.t.sf(abs(centre) / error, n - 1))
     if draws and n >= FEWEST:
@@ -130,7 +119,7 @@ def confidence_interval(figure: StudyStatistic, draws: int, rng: np.random.Gener
             tail = min((t >= centre / error).sum(), (t <= centre / error).sum())
             p = max(p, min(2 * (int(tail) + 1) / (len(t) + 1), 1.0))
     with np.errstate(over="ignore"):
-        ends = figure.back(np.array([centre - upper * error, centre - lower * error]))
+        ends = figure.transform[1](np.array([centre - upper * error, centre - lower * error]))
     if not np.isfinite(ends).all():  # the exponential of a huge logarithm: an end that bounds nothing
         return Estimate(value)
     return Estimate(value, float(ends[0]), float(ends[1]), p)
@@ -145,18 +134,15 @@ def _jackknife_error(left_out: Floats) -> Floats:
 def _studentised(figure: StudyStatistic, draws: int, rng: np.random.Generator) -> Floats:
     """How many of its own standard errors each bootstrap replicate is from the figure.
 
-    A replicate whose figure or standard error is not defined (one study n times over has none) is left
-    out; none are given if that is most of them.
+    A replicate without figure or standard error (one study n times over) is left out; none are given if most are.
     """
-    n, width = figure.sums.shape
-    centre = figure.forward(figure.statistic(figure.sums.sum(axis=0)))
-    kept = []
-    size = max(1, HELD // (n * width))
+    n, centre, kept = len(figure.sums), figure.scaled(figure.sums.sum(axis=0)), []
+    size = max(1, HELD // figure.sums.size)
     for start in range(0, draws, size):
         parts = figure.sums[rng.integers(n, size=(min(size, draws - start), n))]
         totals = parts.sum(axis=1)
-        error = _jackknife_error(figure.forward(figure.statistic(totals[:, None] - parts)))
-        moved = figure.forward(figure.statistic(totals)) - centre
+        error = _jackknife_error(figure.scaled(totals[:, None] - parts))
+        moved = figure.scaled(totals) - centre
         sound = np.isfinite(moved) & (error > STILL)  # false for an error that is NaN, too
         kept.append(moved[sound] / error[sound])
     t = np.concatenate(kept)
@@ -172,8 +158,7 @@ def sign_flip_interval(values: Floats, draws: int, rng: np.random.Generator) -> 
     the interval is a pair of quantiles of such means. All subsets are taken up to 12 studies, beyond that ``draws``
     at random. With five studies or fewer no outcome is unlikely enough, and Student's t is used.
 
-    Args:
-        values: [S] first minus second; NaN marks a study that one of them has no value for.
+    ``values`` [S] are first minus second; NaN marks a study that one of them has no value for.
     """
     x = values[~np.isnan(values)]
     n = len(x)
@@ -188,8 +173,8 @@ def sign_flip_interval(values: Floats, draws: int, rng: np.random.Generator) -> 
         members = rng.integers(0, 2, size=(draws, n))
         members[members.sum(axis=1) == 0] = 1
     means = np.sort((members * x).sum(axis=1) / members.sum(axis=1))  # a matrix product differs by CPU
-    tail = min((means <= 0).sum(), (means >= 0).sum())
-    p = min(2 * (int(tail) + 1) / subsets, 1.0)
+    tail = int(min((means <= 0).sum(), (means >= 0).sum()))
+    p = min(2 * (tail + 1) / subsets, 1.0)
     return Estimate(plain.value, float(means[cut - 1]), float(means[-cut]), p)
 
 
@@ -200,36 +185,24 @@ def least_p(studies: int, draws: int) -> float:
 
 
 def median_interval(values: Floats, study: Ints, draws: int, rng: np.random.Generator) -> Estimate:
-    """The median over cells, with the percentile interval of a bootstrap over the cells' studies.
+    """The median of values [C] (a NaN is left out), with the percentile interval of a bootstrap over studies.
 
-    The percentiles are moved outwards as far as Student's t lies beyond the normal (Hesterberg 2015,
-    section 5.3), without which intervals from few studies are too short. A median has no usable
-    standard error from leaving out studies, so that it cannot be studentised.
-
-    Args:
-        values: [C]; a NaN is left out.
-        study: [C] index of each cell's study.
+    The percentiles are moved outwards as far as Student's t lies beyond the normal (Hesterberg 2015, section 5.3),
+    without which intervals from few studies are too short. A median has no usable standard error from leaving out
+    studies, so that it cannot be studentised. ``study`` [C] is the index of each's.
     """
     known = ~np.isnan(values)
-    order = np.argsort(values[known], kind="stable")
-    x, (names, member) = values[known][order], np.unique(study[known][order], return_inverse=True)
+    x, (names, member) = values[known], np.unique(study[known], return_inverse=True)
     n = len(names)
     if not n:
         return Estimate()
     value = float(np.median(x))
     if n < 2 or not draws:
         return Estimate(value)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=draws)[:, member]
+    times = rng.multinomial(n, np.full(n, 1 / n), size=draws)[:, member]
     tail = float(stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf(TAILS[0], n - 1)))
-    low, high = np.quantile(medians(x, np.cumsum(weights, axis=1)), [tail, 1 - tail])
+    low, high = np.quantile([np.median(np.repeat(x, drawn)) for drawn in times], [tail, 1 - tail])
     return Estimate(value, min(float(low), value), max(float(high), value))
-
-
-def medians(x: Floats, reached: Ints) -> Floats:
-    """[R] the median of sorted ``x`` [C], of which ``reached`` [R, C] counts how many are taken so far."""
-    last = reached[:, -1:] - 1
-    below, above = (x[(reached <= rank).sum(axis=1)] for rank in (last // 2, (last + 1) // 2))
-    return (below + above) / 2
 
 
 def share(sums: Floats) -> Floats:
@@ -237,34 +210,27 @@ def share(sums: Floats) -> Floats:
     return ratio(sums[..., 0], sums[..., 1])
 
 
-def angle(p: Floats) -> Floats:
-    """The arc sine of the root of a share, whose spread does not depend on the share."""
-    return np.arcsin(np.sqrt(p))
-
-
-def angle_back(a: Floats) -> Floats:
-    """The share of an :func:`angle`."""
-    return np.sin(np.clip(a, 0, np.pi / 2)) ** 2
-
-
-def fisher(r: Floats) -> Floats:
-    """Fisher's z of a correlation, finite at 1."""
-    return np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9))
-
-
 def correlation(sums: Floats) -> Floats:
     """[...] Pearson's r of [..., 6] sums n, x, y, xy, xx, yy; NaN where x or y does not vary."""
-    n, x, y, xy, xx, yy = np.moveaxis(np.asarray(sums, dtype=np.float64), -1, 0)
+    n, x, y, xy, xx, yy = np.moveaxis(sums, -1, 0)
     within = (n * xx - x * x) * (n * yy - y * y)
     varies = (n > 0) & (within > 1e-12 * n**4)
-    return np.divide(
-        n * xy - x * y, np.sqrt(np.where(varies, within, 1)), out=np.full(np.shape(n), np.nan), where=varies
-    )
+    return np.where(varies, (n * xy - x * y) / np.sqrt(np.where(varies, within, 1)), np.nan)
 
 
 def sums_by(index: Ints, groups: int, *values: NDArray[np.floating]) -> Floats:
     """[groups, V] sums of V values by group; ``index`` says which group each belongs to."""
     return np.stack([np.bincount(index, part, groups) for part in values], axis=-1).astype(np.float64)
+
+
+def means_by(index: Ints, values: NDArray[np.floating]) -> Floats:
+    """[groups] mean of values by group."""
+    return np.bincount(index, values) / np.bincount(index)
+
+
+def centred(index: Ints, values: NDArray[np.floating]) -> Floats:
+    """Values minus the mean of their group."""
+    return values - means_by(index, values)[index]
 
 
 def moments(x: Floats, y: Floats, index: Ints, groups: int) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ import polars as pl
 from scipy.special import entr
 
 from socrates.core.params import flat
-from socrates.evaluation import distance, individual
-from socrates.evaluation.cells import Floats, Survey
+from socrates.evaluation import individual
+from socrates.evaluation.cells import Survey
+from socrates.evaluation.distance import Floats, observed_range
 from socrates.evaluation.effects import condition_effects, sure_pairs
 from socrates.evaluation.intervals import Estimate
-from socrates.evaluation.metrics import ANSWER_METRICS, CELL_METRICS, METRICS
+from socrates.evaluation.metrics import METRICS
 from socrates.evaluation.params import Evaluate
 from socrates.evaluation.predictors import MODELS, PRIMARY
 from socrates.evaluation.scoring import Scores
@@ -24,6 +25,7 @@ from socrates.survey.tables import CELL, DEMOGRAPHICS
 DECIMALS = 6
 PLOT_CELLS = 9  # cells, from agreed to divided, whose distributions are plotted
 Tree = dict[str, Any]  # nested, with figures as leaves
+Reasons = Mapping[str, Mapping[str, int]]  # of a predictor, by reason, how many answers were not predicted
 
 # Of the hundreds of figures of metrics/evaluate.json those that ``dvc exp show`` and ``dvc metrics diff`` show, from
 # metrics/headline.json: what decides, under the same dotted keys.
@@ -59,22 +61,16 @@ def headline(metrics: Tree) -> dict[str, Any]:
 
 def figures_of_the_rest(metrics: Tree) -> dict[str, Any]:
     """Those of :data:`OF_A_MODEL` with their intervals, of every predictor and difference, and how many cells."""
-    wanted = {key + end for key in OF_A_MODEL for end in ("", "_low", "_high", "_p")}
-    counted = {"counts.cells_scored": metrics["counts"]["cells_scored"]}
-    parts = {part: tree for part, tree in metrics.items() if part != "counts"}
-    return {key: value for key, value in flat(parts) if key.partition(".")[2] in wanted} | counted
+    wanted = {key + end for key in OF_A_MODEL for end in ("", "_low", "_high", "_p")} | {"cells_scored"}
+    return {key: value for key, value in flat(metrics) if key.partition(".")[2] in wanted}
 
 
 def to_nested_dict(figures: Mapping[str, Estimate], signed: bool = False) -> Tree:
     """Nested scalar keys of some figures: ``stated.wasserstein`` and its interval under ``stated``.
 
-    Figures are rounded to :data:`DECIMALS`, far below their intervals, so that the last bits, which
-    depend on the number of threads of a matrix product, do not reach a file that Git tracks. The
-    ends of an interval are kept inside the range that the metric cannot leave.
-
-    Args:
-        signed: the figures are differences: also write the p-value and the sign of each, and let
-            intervals cross zero.
+    Figures are rounded to :data:`DECIMALS`, far below their intervals, so that last bits do not reach a file that Git
+    tracks. The ends of an interval are kept inside the range that the metric cannot leave, but those of differences
+    (``signed``), which also have their p-value and sign.
     """
     root: Tree = {}
     for key, figure in figures.items():
@@ -86,9 +82,8 @@ def to_nested_dict(figures: Mapping[str, Estimate], signed: bool = False) -> Tre
         if figure.low is not None and figure.high is not None:
             known = None if signed else METRICS.get(key)
             bounds = (known.low, known.high) if known else (None, None)
-            node[f"{last}_low"], node[f"{last}_high"] = (
-                _rounded(float(np.clip(end, *bounds))) for end in (figure.low, figure.high)
-            )
+            low, high = np.clip([figure.low, figure.high], *bounds).tolist()
+            node[f"{last}_low"], node[f"{last}_high"] = _rounded(low), _rounded(high)
         if signed:
             node[f"{last}_p"], node[f"{last}_sign"] = _rounded(figure.p), figure.sign
     return root
@@ -98,33 +93,22 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, DECIMALS) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
-def counts(
-    survey: Survey,
-    params: Evaluate,
-    excluded: Mapping[str, Mapping[str, int]],
-    known_lengths: Iterable[int],
-) -> Tree:
-    """How much was scored and how much was not, by reason.
-
-    Args:
-        excluded: per predictor, answers that were not predicted, by reason.
-        known_lengths: of the scales in the training data.
-    """
+def counts(survey: Survey, params: Evaluate, excluded: Reasons, known: Container[int]) -> Tree:
+    """How much was scored and how much was not, by reason; ``known``: lengths of the scales in the training data."""
     small = survey.respondents < params.min_cell_size
     constant = (survey.human.max(axis=1) > 1 - 1e-12) & ~small
     left_out = constant & (params.constant_cells == "exclude")
-    unscored = small | left_out
+    scored = ~(small | left_out)
     compared = condition_effects(survey, survey.human, params.min_cell_size)
-    known = set(known_lengths)
     return {
         "studies": len(survey.studies),
-        "studies_scored": len(np.unique(survey.study[~unscored])),
+        "studies_scored": len(np.unique(survey.study[scored])),
         "cells": len(survey.cells),
-        "cells_scored": int((~unscored).sum()),
+        "cells_scored": int(scored.sum()),
         "cells_excluded": {"too_small": int(small.sum()), "constant": int(left_out.sum())},
         "cells_mixed_scale": int(survey.cells["scale"].str.contains(" | ", literal=True).sum()),
         "answers": len(survey.rows),
-        "respondents": survey.rows.select("study_id", "participant").n_unique(),
+        "respondents": int(survey.person.max()) + 1,
         "respondents_per_cell_median": float(np.median(survey.respondents)),
         "effects": {
             "conditions": len(compared.cell),
@@ -137,92 +121,66 @@ def counts(
             name: {re.sub(r"\W+", "_", reason): number for reason, number in reasons.items()}
             for name, reasons in sorted(excluded.items())
         },
-        "cells_without_train_scale": len({b.cell for b in survey.blocks if len(b.options) not in known}),
+        "cells_without_train_scale": len({b.cell for b in survey.blocks if len(b.positions) not in known}),
     }
 
 
 def tables(survey: Survey, scores: Sequence[Scores], params: Evaluate) -> dict[str, pl.DataFrame]:
-    """Every table by its file's name."""
+    """Every table by its file's name.
+
+    Of cells of fewer than ``min_cell_size`` people nothing but their number is said: the answer of one is an answer.
+    """
+    cells, small = survey.cells, survey.respondents < params.min_cell_size
+    low, high = (np.where(small, np.nan, end) for end in observed_range(survey.human, survey.grid))
+    pits = {part.name: part.pit / part.pit.sum() for part in scores if part.pit is not None}
+    effects = {part.name: part.effects for part in scores if part.effects is not None}
+    first = next(iter(effects.values()))
     gaps = pl.concat(part.gaps for part in scores if part.gaps is not None)
-    return {
-        "cells": cell_table(survey, params.min_cell_size),
-        "cell_scores": score_table(survey, scores),
-        "studies": study_table(survey, scores),
-        "distributions": distribution_table(survey, scores, PLOT_CELLS),
-        "pit": pit_table(scores),
-        "effects": effects_table(survey, scores),
-        "group_gaps": gaps.sort(pl.col("attribute").cast(pl.Enum(list(DEMOGRAPHICS))), maintain_order=True),
-    }
-
-
-def cell_table(survey: Survey, min_cell_size: int) -> pl.DataFrame:
-    """One row per cell: what was asked of how many, and the ends of what they answered.
-
-    Of fewer than ``min_cell_size`` people nothing but their number is said: the answer of one is an answer.
-    """
-    small = survey.respondents < min_cell_size
-    ends = zip(("human_low", "human_high"), distance.observed_range(survey.human, survey.grid), strict=True)
-    return survey.cells.with_columns(
-        pl.Series("options", survey.options),
-        *(pl.Series(key, np.where(small, np.nan, end)) for key, end in ends),
-    ).fill_nan(None)
-
-
-def score_table(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
-    """One row per cell and predictor with every cell metric; empty where a cell is not scored.
-
-    Individual-level metrics are means over the cell's answers.
-    """
-    known = {*CELL_METRICS, *ANSWER_METRICS, "drawn.wasserstein"}
-    return _by_predictor(
-        survey.cells.select(*CELL, "respondents"),
-        {part.name: {key: part.cells.get(key) for key in METRICS if key in known} for part in scores},
-    )
-
-
-def study_table(survey: Survey, scores: Sequence[Scores]) -> pl.DataFrame:
-    """One row per study and predictor with every study metric.
-
-    ``wasserstein_low`` and ``_high`` say how far other respondents of the same study would move it.
-    """
-    keys = list(dict.fromkeys(key for part in scores for key in part.studies))
-    columns: dict[str, dict[str, Floats | None]] = {}
+    studies = {part.name: dict(part.studies) for part in scores}
     for part in scores:
-        w, error = part.studies["wasserstein"], part.errors
-        columns[part.name] = {key: part.studies.get(key) for key in keys} | {
-            f"wasserstein_{end}": None if error is None else np.maximum(w + sign * 1.96 * error, 0)
-            for end, sign in (("low", -1), ("high", 1))
-        }
-    head = {
+        if part.errors is not None:  # how far other respondents of the study would move its W
+            for end, sign in (("low", -1), ("high", 1)):
+                moved = part.studies["wasserstein"] + sign * 1.96 * part.errors
+                studies[part.name][f"wasserstein_{end}"] = np.maximum(moved, 0)
+    sizes = {
         "study_id": survey.studies,
         "cells": np.bincount(survey.study, minlength=len(survey.studies)),
         "answers": np.bincount(survey.study_of_answer),
     }
-    return _by_predictor(pl.DataFrame(head), columns)
+    return {
+        "cells": cells.with_columns(options=survey.options, human_low=low, human_high=high).fill_nan(None),
+        "cell_scores": _by_predictor(  # of metrics of answers, means over the cell
+            cells.select(*CELL, "respondents"),
+            {part.name: {key: part.cells[key] for key in METRICS if key in part.cells} for part in scores},
+        ),
+        "studies": _by_predictor(pl.DataFrame(sizes), studies),
+        "distributions": distribution_table(survey, scores, PLOT_CELLS),
+        # The share of answers in each bin of the probability integral transform.
+        "pit": pl.DataFrame({"middle": (np.arange(individual.BINS) + 0.5) / individual.BINS, **pits}),
+        # One row per compared cell: the effect of its condition in people and in each predictor.
+        "effects": cells.select(*CELL, "respondents")[first.cell.tolist()].with_columns(
+            human=first.human,
+            human_se=first.error,
+            **{name: part.predicted for name, part in effects.items()},
+        ),
+        "group_gaps": gaps.sort(pl.col("attribute").cast(pl.Enum(list(DEMOGRAPHICS))), maintain_order=True),
+    }
 
 
-def _by_predictor(head: pl.DataFrame, columns: Mapping[str, Mapping[str, Floats | None]]) -> pl.DataFrame:
-    """``head`` once for each predictor, with its name and values; None is a column without any."""
-    nothing = np.full(head.height, np.nan)
-    parts = [
-        head.with_columns(
-            pl.lit(name).alias("predictor"),
-            *(pl.Series(key, nothing if value is None else value) for key, value in values.items()),
-        )
-        for name, values in columns.items()
-    ]
-    return pl.concat(parts).fill_nan(None)
+def _by_predictor(head: pl.DataFrame, columns: Mapping[str, Mapping[str, Floats]]) -> pl.DataFrame:
+    """``head`` once for each predictor, with its name and values; the first has all columns."""
+    parts = [head.with_columns(pl.lit(name).alias("predictor"), **values) for name, values in columns.items()]
+    return pl.concat(parts, how="diagonal").fill_nan(None)
 
 
 def distribution_table(survey: Survey, scores: Sequence[Scores], wanted: int) -> pl.DataFrame:
     """Long form for plots: cell, predictor (and ``human``), option, probability, of ``wanted`` cells.
 
-    Evenly spaced by how divided people are, the extremes and the median among them, so that two runs on the same
-    studies show the same cells.
+    Evenly spaced by how divided people are, so that two runs on the same studies show the same cells.
     """
     divided = entr(survey.human).sum(axis=1).round(9)
     scored = ~np.isnan(scores[0].cells["wasserstein"])
-    ranked = [int(cell) for cell in np.argsort(divided, kind="stable") if scored[cell]]
+    ranked = [cell for cell in np.argsort(divided, kind="stable").tolist() if scored[cell]]
     picks = np.rint(np.linspace(0, len(ranked) - 1, min(wanted, len(ranked)))).astype(int)
     sides = [("human", survey.human), *((part.name, part.pmf) for part in scores if part.pmf is not None)]
     keys = list(survey.cells.select(CELL).iter_rows())
@@ -233,21 +191,3 @@ def distribution_table(survey: Survey, scores: Sequence[Scores], wanted: int) ->
         for option in range(survey.options[cell])
     ]
     return pl.DataFrame(rows, [*CELL, "predictor", "option", "probability"], orient="row")
-
-
-def pit_table(scores: Iterable[Scores]) -> pl.DataFrame:
-    """Share of answers in each of ten bins of the probability integral transform, a column for each predictor."""
-    known = {part.name: part.pit / part.pit.sum() for part in scores if part.pit is not None}
-    middle = (np.arange(individual.BINS) + 0.5) / individual.BINS
-    return pl.DataFrame({"middle": middle, **known})
-
-
-def effects_table(survey: Survey, scores: Iterable[Scores]) -> pl.DataFrame:
-    """One row per compared cell: the effect of its condition in people and in each predictor."""
-    known = {part.name: part.effects for part in scores if part.effects is not None}
-    first = next(iter(known.values()))
-    return survey.cells.select(*CELL, "respondents")[first.cell.tolist()].with_columns(
-        pl.Series("human", first.human),
-        pl.Series("human_se", first.error),
-        *(pl.Series(name, part.predicted) for name, part in known.items()),
-    )

@@ -1,9 +1,8 @@
 """Training questions as examples: the most alike are told with their answers, and nothing else is changed."""
 
-import numpy as np
 import polars as pl
 
-from socrates.baselines.questions import largest, with_examples
+from socrates.baselines.questions import with_examples
 
 AGREE, LIKELY = "Do you agree with a toll? From 1 to 2.", "How likely is a toll? From 0 to 100."
 TRAIN = pl.DataFrame(
@@ -15,15 +14,13 @@ TRAIN = pl.DataFrame(
     orient="row",
 )
 ASKED = pl.DataFrame(
-    {
-        "stimuli": [
-            "Do you agree with a tax? From 1 to 2.",
-            "How likely is a tax? From 0 to 100.",
-            "Hot? From 1 to 3.",
-        ],
-        "scale": ["1,2", "0..100", "1..3"],
-        "participant": [7, 8, 9],
-    }
+    [
+        ("Do you agree with a tax? From 1 to 2.", "1,2", 7),
+        ("How likely is a tax? From 0 to 100.", "0..100", 8),
+        ("Hot? From 1 to 3.", "1..3", 9),
+    ],
+    ["stimuli", "scale", "participant"],
+    orient="row",
 )
 
 
@@ -43,9 +40,10 @@ def test_the_most_alike_comes_first_and_no_more_than_there_are():
 
 
 def test_of_equally_similar_questions_the_first_are_taken():
-    values = np.random.default_rng(0).integers(0, 4, 50) / 3
-    for count in (1, 7, 49, 50, 99):
-        assert largest(values, count).tolist() == np.argsort(-values, kind="stable")[:count].tolist()
+    texts = [f"Is a toll in Town {letter} fair?" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    train = pl.DataFrame({"stimuli": texts[::-1], "scale": "1,2", "response": 1})
+    told = with_examples(ASKED[:1], train, 20)["stimuli"][0]
+    assert [text in told for text in texts] == [True] * 20 + [False] * 6
 
 
 def test_texts_in_any_script_are_compared():

@@ -21,11 +21,8 @@ def paths(tmp_path):
     return {name: tmp_path / name / "predictions.parquet" for name in scores}
 
 
-def test_a_baseline_that_is_not_asked_for_any_more_is_left_out(paths):
+def test_old_baselines_are_left_out_and_the_opponent_is_the_best_on_validation_or_whoever_copies(paths):
     assert old_baselines(paths, ["words", "other_tasks"]) == ["nearest"]
-
-
-def test_the_opponent_is_the_best_on_validation_or_whoever_copies(paths):
     assert best_baseline(paths) == "other_tasks"
     del paths["other_tasks"]
     assert best_baseline(paths) == "words"
@@ -39,7 +36,8 @@ from socrates.evaluation import individual, intervals
 rng = np.random.default_rng(0)
 p, positions = rng.dirichlet(np.ones(7), 500).astype(np.float32), np.linspace(0, 1, 7, dtype=np.float32)
 answers = rng.integers(7, size=500)
-for metric in (individual.mean, individual.accuracy, individual.crps, individual.gain_over_mean(individual.crps)):
+gain = individual.Gain(individual.gain_over_mean, individual.crps)
+for metric in (individual.PARTS["mean"], individual.accuracy, individual.crps, gain):
     sys.stdout.write(metric(p, answers, positions).tobytes().hex())
 print(intervals.sign_flip_interval(rng.normal(size=19), 999, rng))
 """
