@@ -35,12 +35,9 @@ def some_of_each_cell(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]
 def calibrate(
     validation: pl.DataFrame, predicted: pl.DataFrame, train: pl.DataFrame, max_options: int
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """``predicted`` corrected, and what was chosen, for the manifest.
+    """A model's predictions of test rows corrected by those of ``validation``, and what was chosen, for the manifest.
 
-    Args:
-        validation, predicted: a model's predictions of validation and test rows (``PREDICTIONS``).
-        train: study_id, scale and response of the training rows.
-        max_options: longer scales are thinned, see :func:`train_marginals`.
+    ``train``: study_id, scale and response of the training rows. Scales beyond ``max_options`` are thinned.
     """
     marginals = train_marginals(train.drop_nulls(), max_options)
     study = validation["study_id"].rank("dense").to_numpy().astype(np.int64) - 1
@@ -55,8 +52,8 @@ def calibrate(
             np.add.at(total, study[rows], np.log(np.maximum(own, FLOOR)))
         return total / answered
 
-    best = unchanged = np.zeros(2)
-    before, average = log_scores(unchanged), log_scores(np.array([0.0, 1.0]))
+    best = np.zeros(2)
+    before, average = log_scores(best), log_scores(np.array([0.0, 1.0]))
     if len(answered) > 1:
         found = minimize(
             lambda settings: -log_scores(settings).mean(), [0.0, 0.05],
@@ -69,11 +66,9 @@ def calibrate(
         "temperature": float(np.exp(best[0])),
         "marginal_weight": float(best[1]),
         "validation_answers": validation.height,
-        **{
-            f"validation_log_score{of}": float(scores.mean()) if len(answered) else 0.0
-            for of, scores in (("", log_scores(best)), ("_uncorrected", before), ("_average", average))
-        },
     }
+    for of, scores in {"": log_scores(best), "_uncorrected": before, "_average": average}.items():
+        about[f"validation_log_score{of}"] = float(scores.mean()) if len(answered) else 0.0
     about = {key: round(value, 9) for key, value in about.items()}
     if not best.any():
         return predicted, about
