@@ -97,19 +97,24 @@ def predict(
     if input is None or output is None:
         refs = [ref, ref.base_only()] if compare_base else [ref]
         _answer(demographics, scenario or "", scale, refs, opened, sample, seed, as_json)
-        return
-    from socrates.app.batch import answer_file
+    else:
+        from socrates.app.batch import answer_file
 
-    counts = answer_file(input, output, ref, opened, scale)
-    left, notes = counts["rows"] - counts["answered"], counts["notes"]
-    if left:
-        notes = [f"{left:,} rows not answered; the first: {counts['first_problem']}", *notes]
-    lines = [f"model    {counts['model']}", f"persona  {counts['persona'].removeprefix('persona ')}"]
-    lines += [
+        counts = answer_file(input, output, ref, opened, scale)
+        show(as_json, counts, *_summary(counts))
+
+
+def _summary(counts: dict[str, Any]) -> list[str]:
+    """What became of a file of questions."""
+    left = counts["rows"] - counts["answered"]
+    return [
+        f"model    {counts['model']}",
+        f"persona  {counts['persona'].removeprefix('persona ')}",
         f"predict: {counts['answered']:,} of {counts['rows']:,} rows answered in {counts['output']}; "
-        f"with notes: {counts['with_notes']:,}; format validity {100 * counts['format_validity']:.1f} %"
+        f"with notes: {counts['with_notes']:,}; format validity {100 * counts['format_validity']:.1f} %",
+        *([f"note: {left:,} rows not answered; the first: {counts['first_problem']}"] if left else []),
+        *(f"note: {note}" for note in counts["notes"]),
     ]
-    show(as_json, counts, *lines, *(f"note: {note}" for note in notes))
 
 
 def _answer(
