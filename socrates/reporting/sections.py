@@ -121,14 +121,14 @@ def about(report: Report) -> str:
     params, training = report.params, report.training
     trained = "as it is, without any training of ours"
     if training:
-        answers = read = training.get("rows", 0)
+        seen = read = training.get("rows", 0)
         rows = report.splits.get("splits", {}).get("train", {}).get("rows", read)
         kept, often = rows - training.get("rows_too_long", {}).get("train", 0), ""
         if 0 < kept < read:  # an answer read twice is one answer
-            answers, often = kept, f", each read {read / kept:.1f} times on average"
+            seen, often = kept, f", each read {read / kept:.1f} times on average"
         trained = (
             f"with a LoRA adapter of rank {params['lora']['r']}, trained for "
-            f"{number(training.get('steps'))} steps on {number(answers)} answers{often}"
+            f"{number(training.get('steps'))} steps on {number(seen)} answers{often}"
         )
     keys = ("answers", "respondents", "cells", "cells_scored", "studies_scored")
     answers, respondents, cells, scored, studies = (number(int(report.count(key))) for key in keys)
