@@ -20,6 +20,7 @@ from socrates.survey.scales import nearest, scale
 from socrates.survey.tables import CELL
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 PEOPLE = 10  # of each validation cell that are predicted: two numbers need no more
 FLOOR = 1e-6  # of a probability, as in the report's log score
@@ -87,9 +88,7 @@ def corrected(p: Floats, marginal: Floats, log_temperature: float, weight: float
     return (1 - weight) * sharpened / sharpened.sum(axis=1, keepdims=True) + weight * marginal
 
 
-def _blocks(
-    table: pl.DataFrame, marginals: dict[int, Floats]
-) -> list[tuple[NDArray[np.int64], Floats, Floats, NDArray[np.int64]]]:
+def _blocks(table: pl.DataFrame, marginals: dict[int, Floats]) -> list[tuple[Ints, Floats, Floats, Ints]]:
     """Of each scale: positions of its rows, their distributions, the training average, indices of their answers."""
     found = []
     for (notation,), part in table.with_row_index("row").group_by("scale", maintain_order=True):
