@@ -41,9 +41,7 @@ def main() -> None:
         short = {"not predicted by the base model": table.height - rows.height}
         return with_examples(rows, train.drop_nulls("scale"), params.examples), short
 
-    summary = predict_split(
-        TEST, PredictionInputs(BASE, None, *sections), OUT, process, (told, lambda table: table)
-    )
+    summary = predict_split(TEST, PredictionInputs(BASE, None, *sections), OUT, process, told)
     if process.is_main:
         print(f"predict base_fewshot: {summary}")
     cleanup_distributed()

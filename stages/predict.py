@@ -38,8 +38,7 @@ def main() -> None:
     inputs = PredictionInputs(BASE, ADAPTER if name == "adapter" else None, *sections)
     calibrated = OUT / f"{name}_calibrated"
     calibrated.mkdir(parents=True, exist_ok=True)
-    part = some_of_each_cell, lambda predictions: predictions
-    predict_split(VALIDATION, inputs, calibrated / "validation", process, part)
+    predict_split(VALIDATION, inputs, calibrated / "validation", process, some_of_each_cell)
     summary = predict_split(TEST, inputs, OUT / name, process)
     if process.is_main:
         print(f"predict {name}: {summary}")

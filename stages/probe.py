@@ -26,16 +26,13 @@ def main() -> None:
     if process is None:
         return
     from socrates.prediction.predict import PredictionInputs, predict_split
-    from socrates.prediction.probes import SHARE, probe_rows, restored
+    from socrates.prediction.probes import probe_rows, restored
 
     OUT.mkdir(parents=True, exist_ok=True)
     inputs = PredictionInputs(BASE, ADAPTER, *sections)
     for name in params.probes:
-        change = (
-            partial(probe_rows, probe=name, share=SHARE, max_options=params.max_options),
-            partial(restored, probe=name),
-        )
-        summary = predict_split(TEST, inputs, OUT / name, process, change)
+        change = partial(probe_rows, probe=name, max_options=params.max_options)
+        summary = predict_split(TEST, inputs, OUT / name, process, change, partial(restored, probe=name))
         if process.is_main:
             print(f"probe {name}: {summary}")
     cleanup_distributed()

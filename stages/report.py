@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from socrates.core import errors, files
-from socrates.reporting.page import render_html, render_markdown
+from socrates.reporting.jinja import render_html, render_markdown
 from socrates.reporting.read import read_report
 from socrates.reporting.sections import content
 

@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from socrates.cli import experiment, operate, predict, results, serve, share
+from socrates.cli import operate, results, share, use
 from socrates.core import errors
 
 NAME = "socrates"
@@ -23,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for module in (predict, experiment, serve, operate, results, share):
+for module in (use, operate, results, share):
     app.add_typer(module.app)
 
 
@@ -32,12 +32,10 @@ def run() -> None:
     try:
         status = app(prog_name=NAME, standalone_mode=False)
     except typer.TyperException as error:
-        message = (
-            error.format_message().removeprefix("Invalid value: ").replace("Value error, ", "").rstrip(".")
-        )
-        if message:  # empty where the help was shown instead
+        message = error.format_message().removeprefix("Invalid value: ").replace("Value error, ", "")
+        if message := " ".join(message.rstrip(".").split()):  # empty where the help was shown instead
             command = getattr(getattr(error, "ctx", None), "command_path", NAME)
-            print(f"error: {' '.join(message.split())}; see {command} --help", file=sys.stderr)
+            print(f"error: {message}; see {command} --help", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     raise SystemExit(status)
 

@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
-from socrates.cli.options import Json, example, show, show_markdown
+from socrates.cli.options import Json, panel, show
 
-PANEL = "Before and during a run"
-
-app = typer.Typer()
+app, command = panel("Before and during a run")
 
 
-@app.command(epilog=example("socrates preset one-percent"), rich_help_panel=PANEL)
+@command("socrates preset one-percent")
 def preset(
-    name: Annotated[
-        str, typer.Argument(help="A file of presets/ without .yaml; gsm8k/NAME for word problems.")
-    ],
+    name: Annotated[str, Argument(help="A file of presets/ without .yaml; gsm8k/NAME for word problems.")],
     as_json: Json = False,
 ) -> None:
     """Write a preset into params.yaml: the keys that it names get its values, all others stay."""
@@ -31,7 +28,7 @@ def preset(
     show(as_json, value, *(f"  {change}" for change in changes), told)
 
 
-@app.command(epilog=example("socrates doctor"), rich_help_panel=PANEL)
+@command("socrates doctor")
 def doctor(as_json: Json = False) -> None:
     """Check packages, stores, GPU, disk, scratch and hub against params.yaml.
 
@@ -55,12 +52,12 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command(epilog=example("socrates estimate", "socrates estimate full --gpus 4"), rich_help_panel=PANEL)
+@command("socrates estimate", "socrates estimate full --gpus 4")
 def estimate(
     presets: Annotated[
-        list[str] | None, typer.Argument(help="Presets laid over params.yaml for this estimate, in order.")
+        list[str] | None, Argument(help="Presets laid over params.yaml for this estimate, in order.")
     ] = None,
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs of each machine.")] = 1,
+    gpus: Annotated[int, Option(min=1, help="GPUs of each machine.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Print what the training of the current params, or of presets, would need on named machines.
@@ -88,13 +85,13 @@ def estimate(
     assumed = "\n".join(f"- {line}" for line in basis)
     machines = [asdict(row) | {"bytes": row.bytes} for row in rows]
     value = {"steps": work.plan.max_steps, "tokens": work.tokens, "machines": machines, "assumed": basis}
-    show_markdown(as_json, value, f"{size}\n\n{told}\n\nAll of it is estimated. Assumed:\n\n{assumed}")
+    show(as_json, value, f"{size}\n\n{told}\n\nAll of it is estimated. Assumed:\n\n{assumed}", markdown=True)
 
 
-@app.command(epilog=example("socrates watch", "socrates watch --once"), rich_help_panel=PANEL)
+@command("socrates watch", "socrates watch --once")
 def watch(
-    log: Annotated[Path, typer.Argument(help="The training's log.")] = Path("runs/train.jsonl"),
-    once: Annotated[bool, typer.Option("--once", help="Print the view once and leave.")] = False,
+    log: Annotated[Path, Argument(help="The training's log.")] = Path("runs/train.jsonl"),
+    once: Annotated[bool, Option("--once", help="Print the view once and leave.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show a running training live, from another shell. It reads the log only, so that the run is not touched.

@@ -1,50 +1,38 @@
-"""Options that several commands have, and how a result is printed."""
+"""What several commands have in common: their decorator, their options, and how a result is printed."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
+from typer import Option
 
-ADAPTER, BASE = "models/adapter", Path("models/base")
-USE = "Use the model"  # a panel of --help
-
-Adapter = Annotated[
-    str | None,
-    typer.Option(
-        help="A folder, or 'none' for the base model.",
-        callback=lambda name: None if name == "none" else name,
-    ),
-]
-Base = Annotated[Path, typer.Option("--base", "--model", help="The base model's folder, or one saved whole.")]
-Precision = Annotated[
-    Literal["auto", "bfloat16", "nf4", "int8", "float32"],
-    typer.Option(help="Of the weights; auto: by device and its free memory."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def example(*commands: str) -> str:
-    """The end of a command's help."""
-    title = "Examples:" if len(commands) > 1 else "Example:"
-    return "\n\n".join([title, *(f"  {line}" for line in commands)])
+def panel(title: str) -> tuple[typer.Typer, Callable[..., Callable[[Command], Command]]]:
+    """A part of ``--help``: its app, and ``@command(*examples)`` for a command whose help ends with examples."""
+    app = typer.Typer()
+
+    def command(*examples: str) -> Callable[[Command], Command]:
+        heading = "Examples:" if len(examples) > 1 else "Example:"
+        epilog = "\n\n".join([heading, *(f"  {line}" for line in examples)])
+        return app.command(epilog=epilog, rich_help_panel=title)
+
+    return app, command
 
 
-def show(as_json: bool, value: Any, *lines: str) -> None:
-    """Print the result of a command: ``value`` under ``--json``, otherwise ``lines``."""
+def show(as_json: bool, value: Any, *lines: str, markdown: bool = False) -> None:
+    """Print the result of a command: ``value`` under ``--json``, otherwise ``lines``, Markdown drawn on a terminal."""
     from socrates.core.files import json_text
 
-    typer.echo(json_text(value) if as_json else "".join(f"{line}\n" for line in lines), nl=False)
-
-
-def show_markdown(as_json: bool, value: Any, text: str) -> None:
-    """Print the result of a command: ``value`` under ``--json``, otherwise a text in Markdown, drawn on a terminal."""
-    if as_json or not sys.stdout.isatty():
-        show(as_json, value, text)
-    else:
+    if markdown and not as_json and sys.stdout.isatty():
         from rich.console import Console
         from rich.markdown import Markdown
 
-        Console().print(Markdown(text))
+        Console().print(Markdown("\n".join(lines)))
+    else:
+        typer.echo(json_text(value) if as_json else "".join(f"{line}\n" for line in lines), nl=False)

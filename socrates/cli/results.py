@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
-from socrates.cli.options import Json, example, show, show_markdown
+from socrates.cli.options import Json, panel, show
 
-PANEL = "Look at the results"
-Name = Annotated[str, typer.Option(help="What the predictor is called in metrics and report.")]
+Name = Annotated[str, Option(help="What the predictor is called in metrics and report.")]
 
-app = typer.Typer()
+app, command = panel("Look at the results")
 
 
-@app.command(epilog=example("socrates audit", "socrates audit --strict"), rich_help_panel=PANEL)
+@command("socrates audit", "socrates audit --strict")
 def audit(
-    folder: Annotated[Path, typer.Option(help="The project folder whose run is compared.")] = Path(),
+    folder: Annotated[Path, Option(help="The project folder whose run is compared.")] = Path(),
     as_json: Json = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if an item is wrong.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Exit with 1 if an item is wrong.")] = False,
 ) -> None:
     """Compare params, split, training record and metrics with the paper, item by item.
 
@@ -33,18 +33,16 @@ def audit(
     rows = auditing.audit(auditing.read_run(folder))
     items = [dataclasses.asdict(row) for row in rows]
     value = {"source": SOURCE, "counts": auditing.counts(rows), "items": items}
-    show_markdown(as_json, value, auditing.markdown(rows))
+    show(as_json, value, auditing.markdown(rows), markdown=True)
     if strict and any(row.verdict == "wrong" for row in rows):
         raise typer.Exit(1)
 
 
-@app.command(epilog=example("socrates compare main workspace"), rich_help_panel=PANEL)
+@command("socrates compare main workspace")
 def compare(
-    a: Annotated[
-        str, typer.Argument(help="A Git revision, an experiment, or 'workspace': the files as they are.")
-    ],
-    b: Annotated[str, typer.Argument(help="The same, of the run that is compared with it.")],
-    predictor: Annotated[str, typer.Option(help="Of metrics/tables/cell_scores.csv.")] = "adapter",
+    a: Annotated[str, Argument(help="A Git revision, an experiment, or 'workspace': the files as they are.")],
+    b: Annotated[str, Argument(help="The same, of the run that is compared with it.")],
+    predictor: Annotated[str, Option(help="Of metrics/tables/cell_scores.csv.")] = "adapter",
     as_json: Json = False,
 ) -> None:
     """Compare two runs, paired by cell: the difference of each metric, its 95 % interval and p-value.
@@ -55,14 +53,14 @@ def compare(
 
     table = comparing.compare(comparing.read_scores(a), comparing.read_scores(b), predictor)
     value = {"a": a, "b": b, "predictor": predictor, "metrics": table.to_dicts()}
-    show_markdown(as_json, value, comparing.markdown(table, a, b))
+    show(as_json, value, comparing.markdown(table, a, b), markdown=True)
 
 
-@app.command(epilog=example("socrates folds fold-0 fold-1 fold-2 fold-3 fold-4"), rich_help_panel=PANEL)
+@command("socrates folds fold-0 fold-1 fold-2 fold-3 fold-4")
 def folds(
-    runs: Annotated[list[str], typer.Argument(help="The folds: Git revisions or experiments.")],
-    predictor: Annotated[str, typer.Option(help="Of metrics/tables/cell_scores.csv.")] = "adapter",
-    baseline: Annotated[str, typer.Option(help="The predictor it is compared with.")] = "words_demographics",
+    runs: Annotated[list[str], Argument(help="The folds: Git revisions or experiments.")],
+    predictor: Annotated[str, Option(help="Of metrics/tables/cell_scores.csv.")] = "adapter",
+    baseline: Annotated[str, Option(help="The predictor it is compared with.")] = "words_demographics",
     as_json: Json = False,
 ) -> None:
     """Put the folds of a cross-validation together: one table over all studies, each tested once."""
@@ -71,17 +69,15 @@ def folds(
     joined = comparing.join_folds({run: comparing.read_scores(run) for run in runs})
     table = comparing.beside_baseline(joined, predictor, baseline)
     value = {"runs": runs, "predictor": predictor, "baseline": baseline, "metrics": table.to_dicts()}
-    show_markdown(as_json, value, comparing.markdown(table, baseline, predictor))
+    show(as_json, value, comparing.markdown(table, baseline, predictor), markdown=True)
 
 
-@app.command(
-    epilog=example("socrates curve sample.max_per_cell curve-1 curve-10 curve-75"), rich_help_panel=PANEL
-)
+@command("socrates curve sample.max_per_cell curve-1 curve-10 curve-75")
 def curve(
-    key: Annotated[str, typer.Argument(help="The parameter in which the runs differ.")],
-    runs: Annotated[list[str], typer.Argument(help="Git revisions or experiments.")],
-    predictor: Annotated[str, typer.Option(help="Of metrics/headline.json.")] = "adapter",
-    plot: Annotated[Path, typer.Option(help="The figure, as SVG.")] = Path("curve.svg"),
+    key: Annotated[str, Argument(help="The parameter in which the runs differ.")],
+    runs: Annotated[list[str], Argument(help="Git revisions or experiments.")],
+    predictor: Annotated[str, Option(help="Of metrics/headline.json.")] = "adapter",
+    plot: Annotated[Path, Option(help="The figure, as SVG.")] = Path("curve.svg"),
     as_json: Json = False,
 ) -> None:
     """Several runs against a setting: a table, and a figure over the tokens that each was trained on."""
@@ -89,14 +85,12 @@ def curve(
 
     points = curves.curve(runs, key, predictor, plot)
     value = {"key": key, "predictor": predictor, "runs": points, "plot": str(plot)}
-    show_markdown(as_json, value, f"{curves.markdown(points, key)}\n\nwritten: {plot}")
+    show(as_json, value, f"{curves.markdown(points, key)}\n\nwritten: {plot}", markdown=True)
 
 
-@app.command(epilog=example("socrates import-predictions gpt.csv --name gpt"), rich_help_panel=PANEL)
+@command("socrates import-predictions gpt.csv --name gpt")
 def import_predictions(
-    file: Annotated[
-        Path, typer.Argument(help="A .csv or .parquet table; docs/experiments.md has its columns.")
-    ],
+    file: Annotated[Path, Argument(help="A .csv or .parquet table; docs/experiments.md has its columns.")],
     name: Name,
     as_json: Json = False,
 ) -> None:
@@ -108,36 +102,29 @@ def import_predictions(
     show(as_json, {"folder": str(folder), "rows": rows}, told)
 
 
-@app.command(
-    epilog=example(
-        "socrates ask-endpoint --url http://127.0.0.1:8000/v1 --model Qwen2.5-7B --name qwen7b --mode logprobs",
-        "socrates ask-endpoint --url https://api.example.com/v1 --model large --name large --usd 2.5 10 --max-usd 20",
-    ),
-    rich_help_panel=PANEL,
+@command(
+    "socrates ask-endpoint --url http://127.0.0.1:8000/v1 --model Qwen2.5-7B --name qwen7b --mode logprobs",
+    "socrates ask-endpoint --url https://api.example.com/v1 --model large --name large --usd 2.5 10 --max-usd 20",
 )
 def ask_endpoint(
-    url: Annotated[str, typer.Option(help="Of an OpenAI-compatible server, up to and with /v1.")],
-    model: Annotated[str, typer.Option(help="What the server calls the model.")],
+    url: Annotated[str, Option(help="Of an OpenAI-compatible server, up to and with /v1.")],
+    model: Annotated[str, Option(help="What the server calls the model.")],
     name: Name,
     mode: Annotated[
         Literal["auto", "logprobs", "stated", "draws"],
-        typer.Option(help="Exact, a distribution stated as JSON, sampled answers, or the first that works."),
+        Option(help="Exact, a distribution stated as JSON, sampled answers, or the first that works."),
     ] = "auto",
-    draws: Annotated[int, typer.Option(min=1, help="Sampled answers of each question.")] = 10,
-    personas: Annotated[
-        bool, typer.Option(help="Ask for each respondent, or once for each scenario.")
-    ] = True,
-    workers: Annotated[int, typer.Option(min=1, help="Calls at a time.")] = 8,
-    usd: Annotated[tuple[float, float], typer.Option(help="Per million tokens sent, received.")] = (0, 0),
-    max_usd: Annotated[float, typer.Option(help="Stop before more is spent.")] = 10,
-    end: Annotated[
-        str, typer.Option(help="The end-of-answer token, for logprobs on scales such as 1-10.")
-    ] = "",
+    draws: Annotated[int, Option(min=1, help="Sampled answers of each question.")] = 10,
+    personas: Annotated[bool, Option(help="Ask for each respondent, or once for each scenario.")] = True,
+    workers: Annotated[int, Option(min=1, help="Calls at a time.")] = 8,
+    usd: Annotated[tuple[float, float], Option(help="Per million tokens sent, received.")] = (0, 0),
+    max_usd: Annotated[float, Option(help="Stop before more is spent.")] = 10,
+    end: Annotated[str, Option(help="The end-of-answer token, for logprobs on scales such as 1-10.")] = "",
     format: Annotated[
-        Literal["chat", "socrates"], typer.Option(help="Messages of our own, or the released models' prompt.")
+        Literal["chat", "socrates"], Option(help="Messages of our own, or the released models' prompt.")
     ] = "chat",
     yes: Annotated[
-        bool, typer.Option("--yes", help="Start even if the estimate is above --max-usd, without asking.")
+        bool, Option("--yes", help="Start even if the estimate is above --max-usd, without asking.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -158,7 +145,7 @@ def ask_endpoint(
     show(as_json, {"folder": str(folder), "rows": rows, **paid}, f"{told}; now: dvc repro evaluate report")
 
 
-@app.command(epilog=example("socrates paper-baseline"), rich_help_panel=PANEL)
+@command("socrates paper-baseline")
 def paper_baseline(as_json: Json = False) -> None:
     """Set a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline."""
     from socrates.tools.paper_baseline import PAPER, TAG, tag_paper
@@ -168,7 +155,7 @@ def paper_baseline(as_json: Json = False) -> None:
     show(as_json, {"tag": TAG, "commit": commit}, told)
 
 
-@app.command(epilog=example("socrates readme"), rich_help_panel=PANEL)
+@command("socrates readme")
 def readme(as_json: Json = False) -> None:
     """Write the figures of README.md from metrics/ and the estimates, after a new default run."""
     from socrates.tools.readme import write

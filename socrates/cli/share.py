@@ -10,29 +10,27 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
-from socrates.cli.options import Json, example, show
+from socrates.cli.options import Json, panel, show
 
-PANEL = "Hand the model on"
-
-Out = Annotated[Path, typer.Option(file_okay=False, help="Folder that is written; replaced if it is there.")]
+Out = Annotated[Path, Option(file_okay=False, help="Folder that is written; replaced if it is there.")]
 License = Annotated[
-    str | None, typer.Option("--license", help="Of the adapter, as the hub names it; else not decided.")
+    str | None, Option("--license", help="Of the adapter, as the hub names it; else not decided.")
 ]
 
-app = typer.Typer()
+app, command = panel("Hand the model on")
 
 
-ASKED = "socrates predict --model models/merged --adapter none --example 1  # asks it then"
-
-
-@app.command(epilog=example("socrates merge", ASKED), rich_help_panel=PANEL)
+@command(
+    "socrates merge", "socrates predict --model models/merged --adapter none --example 1  # asks it then"
+)
 def merge(
     out: Out = Path("models/merged"),
-    rows: Annotated[int, typer.Option(min=1, help="Test rows to compare on.")] = 100,
+    rows: Annotated[int, Option(min=1, help="Test rows to compare on.")] = 100,
     tolerance: Annotated[
         float | None,
-        typer.Option(min=0, help="Mean distance of answers that is allowed; by the dtype if left out."),
+        Option(min=0, help="Mean distance of answers that is allowed; by the dtype if left out."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -53,11 +51,11 @@ def merge(
     show(as_json, {"out": str(out), **check}, told)
 
 
-@app.command(epilog=example("socrates card --adapter owner/name --license apache-2.0"), rich_help_panel=PANEL)
+@command("socrates card --adapter owner/name --license apache-2.0")
 def card(
     out: Out = Path("models/card"),
     adapter: Annotated[
-        str, typer.Option(help="Where the loading snippet finds the adapter: a folder or a hub repository.")
+        str, Option(help="Where the loading snippet finds the adapter: a folder or a hub repository.")
     ] = "models/adapter",
     license_: License = None,
     as_json: Json = False,
@@ -70,18 +68,15 @@ def card(
     show(as_json, {"out": str(out), "files": files}, f"card: {out / 'README.md'} and {len(files) - 1} plots")
 
 
-@app.command(
-    epilog=example(
-        "socrates publish --repo owner/name --dry-run",
-        "socrates publish --repo owner/name --public --license apache-2.0",
-    ),
-    rich_help_panel=PANEL,
+@command(
+    "socrates publish --repo owner/name --dry-run",
+    "socrates publish --repo owner/name --public --license apache-2.0",
 )
 def publish(
-    repo: Annotated[str, typer.Option(help="Repository on the hub: owner/name.")],
-    public: Annotated[bool, typer.Option("--public", help="Show it to everyone; private otherwise.")] = False,
+    repo: Annotated[str, Option(help="Repository on the hub: owner/name.")],
+    public: Annotated[bool, Option("--public", help="Show it to everyone; private otherwise.")] = False,
     license_: License = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files and send nothing.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="List the files and send nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Push adapter, model card, metrics and plots to the hub in one commit, private unless told otherwise."""

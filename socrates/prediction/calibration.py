@@ -20,6 +20,7 @@ from socrates.survey.scales import nearest, scale
 from socrates.survey.tables import CELL
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 PEOPLE = 10  # of each validation cell that are predicted: two numbers need no more
 FLOOR = 1e-6  # of a probability, as in the report's log score
@@ -35,12 +36,9 @@ def some_of_each_cell(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]
 def calibrate(
     validation: pl.DataFrame, predicted: pl.DataFrame, train: pl.DataFrame, max_options: int
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """``predicted`` corrected, and what was chosen, for the manifest.
+    """A model's predictions of test rows corrected by those of ``validation``, and what was chosen, for the manifest.
 
-    Args:
-        validation, predicted: a model's predictions of validation and test rows (``PREDICTIONS``).
-        train: study_id, scale and response of the training rows.
-        max_options: longer scales are thinned, see :func:`train_marginals`.
+    ``train``: study_id, scale and response of the training rows. Scales beyond ``max_options`` are thinned.
     """
     marginals = train_marginals(train.drop_nulls(), max_options)
     study = validation["study_id"].rank("dense").to_numpy().astype(np.int64) - 1
@@ -55,8 +53,8 @@ def calibrate(
             np.add.at(total, study[rows], np.log(np.maximum(own, FLOOR)))
         return total / answered
 
-    best = unchanged = np.zeros(2)
-    before, average = log_scores(unchanged), log_scores(np.array([0.0, 1.0]))
+    best = np.zeros(2)
+    before, average = log_scores(best), log_scores(np.array([0.0, 1.0]))
     if len(answered) > 1:
         found = minimize(
             lambda settings: -log_scores(settings).mean(), [0.0, 0.05],
@@ -69,11 +67,9 @@ def calibrate(
         "temperature": float(np.exp(best[0])),
         "marginal_weight": float(best[1]),
         "validation_answers": validation.height,
-        **{
-            f"validation_log_score{of}": float(scores.mean()) if len(answered) else 0.0
-            for of, scores in (("", log_scores(best)), ("_uncorrected", before), ("_average", average))
-        },
     }
+    for of, scores in {"": log_scores(best), "_uncorrected": before, "_average": average}.items():
+        about[f"validation_log_score{of}"] = float(scores.mean()) if len(answered) else 0.0
     about = {key: round(value, 9) for key, value in about.items()}
     if not best.any():
         return predicted, about
@@ -92,9 +88,7 @@ def corrected(p: Floats, marginal: Floats, log_temperature: float, weight: float
     return (1 - weight) * sharpened / sharpened.sum(axis=1, keepdims=True) + weight * marginal
 
 
-def _blocks(
-    table: pl.DataFrame, marginals: dict[int, Floats]
-) -> list[tuple[NDArray[np.int64], Floats, Floats, NDArray[np.int64]]]:
+def _blocks(table: pl.DataFrame, marginals: dict[int, Floats]) -> list[tuple[Ints, Floats, Floats, Ints]]:
     """Of each scale: positions of its rows, their distributions, the training average, indices of their answers."""
     found = []
     for (notation,), part in table.with_row_index("row").group_by("scale", maintain_order=True):

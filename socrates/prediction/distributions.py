@@ -1,14 +1,14 @@
 """The probability of every allowed answer of every respondent, in one pass per scenario.
 
-A packed batch (``model.prefix_sharing``) holds the scenario once, then for each respondent the persona and
-the trie of the possible answers. Each trie node sees scenario, persona and the digits before it, so
-one forward pass gives the exact probability of each answer with its end token.
+A packed batch (``model.prefix_sharing``) holds the scenario once, then for each respondent the persona and the trie
+of the possible answers. A node of the trie sees scenario, persona and the digits before it, so that one forward pass
+gives the exact probability of each answer with its end token.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,17 +42,21 @@ class ScoringBatch:
 
 @dataclass(frozen=True)
 class Scored:
-    """Answer distributions of some rows.
-
-    Attributes:
-        rows: row numbers, ``[R]``.
-        probabilities: of the options of each row's scale, given that the answer is allowed.
-        mass: total probability of allowed answers, ``[R]``.
-    """
+    """Of rows ``[R]`` the probabilities of their scales' options, if the answer is allowed, and that it is, ``[R]``."""
 
     rows: NDArray[np.int64]
     probabilities: JaggedArray
     mass: NDArray[np.float32]
+
+    @classmethod
+    def joined(cls, parts: Iterable[Scored]) -> Scored:
+        """The rows of all parts, one part after another."""
+        parts = list(parts)
+        return cls(
+            np.concatenate([np.zeros(0, np.int64), *(part.rows for part in parts)]),
+            JaggedArray.concatenate([part.probabilities for part in parts], np.float32),
+            np.concatenate([np.zeros(0, np.float32), *(part.mass for part in parts)]),
+        )
 
 
 def predict_distributions(
@@ -61,38 +65,25 @@ def predict_distributions(
     data: Encoded,
     scales: Sequence[str],
     tokens_per_batch: int,
-    progress: Callable[[Iterable[ScoringBatch]], Iterable[ScoringBatch]] = iter,
 ) -> tuple[JaggedArray, NDArray[np.float32]]:
-    """Answer distributions of all rows.
+    """For each row the probabilities of its scale's options, and the total of allowed answers ``[rows]``.
 
-    Args:
-        model: base or adapter, in evaluation mode.
-        scales: notation of each row's scale.
-        tokens_per_batch: packed tokens of one pass; bounds memory. Halved when memory runs out.
-
-    Returns:
-        For each row the probabilities of its scale's options, given that the answer is allowed, and
-        the total probability of allowed answers ``[rows]``.
+    A pass has ``tokens_per_batch`` packed tokens, which bounds memory; they are halved when memory runs out.
     """
     plan = ScoringPlan(tokenizer, data, scales)
-    batches = list(plan.batches(tokens_per_batch))
-    scored = plan.expand(plan.score(model, batch) for batch in progress(batches))
+    scored = plan.expand(plan.score(model, batch) for batch in plan.batches(tokens_per_batch))
     return scored.probabilities, scored.mass
 
 
 class ScoringPlan:
-    """Rows whose distributions are wanted, and how they are cut into batches, whoever scores them.
+    """Rows whose distributions on ``scales`` (notations) are wanted, and how they are cut into batches.
 
-    Args:
-        scales: notation of each row's scale.
-
-    Attributes:
-        rows: the first of the rows with each distinct prompt and scale; only these are scored.
-        max_tokens_per_batch: packed tokens above which a pass ran out of memory; it only shrinks.
+    Only ``rows`` are scored: the first with each distinct prompt and scale. ``max_tokens_per_batch`` shrinks to what
+    did not run out of memory.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, data: Encoded, scales: Sequence[str]) -> None:
-        names = pl.Series(scales, dtype=pl.String)
+        names = pl.Series("scale", scales, dtype=pl.String)
         self.data = data
         self.notations: list[str] = names.unique().sort().to_list()
         self.tries = {notation: answer_trie(tokenizer, notation) for notation in self.notations}
@@ -100,7 +91,9 @@ class ScoringPlan:
         self._nodes = np.array([self.tries[notation].nodes for notation in self.notations], dtype=np.int64)
         self._scale = names.cast(pl.Enum(self.notations)).to_physical().cast(pl.Int64).to_numpy()
         self._suffixes, self._prefixes = data.suffix_lengths(), data.prefix_lengths()
-        self._first = deduplicate_prompts(data.scenario_of_row, data.persona_of_row, self._scale)
+        keys = {"scenario": data.scenario_of_row, "persona": data.persona_of_row, "scale": self._scale}
+        first = pl.col("row").first().over(*keys)
+        self._first = pl.DataFrame(keys).with_row_index("row").select(first.cast(pl.Int64))["row"].to_numpy()
         self.rows = np.unique(self._first)
 
     def batches(self, tokens_per_batch: int, rows: NDArray[np.int64] | None = None) -> Iterator[ScoringBatch]:
@@ -131,63 +124,39 @@ class ScoringPlan:
         return int(suffixes + self._prefixes[batch.rows[first]].sum())
 
     def score(self, model: PreTrainedModel | PeftModel, batch: ScoringBatch) -> Scored:
-        """The distributions of a batch, in one pass or, where memory has run out before, in several.
-
-        Raises:
-            ModelError: the memory cannot hold a single respondent.
-        """
+        """The distributions of a batch, in one pass or, where memory has run out before, in several."""
         if not hasattr(model, "reads_trees"):
             use_prefix_sharing(causal_model(model))
         model.eval()
-        passes: list[NDArray[np.float32]] = []
-        left = batch.rows
+        trie, passes, left = self.tries[batch.scale], [], batch.rows
         while len(left):
             part = next(self.batches(self.max_tokens_per_batch, left))
-            scored = self._try(model, part)
-            if scored is not None:
-                passes.append(scored)
+            try:
+                passes.append(_log_probabilities(model, self.data, trie, part.rows.tolist()))
                 left = left[len(part.rows) :]
-        log_probability = np.concatenate(passes)
-        total = np.logaddexp.reduce(log_probability, axis=1)
-        given = np.exp(log_probability - total[:, None]).astype(np.float32)
+                continue
+            except torch.OutOfMemoryError:
+                pass  # the error holds on to the pass's tensors: they go with it, before the next try
+            if len(part.rows) == 1:
+                raise ModelError(
+                    f"out of memory with one respondent and the {len(trie.paths)} answers of scale "
+                    f"{batch.scale}: lower predict.max_options or prompt.max_length, or use a larger GPU"
+                )
+            self.max_tokens_per_batch = min(self.max_tokens_per_batch, self.tokens(part)) // 2
+            torch.cuda.empty_cache()
+        log_p = np.concatenate(passes)
+        total = np.logaddexp.reduce(log_p, axis=1)
+        given = np.exp(log_p - total[:, None]).astype(np.float32)
         offsets = np.arange(len(given) + 1) * given.shape[1]
         return Scored(batch.rows, JaggedArray(given.ravel(), offsets), np.exp(total))
 
-    def _try(self, model: PreTrainedModel | PeftModel, batch: ScoringBatch) -> NDArray[np.float32] | None:
-        """One pass over a batch; None where memory ran out, and the limit was halved."""
-        trie = self.tries[batch.scale]
-        try:
-            return _log_probabilities(model, self.data, trie, batch.rows.tolist())
-        except torch.OutOfMemoryError:
-            pass  # the error holds on to the pass's tensors: they go with it, before the next try
-        if len(batch.rows) == 1:
-            raise ModelError(
-                f"out of memory with one respondent and the {len(trie.paths)} answers of scale "
-                f"{batch.scale}: lower predict.max_options or prompt.max_length, or use a larger GPU"
-            )
-        self.max_tokens_per_batch = min(self.max_tokens_per_batch, self.tokens(batch)) // 2
-        torch.cuda.empty_cache()
-        return None
-
     def expand(self, parts: Iterable[Scored]) -> Scored:
         """The distributions of every row, from those of :attr:`rows`."""
-        parts = list(parts)
-        scored = np.concatenate([np.zeros(0, np.int64), *(part.rows for part in parts)])
+        scored = Scored.joined(parts)
         position = np.zeros(len(self.data), dtype=np.int64)
-        position[scored] = np.arange(len(scored))
+        position[scored.rows] = np.arange(len(scored.rows))
         index = position[self._first]
-        mass = np.concatenate([np.zeros(0, np.float32), *(part.mass for part in parts)])
-        values = JaggedArray.concatenate([part.probabilities for part in parts], np.float32)
-        return Scored(np.arange(len(self.data)), values.take(index), mass[index])
-
-
-def deduplicate_prompts(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each row the first row that has the same keys, ``[rows]``; keys are ``[rows]``, from 0."""
-    key = np.zeros(len(keys[0]), dtype=np.int64)
-    for part in keys:
-        key = key * (int(part.max(initial=0)) + 1) + part
-    _, first, index = np.unique(key, return_index=True, return_inverse=True)
-    return first[index]
+        return Scored(np.arange(len(self.data)), scored.probabilities.take(index), scored.mass[index])
 
 
 def causal_model(model: Any) -> Any:
@@ -213,34 +182,26 @@ def _log_probabilities(model: Any, data: Encoded, trie: Trie, rows: list[int]) -
     return edges @ trie.paths.T
 
 
-def edge_log_probabilities(head: torch.nn.Module, hidden: torch.Tensor, trie: Trie) -> NDArray[np.float32]:
+def edge_log_probabilities(head: Any, hidden: torch.Tensor, trie: Trie) -> NDArray[np.float32]:
     """Log-probability of each trie edge, ``[rows, E]``, from hidden states ``[rows, N + 1, size]``.
 
-    The normaliser runs over the whole vocabulary; logits are held for a part of the rows at a time.
+    The normaliser runs over the whole vocabulary; logits are held for a part of the rows at a time. Products of
+    bfloat16 numbers are summed in float32: rounded back, logits between 16 and 32 would lie on steps of 1/8, and what
+    they say of two answers on steps of 13 %.
     """
     parents = torch.from_numpy(trie.edge_parent).to(hidden.device)
     tokens = torch.from_numpy(trie.edge_token).to(hidden.device)
-    vocabulary = head.weight.shape[0]  # type: ignore[union-attr, index]
-    step = max(LOGITS_AT_ONCE // (hidden.shape[1] * vocabulary), 1)
-    parts = []
+    step = max(LOGITS_AT_ONCE // (hidden.shape[1] * head.weight.shape[0]), 1)
+    found = []
     for part in hidden.split(step):
-        logits = _logits(head, part)
-        normaliser = torch.logsumexp(logits, dim=-1)
-        parts.append(logits[:, parents, tokens] - normaliser[:, parents])
-    return torch.cat(parts).cpu().numpy()
-
-
-def _logits(head: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """What ``head`` gives for hidden states ``[..., size]``, in float32.
-
-    Products of bfloat16 numbers are summed in float32. Rounded back, logits between 16 and 32 would lie on
-    steps of 1/8, and what they say of two answers on steps of 13 %.
-    """
-    if hidden.dtype == torch.float32:
-        return head(hidden)
-    rows, weight = hidden.flatten(0, -2), head.weight.T
-    fused = hidden.is_cuda  # a CPU has no such kernel
-    logits = torch.mm(rows, weight, out_dtype=torch.float32) if fused else rows.float() @ weight.float()
-    if head.bias is not None:
-        logits += head.bias
-    return logits.unflatten(0, hidden.shape[:-1])
+        if part.dtype == torch.float32:
+            logits = head(part)
+        else:
+            rows, weight = part.flatten(0, -2), head.weight.T
+            fused = rows.is_cuda  # a CPU has no such kernel
+            logits = (
+                torch.mm(rows, weight, out_dtype=torch.float32) if fused else rows.float() @ weight.float()
+            )
+            logits = (logits if head.bias is None else logits + head.bias).unflatten(0, part.shape[:-1])
+        found.append(logits[:, parents, tokens] - torch.logsumexp(logits, dim=-1)[:, parents])
+    return torch.cat(found).cpu().numpy()

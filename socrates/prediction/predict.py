@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,20 +26,10 @@ from socrates.runs.launch import Process, barrier, broadcast_object, init_proces
 from socrates.runs.token_cache import tokenised
 from socrates.survey.tables import SCALED_RESPONSES
 
-Probe = tuple[
-    Callable[[pl.DataFrame], tuple[pl.DataFrame, dict[str, int]]], Callable[[pl.DataFrame], pl.DataFrame]
-]
-
 
 @dataclass(frozen=True)
 class PredictionInputs:
-    """Which model predicts, and how.
-
-    Attributes:
-        base: its folder.
-        adapter: an adapter's folder, or None for the base model alone.
-        model, prompt, predict: sections of the params.
-    """
+    """Which model predicts, and how: folders of base and adapter (None: the base model alone), sections of params."""
 
     base: Path
     adapter: Path | None
@@ -52,20 +42,11 @@ class PredictionInputs:
         """The model, ready to score."""
         return load_model(self.base, self.adapter, self.model)
 
-    def files(self) -> list[Path]:
-        """What decides which model it is."""
-        adapter = sorted(path for path in self.adapter.iterdir() if path.is_file()) if self.adapter else []
-        return [self.base / "manifest.json", *adapter]
-
 
 def usable_rows(
     table: pl.DataFrame, data: Encoded, prompt: Prompt, params: Predict
 ) -> tuple[pl.DataFrame, Encoded, dict[str, int]]:
-    """Rows that have a scale and fit the context, encoded, and the rows excluded by reason.
-
-    Args:
-        data: the encoding of ``table``.
-    """
+    """Rows that have a scale and fit the context, with their part of ``data``, and how many do not, by reason."""
     rows, excluded = thin_scales(table.with_row_index("row"), params)
     data = data.take(rows["row"].cast(pl.Int64).to_numpy())
     fits = data.lengths() <= prompt.max_length
@@ -74,29 +55,38 @@ def usable_rows(
 
 
 def predict_split(
-    test: Path, inputs: PredictionInputs, out: Path, process: Process, probe: Probe | None = None
+    test: Path,
+    inputs: PredictionInputs,
+    out: Path,
+    process: Process,
+    change: Callable[[pl.DataFrame], tuple[pl.DataFrame, dict[str, int]]] | None = None,
+    restore: Callable[[pl.DataFrame], pl.DataFrame] = lambda predictions: predictions,
 ) -> str:
-    """Predict a table with all processes and write ``out``; returns one line about it (on the first).
+    """Predict ``test`` (``SCALED_RESPONSES``) with all processes; returns one line about it (on the first).
 
     Args:
-        test: the rows to predict (``SCALED_RESPONSES``).
         out: gets predictions.parquet and manifest.json.
-        probe: changes the table first, giving the rows that it lost by reason; then the predictions.
-
-    Raises:
-        TrainingError: another process predicts the same, or the scratch cannot be written.
+        change: of the table before, giving the rows that it lost by reason; ``restore``: of the predictions.
     """
     require_gpu(inputs.base)
     init_process_group(process)
     table = read_table(test, SCALED_RESPONSES)
-    lost: dict[str, int] = {}
-    with shared_folder(test, inputs, process, out.name) as folder:
-        if probe:
-            table, lost = probe[0](table)
-            data = encode(table, load_tokenizer(inputs.base), inputs.prompt.layout, inputs.prompt.format)
+    prompt, lost = inputs.prompt, dict[str, int]()
+    with contextlib.ExitStack() as stack:
+        folder = Path()  # of the shards: the first process locks it for all
+        if process.is_main:
+            files = [path for path in inputs.adapter.iterdir() if path.is_file()] if inputs.adapter else []
+            sections = {"model": inputs.model, "prompt": prompt, "predict": inputs.predict}
+            config = run_config(sections, [test, inputs.base / "manifest.json", *files], __name__)
+            folder = stack.enter_context(run_directory_lock("predict", config | {"prediction": out.name}))
+        folder = broadcast_object(process, folder)
+        if change:
+            table, lost = change(table)
+            data = encode(table, load_tokenizer(inputs.base), prompt.layout, prompt.format)
         else:
-            data = tokenised([test], inputs.base, inputs.prompt.layout, inputs.prompt.format)
-        rows, data, excluded = usable_rows(table, data, inputs.prompt, inputs.predict)
+            data = tokenised([test], inputs.base, prompt.layout, prompt.format)
+        rows, data, excluded = usable_rows(table, data, prompt, inputs.predict)
+        excluded = lost | excluded
         plan = ScoringPlan(load_tokenizer(inputs.base), data, rows["scale"].to_list())
         shards = cut_shards(list(plan.batches(inputs.predict.tokens_per_batch)), len(plan.rows))
         compute_shards(plan, shards, folder, process, lambda: inputs.loaded, f"predict {out.name}")
@@ -104,28 +94,11 @@ def predict_split(
         if not process.is_main:
             return ""
         scored = plan.expand(read_shard(folder, number) for number in range(len(shards)))
-        predictions, manifest = predictions_table(
-            rows, scored.probabilities.values, scored.probabilities.offsets, scored.mass, lost | excluded
-        )
-        if probe:
-            predictions = probe[1](predictions)
+        found = scored.probabilities
+        predictions, manifest = predictions_table(rows, found.values, found.offsets, scored.mass, excluded)
         with atomic_folder(out) as partial:
-            write_table(partial / "predictions.parquet", predictions)
+            write_table(partial / "predictions.parquet", restore(predictions))
             write_json(partial / "manifest.json", manifest)
         shutil.rmtree(folder)
-    reasons = ", ".join(f"{reason} {count}" for reason, count in (lost | excluded).items() if count)
+    reasons = ", ".join(f"{reason} {count}" for reason, count in excluded.items() if count)
     return f"{len(predictions):,} of {len(table):,} rows; excluded: {reasons or 'none'}"
-
-
-@contextlib.contextmanager
-def shared_folder(test: Path, inputs: PredictionInputs, process: Process, name: str) -> Iterator[Path]:
-    """The folder of the shards of the prediction of this name, locked by the first process for all."""
-    with contextlib.ExitStack() as stack:
-        folder = Path()
-        if process.is_main:
-            sections = {"model": inputs.model, "prompt": inputs.prompt, "predict": inputs.predict}
-            config = run_config(sections, [test, *inputs.files()], __name__) | {"prediction": name}
-            folder = stack.enter_context(run_directory_lock("predict", config))
-            for torn in folder.glob(".*.partial"):
-                torn.unlink()
-        yield broadcast_object(process, folder)

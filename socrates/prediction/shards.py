@@ -1,8 +1,7 @@
 """Shards of a prediction: what several processes compute, and what survives a kill.
 
-The batches of a plan are the same whatever the number of processes. Runs of neighbouring batches are
-shards; a process computes every so many-th of them and writes each as a file of its own in the run's
-folder (on a disk that all processes see). What lies there is not computed again.
+The batches of a plan are the same whatever the number of processes. Runs of neighbouring batches are shards, shared out
+among the processes, each a file in the run's folder (on a disk that all see). What lies there is not computed again.
 """
 
 from __future__ import annotations
@@ -29,8 +28,6 @@ SHARDS = 64  # at least so many are wanted, to be shared out evenly
 
 log = logging.getLogger(__name__)
 
-LoadModel = Callable[[], PreTrainedModel | PeftModel]
-
 
 def cut_shards(batches: Sequence[ScoringBatch], rows: int) -> list[list[ScoringBatch]]:
     """Runs of batches of about equally many rows, in their order; ``rows`` is what the batches hold in all."""
@@ -51,22 +48,21 @@ def compute_shards(
     shards: Sequence[Sequence[ScoringBatch]],
     folder: Path,
     process: Process,
-    model: LoadModel,
+    model: Callable[[], PreTrainedModel | PeftModel],
     name: str,
 ) -> None:
     """Compute this process's shards that are not in ``folder`` yet, and show how long the rest will take."""
-    mine = range(process.rank, len(shards), process.world_size)
-    left = [number for number in mine if not whole(folder, number)]
-    rows = {number: sum(len(batch.rows) for batch in shards[number]) for number in mine}
-    label = name if process.world_size == 1 else f"{name}, process {process.rank + 1} of {process.world_size}"
-    with tqdm(
-        desc=label,
-        total=sum(rows.values()),
-        initial=sum(rows[number] for number in mine if number not in left),
-        unit="row",
-        mininterval=0.5 if sys.stderr.isatty() else 30,
-        disable=not process.is_main,
-    ) as bar:
+    rows = {
+        number: sum(len(batch.rows) for batch in shards[number])
+        for number in range(process.rank, len(shards), process.world_size)
+    }
+    left = [number for number in rows if not whole(folder, number)]
+    several = f", process {process.rank + 1} of {process.world_size}" if process.world_size > 1 else ""
+    total = sum(rows.values())
+    done = total - sum(rows[number] for number in left)
+    pause = 0.5 if sys.stderr.isatty() else 30
+    shown = {"unit": "row", "mininterval": pause, "disable": not process.is_main}
+    with tqdm(desc=name + several, total=total, initial=done, **shown) as bar:
         for number in left:
             parts = []
             for batch in shards[number]:
@@ -93,19 +89,13 @@ def shard_path(folder: Path, number: int) -> Path:
 
 def write_shard(folder: Path, number: int, parts: Sequence[Scored]) -> None:
     """Write a shard; the file appears when it is whole. Raises :class:`ModelError` for a model that gives NaN."""
-    probabilities = JaggedArray.concatenate([part.probabilities for part in parts], np.float32)
-    if not np.isfinite(probabilities.values).all():
-        raise ModelError(
-            "the model gives probabilities that are no numbers: its weights are damaged; train it again"
-        )
+    scored = Scored.joined(parts)
+    values, offsets = scored.probabilities.values, scored.probabilities.offsets
+    if not np.isfinite(values).all():
+        problem = "the model gives probabilities that are no numbers"
+        raise ModelError(f"{problem}: its weights are damaged; train it again")
     with atomic_path(shard_path(folder, number)) as partial, partial.open("wb") as file:
-        np.savez(
-            file,
-            rows=np.concatenate([part.rows for part in parts]),
-            probabilities=probabilities.values,
-            offsets=probabilities.offsets,
-            mass=np.concatenate([part.mass for part in parts]),
-        )
+        np.savez(file, rows=scored.rows, probabilities=values, offsets=offsets, mass=scored.mass)
 
 
 def read_shard(folder: Path, number: int) -> Scored:

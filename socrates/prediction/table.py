@@ -21,13 +21,9 @@ def predictions_table(
     mass: NDArray[np.float32],
     excluded: dict[str, int],
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """The predictions (``PREDICTIONS``) and their manifest.
+    """The predictions (``PREDICTIONS``) and their manifest, which counts the rows that are not in ``scaled`` by reason.
 
-    Args:
-        values: the probabilities of all rows, one after another.
-        offsets: where each row's begin, and the end, ``[rows + 1]``.
-        mass: what each row has on allowed answers, ``[rows]``.
-        excluded: rows that are not in ``scaled``, by reason.
+    The probabilities ``values`` lie one row after another; ``offsets`` [rows + 1] say where each begins, and the end.
     """
     lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
     predictions = scaled.with_columns(
@@ -48,13 +44,10 @@ def thin_scales(table: pl.DataFrame, params: Predict) -> tuple[pl.DataFrame, dic
     """Rows that have a scale, large ones thinned, and the rows excluded by reason."""
     rows = table.drop_nulls("scale")
     large = {
-        notation: thin_scale(scale(notation), params.max_options)
+        notation: thin_scale(scale(notation), params.max_options).notation
         for notation in rows["scale"].unique().to_list()
         if len(scale(notation).options) > params.max_options
     }
-    is_large = rows["scale"].is_in(list(large))
-    excluded = {"no scale known": len(table) - len(rows)}
-    return rows.with_columns(
-        scale=pl.col("scale").replace({name: thinned.notation for name, thinned in large.items()}),
-        scale_rule=pl.when(is_large).then(pl.col("scale_rule") + "+grid").otherwise("scale_rule"),
-    ), excluded
+    rule = pl.when(pl.col("scale").is_in(list(large))).then(pl.col("scale_rule") + "+grid")
+    thinned = rows.with_columns(scale=pl.col("scale").replace(large), scale_rule=rule.otherwise("scale_rule"))
+    return thinned, {"no scale known": len(table) - len(rows)}

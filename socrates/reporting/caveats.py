@@ -20,7 +20,8 @@ SMALL_MODEL = 100_000_000  # parameters
 
 def caveats(report: Report) -> list[str]:
     """One sentence or two per reason; empty where the headline can stand."""
-    return [*_data(report), *_sizes(report), *_training(report), *_comparisons(report), *_answers(report)]
+    reasons = _of_data(report) | _of_sizes(report) | _of_findings(report)
+    return [text for text, applies in reasons.items() if applies]
 
 
 def comparable(report: Report) -> bool:
@@ -34,116 +35,76 @@ def comparable(report: Report) -> bool:
     )
 
 
-def _data(report: Report) -> list[str]:
-    texts = []
-    if report.synthetic:
-        texts.append(
-            "The data are synthetic. The respondents were made by a program, so that no figure here says "
-            "anything about people; the page shows that the pipeline and its measurement work."
-        )
-    if not comparable(report):
-        texts.append(
-            "The studies or their people are not the ones of the paper's table. Its figures show the order of "
-            "magnitude; being below or above them is no result."
-        )
-    size = report.base.get("parameters")
-    if size and size < SMALL_MODEL:
-        texts.append(
-            f"The base model is a small one made here ({size:,} parameters) that has read nothing but the "
-            "training studies' prompts and short texts made with the world. It stands in for a language model."
-        )
-    near = report.splits.get("overlap", {}).get("near_duplicate_scenarios", 0)
-    if near:
-        texts.append(
-            f"{near:,} test scenarios are nearly the same as a training scenario (names, numbers and small rewordings "
-            "aside; data/splits/near_duplicates.csv). The studies are unseen, these texts are not."
-        )
-    return texts
+def _of_data(report: Report) -> dict[str, bool]:
+    """Each reason, and whether it applies."""
+    size = report.base.get("parameters") or SMALL_MODEL
+    near, small = report.splits.get("overlap", {}).get("near_duplicate_scenarios", 0), size < SMALL_MODEL
+    return {
+        "The data are synthetic. The respondents were made by a program, so that no figure here says "
+        "anything about people; the page shows that the pipeline and its measurement work.": report.synthetic,
+        "The studies or their people are not the ones of the paper's table. Its figures show the order of "
+        "magnitude; being below or above them is no result.": not comparable(report),
+        f"The base model is a small one made here ({size:,} parameters) that has read nothing but the "
+        "training studies' prompts and short texts made with the world. It stands in for a language model.": small,
+        f"{near:,} test scenarios are nearly the same as a training scenario (names, numbers and small rewordings "
+        "aside; data/splits/near_duplicates.csv). The studies are unseen, these texts are not.": near > 0,
+    }
 
 
-def _sizes(report: Report) -> list[str]:
-    texts = []
+def _of_sizes(report: Report) -> dict[str, bool]:
     studies, cells = int(report.count("studies_scored")), int(report.count("cells_scored"))
-    people = report.count("respondents_per_cell_median")
-    if studies < FOR_A_RESULT:
-        texts.append(
-            f"{studies} test {'study carries' if studies == 1 else 'studies carry'} no result: with fewer than "
-            f"{FOR_A_RESULT} no difference between predictors can be told from chance. This run shows that the data "
-            "are read and predicted; it says nothing about how well."
-        )
-    elif studies < FEW_STUDIES:
-        texts.append(
-            f"Only {studies} test studies were scored. The intervals allow for that by being wide: with fewer than "
-            f"{FEW_STUDIES} studies, a difference as large as the paper's (0.205 against 0.151) is often missed, and "
-            "one odd study moves the mean."
-        )
-    if cells < FEW_CELLS:
-        texts.append(
-            f"Only {cells} cells were scored; under {FEW_CELLS}, a few odd questions decide the mean."
-        )
-    if people < FEW_RESPONDENTS:
-        floor = report.estimate("empirical_best").value
-        least = f" Even a perfect predictor would have W = {floor:.3f} here." if floor is not None else ""
-        texts.append(
-            f"Half of the cells have {people:g} respondents or fewer (under {FEW_RESPONDENTS}): the human "
-            f"distributions are blurred by chance.{least}"
-        )
-    total = report.count("cells")
-    if total and (total - cells) / total > MANY_LOST:
-        texts.append(f"{total - cells:,.0f} of {total:,} cells could not be scored; see what was left out.")
+    total, people = report.count("cells"), report.count("respondents_per_cell_median")
+    left_out, few = total - cells, cells < FEW_CELLS
+    many = left_out / max(total, 1) > MANY_LOST
+    floor = report.estimate("empirical_best").value
+    least = f" Even a perfect predictor would have W = {floor:.3f} here." if floor is not None else ""
+    reasons = {
+        f"{studies} test {'study carries' if studies == 1 else 'studies carry'} no result: with fewer than "
+        f"{FOR_A_RESULT} no difference between predictors can be told from chance. This run shows that the data "
+        "are read and predicted; it says nothing about how well.": studies < FOR_A_RESULT,
+        f"Only {studies} test studies were scored. The intervals allow for that by being wide: with fewer than "
+        f"{FEW_STUDIES} studies, a difference as large as the paper's (0.205 against 0.151) is often missed, and "
+        "one odd study moves the mean.": FOR_A_RESULT <= studies < FEW_STUDIES,
+        f"Only {cells} cells were scored; under {FEW_CELLS}, a few odd questions decide the mean.": few,
+        f"Half of the cells have {people:g} respondents or fewer (under {FEW_RESPONDENTS}): the human "
+        f"distributions are blurred by chance.{least}": people < FEW_RESPONDENTS,
+        f"{left_out:,.0f} of {total:,} cells could not be scored; see what was left out.": many,
+    }
     for model, manifest in sorted(report.predictions.items()):
         lost = sum(manifest.get("excluded", {}).values())
-        if lost > MANY_LOST * (lost + manifest.get("rows", 0)):
-            texts.append(f"{lost:,} test answers got no prediction from {model}; see what was left out.")
-    return texts
+        text = f"{lost:,} test answers got no prediction from {model}; see what was left out."
+        reasons[text] = lost > MANY_LOST * (lost + manifest.get("rows", 0))
+    return reasons
 
 
-def _training(report: Report) -> list[str]:
+def _of_findings(report: Report) -> dict[str, bool]:
+    model, found = report.model, report.estimate(report.model)
     chosen = report.predictions.get("adapter_calibrated", {})
-    model, average = (chosen.get(f"validation_log_score_{of}") for of in ("uncorrected", "average"))
-    if model is None or average is None or model > average:
-        return []
-    return [
-        "On the validation studies the fine-tuned model is no better than the training-study average (log score "
-        f"{model:.3f} against {average:.3f}): its training failed. Train again, with another train.seed or more "
-        "steps, before a figure of the test studies is read."
-    ]
-
-
-def _comparisons(report: Report) -> list[str]:
-    found = report.estimate(report.model)
-    if found.value is None:
-        return ["No cell could be scored, so that there is no headline."]
-    if not found.bounded:
-        return ["The figures have no intervals (evaluate.bootstrap is 0 or there is one study only)."]
-    rivals = [
-        label(name)
+    trained, average = (chosen.get(f"validation_log_score_{of}", 0.0) for of in ("uncorrected", "average"))
+    failed = "validation_log_score_average" in chosen and trained <= average
+    signs = {
+        name: report.metrics.get(f"{model}_minus_{name}", {}).get("wasserstein_sign", -1)
         for name in ("uniform", "train_marginal", "base")
-        if report.metrics.get(f"{report.model}_minus_{name}", {}).get("wasserstein_sign", -1) >= 0
-    ]
-    return (
-        [f"The {label(report.model)} is not shown to be closer to people than: {', '.join(rivals)}."]
-        if rivals
-        else []
-    )
-
-
-def _answers(report: Report) -> list[str]:
-    texts = []
-    effects = report.estimate(report.model, "effects.r")
-    if effects.value is None:
-        texts.append(
-            "Effects of conditions could not be compared, or the model does not react to conditions."
-        )
-    elif effects.bounded and effects.low <= 0:  # type: ignore[operator]
-        texts.append(
-            "The model's differences between conditions do not track those of people credibly (the interval of "
-            "their correlation reaches zero or below). It is of no use for comparing conditions."
-        )
-    valid = report.estimate(report.model, "format_validity").value
-    if valid is not None and valid < FEW_VALID:
-        texts.append(
-            f"The {label(report.model)} puts only {valid:.0%} of its probability on answers that the question allows; "
-            "its distributions are those of that part."
-        )
-    return texts
+    }
+    rivals = [label(name) for name, sign in signs.items() if sign >= 0]
+    effects, valid = report.estimate(model, "effects.r"), report.estimate(model, "format_validity").value
+    allowed = 1.0 if valid is None else valid
+    unscored, still = found.value is None, effects.value is None
+    unsure = not still and effects.bounded and effects.sign <= 0
+    return {
+        "On the validation studies the fine-tuned model is no better than the training-study average (log score "
+        f"{trained:.3f} against {average:.3f}): its training failed. Train again, with another train.seed or more "
+        "steps, before a figure of the test studies is read.": failed,
+        "No cell could be scored, so that there is no headline.": unscored,
+        "The figures have no intervals (evaluate.bootstrap is 0 or there is one study only).": not (
+            unscored or found.bounded
+        ),
+        f"The {label(model)} is not shown to be closer to people than: {', '.join(rivals)}.": bool(
+            rivals and found.bounded and not unscored
+        ),
+        "Effects of conditions could not be compared, or the model does not react to conditions.": still,
+        "The model's differences between conditions do not track those of people credibly (the interval of "
+        "their correlation reaches zero or below). It is of no use for comparing conditions.": unsure,
+        f"The {label(model)} puts only {allowed:.0%} of its probability on answers that the question allows; "
+        "its distributions are those of that part.": allowed < FEW_VALID,
+    }

@@ -24,15 +24,11 @@ STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 8,
     "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("axes.axisbelow", "axes.grid", "figure.constrained_layout.use"), True),
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.6,
-    "legend.frameon": False,
     "legend.fontsize": 7.5,
-    "figure.constrained_layout.use": True,
 }
 # Okabe and Ito's colours, which colour-blind readers can tell apart; markers differ for print.
 COLOURS = {
@@ -46,7 +42,6 @@ COLOURS = {
 MARKERS = {"base": "s", "uniform": "|", "paper": "D"}
 HOLLOW = ("base", "paper")
 SHORT = {"human": "people", "adapter": "fine-tuned", "base": "base", "uniform": "uniform guess"}
-_ROUND = [step * 10**power for power in range(10) for step in (1, 2, 5)]
 
 
 def to_svg(draw: Callable[P, Canvas]) -> Callable[P, str]:
@@ -69,26 +64,20 @@ def _axes(height: float) -> tuple[Canvas, Axes]:
 
 def look(name: str, plain: bool = False) -> dict[str, Any]:
     """Colour and marker of a predictor for ``Axes.plot``; ``plain``: a filled circle for all but the paper."""
-    colour = COLOURS.get(name, "#777777")
     plain = plain and name != "paper"
+    colour, marker = COLOURS.get(name, "#777777"), "o" if plain else MARKERS.get(name, "o")
     face = "white" if name in HOLLOW and not plain else colour
-    marker = "o" if plain else MARKERS.get(name, "o")
     size = 9 if marker == "|" else 5  # a tall bar: it often lies where the base model does
     return {"color": colour, "marker": marker, "markersize": size, "markerfacecolor": face}
 
 
 @to_svg
 def forest(
-    rows: Sequence[tuple[str, Mapping[str, Estimate]]],
-    legend: Sequence[str] = (),
-    plain: bool = False,
+    rows: Sequence[tuple[str, Mapping[str, Estimate]]], legend: Sequence[str] = (), plain: bool = False
 ) -> Canvas:
-    """Points with their intervals, a row for each label; a row without a label is a gap.
+    """Points with their intervals, a row for each (label, predictor -> figure); one without a label is a gap.
 
-    Args:
-        rows: (label, predictor -> figure); later predictors are drawn above earlier ones.
-        legend: predictors to name above.
-        plain: whether the predictors of a run share one marker.
+    Later predictors are drawn above earlier ones; ``legend`` names some; ``plain``: those of a run share one marker.
     """
     canvas, axes = _axes(0.85 + 0.2 * bool(legend) + ROW * len(rows))
     for y, (_, points) in enumerate(rows):
@@ -97,13 +86,10 @@ def forest(
                 axes.plot([point.low, point.high], [y, y], color=look(name)["color"], linewidth=1.4)
             if point.value is not None:
                 axes.plot([point.value], [y], linestyle="none", **look(name, plain))
-    named = [
-        (y, label if len(label) < 50 else f"{label[:48]}…") for y, (label, _) in enumerate(rows) if label
-    ]
-    axes.set_yticks([y for y, _ in named], [label for _, label in named])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+    named = {y: text if len(text) < 50 else f"{text[:48]}…" for y, (text, _) in enumerate(rows) if text}
+    axes.set_yticks([*named], [*named.values()])
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="W, share of the human range\n(lower is better)")
     axes.set_xlim(0)
-    axes.set_xlabel("W, share of the human range\n(lower is better)")
     for name in legend:
         axes.plot([], [], linestyle="none", label=SHORT.get(name, name), **look(name))
     if legend:
@@ -113,17 +99,14 @@ def forest(
 
 @to_svg
 def distribution(options: Sequence[int], sides: Mapping[str, Sequence[float]]) -> Canvas:
-    """Share of each option among people (bars) and as predicted (points).
+    """Share of each option (ascending) among people (bars) and as predicted (points); ``sides``: by predictor.
 
     Long scales are merged into at most 21 groups of 2, 5, 10, 20 ... neighbouring options, each named by its
     first: people prefer round numbers, and a group of six would hold two of those or one.
-
-    Args:
-        options: the allowed integers, ascending.
-        sides: ``human``, ``adapter`` and ``base`` -> one probability per option.
     """
     canvas, axes = _axes(1.9)
-    size = next(size for size in _ROUND if size * 21 >= len(options))
+    sizes = (step * 10**power for power in range(10) for step in (1, 2, 5))
+    size = next(size for size in sizes if size * 21 >= len(options))
     starts = range(0, len(options), size)
     x = range(len(starts))
     for name, values in sides.items():
@@ -136,19 +119,14 @@ def distribution(options: Sequence[int], sides: Mapping[str, Sequence[float]]) -
     axes.set_xticks(x[::every], [f"{options[start]:,}" for start in starts[::every]])
     axes.grid(axis="x", visible=False)
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("share of answers")
-    axes.set_xlabel("answer" if size == 1 else f"answer, {size} options together")
+    axes.set(ylabel="share of answers", xlabel="answer" if size == 1 else f"answer, {size} options together")
     canvas.legend(loc="outside upper center", ncols=3, handletextpad=0.4, columnspacing=1)
     return canvas
 
 
 @to_svg
 def effects(table: pl.DataFrame, predictor: str) -> Canvas:
-    """Effect of each condition as predicted (x) against people (y, with its standard error).
-
-    Args:
-        table: columns human, human_se and the predictor's.
-    """
+    """Effect of each condition as predicted (x) against people (y: columns human, with its standard error human_se)."""
     canvas, axes = _axes(3.0)
     known = table.drop_nulls([predictor, "human"])
     x, y, error = (known[name].to_numpy() for name in (predictor, "human", "human_se"))
@@ -157,32 +135,22 @@ def effects(table: pl.DataFrame, predictor: str) -> Canvas:
     axes.axhline(0, color="#999999", linewidth=0.8)
     axes.axvline(0, color="#999999", linewidth=0.8)
     reach = max([0.01, *abs(x).tolist(), *(abs(y) + error).tolist()]) * 1.05
-    axes.plot([-reach, reach], [-reach, reach], color="#000000", linewidth=0.8, linestyle="--", label="equal")
-    axes.set_xlim(-reach, reach)
-    axes.set_ylim(-reach, reach)
-    axes.set_title(SHORT.get(predictor, predictor))
-    axes.set_xlabel("predicted effect, share of scale")
-    axes.set_ylabel("effect in people, share of scale")
+    ends = -reach, reach
+    axes.plot(ends, ends, color="#000000", linewidth=0.8, linestyle="--", label="equal")
+    named = {"xlabel": "predicted effect, share of scale", "ylabel": "effect in people, share of scale"}
+    axes.set(xlim=ends, ylim=ends, title=SHORT.get(predictor, predictor), **named)
     axes.legend(loc="upper left")
     return canvas
 
 
 @to_svg
-def curve(
-    table: pl.DataFrame,
-    columns: Mapping[str, str],
-    ylabel: str,
-    x: str,
-    xlabel: str,
-) -> Canvas:
+def curve(table: pl.DataFrame, columns: Mapping[str, str], ylabel: str, x: str, xlabel: str) -> Canvas:
     """Columns of a table over its column ``x``; ``columns`` maps them to labels."""
     canvas, axes = _axes(2.4)
     for (column, label), colour in zip(columns.items(), ("#0072b2", "#d55e00", "#009e73"), strict=False):
         known = table.select(x, column).drop_nulls()
         style = "s-" if column.startswith("validation") or x != "step" else "-"
-        values = (known[name].to_numpy() for name in (x, column))
-        axes.plot(*values, style, color=colour, label=label, markersize=4, linewidth=1.2)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
+        axes.plot(known[x], known[column], style, color=colour, label=label, markersize=4, linewidth=1.2)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.legend()
     return canvas

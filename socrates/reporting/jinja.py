@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +25,9 @@ class Table:
 def templates(
     html: bool, package: str = "socrates.reporting", filters: Mapping[str, Callable[..., Any]] | None = None
 ) -> Environment:
-    """The templates in the folder ``templates`` of a package, and of this one; an undefined name is an error.
+    """The templates in the folder ``templates`` of a package, and of this one, with ``filters`` beside those below.
 
-    Args:
-        html: whether values are escaped.
-        filters: beside those of this module.
+    Values are escaped in HTML; an undefined name is an error.
     """
     made = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("socrates.reporting")]),
@@ -44,15 +43,14 @@ def templates(
     return made
 
 
-def number(value: Any, digits: int = 3) -> str:
+def number(value: Any) -> str:
     """A figure with a true minus sign; an en dash where there is none."""
     if value is None:
         return "–"
     if isinstance(value, str | bool):
         return str(value)
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) >= 10):
-        return f"{value:,.0f}".replace("-", "−")
-    return f"{value:.{digits}f}".replace("-", "−")
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) >= 10)
+    return (f"{value:,.0f}" if whole else f"{value:.3f}").replace("-", "−")
 
 
 def interval_text(estimate: Estimate) -> str:
@@ -72,3 +70,19 @@ def markdown_cell(value: Any) -> str:
     if isinstance(value, Estimate):
         return number(value.value) + (f" ({interval_text(value)})" if value.bounded else "")
     return markdown_text(number(value))
+
+
+def render_html(found: dict[str, Any]) -> str:
+    """The report, of :func:`sections.content`, as a page without script or request, a list of its sections on top."""
+    page = templates(html=True).get_template("report.j2").render(found, markup="html.j2")
+    links = ""
+    for place, title in enumerate(re.findall("<h2>(.*?)</h2>", page)):
+        page = page.replace(f"<h2>{title}</h2>", f'<h2 id="section-{place}">{title}</h2>', 1)
+        links += f'<li><a href="#section-{place}">{title}</a></li>'
+    return page.replace("</h1>", f'</h1>\n<nav aria-label="Contents"><ul>{links}</ul></nav>', 1)
+
+
+def render_markdown(found: dict[str, Any]) -> str:
+    """The same in Markdown, without figures."""
+    text = templates(html=False).get_template("report.j2").render(found, markup="markdown.j2")
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

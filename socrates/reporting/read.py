@@ -14,8 +14,7 @@ from socrates.core.files import read_json, read_table
 from socrates.core.params import flat, read_yaml
 from socrates.evaluation.intervals import Estimate
 from socrates.evaluation.predictors import MODELS, PRIMARY, ordered, predicted
-from socrates.survey import tables as survey_tables
-from socrates.survey.tables import CELL
+from socrates.survey.tables import CELL, RESPONSES
 
 TABLES = ("cells", "cell_scores", "studies", "distributions", "effects", "pit", "group_gaps")
 # What the rows of a table do not tell: a study's name may look like a number, and a table may have no row.
@@ -28,17 +27,13 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Results:
-    """What the evaluation found, and what the paper did.
+    """What the evaluation found, and what the paper did."""
 
-    Attributes:
-        metrics: figure by dotted key below each part of metrics/evaluate.json (``adapter``, ``counts`` ...).
-        paper: the same of metrics/paper.json, with words under ``source``.
-        published: its ``published``, what else is known of all four splits.
-    """
-
-    metrics: dict[str, dict[str, Any]]
-    paper: dict[str, dict[str, Any]]
-    published: tuple[dict[str, Any], ...]
+    metrics: dict[
+        str, dict[str, Any]
+    ]  # of each part of metrics/evaluate.json (``adapter``, ``counts`` ...) by dotted key
+    paper: dict[str, dict[str, Any]]  # the same of metrics/paper.json, with words under ``source``
+    published: tuple[dict[str, Any], ...]  # its rows of all four splits
 
     def estimate(self, part: str, key: str = "wasserstein") -> Estimate:
         """A figure of ``adapter``, ``adapter_minus_base`` ... with its interval."""
@@ -58,9 +53,8 @@ class Results:
     @property
     def predictors(self) -> list[str]:
         """Every predictor and baseline that was evaluated, in order."""
-        return ordered(
-            name for name, part in self.metrics.items() if "wasserstein" in part and "_minus_" not in name
-        )
+        scored = (name for name, part in self.metrics.items() if "wasserstein" in part)
+        return ordered(name for name in scored if "_minus_" not in name)
 
     def count(self, key: str) -> float:
         """A count of the evaluation; 0 where it is not given."""
@@ -69,27 +63,17 @@ class Results:
 
 @dataclass(frozen=True)
 class Report(Results):
-    """The inputs of a report.
+    """The inputs of a report; where nothing was trained ``training`` and ``curves`` are empty."""
 
-    Attributes:
-        tables: metrics/tables/, by name.
-        curves: metrics/train.csv.
-        questions: columns of CELL, ``text`` (the commonest wording) and ``wordings`` (how many there are).
-        raw, splits, training, base: the manifests of the stages of those names; where nothing was trained ``training``
-            and ``curves`` are empty.
-        predictions: the manifest of each folder of data/predictions/, the fine-tuned model's first.
-        params: params.yaml as it stands, without the section ``run``, which shapes no result.
-    """
-
-    tables: dict[str, pl.DataFrame]
-    curves: pl.DataFrame
-    questions: pl.DataFrame
-    raw: dict[str, Any]
+    tables: dict[str, pl.DataFrame]  # metrics/tables/, by name
+    curves: pl.DataFrame  # metrics/train.csv
+    questions: pl.DataFrame  # CELL, ``text`` (the commonest wording) and ``wordings`` (how many there are)
+    raw: dict[str, Any]  # as splits, training and base: the manifest of that stage
     splits: dict[str, Any]
-    predictions: dict[str, dict[str, Any]]
+    predictions: dict[str, dict[str, Any]]  # the manifests of data/predictions/, the fine-tuned model's first
     training: dict[str, Any]
     base: dict[str, Any]
-    params: dict[str, Any]
+    params: dict[str, Any]  # params.yaml as it stands, without the section ``run``, which shapes no result
 
     @property
     def synthetic(self) -> bool:
@@ -97,39 +81,35 @@ class Report(Results):
 
 
 def read_report(folder: Path) -> Report:
-    """Read a report's inputs from a project folder.
-
-    Raises:
-        DataError: a file is missing or cannot be read.
-    """
-    metrics = folder / "metrics"
-    data = folder / "data"
-    training = folder / "models" / "adapter" / "training.json"
-    trained = training.exists()
+    """Read a report's inputs from a project folder. Raises :class:`DataError` for a file that cannot be read."""
+    metrics, data, predictions = folder / "metrics", folder / "data", folder / "data/predictions"
+    training = folder / "models/adapter/training.json"
+    trained, params = training.exists(), read_yaml(folder / "params.yaml")
     return Report(
         **vars(read_results(folder)),
         tables={name: read_csv(metrics / "tables" / f"{name}.csv") for name in TABLES},
         curves=read_csv(metrics / "train.csv") if trained else pl.DataFrame(),
-        questions=read_questions(data / "splits" / "test.parquet"),
-        raw=read_json(data / "raw" / "manifest.json"),
-        splits=read_json(data / "splits" / "manifest.json"),
+        questions=read_questions(data / "splits/test.parquet"),
+        raw=read_json(data / "raw/manifest.json"),
+        splits=read_json(data / "splits/manifest.json"),
         predictions={
-            name: read_json(data / "predictions" / name / "manifest.json")
-            for name in predicted(data / "predictions")
+            name: read_json(predictions / name / "manifest.json") for name in predicted(predictions)
         },
         training=read_json(training) if trained else {},
-        base=read_json(folder / "models" / "base" / "manifest.json"),
-        params={
-            name: section for name, section in read_yaml(folder / "params.yaml").items() if name != "run"
-        },
+        base=read_json(folder / "models/base/manifest.json"),
+        params={name: section for name, section in params.items() if name != "run"},
     )
 
 
 def read_results(folder: Path) -> Results:
     """The figures of a project folder: two small files in Git. Raises :class:`DataError` where one is missing."""
-    paper = read_json(folder / "metrics" / "paper.json")
+    found, paper = (read_json(folder / "metrics" / f"{name}.json") for name in ("evaluate", "paper"))
     published = tuple(paper.pop("published", {}).values())
-    return Results(_parts(read_json(folder / "metrics" / "evaluate.json")), _parts(paper), published)
+    return Results(_parts(found), _parts(paper), published)
+
+
+def _parts(tree: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {part: dict(flat(inner)) for part, inner in tree.items() if isinstance(inner, Mapping)}
 
 
 def read_csv(path: Path) -> pl.DataFrame:
@@ -144,8 +124,7 @@ def read_csv(path: Path) -> pl.DataFrame:
 
 def read_questions(path: Path) -> pl.DataFrame:
     """The commonest text of every cell (the first in the alphabet of equally common ones)."""
-    columns = (*CELL, "stimuli")
-    rows = read_table(path, {name: survey_tables.RESPONSES[name] for name in columns})
+    rows = read_table(path, {name: RESPONSES[name] for name in (*CELL, "stimuli")})
     return (
         rows.group_by(*CELL, "stimuli")
         .len()
@@ -153,7 +132,3 @@ def read_questions(path: Path) -> pl.DataFrame:
         .group_by(CELL, maintain_order=True)
         .agg(pl.col("stimuli").first().alias("text"), pl.len().alias("wordings"))
     )
-
-
-def _parts(tree: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {part: dict(flat(inner)) for part, inner in tree.items() if isinstance(inner, Mapping)}

@@ -12,22 +12,17 @@ from socrates.survey.scales import nearest, scale, thin_scale
 def train_marginals(train: pl.DataFrame, max_options: int) -> dict[int, NDArray[np.float64]]:
     """Scale length -> mean distribution of the training studies over scales of that length.
 
-    Answers are averaged within a training study, then over studies, so that a large study does not
-    speak for all.
-
-    Args:
-        train: study_id, scale (notation) and response of the training rows.
-        max_options: a longer scale is thinned, as that of a prediction is.
+    Answers (``train``: study_id, scale, response) are averaged within a study, then over studies, so that a large study
+    does not speak for all. A scale beyond ``max_options`` is thinned, as that of a prediction is.
     """
     counted = train.group_by("study_id", "scale", "response").len().sort("study_id", "scale", "response")
     totals: dict[tuple[str, int], NDArray[np.float64]] = {}
     for (study, notation), part in counted.group_by(["study_id", "scale"], maintain_order=True):
         known = thin_scale(scale(str(notation)), max_options)
-        length = len(known.options)
         inside = part.filter(pl.col("response").is_between(known.low, known.high))
         index = np.searchsorted(known.options, nearest(known, inside["response"].to_numpy()))
-        counts = np.bincount(index, inside["len"].to_numpy(), length)
-        totals[str(study), length] = totals.get((str(study), length), np.zeros(length)) + counts
+        key = str(study), len(known.options)
+        totals[key] = totals.get(key, np.zeros(key[1])) + np.bincount(index, inside["len"].to_numpy(), key[1])
     shares: dict[int, list[NDArray[np.float64]]] = {}
     for (_, length), total in sorted(totals.items(), key=lambda item: item[0]):
         if total.sum():

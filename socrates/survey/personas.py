@@ -55,28 +55,22 @@ def parse_persona(text: str) -> tuple[dict[str, str], dict[str, str]]:
     for part in map(str.strip, SEPARATOR.sub("; ", text.strip()).split("; ")):
         match = LABELLED.fullmatch(part)
         field = LABELS.get(match["label"].lower()) if match else None
-        known, name = (fields, field) if field else (unknown, match["label"] if match else UNLABELLED)
+        among, name = (fields, field) if field else (unknown, match["label"] if match else UNLABELLED)
         labelled = match and (field or (match["mark"] == ":" and match["label"][0].isupper()))
-        if match and labelled and name not in known:
-            current = known[name] = [match["value"].strip()]
+        if match and labelled and name not in among:
+            current = among[name] = [match["value"].strip()]
         elif current:
             current.append(part)
         elif part:
             current = unknown[UNLABELLED] = [part]
     joined = ({name: "; ".join(parts) for name, parts in found.items()} for found in (fields, unknown))
-    one, other = ({k: v for k, v in found.items() if not is_missing(v)} for found in joined)
-    return one, other
+    known, others = ({k: v for k, v in found.items() if not is_missing(v)} for found in joined)
+    return known, others
 
 
 def persona_fields(known: Mapping[str, int], unknown: Mapping[str, int], rows: int) -> str:
     """What personas were read from: ``persona from age, income (40 of 180 rows); not understood: Sect (180 rows)``."""
-    used = [
-        name if count == rows else f"{name} ({count:,} of {rows:,} rows)" for name, count in known.items()
-    ]
-    others = [f"{name} ({count:,} rows)" for name, count in sorted(unknown.items()) if count]
-    text = (
-        f"persona from {', '.join(used)}"
-        if used
-        else "persona from nothing: no row has a field that is known"
-    )
+    used = [name if n == rows else f"{name} ({n:,} of {rows:,} rows)" for name, n in known.items()]
+    others = [f"{name} ({n:,} rows)" for name, n in sorted(unknown.items()) if n]
+    text = f"persona from {', '.join(used) or 'nothing: no row has a field that is known'}"
     return f"{text}; not understood: {', '.join(others)}" if others else text

@@ -13,11 +13,10 @@ from socrates.core.errors import DataError
 
 @dataclass(frozen=True)
 class Scale:
-    """The integers that answer a question, ascending and distinct.
+    """The integers that answer a question: two or more, ascending and distinct.
 
-    Attributes:
-        options: at least two integers. Evenly spaced ones are kept as a ``range``, whatever was given:
-            equal scales compare equal, and a scale of sixty million dollars costs nothing.
+    Evenly spaced ones are kept as a ``range``, whatever was given: equal scales compare equal, and a scale of sixty
+    million dollars costs nothing.
     """
 
     options: Sequence[int]
@@ -33,12 +32,10 @@ class Scale:
 
     @property
     def low(self) -> int:
-        """The smallest allowed integer."""
         return self.options[0]
 
     @property
     def high(self) -> int:
-        """The largest allowed integer."""
         return self.options[-1]
 
     @property
@@ -67,17 +64,13 @@ def scale(notation: str) -> Scale:
 
 
 def thin_scale(whole: Scale, max_options: int) -> Scale:
-    """A scale of at most ``max_options`` options that stands for a longer one.
+    """A scale of at most ``max_options`` (2 or more) options that stands for a longer one; a shorter one as it is.
 
-    Answers to long scales are nearly all sums of money, hours or percentages, and people round those to
-    a few leading digits. So the thinned scale has constant *relative* precision: it keeps both ends, and of
-    each power of ten the multiples of the finest unit (1, 2 or 5 times a power of ten, the same share of
-    the decade everywhere) that fits. 0..2000 in 1001 options keeps every integer up to 100, every second
-    one up to 1000, then 1000, 1020, ... A scale with a step keeps the option nearest to each such value.
-
-    Args:
-        whole: any scale; returned as it is when it has no more than ``max_options`` options.
-        max_options: 2 or more.
+    Answers to long scales are nearly all sums of money, hours or percentages, and people round those to a few leading
+    digits. So the thinned scale has constant *relative* precision: it keeps both ends, and of each power of ten the
+    multiples of the finest unit (1, 2 or 5 times a power of ten, the same share of the decade everywhere) that fits.
+    0..2000 in 1001 options keeps every integer up to 100, every second one up to 1000, then 1000, 1020, ... A scale
+    with a step keeps the option nearest to each such value.
     """
     if max_options < 2:
         raise DataError(f"predict.max_options is {max_options}; a scale needs 2 or more")
@@ -86,13 +79,11 @@ def thin_scale(whole: Scale, max_options: int) -> Scale:
     decades = [10**k for k in range(len(str(max(abs(whole.low), abs(whole.high)))))]
     for digits in range(len(decades), -2, -1):  # finest first
         for share in (1, 2, 5):
-            units = [max(1, 10 * share * decade // 10 ** (digits + 1)) for decade in decades]
-            if any(
-                18 * decade > 20 * max_options * unit for decade, unit in zip(decades, units, strict=True)
-            ):
+            units = [(decade, max(1, 10 * share * decade // 10 ** (digits + 1))) for decade in decades]
+            if any(18 * decade > 20 * max_options * unit for decade, unit in units):
                 continue  # far finer than allowed: it could be as long as the scale itself
             values = {whole.low, whole.high} | ({0} if whole.low < 0 < whole.high else set())
-            for decade, unit in zip(decades, units, strict=True):
+            for decade, unit in units:
                 for low, high in ((decade, 10 * decade - 1), (1 - 10 * decade, -decade)):
                     first, last = max(low, whole.low), min(high, whole.high)
                     values.update(range(-(-first // unit) * unit, last + 1, unit))

@@ -1,7 +1,6 @@
 """The tables that pass between stages: responses, responses with their scale, truth and predictions.
 
-Every source ends in the responses table, whatever it came from; its columns and types are those of
-SocSci210 without the authors' ``prompt`` and ``reasoning`` (facts: the dataset's card).
+Every source ends in the responses table, with SocSci210's columns and types but ``prompt`` and ``reasoning``.
 """
 
 from __future__ import annotations
@@ -10,26 +9,13 @@ import polars as pl
 
 from socrates.core.files import Schema
 
-# Demographic fields of SocSci210, in the order a persona lists them, with the label it uses.
-# The labels are those of the seed project's prompts where it had the field.
-DEMOGRAPHICS = {
-    "age": "Age",
-    "gender": "Gender",
-    "education": "Education",
-    "ethnicity": "Ethnicity",
-    "income": "Income",
-    "employment": "Employment",
-    "party_id": "Political affiliation",
-    "ideology": "Ideology",
-    "location": "Location",
-    "marital_status": "Marital status",
-    "household_size": "Household size",
-    "housing_ownership": "Housing ownership",
-    "housing_type": "Housing type",
-    "metro_status": "Metro status",
-    "internet_access": "Internet access",
-    "phone_service": "Phone service",
-}
+# Demographic fields of SocSci210, in the order a persona lists them, with the label it uses: the seed project's.
+_FIELDS = (
+    "age gender education ethnicity income employment party_id ideology location marital_status household_size "
+    "housing_ownership housing_type metro_status internet_access phone_service"
+)
+DEMOGRAPHICS = {name: name.replace("_", " ").capitalize() for name in _FIELDS.split()}
+DEMOGRAPHICS["party_id"] = "Political affiliation"
 
 # A cell is one outcome question under one experimental condition.
 CELL = ["study_id", "condition_num", "task_num"]
@@ -45,12 +31,11 @@ RESPONSES: Schema = {
     "response": pl.Int64,
 }
 
-# The responses of data/splits: with the notation of the integers that answer their question (see
-# socrates.survey.scales) and how it was found, both null where it is not known.
+# The responses of data/splits: with the notation of the integers that answer their question (survey.scales) and how it
+# was found, both null where it is not known.
 SCALED_RESPONSES: Schema = {**RESPONSES, "scale": pl.String, "scale_rule": pl.String}
 
-# The planted answer distribution of each response, where the data are synthetic. ``scale`` is the
-# notation of a socrates.survey.scales.Scale; ``probabilities`` has one entry per allowed integer.
+# The planted answer distribution of each response, where the data are synthetic: a share of each integer of ``scale``.
 PERSON_TRUTH: Schema = {
     "study_id": pl.String,
     "sample_id": pl.Int64,
@@ -58,10 +43,9 @@ PERSON_TRUTH: Schema = {
     "probabilities": pl.List(pl.Float64),
 }
 
-# One row per respondent's answer. ``probabilities`` are those of the allowed integers of ``scale``,
-# in ascending order, given that the answer is allowed (they sum to 1); ``allowed_mass`` is what the
-# model put on allowed answers in all (its format validity). A row that cannot be scored is not here:
-# it is counted in the folder's manifest.json.
+# One row per respondent's answer. ``probabilities`` are those of the allowed integers of ``scale``, ascending, given
+# that the answer is allowed (they sum to 1); ``allowed_mass`` is what the model put on allowed answers in all (its
+# format validity). A row that cannot be scored is not here: it is counted in the folder's manifest.json.
 PREDICTIONS: Schema = {
     **{name: kind for name, kind in SCALED_RESPONSES.items() if name != "stimuli"},
     "probabilities": pl.List(pl.Float32),

@@ -16,7 +16,7 @@ import pytest
 from socrates.app import server
 from socrates.app.model import OpenModel, open_model
 from socrates.app.model_ref import resolve_model
-from socrates.cli.serve import HOST, listen
+from socrates.cli.use import HOST, listen
 from socrates.core.errors import INTERRUPTED, SocratesError
 from tests import forked, model_folders, tiny
 

@@ -14,7 +14,6 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import typer
@@ -33,28 +32,16 @@ BLOCK = re.compile(r"^```(?:bash|sh|console)\n(.*?)^```", re.MULTILINE | re.DOTA
 INLINE = ("make", "socrates", "dvc", "python", "pip", "git", "aws", "rclone", "torchrun", "curl")
 SPAN = re.compile(rf"`((?:{'|'.join(INLINE)}) [^`\n]+)`")
 SETTING = re.compile(r"[A-Z][A-Z0-9_]*=.*")
-RUN = {"audit", "estimate"}  # commands of socrates that answer at once and write nothing
+RUN = {"audit", "estimate", "predict"}  # commands of socrates that answer at once
 
 
-class Shown(NamedTuple):
-    """A command as a page shows it."""
-
-    place: str
-    text: str
-
-
-def shown(path: Path) -> list[Shown]:
-    """The commands of a page, in its order."""
+def shown(path: Path) -> list[tuple[str, str]]:
+    """The commands of a page in its order, each with its place."""
     text = path.read_text(encoding="utf-8")
     found = [(match.start(1), line) for match in BLOCK.finditer(text) for line in lines(match[1])]
-    found += [(match.start(), match[1]) for match in SPAN.finditer(BLOCK.sub(blank, text))]
-    return [
-        Shown(f"{path.name}:{text.count(chr(10), 0, start) + 1}", command) for start, command in sorted(found)
-    ]
-
-
-def blank(match: re.Match) -> str:
-    return re.sub(r"[^\n]", " ", match[0])
+    prose = BLOCK.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+    found += [(match.start(), match[1]) for match in SPAN.finditer(prose)]
+    return [(f"{path.name}:{text.count(chr(10), 0, start) + 1}", command) for start, command in sorted(found)]
 
 
 def lines(block: str) -> list[str]:
@@ -67,9 +54,8 @@ def lines(block: str) -> list[str]:
 
 def parts(command: str) -> list[list[str]]:
     """The words of each command of a line, without settings such as ``NAME=1`` in front."""
-    words = shlex.split(command, comments=True)
     commands: list[list[str]] = [[]]
-    for word in words:
+    for word in shlex.split(command, comments=True):
         if word in ("&&", ";", "|", "&"):
             commands.append([])
         elif commands[-1] or not SETTING.fullmatch(word):
@@ -81,13 +67,13 @@ def parts(command: str) -> list[list[str]]:
 
 
 def make(words: list[str], scratch: Path) -> None:
-    targets = [word for word in words if "=" not in word and not word.startswith("-")]
-    known = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert targets and set(targets) <= known, f"no make target {set(targets) - known}"
+    text = (ROOT / "Makefile").read_text()
+    targets = {word for word in words if "=" not in word and not word.startswith("-")}
+    unknown = targets - set(re.findall(r"^([\w-]+):", text, re.MULTILINE))
+    assert targets and not unknown, f"no make target {unknown}"
     settings = dict(word.split("=", 1) for word in words if "=" in word)
-    used = (ROOT / "Makefile").read_text()
-    assert all(f"$({name})" in used for name in settings), f"the Makefile reads no {settings}"
-    if targets == ["preset"]:
+    assert all(f"$({name})" in text for name in settings), f"the Makefile reads no {settings}"
+    if targets == {"preset"}:
         pipeline, _, name = settings["NAME"].rpartition("/")
         shutil.copyfile(ROOT / pipeline / "params.yaml", scratch / "params.yaml")
         apply(name, scratch / "params.yaml", ROOT / pipeline / "presets", PIPELINES[pipeline])
@@ -96,25 +82,26 @@ def make(words: list[str], scratch: Path) -> None:
 def python(words: list[str], scratch: Path) -> None:
     if words[:1] != ["-m"]:
         assert (ROOT / words[0]).exists() or words[0] == "--version", f"no file {words[0]}"
-        return
-    module, rest = words[1], words[2:]
-    if module == "socrates":
-        socrates(rest, scratch)
-        return
-    if module == "gsm8k":
-        typer.main.get_command(gsm8k.app).make_context(module, rest)
-        return
+    elif words[1] == "socrates":
+        socrates(words[2:], scratch)
+    elif words[1] == "gsm8k":
+        typer.main.get_command(gsm8k.app).make_context(words[1], words[2:])
+    else:
+        run_module(words[1], words[2:])
+
+
+def run_module(module: str, rest: list[str]) -> None:
     spec = importlib.util.find_spec(module)
     if spec and spec.submodule_search_locations:  # a package runs its __main__
         spec = importlib.util.find_spec(f"{module}.__main__")
     assert spec and spec.origin, f"no module {module}"
     if Path(spec.origin).is_relative_to(ROOT):
         source = Path(spec.origin).read_text()
-        for option in (word.split("=")[0] for word in rest if word.startswith("--")):
-            assert f'"{option}"' in source, f"{module} has no option {option}"
-        assert not rest or any(name in source for name in ("argv", "argparse", "arguments(")), (
-            f"{module} takes no arguments"
-        )
+        options = [word.split("=")[0] for word in rest if word.startswith("--")]
+        unknown = [option for option in options if f'"{option}"' not in source]
+        assert not unknown, f"{module} has no option {unknown}"
+        takes = any(name in source for name in ("argv", "argparse", "arguments("))
+        assert takes or not rest, f"{module} takes no arguments"
         assert "__main__" in source or spec.origin.endswith("__main__.py"), f"{module} cannot be run"
 
 
@@ -122,29 +109,24 @@ def socrates(words: list[str], scratch: Path) -> None:
     group = typer.main.get_command(app)
     if not words:
         return
-    if words[0].startswith("--"):  # --install-completion would change the home folder
-        root = group.make_context("socrates", [], resilient_parsing=True)
-        assert any(words[0] in option.opts for option in group.get_params(root)), f"no option {words[0]}"
-        return
     name, rest = words[0], words[1:]
+    if name.startswith("--"):  # --install-completion would change the home folder
+        root = group.make_context("socrates", [], resilient_parsing=True)
+        assert any(name in option.opts for option in group.get_params(root)), f"no option {name}"
+        return
     assert name in group.commands, f"no command {name}"
     for word in rest:
-        if word.startswith("examples/"):
-            assert (ROOT / word).exists(), f"no file {word}"
-    if "--help" not in rest:
-        group.commands[name].make_context(name, list(rest))  # refuses options and values that it has not
-    if name in RUN:
-        # The folder may hold a run of other params; .ci/run audits strictly what it has just built.
-        answered([word for word in words if word != "--strict"])
-    if name == "predict" and "--help" not in rest:  # of a tiny model: the default may not be built yet
+        assert not word.startswith("examples/") or (ROOT / word).exists(), f"no file {word}"
+    if "--help" in rest:
+        return
+    group.commands[name].make_context(name, list(rest))  # refuses options and values that it has not
+    if name == "predict":  # of a tiny model: the default may not be built yet
         model_folders.make(scratch)
         os.chdir(scratch)  # the test's monkeypatch goes back
-        answered(words)
-
-
-def answered(words: list[str]) -> None:
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, done.output or done.exception
+    if name in RUN:
+        # The folder may hold a run of other params; .ci/run audits strictly what it has just built.
+        done = CliRunner().invoke(app, [word for word in words if word != "--strict"])
+        assert done.exit_code == 0, done.output or done.exception
 
 
 def dvc(words: list[str], scratch: Path) -> None:
@@ -210,18 +192,15 @@ def check(command: str, scratch: Path) -> None:
 COMMANDS = [command for page in PAGES for command in shown(page)]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: f"{c.place} {c.text[:60]}")
-def test_every_command_of_the_pages_is_right(command, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("place", "command"), COMMANDS, ids=lambda text: text[:60])
+def test_every_command_of_the_pages_is_right(place, command, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    check(command.text, tmp_path)
+    check(command, tmp_path)
 
 
 def test_the_pages_show_commands_as_a_reader_sees_them():
-    assert {command.place.split(":")[0] for command in COMMANDS} >= {
-        "README.md",
-        "remotes.md",
-        "performance.md",
-    }
+    pages = {place.split(":")[0] for place, _ in COMMANDS}
+    assert pages >= {"README.md", "remotes.md", "performance.md"}
     block = "```bash\nA=1 make \\\n  repro # all\n# only words\n```\n"
     page = f"text `dvc repro` and `a.py`\n{block}```yaml\nmake: no\n```\n```console\n$ make help\nhelp\n```\n"
     texts = [line for match in BLOCK.finditer(page) for line in lines(match[1])]

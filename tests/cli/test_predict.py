@@ -37,32 +37,26 @@ def run_json(*arguments: str) -> dict:
 
 
 def batch_of(here: Path, name: str = "rows.csv") -> Path:
-    rows = pl.DataFrame(
-        {
-            "id": ["001", "002", "003", "004", "005"],
-            "Gender": ["Female", None, "Male", "Other", "Male"],
-            "age": ["30", "40", "50", "60", "70"],
-            "scenario": [tiny.SCENARIOS[2], "Is it warm?", "Is it cold?", "", tiny.SCENARIOS[1]],
-            "scale": [None, "1-5", None, "1-5", None],
-        }
-    )
-    path = here / name
-    {".csv": rows.write_csv, ".jsonl": rows.write_ndjson, ".parquet": rows.write_parquet}[path.suffix](path)
-    return path
+    rows = [
+        ("001", "Female", "30", tiny.SCENARIOS[2], None),
+        ("002", None, "40", "Is it warm?", "1-5"),
+        ("003", "Male", "50", "Is it cold?", None),
+        ("004", "Other", "60", "", "1-5"),
+        ("005", "Male", "70", tiny.SCENARIOS[1], None),
+    ]
+    table = pl.DataFrame(rows, ["id", "Gender", "age", "scenario", "scale"], orient="row")
+    write = {".csv": table.write_csv, ".jsonl": table.write_ndjson, ".parquet": table.write_parquet}
+    write[Path(name).suffix](here / name)
+    return here / name
 
 
 def test_one_question_prints_bars_interval_and_where_it_ran(here):
     output = run(*QUESTION, "--sample", "5").stdout
     assert "models/adapter on models/base, float32 on the CPU" in output
     assert "Age: 30; Gender: Female" in output
+    drawn = "5 drawn at temperature 0.6, top-p 0.9"
+    assert all(text in output for text in ("expected answer", "middle 80 %", "format validity", drawn))
     assert output.count("█") > 7
-    for expected in (
-        "expected answer",
-        "middle 80 %",
-        "format validity",
-        "5 drawn at temperature 0.6, top-p 0.9",
-    ):
-        assert expected in output
 
 
 def test_json_holds_the_same_and_nothing_else_is_on_standard_output(here):
@@ -70,8 +64,7 @@ def test_json_holds_the_same_and_nothing_else_is_on_standard_output(here):
     assert sum(result["adapter"]["probabilities"]) == pytest.approx(1, abs=1e-4)
     assert result["adapter"]["probabilities"] != result["base"]["probabilities"]
     assert len(result["samples"]["answers"]) == 4
-    assert result["scale_rule"] == "range"
-    assert result["outside_training"] == []
+    assert (result["scale_rule"], result["outside_training"]) == ("range", [])
     assert run_json(*QUESTION, "--adapter", "none")["base"] == result["base"]
 
 
@@ -90,11 +83,8 @@ def test_without_the_training_table_the_answer_says_that_nothing_was_compared(he
 def test_a_file_comes_back_whole_in_its_order(here, name):
     output = here / f"answers{Path(name).suffix}"
     counts = run_json("--input", str(batch_of(here, name)), "--output", str(output))
-    read = {
-        ".csv": lambda path: pl.read_csv(path, schema_overrides={"id": pl.String}),
-        ".jsonl": pl.read_ndjson,
-    }
-    table = read.get(output.suffix, pl.read_parquet)(output)
+    read = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}[output.suffix]
+    table = read(output, **({"schema_overrides": {"id": pl.String}} if read is pl.read_csv else {}))
     assert table["id"].to_list() == ["001", "002", "003", "004", "005"]
     assert [problem is None for problem in table["problem"]] == [True, True, False, False, True]
     assert table["scale"].to_list() == ["0..100", "1..5", None, None, "1..7"]
@@ -136,29 +126,21 @@ def test_a_label_outside_the_scale_is_named():
     assert parse_question(text).notes == ("the label of 7 lies outside 1..5",)
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    ("", r"rows\.csv: is empty"),
-    ("scenario\n", r"rows\.csv: holds a header and no rows"),
-    ("text\nhello\n", r"rows\.csv: no column scenario; found text"),
-    ("scenario,expected\na,b\n", r"column expected is what the answers are called"),
-    ('scenario\n"a",b,c\n', r"more fields than the header; put quotes"),
-    ("scenario;age\na, b, c;3\n", r"separated by semicolons; save it with commas"),
-    ('"scenario";"age"\n"a";3\n', r"separated by semicolons; save it with commas"),  # R's write.csv2
-    ("scenario\tage\na\t3\n", r"separated by tabs; save it with commas"),
-    ('scenario\n"torn\n', r"the quotes around a text do not match"),
-    ('scenario,demographics\nIs it? Only return 1 or 2.,"Shoe size: 4"\n', r"no field of Shoe size is known"),
-    ("scenario,age,age\na,3,4\n", r"two columns are called age; rename one"),
-    ("scenario, Scenario\na,b\n", r"two columns are read as scenario; rename one"),
-    ("scenario,stimuli\na,b\n", r"two columns are read as scenario; rename one"),
-    ("scenario\nIs it warm?\n", r"none of 1 rows can be asked; the first: .*--scale 1-7"),
-])  # fmt: skip
-def test_a_file_that_cannot_be_used_is_one_line(here, content, message):
-    (here / "rows.csv").write_text(content)
-    with pytest.raises(DataError, match=message):
-        run("--input", "rows.csv", "--output", "out.csv")
-
-
 @pytest.mark.parametrize(("name", "content", "message"), [
+    ("rows.csv", "", "is empty"),
+    ("rows.csv", "scenario\n", "holds a header and no rows"),
+    ("rows.csv", "text\nhello\n", r"no column scenario; found text"),
+    ("rows.csv", "scenario,expected\na,b\n", r"column expected is what the answers are called"),
+    ("rows.csv", 'scenario\n"a",b,c\n', r"more fields than the header; put quotes"),
+    ("rows.csv", "scenario;age\na, b, c;3\n", r"separated by semicolons; save it with commas"),
+    ("rows.csv", '"scenario";"age"\n"a";3\n', r"separated by semicolons; save it with commas"),  # R's write.csv2
+    ("rows.csv", "scenario\tage\na\t3\n", r"separated by tabs; save it with commas"),
+    ("rows.csv", 'scenario\n"torn\n', r"the quotes around a text do not match"),
+    ("rows.csv", 'scenario,demographics\nIs it? 1 or 2.,"Shoe size: 4"\n', r"no field of Shoe size is known"),
+    ("rows.csv", "scenario,age,age\na,3,4\n", r"two columns are called age; rename one"),
+    ("rows.csv", "scenario, Scenario\na,b\n", r"two columns are read as scenario; rename one"),
+    ("rows.csv", "scenario,stimuli\na,b\n", r"two columns are read as scenario; rename one"),
+    ("rows.csv", "scenario\nIs it warm?\n", r"none of 1 rows can be asked; the first: .*--scale 1-7"),
     ("a.jsonl", b'{"scenario": 1', "line 1 is not JSON"),
     ("a.jsonl", b'{"scenario": "a"}\n\n{oops\n', "line 3 is not JSON .*; mend or remove it"),
     ("a.jsonl", b'[{"scenario": "a"}]\n', "line 1 is not a JSON object"),
@@ -170,60 +152,55 @@ def test_a_file_that_cannot_be_used_is_one_line(here, content, message):
     ("a.csv", b"\xff\xfe\x00scenario", "is not UTF-8"),
     ("a.csv", "scenario,age\na,1\n".encode("utf-16"), "is not UTF-8"),
 ])  # fmt: skip
-def test_a_damaged_file_is_one_line(here, name, content, message):
-    (here / name).write_bytes(content)
-    with pytest.raises(DataError, match=f"{name}: {message}"):
+def test_a_file_that_cannot_be_used_is_one_line(here, name, content, message):
+    (here / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=f"^{name}: .*{message}"):
         run("--input", name, "--output", "out.csv")
-    with pytest.raises(DataError, match=r"expected \.csv"):
-        run("--input", str(batch_of(here)), "--output", "out.xlsx")
-    with pytest.raises(DataError, match="no such file"):
-        run("--input", "nowhere.csv", "--output", "out.csv")
 
 
-def test_bytes_and_durations_are_refused_before_the_model_is_asked(here):
-    for value, kind in ((b"\xff", "Binary"), (timedelta(1), "Duration")):
-        pl.DataFrame({"scenario": [tiny.SCENARIOS[1]], "x": [value]}).write_parquet(here / "a.parquet")
-        with pytest.raises(DataError, match=f"column x is {kind}"):
-            run("--input", "a.parquet", "--output", "out.csv")
+@pytest.mark.parametrize(("value", "kind"), [(b"\xff", "Binary"), (timedelta(1), "Duration")])
+def test_bytes_and_durations_are_refused_before_the_model_is_asked(here, value, kind):
+    pl.DataFrame({"scenario": [tiny.SCENARIOS[1]], "x": [value]}).write_parquet(here / "a.parquet")
+    with pytest.raises(DataError, match=f"column x is {kind}"):
+        run("--input", "a.parquet", "--output", "out.csv")
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.CSV", "rows.jsonl"])
 def test_files_of_other_programs_are_read(here, name):
     """A byte order mark, CRLF, capitals and spaces in a header, columns with names of our own, whole floats."""
-    rows = pl.DataFrame(
-        {
-            "ID": ["a", "a"],
-            "position": ["x", "y"],
-            " Scenario ": [f"One\n{tiny.SCENARIOS[1]}"] * 2,
-            "AGE": [30.0, None],
-        }
-    )
+    asked = f"One\n{tiny.SCENARIOS[1]}"
+    rows = [("a", "x", asked, 30.0), ("a", "y", asked, None)]
+    rows = pl.DataFrame(rows, ["ID", "position", " Scenario ", "AGE"], orient="row")
     text = rows.write_csv(line_terminator="\r\n") if name.lower().endswith("csv") else rows.write_ndjson()
     (here / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert run_json("--input", name, "--output", "out.csv")["answered"] == 2
     table = pl.read_csv(here / "out.csv")
     assert table["ID"].to_list() == ["a", "a"] and table["position"].to_list() == ["x", "y"]
-    alone = run_json("--demographics", "Age: 30", "--scenario", f"One\n{tiny.SCENARIOS[1]}")
+    alone = run_json("--demographics", "Age: 30", "--scenario", asked)
     assert table["expected"][0] == pytest.approx(alone["adapter"]["expected"], abs=1e-3)
 
 
-@pytest.mark.parametrize(("output", "message"), [
-    ("rows.csv", "holds the questions"),
-    ("sub/../rows.csv", "holds the questions"),
-    ("sub.csv", "is a folder"),
-    ("file/out.csv", "cannot be written"),
-    ("/proc/none/out.csv", "cannot be written"),
+@pytest.mark.parametrize(("source", "output", "message"), [
+    ("rows.csv", "rows.csv", "holds the questions"),
+    ("rows.csv", "sub/../rows.csv", "holds the questions"),
+    ("rows.csv", "sub.csv", "is a folder"),
+    ("rows.csv", "file/out.csv", "cannot be written"),
+    ("rows.csv", "/proc/none/out.csv", "cannot be written"),
+    ("rows.csv", "out.xlsx", r"expected \.csv"),
+    ("nowhere.csv", "out.csv", "no such file"),
 ])  # fmt: skip
-def test_an_output_that_cannot_be_is_refused_before_the_model_is_asked(here, output, message, monkeypatch):
-    source = batch_of(here)
-    before = source.read_bytes()
+def test_files_that_cannot_be_are_refused_before_the_model_is_asked(
+    here, source, output, message, monkeypatch
+):
+    rows = batch_of(here)
+    before = rows.read_bytes()
     (here / "sub").mkdir()
     (here / "sub.csv").mkdir()
     (here / "file").touch()
     monkeypatch.setattr(asking, "open_model", None)
     with pytest.raises(DataError, match=message):
-        run("--input", "rows.csv", "--output", output)
-    assert source.read_bytes() == before
+        run("--input", source, "--output", output)
+    assert rows.read_bytes() == before
 
 
 def test_a_scenario_of_ten_megabytes_costs_its_row_alone(here):
@@ -248,7 +225,6 @@ def test_a_question_that_cannot_be_read_is_one_line(here, arguments, message):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ([*QUESTION, "--sample", "-1"], "--sample"),
     ([*QUESTION, "--sample", "1000000000"], "--sample"),
     ([*QUESTION, "--sample", "2", "--seed", "-1"], "--seed"),
     ([], "give one of --scenario"),
@@ -265,21 +241,16 @@ def test_a_wrong_option_is_status_2(here, arguments, message):
     assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "message"),
-    [
-        (["predict", "--scenario", "Is it warm?", "--scale", "1-7"], 1, "models/base: no such folder"),
-        (["predict", "--sample", "-1"], 2, "'--sample'"),
-        (["predicts"], 2, "No such command 'predicts'"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("arguments", "status", "message"), [
+    (["predict", "--scenario", "Is it warm?", "--scale", "1-7"], 1, "models/base: no such folder"),
+    (["predict", "--sample", "-1"], 2, "'--sample'"),
+    (["predicts"], 2, "No such command 'predicts'"),
+])  # fmt: skip
 def test_what_is_wrong_is_one_line_and_a_status(tmp_path, arguments, status, message):
     command, environment = model_folders.cli(*arguments, folder=tmp_path)
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == status
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert message in done.stderr
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
 
 
 @pytest.mark.parametrize("name", typer.main.get_command(app).commands)
@@ -294,10 +265,9 @@ def test_every_command_takes_json_and_its_help_has_an_example_that_is_right(name
         commands[words[1]].make_context(words[1], words[2:])
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [("socrates pre", "predict preset"), ("socrates predict --sc", "--scenario --scale")],
-)
+@pytest.mark.parametrize(("words", "expected"), [
+    ("socrates pre", "predict preset"), ("socrates predict --sc", "--scenario --scale"),
+])  # fmt: skip
 def test_tab_completes_commands_and_options(tmp_path, words, expected):
     command, environment = model_folders.cli(folder=tmp_path)
     typed = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_SOCRATES_COMPLETE": "complete_bash"}
@@ -306,10 +276,8 @@ def test_tab_completes_commands_and_options(tmp_path, words, expected):
 
 
 def test_help_imports_nothing_heavy():
-    code = (
-        "import sys, socrates.cli.__main__; "
-        "sys.exit(any(name in sys.modules for name in ('torch', 'polars', 'numpy', 'starlette', 'pydantic')))"
-    )
+    heavy = {"torch", "polars", "numpy", "starlette", "pydantic"}
+    code = f"import sys, socrates.cli.__main__; sys.exit(not {heavy}.isdisjoint(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, check=False).returncode == 0
 
 

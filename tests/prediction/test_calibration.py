@@ -18,16 +18,12 @@ def predictions(rows: int, seed: int, temperature: float, weight: float) -> pl.D
     rng = np.random.default_rng(seed)
     p = rng.dirichlet([1, 1, 1], rows)
     truth = corrected(p, AVERAGE, np.log(temperature), weight)
-    table = pl.DataFrame(
-        {
-            "study_id": np.where(np.arange(rows) < rows / 3, "a", "b"),
-            "scale": "1..3",
-            "response": [1 + int(rng.choice(3, p=q)) for q in truth],
-            "probabilities": p.tolist(),
-            "allowed_mass": 0.9,
-        }
+    study = np.where(np.arange(rows) < rows / 3, "a", "b")
+    answers = [1 + int(rng.choice(3, p=q)) for q in truth]
+    columns = {"study_id": study, "scale": "1..3", "response": answers, "probabilities": p.tolist()}
+    return pl.DataFrame(columns | {"allowed_mass": 0.9}).cast(
+        {name: PREDICTIONS[name] for name in ("probabilities", "allowed_mass")}
     )
-    return table.cast({"probabilities": pl.List(pl.Float32), "allowed_mass": pl.Float32})
 
 
 def test_a_known_distortion_is_found():
@@ -66,17 +62,13 @@ def test_test_answers_change_nothing_and_without_validation_nothing_is_corrected
 
 def test_scales_of_different_lengths_keep_their_rows():
     short = predictions(4, 6, 1, 0)
-    long = short.with_columns(
-        scale=pl.lit("1..5"), probabilities=pl.lit([0.2] * 5, dtype=pl.List(pl.Float32))
-    )
+    even = pl.lit([0.2] * 5, dtype=pl.List(pl.Float32))
+    long = short.with_columns(scale=pl.lit("1..5"), probabilities=even)
     mixed = pl.concat([short, long])[[0, 4, 1, 5, 2, 6, 3, 7]]
     found, _ = calibrate(predictions(50, 7, 1, 0.5), mixed, TRAIN, 101)
-    assert found["probabilities"].list.len().to_list() == [
-        len(scale(name).options) for name in mixed["scale"]
-    ]
-    np.testing.assert_allclose(
-        found["probabilities"].to_list()[1], [0.2] * 5, rtol=1e-6
-    )  # length not in training
+    lists = found["probabilities"].to_list()
+    assert [len(row) for row in lists] == [len(scale(name).options) for name in mixed["scale"]]
+    np.testing.assert_allclose(lists[1], [0.2] * 5, rtol=1e-6)  # length not in training
 
 
 def test_some_of_each_cell_are_predicted():

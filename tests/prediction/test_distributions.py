@@ -67,28 +67,6 @@ def test_what_people_answered_does_not_reach_the_prediction(layout):
     np.testing.assert_array_equal(mass, other_mass)
 
 
-def test_out_of_memory_halves_the_batch(monkeypatch):
-    from socrates.prediction import distributions as module
-
-    model, tokenizer = tiny.model(), tiny.tokenizer()
-    table = tiny.rows()
-    data, scales = encode(table, tokenizer, "scenario_first"), table["scale"].to_list()
-    expected, _ = predict_distributions(model, tokenizer, data, scales, 10**6)
-    compute, sizes = module._log_probabilities, []
-
-    def small(model, data, trie, rows):
-        sizes.append(len(rows))
-        if len(rows) > 2:
-            raise torch.OutOfMemoryError
-        return compute(model, data, trie, rows)
-
-    monkeypatch.setattr(module, "_log_probabilities", small)
-    halved, _ = predict_distributions(model, tokenizer, data, scales, 10**6)
-    assert max(sizes) > 2
-    for one, other in zip(expected, halved, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
-
-
 def test_a_tokenizer_without_an_end_token_is_refused():
     tokenizer = tiny.tokenizer()
     tokenizer.eos_token = None

@@ -1,6 +1,5 @@
 """Prompt formats: the chat ones are what the tokenizer's own template writes, the released one is as recorded."""
 
-import numpy as np
 import pytest
 
 from socrates.core.errors import ModelError
@@ -44,10 +43,8 @@ def test_the_tokens_of_a_row_are_those_of_its_messages_and_its_answer_with_the_e
             assert [*data.prefix_ids(row), *data.suffix_ids(row)] == whole
             answered = [*said, {"role": "assistant", "content": str(table["response"][row])}]
             rendered = tokenizer.apply_chat_template(answered, return_dict=False)
-            np.testing.assert_array_equal(
-                data.answer_ids(row), rendered[len(whole) :][: len(data.answer_ids(row))]
-            )
-            assert data.answer_ids(row)[-1] == tokenizer.eos_token_id
+            answer = data.answer_ids(row).tolist()
+            assert answer == rendered[len(whole) :][: len(answer)] and answer[-1] == tokenizer.eos_token_id
 
 
 def test_the_released_prompt_is_as_recorded():
@@ -58,11 +55,10 @@ def test_the_released_prompt_is_as_recorded():
 
 
 def test_a_persona_of_which_nothing_is_known_and_one_with_other_fields_keep_their_words():
-    profile = messages(TEXT, "unknown", "socrates")[1]["content"]
-    assert profile.startswith(
-        "You are a survey respondent with the following demographic profile:\nunknown\n\nRead"
-    )
-    assert "- Age: 30\n- Sect: Old\n\n" in messages(TEXT, "Sect: Old; Age: 30", "socrates")[1]["content"]
+    for persona, profile in (("unknown", "unknown"), ("Sect: Old; Age: 30", "- Age: 30\n- Sect: Old")):
+        assert (
+            f" demographic profile:\n{profile}\n\nRead" in messages(TEXT, persona, "socrates")[1]["content"]
+        )
 
 
 def test_a_tokenizer_without_a_fitting_chat_template_is_refused():
