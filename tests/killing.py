@@ -37,7 +37,7 @@ def arm(place: str) -> None:
     from transformers import TrainerState
 
     from socrates.runs import checkpoints
-    from socrates.runs.callbacks import RunCallback
+    from socrates.runs.session import TrainingSession
 
     step_text, moment = place.split(":")
     step = int(step_text)
@@ -79,8 +79,8 @@ def arm(place: str) -> None:
 
     rmtree = checkpoints.shutil.rmtree
     points: dict[str, tuple[Any, str, Callable[..., int | None]]] = {
-        "notice": (RunCallback, "on_step_end", notify),
-        "training": (RunCallback, "on_step_end", lambda callback, args, state, *_: state.global_step),
+        "notice": (TrainingSession, "on_step_end", notify),
+        "training": (TrainingSession, "on_step_end", lambda callback, args, state, *_: state.global_step),
         "writing": (TrainerState, "save_to_json", lambda state, *_: state.global_step),
         "written": (checkpoints, "write_manifest", lambda folder, *_: checkpoints.step_of(folder)),
         "hashed": (checkpoints, "complete", lambda folder, *_: checkpoints.step_of(folder)),

@@ -102,7 +102,7 @@ def deepspeed_config(params: Deepspeed) -> dict[str, Any] | None:
 
 
 def common_arguments(run: Run, deepspeed: Deepspeed | None = None, checkpointed: int = 0) -> dict[str, Any]:
-    """Arguments of any of transformers' trainers; :class:`socrates.runs.callbacks.RunCallback` relies on some.
+    """Arguments of any of transformers' trainers; :class:`socrates.runs.session.TrainingSession` relies on some.
 
     All of them compute in :func:`socrates.model.loading.compute_dtype`: there is nothing to choose.
 

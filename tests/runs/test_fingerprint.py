@@ -148,43 +148,48 @@ def test_an_edit_of_what_shapes_the_weights_trains_anew(name, old, new, says, do
 
 
 HOLDER = """
-import sys, time
-from pathlib import Path
+import time
 from socrates.runs import fingerprint as fp
-with fp.run_directory_lock("train", {"a": 1}, Path(sys.argv[1])):
+with fp.run_directory_lock("train", {"a": 1}):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
-def test_a_second_process_is_refused_and_takes_over_when_the_first_has_died(tmp_path):
-    first = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    monkeypatch.setenv(fp.SCRATCH_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def test_a_second_process_is_refused_and_takes_over_when_the_first_has_died(scratch):
+    first = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE)
     try:
         assert first.stdout is not None
         assert first.stdout.readline() == b"held\n"
         with (
             pytest.raises(TrainingError, match=f"process {first.pid} is at work on this fingerprint"),
-            fp.run_directory_lock("train", {"a": 1}, tmp_path),
+            fp.run_directory_lock("train", {"a": 1}),
         ):
             pass
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()
-    with fp.run_directory_lock("train", {"a": 1}, tmp_path) as folder:
+    with fp.run_directory_lock("train", {"a": 1}) as folder:
         assert (folder / "lock").read_text() == str(os.getpid())
 
 
-def test_a_scratch_that_cannot_be_written_is_one_clear_line(tmp_path):
-    (tmp_path / "file").write_text("")
+def test_a_scratch_that_cannot_be_written_is_one_clear_line(scratch):
+    (scratch / "train").write_text("")
     with pytest.raises(TrainingError, match=r"scratch cannot be written .* set SOCRATES_SCRATCH"):
-        fp.run_directory_lock("train", CONFIG, tmp_path / "file").__enter__()
+        fp.run_directory_lock("train", CONFIG).__enter__()
 
 
-def test_a_fresh_start_names_the_keys_that_differ_from_the_nearest_run(tmp_path):
+def test_a_fresh_start_names_the_keys_that_differ_from_the_nearest_run(scratch):
     told = []
     for config in ({"a": 1, "b": [1]}, {"a": 2, "b": [2]}, {"a": 1, "b": [3]}):
-        with fp.run_directory_lock("train", config, tmp_path) as folder:
-            assert folder == tmp_path / "train" / fp.fingerprint(config)
+        with fp.run_directory_lock("train", config) as folder:
+            assert folder == scratch / "train" / fp.fingerprint(config)
             told.append(fp.explain_fresh_start(folder, config))
     assert told[0] is None
     assert (
@@ -194,16 +199,16 @@ def test_a_fresh_start_names_the_keys_that_differ_from_the_nearest_run(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("inside", "scratch"),
+    ("inside", "expected"),
     [("", ".scratch"), ("gsm8k", "gsm8k/.scratch"), (".dvc/tmp/exps/tmpab12", ".scratch"),
      (".dvc/tmp/exps/tmpab12/gsm8k", "gsm8k/.scratch"), (".dvc/tmp/exps/standalone/tmpab12", ".scratch"),
      (".dvc/tmp/exps/standalone/tmpab12/gsm8k", "gsm8k/.scratch")],
 )  # fmt: skip
-def test_scratch_outlives_the_copies_that_dvc_makes_for_experiments(inside, scratch, tmp_path, monkeypatch):
+def test_scratch_outlives_the_copies_that_dvc_makes_for_experiments(inside, expected, tmp_path, monkeypatch):
     monkeypatch.delenv(fp.SCRATCH_VARIABLE, raising=False)
     (tmp_path / inside.removesuffix("gsm8k") / ".dvc").mkdir(parents=True, exist_ok=True)
     (tmp_path / inside).mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / inside)
-    assert fp.scratch() == tmp_path / scratch
+    assert fp.scratch() == tmp_path / expected
     monkeypatch.setenv(fp.SCRATCH_VARIABLE, "/data/scratch")
     assert fp.scratch() == Path("/data/scratch")

@@ -23,7 +23,7 @@ STEP = {
 
 
 def step(log: RunLog, **changes: Any) -> None:
-    log.write("step", **{**STEP, **changes})
+    log("step", **{**STEP, **changes})
 
 
 def start(path: Path, resumed_from: int = 0, mark: str = "a" * 64) -> RunLog:
@@ -48,8 +48,8 @@ def test_the_cost_of_lost_steps_is_counted(tmp_path: Path, monkeypatch: pytest.M
     clock[0] = 100.0  # the machine was off
     second = start(tmp_path / "train.jsonl", resumed_from=0)
     clock[0] = 103.0
-    assert second.usd == pytest.approx(7.0 + 3.0)
-    assert start(tmp_path / "train.jsonl", mark="b" * 64).usd == 0.0
+    assert second("end")["usd"] == pytest.approx(7.0 + 3.0)
+    assert start(tmp_path / "train.jsonl", mark="b" * 64)("end")["usd"] == 0.0
 
 
 def test_the_curve_leaves_out_what_a_resume_went_back_behind(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_the_curve_leaves_out_what_a_resume_went_back_behind(tmp_path: Path) -> 
     log = start(path)
     for number in range(1, 8):
         step(log, step=number, loss=float(number))
-    log.write("evaluate", step=6, eval_loss=1.0)
+    log("evaluate", step=6, eval_loss=1.0)
     log = start(path, resumed_from=4)
     step(log, step=5, loss=50.0)
     run = history(read_lines(path))
@@ -89,7 +89,7 @@ def test_the_view_shows_the_numbers_the_curves_and_a_failing_backup(tmp_path: Pa
     for number in range(1, 41):
         behind = {"done": 10, "waiting": [20, 30], "error": "refused"}
         step(log, step=number, loss=4.0 - number / 20, backup=behind)
-    log.write("evaluate", step=40, eval_loss=2.5)
+    log("evaluate", step=40, eval_loss=2.5)
     run = history(read_lines(path))
     text = shown(run, now=run.last["time"])
     for part in (
@@ -105,7 +105,7 @@ def test_the_view_shows_the_numbers_the_curves_and_a_failing_backup(tmp_path: Pa
         assert part in text
     assert "silent" not in text
     assert "silent for 10 min" in shown(run, now=run.last["time"] + 601)
-    log.write("stop", reason="SIGTERM")
+    log("stop", reason="SIGTERM")
     assert "stopped: SIGTERM" in shown(history(read_lines(path)), now=run.last["time"] + 601)
 
 

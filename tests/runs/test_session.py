@@ -46,8 +46,8 @@ def test_nobody_goes_on_alone_while_a_model_is_fetched_or_a_backup_finished(
         pytest.raises(StopTraining) if stopped else contextlib.nullcontext(),
         training_session("train", Process(rank, 2), {}, run_params(), 4, tmp_path / "log") as session,
     ):
-        if session.callback.main:
-            session.callback.main.backup = SimpleNamespace(drain=lambda seconds: events.append("drained"))  # type: ignore[assignment]
+        if rank == 0:
+            session.backup = SimpleNamespace(drain=lambda _: events.append("drained"), close=lambda: None)  # type: ignore[assignment]
         session.train(trainer(train))
     assert events == (["met", "trained", "met"] if rank else ["met", "trained", "drained", "met"])
 
@@ -56,8 +56,7 @@ def test_a_backup_may_take_longer_to_finish_than_a_step_may_take(tmp_path, monke
     monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path))
     run = run_params(stall_minutes=0.2 / 60)
     with training_session("train", Process(0, 1), {}, run, 4, tmp_path / "log") as session:
-        assert session.callback.main
-        session.callback.main.backup = SimpleNamespace(drain=lambda seconds: time.sleep(0.6))  # type: ignore[assignment]
+        session.backup = SimpleNamespace(drain=lambda _: time.sleep(0.6), close=lambda: None)  # type: ignore[assignment]
         session.train(trainer(lambda **_: None))
 
 
