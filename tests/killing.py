@@ -46,15 +46,6 @@ def arm(place: str) -> None:
         if now == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def before(owner: Any, name: str, step_now: Callable[..., int | None]) -> None:
-        original = getattr(owner, name)
-
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            die(step_now(*args))
-            return original(*args, **kwargs)
-
-        setattr(owner, name, wrapped)
-
     def newest(root: Path, *_: Any) -> int | None:
         complete = checkpoints.list_checkpoints(root)
         return checkpoints.step_of(complete[-1]) if complete else None
@@ -72,8 +63,7 @@ def arm(place: str) -> None:
     def half(path: Any, *args: Any, **kwargs: Any) -> None:
         folder = Path(path)
         if checkpoints.step_of(folder) is not None:
-            for file in sorted(path for path in folder.iterdir() if path.is_file())[:1]:
-                file.unlink()
+            min(path for path in folder.iterdir() if path.is_file()).unlink()
             die(newest(folder.parent))
         rmtree(path, *args, **kwargs)
 
@@ -88,10 +78,15 @@ def arm(place: str) -> None:
     }
     if moment == "deleting":
         checkpoints.shutil.rmtree = half  # type: ignore[assignment]
-    elif moment in points:
-        before(*points[moment])
     else:
-        raise ValueError(f"{moment}: not one of {', '.join(MOMENTS)}")
+        owner, name, step_now = points[moment]
+        original = getattr(owner, name)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            die(step_now(*args))
+            return original(*args, **kwargs)
+
+        setattr(owner, name, wrapped)
 
 
 if __name__ == "__main__":

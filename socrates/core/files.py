@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import glob
 import hashlib
 import json
@@ -61,6 +62,10 @@ def _replacing(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
         _remove(partial)
 
 
+atomic_path = functools.partial(_replacing, make=Path.touch)  # yields an empty file
+atomic_folder = functools.partial(_replacing, make=Path.mkdir)  # yields an empty folder
+
+
 def refused_write(error: Exception) -> tuple[str, str] | None:
     """Why the file system refused a write, and what to do about it; None for any other error."""
     if short := re.search(r"\d+ requested and \d+ written", str(error)):  # numpy
@@ -68,16 +73,6 @@ def refused_write(error: Exception) -> tuple[str, str] | None:
     told = re.search(r"os error (\d+)", str(error))  # libraries in Rust
     number = int(told[1]) if told else getattr(error, "errno", None)
     return (os.strerror(number).lower(), REFUSED[number]) if number in REFUSED else None
-
-
-def atomic_path(path: Path) -> contextlib.AbstractContextManager[Path]:
-    """Yield an empty file beside ``path``, which replaces ``path`` once its content has reached the disk."""
-    return _replacing(path, Path.touch)
-
-
-def atomic_folder(path: Path) -> contextlib.AbstractContextManager[Path]:
-    """Yield an empty folder beside ``path``, which replaces ``path`` once its files have reached the disk."""
-    return _replacing(path, Path.mkdir)
 
 
 def _remove(path: Path) -> None:

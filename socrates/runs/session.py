@@ -237,7 +237,7 @@ def training_session(
             if run.backup.url:
                 store = open_store(run.backup.url, stage, fingerprint(config), run.backup.endpoint_url)
             folder = stack.enter_context(run_directory_lock(stage, config))
-            resume = open_run_dir(folder, stage, config, process, store)
+            resume = open_run_dir(folder, config, process, store)
         folder, resume = broadcast_object(process, (folder, resume))
         start = checkpoints.step_of(resume) if resume else None
         path = log_path if process.is_main else Path(os.devnull)
@@ -261,22 +261,19 @@ def training_session(
         barrier(process)
 
 
-def open_run_dir(
-    folder: Path, stage: str, config: RunConfig, process: Process, store: Store | None
-) -> Path | None:
+def open_run_dir(folder: Path, config: RunConfig, process: Process, store: Store | None) -> Path | None:
     """Delete what a killed process left, and return the checkpoint that the run goes on from, or None."""
     checkpoints.clean_incomplete(folder)
     written = len(checkpoints.list_checkpoints(folder))
     resume = resume_point(folder, folder.name, process.world_size, store)
     checkpoints.clean_incomplete(folder, after=checkpoints.step_of(resume) if resume else 0)
+    told = explain_fresh_start(folder, config)
     if resume is not None:
-        told: str | None = f"resuming from {resume}"
+        told = f"resuming from {resume}"
     elif written:
         told = f"no checkpoint of {written} in {folder} is whole: starting from step 0"
-    else:
-        told = explain_fresh_start(folder, config)
     if told:
-        print(f"{stage}: {told}", flush=True)
+        print(f"{folder.parent.name}: {told}", flush=True)
     return resume
 
 

@@ -32,9 +32,8 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_at_once(bad):
 
 def test_a_loss_far_above_its_median_stops_after_so_many_steps():
     guard = LossGuard(multiple=3.0)
-    with pytest.raises(
-        StopTraining, match=r"step 34: the loss \(3.1\) .* for 4 steps; the checkpoints before step 31"
-    ):
+    said = r"step 34: the loss \(3.1\) .* for 4 steps; the checkpoints before step 31"
+    with pytest.raises(StopTraining, match=said):
         feed(guard, [1.0] * 30 + [3.1] * 10)
 
 
