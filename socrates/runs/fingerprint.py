@@ -54,17 +54,15 @@ def hash_files(paths: Iterable[Path]) -> RunConfig:
 def hash_sources(*entries: str) -> RunConfig:
     """SHA-256 of the code of the modules and of all they import from this project, under ``code.<module>``.
 
-    Nothing is imported. The syntax tree is hashed, without docstrings, and of a ``raise`` only the class: an edit of
-    a comment or an error text changes nothing, one of any other text does.
+    Nothing is imported. The syntax tree is hashed, without docstrings, and of a ``raise`` only the class: an edit of a
+    comment or an error text changes nothing, one of any other text does.
     """
     sources: RunConfig = {}
     waiting = [*entries]
     while waiting:
         module = waiting.pop()
         stem = ROOT / module.replace(".", "/")
-        path = next(
-            (file for file in (stem.with_suffix(".py"), stem / "__init__.py") if file.is_file()), None
-        )
+        path = next(filter(Path.is_file, (stem.with_suffix(".py"), stem / "__init__.py")), None)
         if path is None and module in entries:
             raise ValueError(f"{module}: no such module")
         known = f"code.{module}" in sources or f"{module}.".startswith(SHAPES_NOTHING)

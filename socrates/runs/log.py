@@ -27,7 +27,7 @@ class RunLog:
     """
 
     def __init__(
-        self, path: Path, usd_per_hour: float, fingerprint: str, resumed_from: int = 0, steps: int = 0
+        self, path: Path, usd_per_hour: float, fingerprint: str, resumed_from: int, steps: int
     ) -> None:
         earlier = [line for line in read_lines(path) if line.get("fingerprint") == fingerprint]
         self._usd_before = earlier[-1]["usd"] if earlier else 0.0

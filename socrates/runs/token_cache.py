@@ -51,6 +51,8 @@ def tokenised(files: Sequence[Path], base: Path, layout: Layout, form: Format = 
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not whole(folder):
+            if folder.exists():
+                log.warning("%s: damaged; encoding again", folder)
             parts = chain.from_iterable(read_row_groups(path) for path in files)
             write(encode_tables(parts, load_tokenizer(base), layout, form), folder)
             others = [path for path in root.iterdir() if path.is_dir() and path != folder]
@@ -60,13 +62,9 @@ def tokenised(files: Sequence[Path], base: Path, layout: Layout, form: Format = 
 
 
 def whole(folder: Path) -> bool:
-    """Whether every byte of an encoding is as it was written; says so where it is not."""
-    if not folder.exists():
-        return False
+    """Whether an encoding is there, and every byte of it as it was written."""
     with contextlib.suppress(SocratesError, OSError):
-        if read_json(folder / MANIFEST) == hash_folder(folder):
-            return True
-    log.warning("%s: damaged; encoding again", folder)
+        return read_json(folder / MANIFEST) == hash_folder(folder)
     return False
 
 

@@ -74,28 +74,16 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(key, near):
 
 
 REFUSED = {
-    "train.max_steps": ["150"],
-    "train.learning_rate": ["1e-5", None, 0.0, float("inf")],
-    "lora.target_modules": ["q_proj", []],
-    "model.name": [14],
-    "model.tiny": [None],
-    "sample.fraction": [0.0, 1.01, float("nan")],
-    "data.synthetic.studies": [7],
-    "lora.r": [0],
-    "prompt.max_length": [1],
-    "predict.max_options": [1],
-    "run.backup.stop_seconds": [-1.0],
-    "run.backup.url": [""],
-    "train.seed": [-1],
-    "evaluate.seed": [2**32],
-    "evaluate.bootstrap": [10**9],
-    "train.epochs": [1e12],
-}
+    "train.max_steps": ["150"], "train.learning_rate": ["1e-5", None, 0.0, float("inf")], "train.epochs": [1e12],
+    "lora.target_modules": ["q_proj", []], "lora.r": [0], "model.name": [14], "model.tiny": [None],
+    "sample.fraction": [0.0, 1.01, float("nan")], "data.synthetic.studies": [7], "prompt.max_length": [1],
+    "predict.max_options": [1], "run.backup.stop_seconds": [-1.0], "run.backup.url": [""], "train.seed": [-1],
+    "evaluate.seed": [2**32], "evaluate.bootstrap": [10**9],
+}  # fmt: skip
+VALUES = [(key, value) for key, values in REFUSED.items() for value in values]
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [(key, value) for key, values in REFUSED.items() for value in values]
-)
+@pytest.mark.parametrize(("key", "value"), VALUES)
 def test_a_value_of_another_type_or_outside_its_range_is_refused_and_not_converted(key, value):
     text = refusal(with_values({key: value}))
     assert text.startswith(f"params.yaml: {key}")
