@@ -212,13 +212,11 @@ class Uploader:
                 self.wake()
                 self._error = error if step in self._waiting else ""  # else it is gone
                 self._failures = self._failures + 1 if self._error else 0
-                if self._failures:
+                if self._failures:  # wait until the next attempt is due, or drain asks for one
                     wait = min(FIRST_WAIT * 2.0 ** min(self._failures - 1, 99), LONGEST_WAIT)
                     told = f"attempt {self._failures}, next in {wait:.0f} s, {len(self._waiting)} waiting"
                     log.warning("BACKUP FAILED (%s): %s", told, error)
-                    self._changed.wait_for(
-                        lambda: self._closed or not self._failures, wait
-                    )  # drain asks at once
+                    self._changed.wait_for(lambda: self._closed or not self._failures, wait)
 
 
 def resume_point(folder: Path, fingerprint: str, processes: int, store: Store | None) -> Path | None:
