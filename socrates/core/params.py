@@ -94,10 +94,9 @@ def read_yaml(
     error_class: type[SocratesError] = ParamsError,
     reader: YAML | None = None,
 ) -> dict[str, Any]:
-    """The mapping in a YAML 1.2 file (the dialect DVC reads: ``1e-5`` is a number).
+    """The mapping in a YAML 1.2 file (the dialect DVC reads: ``1e-5`` is a number), or ``error_class``.
 
-    Raises ``error_class`` where there is none; ``hint``: what to do about a missing file, ``keys``: what one holds.
-    ``reader``: another than the one that gives plain values.
+    ``hint``: what to do about a missing file; ``keys``: what it holds; ``reader``: another than of plain values.
     """
     try:
         raw = (reader or YAML(typ="safe")).load(path.read_text(encoding="utf-8"))

@@ -109,10 +109,9 @@ def check_fits(folder: Path, fingerprint: str, processes: int) -> None:
         marks = f"{wrote.fingerprint[:12]}, not to this run's {fingerprint[:12]}"
         raise TrainingError(f"{folder}: belongs to fingerprint {marks}; move it away to start fresh")
     if wrote.processes != processes:
-        raise TrainingError(
-            f"{folder}: was written by {wrote.processes} processes and this run has {processes}; start "
-            f"{wrote.processes} to go on, or move the folder away to start fresh"
-        )
+        told = f"was written by {wrote.processes} processes and this run has {processes}"
+        mend = f"start {wrote.processes} to go on, or move the folder away to start fresh"
+        raise TrainingError(f"{folder}: {told}; {mend}")
 
 
 def list_checkpoints(root: Path) -> list[Path]:
@@ -143,10 +142,7 @@ def rotate(root: Path, keep: int) -> None:
 
 
 def clean_incomplete(root: Path, after: int | None = None) -> None:
-    """Delete folders without a manifest, and those of steps beyond ``after``, which a resume will write again.
-
-    Only the holder of the run's lock may call it.
-    """
+    """Delete folders without a manifest, and those of steps beyond ``after``, which a resume will write again."""
     for path in _folders(root):
         if not (path / MANIFEST).is_file() or (after is not None and (step_of(path) or 0) > after):
             discard(path)

@@ -155,10 +155,7 @@ class Termination:
             return
         notice = signal.Signals(number[0])
         time.sleep(self._seconds)
-        print(
-            f"error: {self._seconds:g} s after {notice.name} (run.backup.stop_seconds) the process had not ended by "
-            f"itself; what was being written or sent is lost; {newest_in_words(self._folder)}",
-            file=sys.stderr,
-            flush=True,
-        )
+        told = f"{self._seconds:g} s after {notice.name} (run.backup.stop_seconds) the process had not ended by itself"
+        lost = f"what was being written or sent is lost; {newest_in_words(self._folder)}"
+        print(f"error: {told}; {lost}", file=sys.stderr, flush=True)
         os._exit(signals.NOTICES[notice])

@@ -83,7 +83,7 @@ def alive(process: psutil.Process) -> bool:
 def run_module(arguments: list[str], pass_on: Callable[[psutil.Process, int], object]) -> int:
     """``python -m`` with arguments, in a session of its own, so that Ctrl+C reaches this process alone; its status.
 
-    A notice goes to ``pass_on``, which sees that the child ends; where it then fails, this process ends with the
+    A notice goes to ``pass_on``, which sees that the child ends; if it then fails, so does this one, with the
     notice's status.
     """
     child = subprocess.Popen([sys.executable, "-m", *arguments], start_new_session=True)
