@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 
 processes = multiprocessing.get_context("forkserver")
-IMPORTED = (
-    "tests.forked tests.tiny_trainer gsm8k.grpo deepspeed peft.tuners.lora.bnb uvicorn socrates.app.server"
-)
-IMPORTED += " socrates.training.finetune socrates.training.dpo socrates.prediction.predict"
+IMPORTED = """tests.forked tests.tiny_trainer gsm8k.grpo deepspeed peft.tuners.lora.bnb uvicorn socrates.app.server
+    socrates.training.finetune socrates.training.dpo socrates.prediction.predict"""
 processes.set_forkserver_preload(IMPORTED.split())
 # A collection walks the hundreds of thousands of objects that torch's import makes, and frees none of them.
 gc.set_threshold(100_000, 50, 100)
@@ -44,12 +42,12 @@ def captured(
                 all_get = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
             all_get["WORLD_SIZE"] = str(ranks)
             given = [{**all_get, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
-        started = [
-            processes.Process(target=_begin, args=(*files, each, target, *args), kwargs=kwargs)
-            for each in given
-        ]
-        for process in started:
-            process.start()
+        started = []
+        for each in given:
+            started.append(
+                processes.Process(target=_begin, args=(*files, each, target, *args), kwargs=kwargs)
+            )
+            started[-1].start()
         while running := [process for process in started if process.is_alive()]:
             hangs = not wait([process.sentinel for process in running], 300)
             if hangs or any(process.exitcode for process in started):

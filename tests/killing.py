@@ -37,7 +37,7 @@ def arm(place: str) -> None:
     from transformers import TrainerState
 
     from socrates.runs import checkpoints
-    from socrates.runs.callbacks import RunCallback
+    from socrates.runs.session import TrainingSession
 
     step_text, moment = place.split(":")
     step = int(step_text)
@@ -45,15 +45,6 @@ def arm(place: str) -> None:
     def die(now: int | None) -> None:
         if now == step:
             os.kill(os.getpid(), signal.SIGKILL)
-
-    def before(owner: Any, name: str, step_now: Callable[..., int | None]) -> None:
-        original = getattr(owner, name)
-
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            die(step_now(*args))
-            return original(*args, **kwargs)
-
-        setattr(owner, name, wrapped)
 
     def newest(root: Path, *_: Any) -> int | None:
         complete = checkpoints.list_checkpoints(root)
@@ -72,15 +63,14 @@ def arm(place: str) -> None:
     def half(path: Any, *args: Any, **kwargs: Any) -> None:
         folder = Path(path)
         if checkpoints.step_of(folder) is not None:
-            for file in sorted(path for path in folder.iterdir() if path.is_file())[:1]:
-                file.unlink()
+            min(path for path in folder.iterdir() if path.is_file()).unlink()
             die(newest(folder.parent))
         rmtree(path, *args, **kwargs)
 
     rmtree = checkpoints.shutil.rmtree
     points: dict[str, tuple[Any, str, Callable[..., int | None]]] = {
-        "notice": (RunCallback, "on_step_end", notify),
-        "training": (RunCallback, "on_step_end", lambda callback, args, state, *_: state.global_step),
+        "notice": (TrainingSession, "on_step_end", notify),
+        "training": (TrainingSession, "on_step_end", lambda callback, args, state, *_: state.global_step),
         "writing": (TrainerState, "save_to_json", lambda state, *_: state.global_step),
         "written": (checkpoints, "write_manifest", lambda folder, *_: checkpoints.step_of(folder)),
         "hashed": (checkpoints, "complete", lambda folder, *_: checkpoints.step_of(folder)),
@@ -88,10 +78,15 @@ def arm(place: str) -> None:
     }
     if moment == "deleting":
         checkpoints.shutil.rmtree = half  # type: ignore[assignment]
-    elif moment in points:
-        before(*points[moment])
     else:
-        raise ValueError(f"{moment}: not one of {', '.join(MOMENTS)}")
+        owner, name, step_now = points[moment]
+        original = getattr(owner, name)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            die(step_now(*args))
+            return original(*args, **kwargs)
+
+        setattr(owner, name, wrapped)
 
 
 if __name__ == "__main__":

@@ -128,9 +128,8 @@ def train(
         if not session.trained:
             trainer = build(params, kind, **changes)
             session.prepare(trainer.args)
-            main = session.callback.main
-            if kill and main and main.backup:
-                trainer.add_callback(OnStep(lambda: main.backup.drain(60)))
+            if kill and session.backup:
+                trainer.add_callback(OnStep(lambda: session.backup.drain(60)))
             if on_step:
                 trainer.add_callback(on_step)
             session.train(trainer)

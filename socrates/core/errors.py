@@ -1,7 +1,4 @@
-"""The errors a user can cause, and how a stage ends when one happens.
-
-Every message is one line that names the file, key or row, and what to do about it.
-"""
+"""The errors a user can cause, each one line that names file, key or row and what to do; how a stage ends on one."""
 
 from __future__ import annotations
 
@@ -41,10 +38,7 @@ class TrainingError(SocratesError):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage's ``main``; a :class:`SocratesError` becomes one line on stderr and exit status 1.
-
-    ``OSError`` is included, because a full disk or a missing permission is the user's to mend too.
-    """
+    """Run a stage's ``main``; what the user can mend, a full disk too, becomes one line on stderr and exit status 1."""
     try:
         main()
     except (SocratesError, OSError) as error:

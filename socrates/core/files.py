@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import glob
 import hashlib
 import json
@@ -61,6 +62,10 @@ def _replacing(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
         _remove(partial)
 
 
+atomic_path = functools.partial(_replacing, make=Path.touch)  # yields an empty file
+atomic_folder = functools.partial(_replacing, make=Path.mkdir)  # yields an empty folder
+
+
 def refused_write(error: Exception) -> tuple[str, str] | None:
     """Why the file system refused a write, and what to do about it; None for any other error."""
     if short := re.search(r"\d+ requested and \d+ written", str(error)):  # numpy
@@ -68,16 +73,6 @@ def refused_write(error: Exception) -> tuple[str, str] | None:
     told = re.search(r"os error (\d+)", str(error))  # libraries in Rust
     number = int(told[1]) if told else getattr(error, "errno", None)
     return (os.strerror(number).lower(), REFUSED[number]) if number in REFUSED else None
-
-
-def atomic_path(path: Path) -> contextlib.AbstractContextManager[Path]:
-    """Yield an empty file beside ``path``, which replaces ``path`` once its content has reached the disk."""
-    return _replacing(path, Path.touch)
-
-
-def atomic_folder(path: Path) -> contextlib.AbstractContextManager[Path]:
-    """Yield an empty folder beside ``path``, which replaces ``path`` once its files have reached the disk."""
-    return _replacing(path, Path.mkdir)
 
 
 def _remove(path: Path) -> None:
@@ -96,6 +91,12 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` atomically, in UTF-8."""
     with atomic_path(path) as partial:
@@ -107,13 +108,15 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` to ``path`` atomically as indented JSON."""
+    write_text(path, json_text(value))
+
+
 def read_json(
     path: Path, hint: str = "run dvc repro", error_class: type[SocratesError] = DataError
 ) -> dict[str, Any]:
-    """A JSON object; ``hint``: what to do about a file that has none, for the message.
-
-    Raises ``error_class`` where the file is missing, is not JSON, or holds something else than an object.
-    """
+    """A JSON object. Raises ``error_class`` where there is none, with ``hint``: what to do about it."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -125,18 +128,8 @@ def read_json(
     return value
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` atomically as indented JSON."""
-    write_text(path, json_text(value))
-
-
 def write_table(path: Path, table: pl.DataFrame) -> None:
-    """Write ``table`` atomically as parquet or CSV, by the name's ending.
-
-    Parquet is written with fixed settings, so that equal tables give equal bytes.
-    """
-    if path.suffix not in (".parquet", ".csv"):
-        raise ValueError(f"{path}: a table is written as .parquet or .csv")
+    """Write ``table`` atomically as CSV or parquet, by the name's ending; equal tables give equal bytes."""
     with atomic_path(path) as partial:
         if path.suffix == ".csv":
             table.write_csv(partial, float_precision=6)
@@ -147,19 +140,15 @@ def write_table(path: Path, table: pl.DataFrame) -> None:
 def read_table(path: Path, schema: Schema, where: pl.Expr | slice | None = None) -> pl.DataFrame:
     """A parquet table with exactly the columns of ``schema``, in its order and types.
 
-    Other columns, and rows that are not ``where``, are not read.
-
-    Raises:
-        DataError: the file is missing or damaged, a column is missing or of another type.
+    Other columns, and rows that are not ``where``, are not read. Raises :class:`DataError` where the file is missing
+    or damaged, or a column is missing or of another type.
     """
     try:
         frame = pl.scan_parquet(path)
-        kinds = frame.collect_schema()
-        if missing := [name for name in schema if name not in kinds]:
-            raise DataError(f"{path}: column {', '.join(missing)} missing; found {', '.join(kinds)}")
-        wrong = [
-            f"{name} is {kinds[name]}, not {kind}" for name, kind in schema.items() if kinds[name] != kind
-        ]
+        has = frame.collect_schema()
+        if missing := [name for name in schema if name not in has]:
+            raise DataError(f"{path}: column {', '.join(missing)} missing; found {', '.join(has)}")
+        wrong = [f"{name} is {has[name]}, not {kind}" for name, kind in schema.items() if has[name] != kind]
         if wrong:
             raise DataError(f"{path}: {'; '.join(wrong)}")
         if isinstance(where, slice):
@@ -196,9 +185,3 @@ def parquet_parts(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
             writer.write_table(part)
 
         yield write
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

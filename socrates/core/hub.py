@@ -11,11 +11,9 @@ from socrates.core.errors import SocratesError, SourceError
 
 @contextlib.contextmanager
 def hub_errors(what: str, check: str, error_class: type[SocratesError] = SourceError) -> Iterator[None]:
-    """Turn the errors of a block that asks the hub into one line.
+    """Turn the errors of a block that fetches or sends ``what`` into one line.
 
-    Args:
-        what: is fetched or sent, such as ``owner/name@revision``.
-        check: what the user gave, such as ``data.repo and data.revision``.
+    ``check``: what the user gave, such as ``data.repo and data.revision``.
     """
     # Imported here because it reads HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE when it is imported.
     from huggingface_hub import constants, errors
@@ -30,13 +28,7 @@ def hub_errors(what: str, check: str, error_class: type[SocratesError] = SourceE
         if constants.HF_HUB_OFFLINE:
             cache = constants.HF_HUB_CACHE
             problem = f"HF_HUB_OFFLINE is set and {cache} does not hold all of it; unset it once"
-    except (
-        errors.HfHubHTTPError,
-        errors.HTTPError,
-        errors.XetDownloadError,
-        OSError,
-        RuntimeError,
-    ) as raised:
+    except (errors.HTTPError, errors.XetDownloadError, OSError, RuntimeError) as raised:
         # An upload raises in one of its threads. Only the type is shown: the words could hold the headers it sent.
         cause = raised.__cause__ if isinstance(raised, RuntimeError) and raised.__cause__ else raised
         name = type(cause).__name__

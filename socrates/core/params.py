@@ -1,9 +1,9 @@
 """The parameters of an experiment: one file, typed, unknown keys refused, all problems at once.
 
-Each section of ``params.yaml`` is a class in ``params.py`` of the folder that uses it. A stage loads the sections that
-it needs, ``train = load(Train)``, and the *whole* file is checked each time, so that a typo in ``evaluate`` is found
-before ``train`` has cost an hour. The other sections' modules are looked up by name, not imported: a section that a
-stage does not read can stop it but never change its result, so its code is no dependency of the stage (``dvc.yaml``).
+Each section of ``params.yaml`` is a class in ``params.py`` of the folder that uses it. Each stage checks the *whole*
+file, so that a typo in ``evaluate`` is found before ``train`` has cost an hour. The other sections' modules are looked
+up by name, not imported: what a stage does not read can stop it but never change its result, so that its code is no
+dependency of the stage (``dvc.yaml``).
 """
 
 from __future__ import annotations
@@ -72,9 +72,8 @@ class TableSource(Section):
         if self.source == "local" and not self.path:
             raise ValueError(f"source 'local' needs a path ({self.LOCAL})")
         if self.source != "local" and self.path:
-            raise ValueError(
-                f"path {self.path!r} is read with source 'local' only, and source is {self.source!r}"
-            )
+            told = f"path {self.path!r} is read with source 'local' only, and source is {self.source!r}"
+            raise ValueError(told)
         return self
 
 
@@ -84,11 +83,7 @@ GIVEN.maxlevel = 2  # lists of lists of lists can hold more than the memory
 
 
 def load(section: type[S], path: Path = PATH, sections: dict[str, str] = SECTIONS) -> S:
-    """The section of class ``section`` from ``path``, after checking the whole file.
-
-    Raises:
-        ParamsError: the file is missing or not YAML, or any section has an unknown, missing or mistyped key.
-    """
+    """The section of class ``section`` from ``path``, after checking the whole file (:func:`parse`)."""
     return parse(read_yaml(path), path, sections)[section.__name__.lower()]  # type: ignore[return-value]
 
 
@@ -99,12 +94,9 @@ def read_yaml(
     error_class: type[SocratesError] = ParamsError,
     reader: YAML | None = None,
 ) -> dict[str, Any]:
-    """The mapping in a YAML 1.2 file (the dialect DVC reads: ``1e-5`` is a number).
+    """The mapping in a YAML 1.2 file (the dialect DVC reads: ``1e-5`` is a number), or ``error_class``.
 
-    Args:
-        hint: what to do about a file that is missing; ``keys``: what is expected in it. For messages.
-        error_class: raised where the file is missing, is not YAML in UTF-8, or holds something else than a mapping.
-        reader: another than the one that gives plain values.
+    ``hint``: what to do about a missing file; ``keys``: what it holds; ``reader``: another than of plain values.
     """
     try:
         raw = (reader or YAML(typ="safe")).load(path.read_text(encoding="utf-8"))
@@ -120,7 +112,7 @@ def read_yaml(
 
 
 def parse(raw: dict[str, Any], path: Path = PATH, sections: dict[str, str] = SECTIONS) -> dict[str, Section]:
-    """Every section of a raw mapping, checked. Raises :class:`ParamsError` with all problems."""
+    """Every section of a raw mapping. Raises :class:`ParamsError` with all unknown, missing and mistyped keys."""
     errors = [_unknown(key, sections) for key in raw if key not in sections]
     parsed: dict[str, Section] = {}
     for name, module in sections.items():
@@ -147,31 +139,27 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def problems(error: ValidationError, model: type[BaseModel], *prefix: str) -> list[str]:
-    """What a validation found, one ``train.learning_rate: what is wrong (what was given)`` each.
+    """What the validation of a ``model`` found, one ``train.learning_rate: what is wrong (what was given)`` each.
 
-    Args:
-        model: what was validated, for the names that it knows.
-        prefix: of the keys. Entries of lists count from 1.
+    Keys begin with ``prefix``, and entries of lists count from 1.
     """
-    found = []
-    for item in error.errors():
-        place = (str(part + 1 if isinstance(part, int) else part) for part in item["loc"])
-        found.append(_problem(item, model, ".".join([*prefix, *place])))
-    return found
+    return [_problem(item, model, prefix) for item in error.errors()]
 
 
-def _problem(item: Any, model: type[BaseModel], key: str) -> str:
-    if item["type"] == "extra_forbidden":
-        return _unknown(key, _fields(model, item["loc"][:-1]))
-    if item["type"] == "missing":
+def _problem(item: Any, model: type[BaseModel], prefix: Iterable[str]) -> str:
+    place, kind = item["loc"], item["type"]
+    key = ".".join([*prefix, *(str(part + 1 if isinstance(part, int) else part) for part in place)])
+    if kind == "extra_forbidden":
+        return _unknown(key, _fields(model, place[:-1]))
+    if kind == "missing":
         return f"{key}: is missing"
-    if item["type"] in ("model_type", "model_attributes_type"):
-        known = [f"{name}:" for name in _fields(model, item["loc"])]
+    if kind in ("model_type", "model_attributes_type"):
+        known = [f"{name}:" for name in _fields(model, place)]
         return f"{key}: give {' and '.join(known[:2])} in it, not a text"
     message = item["msg"].removeprefix("Value error, ")
     given = "" if isinstance(item["input"], Mapping) else f" (got {GIVEN.repr(item['input'])})"
-    advice = ": put quotes around it" if item["type"] == "string_type" and given else ""
-    if item["type"] == "less_than_equal" and item["ctx"]["le"] == 1:
+    advice = ": put quotes around it" if kind == "string_type" and given else ""
+    if kind == "less_than_equal" and item["ctx"]["le"] == 1:
         advice = ": a share is a part of 1, such as 0.4 for 40 %"
     return (f"{key}: " if key else "") + message[0].lower() + message[1:] + given + advice
 

@@ -4,19 +4,20 @@ The store is any fsspec URL (``s3://bucket/folder``, ``/mnt/backup``), laid out 
 
     <url>/<stage>/<fingerprint>/checkpoint-<step>/<files of the checkpoint>, manifest.json
 
-A checkpoint's manifest is uploaded last and deleted first, so that a copy with a manifest is whole. botocore sends
-a checksum with every part that it uploads, and the store refuses what differs; a restored checkpoint is hashed
-against its manifest. Credentials come from the usual AWS chain (environment, ``~/.aws``, instance role). Of a store's
-error the type and the code are shown and never the text, which may quote a secret.
+A checkpoint's manifest is uploaded last and deleted first, so that a copy with a manifest is whole. A store refuses
+what differs from botocore's checksums; a restored checkpoint is hashed against its manifest. Credentials come from the
+usual AWS chain. Of a store's error the type and the code are shown and never the text, which may quote a secret.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import os
-import queue
 import threading
+from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import fsspec
 
 from socrates.core.errors import TrainingError
 from socrates.runs import checkpoints
-from socrates.runs.checkpoints import MANIFEST, Manifest
+from socrates.runs.checkpoints import MANIFEST, Manifest, list_checkpoints
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds before a retry, doubled each time
 ANSWER = 30.0  # seconds in which a store must answer at the start
@@ -44,16 +45,27 @@ def error_code(error: BaseException) -> str:
     return type(error).__name__ + (f" ({code})" if code else "")
 
 
+@dataclass
 class Store:
     """The folder of one run on a backup store. Methods raise whatever the store raises."""
 
-    def __init__(self, filesystem: Any, root: str) -> None:
-        self.filesystem = filesystem
-        self.root = root.rstrip("/")
+    filesystem: Any
+    root: str
+
+    def _copies(self) -> dict[int, bool]:
+        """Whether each copy has its manifest, by step, ascending."""
+        whole: dict[int, bool] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for path in self.filesystem.find(self.root):
+                folder, _, rest = path.removeprefix(self.root).strip("/").partition("/")
+                step = checkpoints.step_of(folder)
+                if step is not None and rest:
+                    whole[step] = whole.get(step, False) or rest == MANIFEST
+        return dict(sorted(whole.items()))
 
     def complete(self) -> list[int]:
         """Steps of the copies that have a manifest, ascending."""
-        return [step for step, whole in self._folders().items() if whole]
+        return [step for step, whole in self._copies().items() if whole]
 
     def put(self, folder: Path) -> None:
         """Upload a complete checkpoint, its manifest last. One that is on the store already is not sent again."""
@@ -65,34 +77,40 @@ class Store:
         for path in [*sorted(manifest.files), MANIFEST]:
             self.filesystem.put_file(str(folder / path), f"{remote}/{path}")
 
-    def fetch(self, step: int, destination: Path) -> Path:
-        """Download a copy into its place under ``destination``, check every hash, then write its manifest.
+    def fetch_newest(self, destination: Path, after: int = -1) -> Path | None:
+        """Download the newest copy of a step beyond ``after`` to its place under ``destination``, if there is one.
 
-        Raises:
-            TrainingError: what came is not what its manifest says.
+        Its manifest is written when every hash is right; a damaged copy is a warning, and the one before is taken.
         """
-        folder, remote = destination / checkpoints.name(step), f"{self.root}/{checkpoints.name(step)}"
-        manifest = Manifest.model_validate_json(self.filesystem.cat_file(f"{remote}/{MANIFEST}"))
-        if folder.exists():
-            checkpoints.discard(folder)
-        files = sorted(manifest.files)
-        self.filesystem.get([f"{remote}/{file}" for file in files], [str(folder / file) for file in files])
-        if reason := checkpoints.validate(folder, manifest):
-            checkpoints.discard(folder)
-            raise TrainingError(f"the backup of step {step} is damaged: {reason}")
-        checkpoints.complete(folder, manifest)
-        return folder
+        for step in reversed([step for step in self.complete() if step > after]):
+            folder, remote = destination / checkpoints.name(step), f"{self.root}/{checkpoints.name(step)}"
+            if folder.exists():
+                checkpoints.discard(folder)
+            try:
+                manifest = Manifest.model_validate_json(self.filesystem.cat_file(f"{remote}/{MANIFEST}"))
+                files = sorted(manifest.files)
+                self.filesystem.get(
+                    [f"{remote}/{file}" for file in files], [str(folder / file) for file in files]
+                )
+                reason = checkpoints.validate(folder, manifest)
+            except (FileNotFoundError, ValueError) as error:
+                reason = error_code(error)
+            if reason is None:
+                checkpoints.complete(folder, manifest)
+                return folder
+            log.warning("the backup of step %d is damaged: %s; going back to the one before", step, reason)
+        return None
 
     def rotate(self, newest: int, keep: int) -> None:
         """Delete whole copies up to step ``newest`` but for the last ``keep``, and unfinished ones before it.
 
         Copies after ``newest`` are left alone: another machine may have gone further.
         """
-        folders = {step: whole for step, whole in self._folders().items() if step <= newest}
-        kept = {newest, *[step for step, whole in folders.items() if whole][-keep:]}
-        for step in folders.keys() - kept:
+        copies = {step: whole for step, whole in self._copies().items() if step <= newest}
+        kept = {newest, *[step for step, whole in copies.items() if whole][-keep:]}
+        for step in copies.keys() - kept:
             remote = f"{self.root}/{checkpoints.name(step)}"
-            if folders[step]:
+            if copies[step]:
                 self.filesystem.rm_file(f"{remote}/{MANIFEST}")
             self.filesystem.rm(remote, recursive=True)
 
@@ -104,24 +122,9 @@ class Store:
             raise OSError("the store gave back other bytes than were written")
         self.filesystem.rm_file(path)
 
-    def _folders(self) -> dict[int, bool]:
-        """Whether each checkpoint has its manifest, by step, ascending."""
-        whole: dict[int, bool] = {}
-        with contextlib.suppress(FileNotFoundError):
-            for path in self.filesystem.find(self.root):
-                folder, _, rest = path.removeprefix(self.root).strip("/").partition("/")
-                step = checkpoints.step_of(folder)
-                if step is not None and rest:
-                    whole[step] = whole.get(step, False) or rest == MANIFEST
-        return dict(sorted(whole.items()))
-
 
 def open_store(url: str, stage: str, fingerprint: str, endpoint_url: str | None = None) -> Store:
-    """The store behind ``run.backup.url`` for one run. Nothing is read or written yet.
-
-    Raises:
-        TrainingError: the URL's scheme is unknown or not installed, or the URL carries credentials.
-    """
+    """The store behind ``run.backup.url`` for one run. Nothing is read or written yet."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, url = "file", str(Path(url).expanduser().resolve())
@@ -132,15 +135,13 @@ def open_store(url: str, stage: str, fingerprint: str, endpoint_url: str | None 
         raise TrainingError("run.backup.url: carries credentials; use the AWS variables or ~/.aws instead")
     if endpoint_url and scheme != "s3":
         raise TrainingError(f"run.backup.endpoint_url is for s3:// URLs, not for {scheme}; set it to null")
-    options: dict[str, Any] = {"skip_instance_cache": True}
-    if scheme == "file":
-        options |= {"auto_mkdir": True}
+    options: dict[str, Any] = {"auto_mkdir": True} if scheme == "file" else {}
     if scheme == "s3":  # s3fs retries what is transient; a store that is down is the uploader's to wait for
         config = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 1}}
         options |= {"endpoint_url": endpoint_url, "use_listings_cache": False, "config_kwargs": config}
         options |= {"max_concurrency": 4}  # parts of 50 MB held in memory
     try:
-        filesystem, root = fsspec.core.url_to_fs(url, **options)
+        filesystem, root = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
     except ImportError as error:
         raise TrainingError(f"run.backup.url: {scheme}:// needs a package: {error}") from None
     except ValueError:
@@ -155,9 +156,6 @@ class Uploader:
     A failing store never reaches the training: it is tried again after 1, 2, 4, ... 300 seconds, each failure is
     one line in the log, and :attr:`state` shows the backlog. A checkpoint that local retention has deleted
     meanwhile leaves the backlog too, as retention on the store is the same.
-
-    Args:
-        folder: of the run's checkpoints, those of earlier attempts among them.
     """
 
     def __init__(self, store: Store, folder: Path, keep: int) -> None:
@@ -165,13 +163,8 @@ class Uploader:
         self._changed = threading.Condition()
         self._sent: set[int] = set()
         self._failures, self._error, self._closed = 0, "", False
-        self._waiting = self._look()
+        self.wake()
         threading.Thread(target=self._work, name="backup", daemon=True).start()
-
-    def _look(self) -> dict[int, Path]:
-        """Checkpoints that are not on the store, by step, ascending."""
-        steps = {checkpoints.step_of(path) or 0: path for path in checkpoints.list_checkpoints(self._folder)}
-        return {step: path for step, path in steps.items() if step not in self._sent}
 
     @property
     def state(self) -> dict[str, Any]:
@@ -180,21 +173,17 @@ class Uploader:
         return {"done": done, "waiting": [*self._waiting], "error": self._error or None}
 
     def wake(self) -> None:
-        """There is another checkpoint; returns at once."""
+        """Look which checkpoints, those of earlier attempts among them, are not on the store; returns at once."""
         with self._changed:
-            self._waiting = self._look()
+            steps = {checkpoints.step_of(path) or 0: path for path in list_checkpoints(self._folder)}
+            self._waiting = {step: path for step, path in steps.items() if step not in self._sent}
             self._changed.notify_all()
 
     def drain(self, timeout: float) -> None:
-        """Wait until everything is backed up, at most ``timeout`` seconds.
-
-        Raises:
-            TrainingError: with the list of what is not backed up and why.
-        """
+        """Wait until everything is backed up; what is not after ``timeout`` seconds is a :class:`TrainingError`."""
         with self._changed:
             self._failures = 0  # one prompt attempt, whatever wait the last failure had earned
-            self._waiting = self._look()
-            self._changed.notify_all()
+            self.wake()
             if not self._changed.wait_for(lambda: not self._waiting, timeout):
                 missing = ", ".join(map(str, self._waiting.values()))
                 reason = self._error or f"still uploading after {timeout:.0f} s"
@@ -219,93 +208,38 @@ class Uploader:
             except Exception as failure:  # a store can raise anything, and none of it may end the training
                 error = error_code(failure)
             with self._changed:
-                if not error:
-                    self._sent.add(step)
-                self._waiting = self._look()
+                self._sent |= set() if error else {step}
+                self.wake()
                 self._error = error if step in self._waiting else ""  # else it is gone
-                if self._error:
-                    self._wait_after_failure()
-                    continue
-                self._failures = 0
-                self._changed.notify_all()
-
-    def _wait_after_failure(self) -> None:
-        """Until the next attempt is due, or :meth:`drain` asks for one. The lock is held."""
-        failures = self._failures = self._failures + 1
-        wait = min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT)
-        told = f"attempt {failures}, next in {wait:.0f} s, {len(self._waiting)} waiting"
-        log.warning("BACKUP FAILED (%s): %s", told, self._error)
-        self._changed.wait_for(lambda: self._closed or self._failures != failures, wait)
+                self._failures = self._failures + 1 if self._error else 0
+                if self._failures:  # wait until the next attempt is due, or drain asks for one
+                    wait = min(FIRST_WAIT * 2.0 ** min(self._failures - 1, 99), LONGEST_WAIT)
+                    told = f"attempt {self._failures}, next in {wait:.0f} s, {len(self._waiting)} waiting"
+                    log.warning("BACKUP FAILED (%s): %s", told, error)
+                    self._changed.wait_for(lambda: self._closed or not self._failures, wait)
 
 
 def resume_point(folder: Path, fingerprint: str, processes: int, store: Store | None) -> Path | None:
     """The checkpoint under ``folder`` that a run goes on from, after fetching a newer one from the store.
 
-    A store that cannot be used is a warning where this machine has a checkpoint of its own.
-
-    Raises:
-        TrainingError: the checkpoint belongs to another fingerprint or number of processes; or there is
-            none here and the store cannot be used.
+    A little is written, read and deleted there before a training relies on it. A store that cannot be used is an
+    error, or a warning where this machine has a checkpoint of its own.
     """
     newest = checkpoints.newest_complete(folder)
     if store is not None:
-        here = -1 if newest is None else checkpoints.read_manifest(newest).step
         try:
-            check_answers(store)
-            newest = fetch_newest(store, folder, after=here) or newest
-        except TrainingError as error:
+            with ThreadPool(1) as pool:  # its thread is left where the store never answers
+                pool.apply_async(store.probe).get(ANSWER)
+            here = -1 if newest is None else checkpoints.read_manifest(newest).step
+            newest = store.fetch_newest(folder, after=here) or newest
+        except Exception as error:  # a store can raise anything
+            late = isinstance(error, multiprocessing.TimeoutError)
+            reason = f"no answer for {ANSWER:.0f} s" if late else error_code(error)
+            mend = "mend it, or set run.backup.url to null to start without"
+            told = f"the backup store cannot be read and written: {reason}; {mend}"
             if newest is None:
-                raise
-            log.warning("%s; going on from %s", error, newest)
+                raise TrainingError(told) from None
+            log.warning("%s; going on from %s", told, newest)
     if newest is not None:
         checkpoints.check_fits(newest, fingerprint, processes)
     return newest
-
-
-def check_answers(store: Store) -> None:
-    """Write, read and delete a little on the store, before a training relies on it.
-
-    Raises:
-        TrainingError: that failed, or took longer than ``ANSWER``.
-    """
-    outcome: queue.Queue[str | None] = queue.Queue()
-
-    def probe() -> None:
-        try:
-            store.probe()
-            outcome.put(None)
-        except Exception as error:  # a store can raise anything
-            outcome.put(error_code(error))
-
-    threading.Thread(target=probe, name="probe", daemon=True).start()
-    try:
-        reason = outcome.get(timeout=ANSWER)
-    except queue.Empty:
-        reason = f"no answer for {ANSWER:.0f} s"
-    if reason:
-        raise unusable(reason)
-
-
-def fetch_newest(store: Store, destination: Path, after: int = -1) -> Path | None:
-    """Fetch the newest whole copy with a step beyond ``after`` into ``destination``; None where there is none.
-
-    A damaged copy is skipped with a warning and the one before is fetched.
-
-    Raises:
-        TrainingError: the store cannot be read.
-    """
-    try:
-        for step in reversed([step for step in store.complete() if step > after]):
-            try:
-                return store.fetch(step, destination)
-            except (TrainingError, FileNotFoundError, ValueError) as error:
-                reason = str(error) if isinstance(error, TrainingError) else error_code(error)
-                log.warning("%s; skipping the backup of step %d", reason, step)
-    except Exception as error:
-        raise unusable(error_code(error)) from None
-    return None
-
-
-def unusable(reason: str) -> TrainingError:
-    mend = "mend it, or set run.backup.url to null to start without"
-    return TrainingError(f"the backup store cannot be read and written: {reason}; {mend}")

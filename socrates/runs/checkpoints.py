@@ -1,8 +1,8 @@
 """Checkpoint folders ``checkpoint-<step>`` and the manifest that makes one complete.
 
-The Trainer writes a checkpoint's files into place. Then every file is hashed and flushed to the disk, and
-``manifest.json`` is written last and atomically: whatever kills the process before leaves a folder without
-a manifest, which is ignored and deleted by the next start. A file damaged later is found by its hash.
+When the Trainer has written a checkpoint, every file is hashed and flushed to the disk, and ``manifest.json`` is
+written last and atomically: a kill before leaves a folder without one, which the next start deletes. A file damaged
+later is found by its hash.
 """
 
 from __future__ import annotations
@@ -50,20 +50,6 @@ def step_of(folder: Path | str) -> int | None:
     return int(match[1]) if match else None
 
 
-def write_manifest(folder: Path, fingerprint: str, processes: int = 1) -> None:
-    """Hash and flush every file of a checkpoint, then complete it with its manifest.
-
-    Raises:
-        TrainingError: the folder is empty, or not named as a checkpoint.
-    """
-    step = step_of(folder)
-    (folder / MANIFEST).unlink(missing_ok=True)
-    files = hash_folder(folder)
-    if step is None or not files:
-        raise TrainingError(f"{folder}: not a checkpoint, or nothing was written into it")
-    complete(folder, Manifest(step=step, fingerprint=fingerprint, processes=processes, files=files))
-
-
 def hash_folder(folder: Path) -> dict[str, str]:
     """SHA-256 of every file but the manifest by relative POSIX path, flushed to the disk."""
     files = {}
@@ -71,6 +57,16 @@ def hash_folder(folder: Path) -> dict[str, str]:
         flush(path)
         files[path.relative_to(folder).as_posix()] = sha256(path)
     return files
+
+
+def write_manifest(folder: Path, fingerprint: str, processes: int = 1) -> None:
+    """Hash and flush every file of a checkpoint, then complete it with its manifest."""
+    step = step_of(folder)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    files = hash_folder(folder)
+    if step is None or not files:
+        raise TrainingError(f"{folder}: not a checkpoint, or nothing was written into it")
+    complete(folder, Manifest(step=step, fingerprint=fingerprint, processes=processes, files=files))
 
 
 def complete(folder: Path, manifest: Manifest) -> None:
@@ -106,6 +102,18 @@ def validate(folder: Path, manifest: Manifest | None = None) -> str | None:
     return None
 
 
+def check_fits(folder: Path, fingerprint: str, processes: int) -> None:
+    """Raises :class:`TrainingError` where a checkpoint is of another fingerprint or number of processes."""
+    wrote = read_manifest(folder)
+    if wrote.fingerprint != fingerprint:
+        marks = f"{wrote.fingerprint[:12]}, not to this run's {fingerprint[:12]}"
+        raise TrainingError(f"{folder}: belongs to fingerprint {marks}; move it away to start fresh")
+    if wrote.processes != processes:
+        told = f"was written by {wrote.processes} processes and this run has {processes}"
+        mend = f"start {wrote.processes} to go on, or move the folder away to start fresh"
+        raise TrainingError(f"{folder}: {told}; {mend}")
+
+
 def list_checkpoints(root: Path) -> list[Path]:
     """Checkpoints under ``root`` that have a manifest, oldest first; hashes are not checked."""
     return [path for path in _folders(root) if (path / MANIFEST).is_file()]
@@ -127,21 +135,6 @@ def newest_in_words(root: Path) -> str:
     return f"the newest checkpoint is {found[-1].name}" if found else "there is no checkpoint yet"
 
 
-def check_fits(folder: Path, fingerprint: str, processes: int) -> None:
-    """Raises :class:`TrainingError` where a checkpoint is of another fingerprint or number of processes."""
-    manifest = read_manifest(folder)
-    if manifest.fingerprint != fingerprint:
-        raise TrainingError(
-            f"{folder}: belongs to fingerprint {manifest.fingerprint[:12]}, not to this run's "
-            f"{fingerprint[:12]}; move it away to start fresh"
-        )
-    if manifest.processes != processes:
-        raise TrainingError(
-            f"{folder}: was written by {manifest.processes} processes and this run has {processes}; start "
-            f"{manifest.processes} to go on, or move the folder away to start fresh"
-        )
-
-
 def rotate(root: Path, keep: int) -> None:
     """Delete all but the last ``keep`` complete checkpoints."""
     for path in list_checkpoints(root)[:-keep]:
@@ -149,10 +142,7 @@ def rotate(root: Path, keep: int) -> None:
 
 
 def clean_incomplete(root: Path, after: int | None = None) -> None:
-    """Delete folders without a manifest, and those of steps beyond ``after``, which a resume will write again.
-
-    Only the holder of the run's lock may call it.
-    """
+    """Delete folders without a manifest, and those of steps beyond ``after``, which a resume will write again."""
     for path in _folders(root):
         if not (path / MANIFEST).is_file() or (after is not None and (step_of(path) or 0) > after):
             discard(path)
@@ -168,6 +158,6 @@ def discard(folder: Path) -> None:
 
 
 def _folders(root: Path) -> list[Path]:
-    """Folders named as checkpoints, oldest first."""
+    """What is named as checkpoints, oldest first."""
     steps = {step_of(path): path for path in (root.iterdir() if root.is_dir() else ())}
     return [steps[step] for step in sorted(step for step in steps if step is not None)]

@@ -1,10 +1,9 @@
 """What shapes a run's result, as one hash; the folder that carries its name; the lock on that folder.
 
-A run resumes by itself only from checkpoints of its own fingerprint. It is the hash of the run config: params,
-data, packages, and the code that computes the result. That code is found, not listed: every module that the entry
-module imports, in whatever function, but for what can shape no result (:data:`SHAPES_NOTHING`). What cannot change
-the result does not enter: the params section ``run``, comments, docstrings, error texts. Nor does the number of
-processes: a run goes on only with the number it began with (:func:`socrates.runs.checkpoints.check_fits`).
+A run resumes by itself only from checkpoints of its own fingerprint: the hash of params, data, packages, and the code
+that computes the result. That code is found, not listed: every module that the entry module imports, in whatever
+function, but for what can shape no result. The number of processes does not enter: a run goes on only with the number
+it began with (:func:`socrates.runs.checkpoints.check_fits`).
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import fcntl
-import functools
 import hashlib
 import importlib.metadata
 import json
@@ -39,18 +37,13 @@ RunConfig = dict[str, Any]
 
 
 def run_config(sections: Mapping[str, Section], files: Iterable[Path], *entries: str) -> RunConfig:
-    """All that shapes the result of a run, under dotted keys.
+    """All that shapes the result of a run, under dotted keys; ``entries`` are the modules that compute it.
 
-    Args:
-        sections: of the params, by name; their values as loaded, so that ``lora.alpha: null`` is 2 r here.
-        files: data, and the base model's manifest.
-        entries: modules that compute the result, with all they import.
+    Sections of the params have their values as loaded, so that ``lora.alpha: null`` is 2 r here.
     """
-    given = {
-        "params": {name: section.model_dump(mode="json") for name, section in sections.items()},
-        "package": versions(),
-    }
-    return dict(flat(given)) | hash_files(files) | hash_sources(*entries)
+    params = {name: section.model_dump(mode="json") for name, section in sections.items()}
+    given = dict(flat({"params": params, "package": versions()}))
+    return given | hash_files(files) | hash_sources(*entries)
 
 
 def hash_files(paths: Iterable[Path]) -> RunConfig:
@@ -61,38 +54,24 @@ def hash_files(paths: Iterable[Path]) -> RunConfig:
 def hash_sources(*entries: str) -> RunConfig:
     """SHA-256 of the code of the modules and of all they import from this project, under ``code.<module>``.
 
-    Nothing is imported. The syntax tree is hashed, without docstrings, and of a ``raise`` only the class: an edit
-    of a comment or an error text changes nothing, one of any other text does.
-
-    Raises:
-        ValueError: an entry is no module of this project.
+    Nothing is imported. The syntax tree is hashed, without docstrings, and of a ``raise`` only the class: an edit of a
+    comment or an error text changes nothing, one of any other text does.
     """
     sources: RunConfig = {}
     waiting = [*entries]
     while waiting:
         module = waiting.pop()
-        path = _source(module)
+        stem = ROOT / module.replace(".", "/")
+        path = next(filter(Path.is_file, (stem.with_suffix(".py"), stem / "__init__.py")), None)
         if path is None and module in entries:
             raise ValueError(f"{module}: no such module")
         known = f"code.{module}" in sources or f"{module}.".startswith(SHAPES_NOTHING)
         if path is not None and not known:
-            sources[f"code.{module}"], imported = _hash_and_imports(path.read_bytes())
-            waiting += imported
+            tree = ast.parse(path.read_bytes())
+            waiting += _imports(tree)
+            text = ast.dump(_WithoutTexts().visit(tree))
+            sources[f"code.{module}"] = hashlib.sha256(text.encode()).hexdigest()
     return sources
-
-
-@functools.cache  # the same text is parsed once a process
-def _hash_and_imports(source: bytes) -> tuple[str, tuple[str, ...]]:
-    tree = ast.parse(source)
-    imports = tuple(_imports(tree))
-    text = ast.dump(_WithoutTexts().visit(tree))
-    return hashlib.sha256(text.encode()).hexdigest(), imports
-
-
-def _source(module: str) -> Path | None:
-    """The file of a module or package of this project; None for any other name."""
-    stem = ROOT / module.replace(".", "/")
-    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
@@ -134,9 +113,8 @@ def fingerprint(config: RunConfig) -> str:
 def scratch() -> Path:
     """Where checkpoints live: ``SOCRATES_SCRATCH``, or ``.scratch`` in the current folder.
 
-    Under ``dvc exp run --temp`` and ``--queue`` the current folder lies in a copy of the checkout, at
-    ``.dvc/tmp/exps/standalone/<copy>`` or ``.dvc/tmp/exps/<copy>``, that is deleted afterwards; the copy is
-    left for the same folder of the checkout it was made from.
+    ``dvc exp run --temp`` and ``--queue`` run in a copy of the checkout, ``.dvc/tmp/exps/standalone/<copy>`` or
+    ``.dvc/tmp/exps/<copy>``, that is deleted afterwards; it is left for the same folder of the checkout.
     """
     if named := os.environ.get(SCRATCH_VARIABLE):
         return Path(named)
@@ -149,16 +127,12 @@ def scratch() -> Path:
 
 
 @contextlib.contextmanager
-def run_directory_lock(stage: str, config: RunConfig, root: Path | None = None) -> Iterator[Path]:
+def run_directory_lock(stage: str, config: RunConfig) -> Iterator[Path]:
     """Own ``<scratch>/<stage>/<fingerprint>/`` for as long as the block runs, and yield it.
 
-    The kernel drops the lock when its holder dies, however it dies. One process of a distributed run
-    holds it for all.
-
-    Raises:
-        TrainingError: the scratch cannot be written, or another process holds this fingerprint.
+    The kernel drops the lock when its holder dies, however it dies. One process of a distributed run holds it for all.
     """
-    folder = (root or scratch()) / stage / fingerprint(config)
+    folder = scratch() / stage / fingerprint(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "lock").open("a+")
@@ -180,21 +154,18 @@ def run_directory_lock(stage: str, config: RunConfig, root: Path | None = None) 
 
 
 def explain_fresh_start(folder: Path, config: RunConfig) -> str | None:
-    """Why the earlier runs of the same stage do not continue, in one line; None where there is none.
-
-    Of several, the one with the fewest differing keys is named.
-    """
-    differing: list[tuple[int, str, list[str]]] = []
-    for path in sorted(folder.parent.glob(f"*/{CONFIG_FILE}")):
+    """Why the stage's nearest earlier run, by its keys, does not continue; None where there is none."""
+    differing: list[tuple[int, str, list[str], RunConfig]] = []
+    for path in folder.parent.glob(f"*/{CONFIG_FILE}"):
         with contextlib.suppress(SocratesError, OSError):
             earlier = read_json(path)
-            keys = [
-                key for key in sorted(earlier.keys() | config.keys()) if earlier.get(key) != config.get(key)
-            ]
-            told = [f"{key} ({str(earlier.get(key))[:24]} -> {str(config.get(key))[:24]})" for key in keys]
-            differing += [(len(keys), path.parent.name, told)] if path.parent != folder else []
+            keys = sorted(key for key in earlier | config if earlier.get(key) != config.get(key))
+            differing += [(len(keys), path.parent.name, keys, earlier)] if path.parent != folder else []
     if not differing:
         return None
-    count, mark, told = min(differing)
+    count, mark, keys, earlier = min(differing)
+    told = [
+        f"{key} ({str(earlier.get(key))[:24]} -> {str(config.get(key))[:24]})" for key in keys[:KEYS_SHOWN]
+    ]
     more = f" and {count - KEYS_SHOWN} more" if count > KEYS_SHOWN else ""
-    return f"starting fresh: the earlier run {mark[:12]} differs in {', '.join(told[:KEYS_SHOWN])}{more}"
+    return f"starting fresh: the earlier run {mark[:12]} differs in {', '.join(told)}{more}"

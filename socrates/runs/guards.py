@@ -1,7 +1,6 @@
 """What stops a run early: bad numbers, a loss that runs away, no progress, a notice.
 
-The guards know nothing of torch; :mod:`socrates.runs.callbacks` feeds them the same numbers on every process, so that
-all processes stop at the same step.
+:mod:`socrates.runs.session` gives every process the same numbers, so that all stop at the same step.
 """
 
 from __future__ import annotations
@@ -16,10 +15,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from socrates.core.errors import TrainingError
 from socrates.runs import signals
+from socrates.runs.checkpoints import newest_in_words
 
 STALLED = 76  # exit status of a process without progress
 WINDOW = 100  # steps behind the running median
@@ -46,11 +47,7 @@ class LossGuard:
         self.above = 0
 
     def __call__(self, step: int, loss: float, grad_norm: float | None) -> None:
-        """``grad_norm`` is before clipping, None where the backend does not tell.
-
-        Raises:
-            StopTraining: never worth a checkpoint, the weights are already spoilt.
-        """
+        """``grad_norm`` is before clipping, None where the backend does not tell. Raises :class:`StopTraining`."""
         for what, value in (("loss", loss), ("gradient norm", grad_norm)):
             if value is not None and not math.isfinite(value):
                 raise StopTraining(
@@ -69,41 +66,38 @@ class LossGuard:
             raise StopTraining(
                 f"step {step}: the loss ({loss:.4g}) has been above {self._multiple:g} times its "
                 f"running median ({median:.4g}) for {self.above} steps; the checkpoints before step "
-                f"{step - self.above + 1} are good; lower train.learning_rate or raise "
-                "run.spike_multiple"
+                f"{step - self.above + 1} are good; lower train.learning_rate or raise run.spike_multiple"
             )
 
 
 class Watchdog:
-    """Ends a process that makes no progress, with the status ``STALLED``.
+    """Ends a process without a :meth:`heartbeat` for ``minutes`` (None: never), with the status ``STALLED``.
 
-    A thread looks at the time of the last :meth:`heartbeat`. When it is older than ``seconds``, the stacks are
-    printed and ``on_timeout`` is called with the reason. A main thread that hangs in a collective or a driver
-    cannot be woken, so the process exits hard; nothing is saved.
+    A thread prints the stacks and calls ``on_timeout`` with the reason. A main thread that hangs in a collective or a
+    driver cannot be woken, so the process exits hard; nothing is saved.
     """
 
-    def __init__(
-        self, seconds: float, on_timeout: Callable[[str], object], newest: Callable[[], str] = str
-    ) -> None:
-        self._seconds, self._on_timeout, self._newest = seconds, on_timeout, newest
-        self._stopped = threading.Event()
-        self.heartbeat()
+    def __init__(self, minutes: float | None, on_timeout: Callable[[str], object], folder: Path) -> None:
+        self._minutes, self._on_timeout, self._folder = minutes, on_timeout, folder
+        self._heard, self._stopped = threading.Event(), False
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def heartbeat(self) -> None:
-        self._last_heartbeat = time.monotonic()
+        self._heard.set()
 
     def stop(self) -> None:
-        """Watch no longer: what follows has a limit of its own."""
-        self._stopped.set()
+        """Watch no longer."""
+        self._stopped = True
+        self._heard.set()
 
     def _watch(self) -> None:
-        while time.monotonic() - self._last_heartbeat < self._seconds:
-            if self._stopped.wait(min(self._seconds / 4, 5.0)):
+        while self._heard.wait(self._minutes and self._minutes * 60):
+            self._heard.clear()
+            if self._stopped:
                 return
         reason = (
-            f"no progress for {self._seconds / 60:.3g} minutes; {self._newest()}; start again to go on, or raise "
-            "run.stall_minutes if a step takes that long"
+            f"no progress for {self._minutes:.3g} minutes; {newest_in_words(self._folder)}; start again to go on, or "
+            "raise run.stall_minutes if a step takes that long"
         )
         faulthandler.dump_traceback(all_threads=True)
         try:
@@ -120,19 +114,12 @@ class Termination:
     ``seconds`` after it the process ends with the notice's status in any case, also when the main thread or a store
     hangs: a thread hears the signal through a pipe and waits. A checkpoint being written then has no manifest, so
     only complete ones are left. A second notice changes nothing. Enter and leave it in the main thread; after a
-    notice the forced exit stays armed.
-
-    Args:
-        newest: says which checkpoint is left (:func:`socrates.runs.checkpoints.newest_in_words`).
-
-    Attributes:
-        requested: the signal's number; 0 before one.
+    notice the forced exit stays armed. ``requested`` is the signal's number, 0 before one.
     """
 
-    def __init__(self, seconds: float = math.inf, newest: Callable[[], str] = str) -> None:
+    def __init__(self, seconds: float, folder: Path) -> None:
+        self._seconds, self._folder, self._deadline = seconds, folder, math.inf
         self.requested = 0
-        self._seconds, self._newest = seconds, newest
-        self._deadline = math.inf
 
     @property
     def left(self) -> float:
@@ -164,14 +151,11 @@ class Termination:
         with open(reading, "rb", buffering=0) as pipe:
             while (number := pipe.read(1)) and number[0] not in self._former:
                 pass
-        if not number or math.isinf(self._seconds):
+        if not number:  # left without a notice
             return
         notice = signal.Signals(number[0])
         time.sleep(self._seconds)
-        print(
-            f"error: {self._seconds:g} s after {notice.name} (run.backup.stop_seconds) the process had not ended by "
-            f"itself; what was being written or sent is lost; {self._newest()}",
-            file=sys.stderr,
-            flush=True,
-        )
+        told = f"{self._seconds:g} s after {notice.name} (run.backup.stop_seconds) the process had not ended by itself"
+        lost = f"what was being written or sent is lost; {newest_in_words(self._folder)}"
+        print(f"error: {told}; {lost}", file=sys.stderr, flush=True)
         os._exit(signals.NOTICES[notice])

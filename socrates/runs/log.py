@@ -1,8 +1,7 @@
 """One JSON line a step, flushed, beside the record of the run and outside the hashed outputs.
 
-``runs/<stage>.jsonl`` is appended to by every attempt of a run, so that the time and money of lost steps
-stay visible. A line has an ``event``: ``start``, ``machine``, ``plan``, ``step``, ``evaluate``, ``checkpoint``,
-``stop`` or ``end``.
+Every attempt of a run appends to ``runs/<stage>.jsonl``, so that the time and money of lost steps stay visible. A
+line has an ``event``: start, machine, trial, plan, step, evaluate, checkpoint, stop or end.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +22,12 @@ log = logging.getLogger(__name__)
 class RunLog:
     """Appends lines to ``path``; each line is one write, so a killed process leaves at most one torn line.
 
-    Args:
-        path: ``runs/<stage>.jsonl``.
-        usd_per_hour: price of the whole machine or cluster.
-        fingerprint: of the run.
-        resumed_from: step of the checkpoint that this attempt starts from; 0 for a fresh start.
-        steps: optimiser steps of the whole run.
+    ``resumed_from`` is the step of the checkpoint that this attempt starts from, 0 for a fresh start; ``steps`` those
+    of the whole run. ``usd_per_hour`` is the price of the whole machine or cluster.
     """
 
     def __init__(
-        self, path: Path, usd_per_hour: float, fingerprint: str, resumed_from: int = 0, steps: int = 0
+        self, path: Path, usd_per_hour: float, fingerprint: str, resumed_from: int, steps: int
     ) -> None:
         earlier = [line for line in read_lines(path) if line.get("fingerprint") == fingerprint]
         self._usd_before = earlier[-1]["usd"] if earlier else 0.0
@@ -43,16 +37,15 @@ class RunLog:
         self._file = path.open("ab", buffering=0)
         if self._file.tell() and not path.read_bytes().endswith(b"\n"):
             self._file.write(b"\n")  # after a line that a kill has torn
-        self.write("start", step=resumed_from, steps=steps)
+        self("start", step=resumed_from, steps=steps)
 
-    @property
-    def usd(self) -> float:
-        """Cost so far in dollars, all attempts of this fingerprint together, lost steps included."""
-        return self._usd_before + (time.monotonic() - self._started) / 3600 * self._usd_per_hour
+    def __call__(self, event: str, **values: Any) -> Line:
+        """Append one line, and return it; numbers that are not finite become null, as JSON has none.
 
-    def write(self, event: str, **values: Any) -> Line:
-        """Append one line, and return it; numbers that are not finite become null, as JSON has none."""
-        line = {"event": event, "time": round(time.time(), 3), "usd": round(self.usd, 6)}
+        ``usd`` is the cost so far of all attempts of this fingerprint together, lost steps included.
+        """
+        usd = self._usd_before + (time.monotonic() - self._started) / 3600 * self._usd_per_hour
+        line = {"event": event, "time": round(time.time(), 3), "usd": round(usd, 6)}
         line |= {"fingerprint": self._fingerprint, **values}
         finite: Line = json.loads(json.dumps(line), parse_constant=lambda _: None)
         try:
@@ -80,22 +73,21 @@ def read_lines(path: Path) -> list[Line]:
 class History:
     """The run as it stands: what a resume went back behind is left out."""
 
-    steps: list[Line] = field(default_factory=list)  # the ``step`` lines, ascending
-    evaluations: list[Line] = field(default_factory=list)  # the ``evaluate`` lines, ascending
-    last: Line = field(default_factory=dict)  # the latest of any kind
-    attempts: int = 0  # how often the run was started
+    steps: list[Line]  # the ``step`` lines, ascending
+    evaluations: list[Line]  # the ``evaluate`` lines, ascending
+    last: Line  # the latest of any kind, empty where there is none
+    attempts: int  # how often the run was started
 
 
-def history(lines: Iterable[Line]) -> History:
+def history(lines: list[Line]) -> History:
     """The history of the last fingerprint in a run log."""
-    lines = list(lines)
-    result = History()
-    for line in (line for line in lines if line.get("fingerprint") == lines[-1].get("fingerprint")):
-        result.last = line
+    lines = [line for line in lines if line.get("fingerprint") == lines[-1].get("fingerprint")]
+    kept: list[Line] = []
+    for line in lines:
         if line["event"] == "start":
-            result.attempts += 1
-            result.steps = [kept for kept in result.steps if kept["step"] <= line["step"]]
-            result.evaluations = [kept for kept in result.evaluations if kept["step"] <= line["step"]]
+            kept = [earlier for earlier in kept if earlier["step"] <= line["step"]]
         elif line["event"] in ("step", "evaluate"):
-            (result.steps if line["event"] == "step" else result.evaluations).append(line)
-    return result
+            kept.append(line)
+    steps, evaluations = ([line for line in kept if line["event"] == event] for event in ("step", "evaluate"))
+    attempts = sum(line["event"] == "start" for line in lines)
+    return History(steps, evaluations, lines[-1] if lines else {}, attempts)

@@ -1,7 +1,7 @@
 """``run``: how a training is watched, stored and stopped.
 
-Nothing here can change a result. The section is no parameter of any DVC stage and no part of the fingerprint: a
-change runs nothing again, and takes effect in the next run, resumed or not.
+Nothing here can change a result: the section is no parameter of any DVC stage and no part of the fingerprint. A
+change takes effect in the next run, resumed or not.
 """
 
 from __future__ import annotations

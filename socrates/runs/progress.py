@@ -16,11 +16,7 @@ RECENT = 20  # steps behind the shown speed and the time left
 
 
 class ProgressBar:
-    """Shows where a training stands, from the ``step`` lines of its log.
-
-    Args:
-        every: steps between two lines where stderr is not a terminal.
-    """
+    """Shows where a training stands, from the ``step`` lines of its log; without a terminal, from ``every`` so many."""
 
     def __init__(self, every: int) -> None:
         self._every = every
@@ -56,7 +52,7 @@ def progress_words(recent: Sequence[Line]) -> str:
 
 
 def backup_words(state: Mapping[str, Any] | None) -> str:
-    """The state of a backup (:attr:`socrates.runs.backup.Uploader.state`); None where there is none."""
+    """The :attr:`socrates.runs.backup.Uploader.state` of a backup; None where there is none."""
     if not state:
         return "no backup"
     if state["error"]:

@@ -1,31 +1,39 @@
-"""One training session: the run's folder and lock, where it resumes, its backup, guards and log."""
+"""One training session: the run's folder and lock, where it resumes, and what keeps it alive and watches it.
+
+The Trainer's events after each optimiser step come in the order ``on_step_end``, ``on_log``, ``on_evaluate``,
+``on_save``. Its arguments must say ``logging_steps=1``: logging sets its running sums to zero, so that a checkpoint has
+none to keep.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import math
+import os
 import pickle
+import resource
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import Trainer, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback
+from transformers import TrainerControl as Control
+from transformers import TrainerState as State
+from transformers import TrainingArguments as Args
 
 from socrates.core.errors import TrainingError, WriteError
 from socrates.core.files import refused_write
 from socrates.model.internals import save_checkpoint
 from socrates.runs import checkpoints, signals
 from socrates.runs.backup import Store, Uploader, open_store, resume_point
-from socrates.runs.callbacks import EvaluationStopped, MainProcess, RunCallback
 from socrates.runs.fingerprint import RunConfig, explain_fresh_start, fingerprint, run_directory_lock
-from socrates.runs.guards import StopTraining, Termination, Watchdog
+from socrates.runs.guards import LossGuard, StopTraining, Termination, Watchdog
 from socrates.runs.launch import Process, barrier, broadcast_object
 from socrates.runs.log import RunLog
 from socrates.runs.params import Run
@@ -34,51 +42,64 @@ from socrates.runs.progress import ProgressBar
 TRAINER_STATE = "trainer_state.json"
 
 
-@dataclass
-class TrainingSession:
-    """A run while it is trained."""
+class EvaluationStopped(Exception):
+    """A notice came during an evaluation, which can take longer than there is time."""
 
-    folder: Path  # of its checkpoints, on a disk that all processes share
+
+@dataclass(eq=False)
+class TrainingSession(TrainerCallback):
+    """A run while it is trained, and the Trainer's callback that keeps it alive and watches it."""
+
+    process: Process
+    run: Run
+    folder: Path  # of its checkpoints, named by the fingerprint, on a disk that all processes share
     resume: Path | None  # the checkpoint to go on from
     steps: int  # optimiser steps of the whole run
-    callback: RunCallback
+    log: RunLog
+    termination: Termination
+    backup: Uploader | None  # of the main process
+
+    def __post_init__(self) -> None:
+        self._guard = LossGuard(self.run.spike_multiple)
+        self._progress = ProgressBar(self.run.log_steps)
+        patience = self.run.stall_minutes if self.process.is_main else None
+        self._watchdog = Watchdog(patience, self._stalled, self.folder)
+        self._notice = self._tokens = self._memory_bytes = 0  # a signal's number, the same on all processes
+        self._step_ended: float | None = None
 
     @property
     def trained(self) -> bool:
         """Whether the last checkpoint is there, so that nothing is left to train."""
-        return self.resume is not None and checkpoints.step_of(self.resume) == self.steps
+        return self.resume == self.last_checkpoint
 
     @property
     def last_checkpoint(self) -> Path:
         """The checkpoint of the last step; the trained weights are taken from it."""
         return self.folder / checkpoints.name(self.steps)
 
-    def prepare(self, args: TrainingArguments) -> None:
-        """Complete the arguments of the trainer that will be given to :meth:`train`."""
+    def prepare(self, args: Args) -> None:
+        """Complete the arguments of the trainer that will be given to :meth:`train`.
+
+        A resume begins with an evaluation only where a notice has stopped that of its step.
+        """
         args.output_dir = str(self.folder)
-        args.eval_on_start = args.eval_on_start and (
-            self.resume is None or not_evaluated(self.resume, int(args.eval_steps or 0))
-        )
+        if args.eval_on_start and self.resume:
+            step, every = checkpoints.step_of(self.resume) or 0, int(args.eval_steps or 0)
+            done = any("eval_loss" in entry and entry["step"] == step for entry in log_history(self.resume))
+            args.eval_on_start = every > 0 and step % every == 0 and not done
 
     def train(self, trainer: Trainer) -> None:
-        """Train from where the run resumes to the last checkpoint.
-
-        Raises:
-            StopTraining: a guard has stopped the run.
-            SystemExit: after a notice, with its status, backed up or not.
-        """
-        process = self.callback.process
+        """Train from where the run resumes to the last checkpoint, or exit after a notice, backed up or not."""
         # DeepSpeed's collectives time out after 10 minutes; wait here until every process has loaded the model.
-        barrier(process)
-        trainer.add_callback(self.callback)
-        if self.callback.main:
+        barrier(self.process)
+        trainer.add_callback(self)
+        if self.process.is_main:
             check_room(self.folder, trainer.model)
         if trainer.is_deepspeed_enabled:  # accelerate takes DeepSpeed's number anyway, and warns of another
             trainer.accelerator.gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
         try:
-            with torch.serialization.safe_globals(
-                deepspeed_classes() if trainer.is_deepspeed_enabled else []
-            ):
+            allowed = deepspeed_classes() if trainer.is_deepspeed_enabled else []
+            with torch.serialization.safe_globals(allowed):
                 trainer.train(resume_from_checkpoint=None if self.resume is None else str(self.resume))
         except pickle.UnpicklingError:
             raise TrainingError(
@@ -86,43 +107,119 @@ class TrainingSession:
                 "harm: find out who can write to the scratch and the backup store, then move it away"
             ) from None
         except (OSError, RuntimeError, SafetensorError, WriteError) as error:
-            if not is_failed_write(error):
+            # torch does not say by its error's type that a file could not be written
+            torchs = "inline_container" in str(error) or "iostream" in str(error)
+            if not (torchs or isinstance(error, (SafetensorError, WriteError)) or refused_write(error)):
                 raise
             free = shutil.disk_usage(self.folder).free / 2**20
             raise TrainingError(
                 f"{self.folder}: a checkpoint could not be written ({free:,.0f} MiB are free); make room, or raise "
                 f"ulimit -f, and start again; {checkpoints.newest_in_words(self.folder)}"
             ) from None
-        except EvaluationStopped:
-            if trainer.model is not None and self.callback.worth_saving(trainer.state):
+        except EvaluationStopped:  # a run can go on from here: it evaluates first, then trains
+            folder = self.folder / checkpoints.name(trainer.state.global_step)
+            whole = (folder / checkpoints.MANIFEST).exists()
+            if trainer.state.global_step > 0 and not whole and not self._guard.above:
                 save_checkpoint(trainer)
-                self.callback.on_save(trainer.args, trainer.state, trainer.control)
-        if self.callback.terminated:
-            self._leave(signal.Signals(self.callback.terminated))
+                self.on_save(trainer.args, trainer.state, trainer.control)
+        if self._notice:
+            self._leave(signal.Signals(self._notice))
 
     def _leave(self, notice: signal.Signals) -> None:
         """End after a notice, when what can be is backed up."""
         try:
-            self.finish(self.callback.termination.left)
+            self.finish(self.termination.left)
         except TrainingError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
-        if self.callback.main:
+        if self.process.is_main:
             how = f"the same command goes on: {checkpoints.newest_in_words(self.folder)}"
             print(f"stopped by {notice.name}; {how}", file=sys.stderr, flush=True)
-        barrier(self.callback.process)  # a launcher kills the main process soon after another has ended
+        barrier(self.process)  # a launcher kills the main process soon after another has ended
         raise SystemExit(signals.NOTICES[notice])
-
-    def log(self, event: str, **values: Any) -> None:
-        """Write a line into the run's log, on the main process."""
-        if self.callback.main:
-            self.callback.main.log.write(event, **values)
 
     def finish(self, seconds: float) -> None:
         """Wait for the backup. Raises :class:`TrainingError` with the checkpoints that are not backed up."""
-        if main := self.callback.main:
-            main.watchdog.stop()
-            if main.backup:
-                main.backup.drain(seconds)
+        self._watchdog.stop()  # what follows has a limit of its own
+        if self.backup:
+            self.backup.drain(seconds)
+
+    def _stalled(self, reason: str) -> None:
+        self.log("stop", reason=reason)
+        self.finish(self.run.backup.stop_seconds)
+
+    def close(self) -> None:
+        self._watchdog.stop()
+        self._progress.close()
+        if self.backup:
+            self.backup.close()
+
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: Any) -> None:
+        # A restored state brings the intervals of the run that wrote it; today's arguments decide.
+        state.compute_steps(args, state.max_steps)
+        self._tokens = state.num_input_tokens_seen
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self._step_ended = self._step_ended or time.monotonic()
+
+    def on_step_end(self, args: Args, state: State, control: Control, **_: Any) -> None:
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        here = [self.termination.requested, torch.cuda.max_memory_allocated() or resident]
+        self._notice, self._memory_bytes = self._maximum(args.device, here)
+        if self._notice:
+            control.should_save = control.should_training_stop = True
+        self._watchdog.heartbeat()
+
+    def on_log(self, args: Args, state: State, control: Control, logs: Any = None, **_: Any) -> None:
+        if not logs or "loss" not in logs:  # an evaluation's, or the summary at the end
+            return
+        now, counted = time.monotonic(), logs.get("num_tokens", self._tokens)
+        seconds, tokens = now - (self._step_ended or now), int(counted - self._tokens)
+        self._tokens, self._step_ended = counted, now
+        values = {
+            "step": state.global_step,
+            "steps": state.max_steps,
+            "tokens": tokens,  # of this step over all processes, as TRL counts them
+            "seconds": seconds,  # since the last step ended
+            "tokens_per_second": round(tokens / seconds, 1) if seconds else 0.0,
+            "memory_bytes": self._memory_bytes,
+            "backup": self.backup and self.backup.state,
+        }
+        line = self.log("step", **(logs | values))
+        if self.process.is_main:
+            self._progress(line)
+        self._guard(state.global_step, logs["loss"], logs.get("grad_norm"))
+        if self._guard.above and not control.should_training_stop:
+            control.should_save = False
+
+    def on_evaluate(self, args: Args, state: State, control: Control, metrics: Any = None, **_: Any) -> None:
+        self.log("evaluate", step=state.global_step, eval_loss=metrics["eval_loss"])
+
+    def on_prediction_step(self, args: Args, state: State, control: Control, **_: Any) -> None:
+        self._watchdog.heartbeat()
+        if state.global_step < state.max_steps:  # there the last checkpoint needs the figure
+            (self._notice,) = self._maximum(args.device, [self.termination.requested])
+            if self._notice:
+                raise EvaluationStopped
+
+    def on_save(self, args: Args, state: State, control: Control, **_: Any) -> None:
+        barrier(self.process)  # every process has written its shard
+        if self.process.is_main:
+            folder = self.folder / checkpoints.name(state.global_step)
+            checkpoints.write_manifest(folder, self.folder.name, self.process.world_size)
+            checkpoints.rotate(self.folder, self.run.keep_checkpoints)
+            if self.backup:
+                self.backup.wake()
+            self.log("checkpoint", path=folder.name)
+        barrier(self.process)
+        self._watchdog.heartbeat()
+
+    def _maximum(self, device: torch.device, values: list[int]) -> list[int]:
+        """The largest of each value over all processes."""
+        if self.process.world_size == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.int64, device=device)
+        torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)
+        return tensor.tolist()
 
 
 @contextlib.contextmanager
@@ -131,36 +228,27 @@ def training_session(
 ) -> Iterator[TrainingSession]:
     """Own the run of a fingerprint for the block, and wait for its backup at the end.
 
-    The processes must be initialised. Process 0 holds the lock, fetches from the store and tells the
-    others where to resume.
-
-    Args:
-        steps: optimiser steps of the whole run.
-
-    Raises:
-        TrainingError: another process runs this fingerprint, the scratch cannot be written, the store's
-            URL cannot be used, a checkpoint is of another number of processes, or the backup did not end in time.
+    The processes must be initialised. Process 0 holds the lock, fetches from the store and tells the others where to
+    resume. ``steps`` are the optimiser steps of the whole run.
     """
     with contextlib.ExitStack() as stack:
-        mark, main, store = fingerprint(config), None, None
-        folder, resume = Path(), None
+        folder, resume, store = Path(), None, None
         if process.is_main:
             if run.backup.url:
-                store = open_store(run.backup.url, stage, mark, run.backup.endpoint_url)
+                store = open_store(run.backup.url, stage, fingerprint(config), run.backup.endpoint_url)
             folder = stack.enter_context(run_directory_lock(stage, config))
-            resume = open_run_dir(folder, stage, config, process, store)
-            start = checkpoints.step_of(resume) or 0 if resume else 0
-            log = stack.enter_context(
-                contextlib.closing(RunLog(log_path, run.usd_per_hour, mark, start, steps))
-            )
-            device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-            log.write("machine", processes=process.world_size, device=device)
-            main = main_process(stack, run, folder, store, log)
+            resume = open_run_dir(folder, config, process, store)
         folder, resume = broadcast_object(process, (folder, resume))
-        newest = partial(checkpoints.newest_in_words, folder)
-        termination = stack.enter_context(Termination(run.backup.stop_seconds, newest))
-        callback = RunCallback(process, run, folder, mark, termination, main)
-        session = TrainingSession(folder, resume, steps, callback)
+        start = checkpoints.step_of(resume) if resume else None
+        path = log_path if process.is_main else Path(os.devnull)
+        log = RunLog(path, run.usd_per_hour, folder.name, start or 0, steps)
+        stack.callback(log.close)
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+        log("machine", processes=process.world_size, device=device)
+        backup = Uploader(store, folder, run.keep_checkpoints) if store else None
+        termination = stack.enter_context(Termination(run.backup.stop_seconds, folder))
+        session = TrainingSession(process, run, folder, resume, steps, log, termination, backup)
+        stack.callback(session.close)
         try:
             yield session
         except StopTraining as stop:
@@ -173,48 +261,25 @@ def training_session(
         barrier(process)
 
 
-def open_run_dir(
-    folder: Path, stage: str, config: RunConfig, process: Process, store: Store | None
-) -> Path | None:
+def open_run_dir(folder: Path, config: RunConfig, process: Process, store: Store | None) -> Path | None:
     """Delete what a killed process left, and return the checkpoint that the run goes on from, or None."""
     checkpoints.clean_incomplete(folder)
     written = len(checkpoints.list_checkpoints(folder))
-    resume = resume_point(folder, fingerprint(config), process.world_size, store)
+    resume = resume_point(folder, folder.name, process.world_size, store)
     checkpoints.clean_incomplete(folder, after=checkpoints.step_of(resume) if resume else 0)
+    told = explain_fresh_start(folder, config)
     if resume is not None:
-        told: str | None = f"resuming from {resume}"
+        told = f"resuming from {resume}"
     elif written:
         told = f"no checkpoint of {written} in {folder} is whole: starting from step 0"
-    else:
-        told = explain_fresh_start(folder, config)
     if told:
-        print(f"{stage}: {told}", flush=True)
+        print(f"{folder.parent.name}: {told}", flush=True)
     return resume
-
-
-def main_process(
-    stack: contextlib.ExitStack, run: Run, folder: Path, store: Store | None, log: RunLog
-) -> MainProcess:
-    """Backup, progress bar and watchdog of rank 0, all closed with ``stack``."""
-    backup = None
-    if store is not None:
-        backup = stack.enter_context(contextlib.closing(Uploader(store, folder, run.keep_checkpoints)))
-
-    def on_timeout(reason: str) -> None:
-        log.write("stop", reason=reason)
-        if backup is not None:
-            backup.drain(run.backup.stop_seconds)
-
-    seconds = math.inf if run.stall_minutes is None else run.stall_minutes * 60
-    watchdog = Watchdog(seconds, on_timeout, partial(checkpoints.newest_in_words, folder))
-    stack.callback(watchdog.stop)
-    progress = stack.enter_context(contextlib.closing(ProgressBar(run.log_steps)))
-    return MainProcess(log, progress, watchdog, backup)
 
 
 def log_history(checkpoint: Path) -> list[dict[str, Any]]:
     """What the trainer has logged up to a checkpoint."""
-    return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE)).log_history
+    return State.load_from_json(str(checkpoint / TRAINER_STATE)).log_history
 
 
 def deepspeed_classes() -> list[Any]:
@@ -233,10 +298,7 @@ def deepspeed_classes() -> list[Any]:
 
 
 def check_room(folder: Path, model: torch.nn.Module | None) -> None:
-    """Raises :class:`TrainingError` where the disk has no room for what a checkpoint holds at least.
-
-    Those are the trained weights and, of an Adam, two moments of each; DeepSpeed keeps copies beside them.
-    """
+    """Refuse a disk without room for what a checkpoint holds at least: trained weights, and two moments of each."""
     parts = [] if model is None else [part for part in model.parameters() if part.requires_grad]
     free, needed = shutil.disk_usage(folder).free, sum(3 * part.nbytes for part in parts)
     if free < needed:
@@ -244,16 +306,3 @@ def check_room(folder: Path, model: torch.nn.Module | None) -> None:
             f"{folder}: {free / 2**20:,.0f} MiB are free and a checkpoint takes {needed / 2**20:,.0f} MiB or more; "
             "make room, or set SOCRATES_SCRATCH to another disk"
         )
-
-
-def is_failed_write(error: Exception) -> bool:
-    """Whether a file could not be written: torch and safetensors do not say so by their error's type."""
-    torchs = "inline_container" in str(error) or "iostream" in str(error)
-    return isinstance(error, (SafetensorError, WriteError)) or bool(refused_write(error)) or torchs
-
-
-def not_evaluated(checkpoint: Path, eval_steps: int) -> bool:
-    """Whether a notice has stopped the evaluation that belongs to a checkpoint's step."""
-    step = checkpoints.step_of(checkpoint) or 0
-    done = any("eval_loss" in entry and entry["step"] == step for entry in log_history(checkpoint))
-    return eval_steps > 0 and step % eval_steps == 0 and not done

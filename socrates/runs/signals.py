@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
@@ -52,24 +52,24 @@ def leave(number: int, _frame: object = None) -> None:
 
 @functools.cache
 def begin() -> None:
-    """Leave on a notice, and take the death of whoever started the stage for one.
+    """Leave on a notice, and take the death of whoever started the stage, our launcher or DVC, for one.
 
     DVC dies of a SIGTERM without a word to its stage, and so does the process that started torchrun of a SIGKILL.
     """
+
+    def watch(starter: psutil.Process) -> None:
+        while alive(starter):
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
     heed(leave)
-    if starter := _starter():
-        threading.Thread(target=_watch, args=(starter,), name="starter", daemon=True).start()
-
-
-def stages(dvc: int) -> list[psutil.Process]:
-    """What DVC has started, but for the shells between."""
-    found, waiting = [], psutil.Process(dvc).children()
-    while waiting:
-        process = waiting.pop()
-        if alive(process):
-            waiting += process.children() if process.name() in SHELLS else []
-            found += [] if process.name() in SHELLS else [process]
-    return found
+    starter = None
+    if pid := os.environ.get(STARTER):
+        starter = psutil.Process(int(pid) if psutil.pid_exists(int(pid)) else os.getppid())
+    elif "DVC_STAGE" in os.environ:
+        starter = next((each for each in psutil.Process().parents() if each.name() not in SHELLS), None)
+    if starter:
+        threading.Thread(target=watch, args=(starter,), name="starter", daemon=True).start()
 
 
 def alive(process: psutil.Process) -> bool:
@@ -80,34 +80,20 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def _starter() -> psutil.Process | None:
-    """The process whose death ends the stage: our launcher, or DVC; None for a stage that a person has started."""
-    if pid := os.environ.get(STARTER):
-        return psutil.Process(int(pid)) if psutil.pid_exists(int(pid)) else psutil.Process(os.getppid())
-    if "DVC_STAGE" in os.environ:
-        return next((each for each in psutil.Process().parents() if each.name() not in SHELLS), None)
-    return None
+def run_module(arguments: list[str], pass_on: Callable[[psutil.Process, int], object]) -> int:
+    """``python -m`` with arguments, in a session of its own, so that Ctrl+C reaches this process alone; its status.
 
-
-def _watch(starter: psutil.Process) -> None:
-    while alive(starter):
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def wait_for(child: subprocess.Popen[bytes], pass_on: Callable[[int], object]) -> int:
-    """The status of a child process. A notice that comes meanwhile goes to ``pass_on``, which sees that the child ends.
-
-    Raises:
-        SystemExit: the child failed after a notice; with the notice's status.
+    A notice goes to ``pass_on``, which sees that the child ends; if it then fails, so does this one, with the
+    notice's status.
     """
+    child = subprocess.Popen([sys.executable, "-m", *arguments], start_new_session=True)
     noticed = 0
 
     def notice(number: int, _frame: object) -> None:
         nonlocal noticed
         noticed = number
         detach(number)
-        pass_on(number)
+        pass_on(psutil.Process(child.pid), number)
 
     heed(notice)
     status = child.wait()
@@ -116,22 +102,28 @@ def wait_for(child: subprocess.Popen[bytes], pass_on: Callable[[int], object]) -
     return status
 
 
+def stages(process: psutil.Process) -> Iterator[psutil.Process]:
+    """What DVC has started, but for the shells between."""
+    for child in process.children():
+        if alive(child):
+            yield from stages(child) if child.name() in SHELLS else [child]
+
+
 def repro(arguments: list[str]) -> None:
     """``dvc repro`` that passes a notice on to the stage at work, waits for it, and ends with its status.
 
     DVC itself dies of SIGTERM at once, and with it the container or systemd unit whose first process it is.
     """
-    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments], start_new_session=True)
 
-    def pass_on(number: int) -> None:
+    def pass_on(dvc: psutil.Process, number: int) -> None:
         ignore()
-        dvc.send_signal(signal.SIGSTOP)  # it starts no further stage
-        at_work = stages(dvc.pid)
+        dvc.suspend()  # it starts no further stage
+        at_work = [*stages(dvc)]
         for stage in at_work:
             stage.send_signal(number)
         while any(map(alive, at_work)):
             time.sleep(0.1)
         dvc.terminate()
-        dvc.send_signal(signal.SIGCONT)
+        dvc.resume()
 
-    raise SystemExit(wait_for(dvc, pass_on))
+    raise SystemExit(run_module(["dvc", "repro", *arguments], pass_on))

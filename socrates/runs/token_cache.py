@@ -1,8 +1,8 @@
 """Tokenisation cache: tables are tokenised once, not at every start of every process.
 
-Encodings lie in ``<scratch>/encoded/<fingerprint>/`` as plain arrays and are mapped, not read: several
-processes share one copy in memory. They are what a model learns from: whoever opens them compares their
-hashes with those in ``manifest.json``, and encodes again where one differs.
+Encodings lie in ``<scratch>/encoded/<fingerprint>/`` as plain arrays and are mapped, not read: several processes
+share one copy in memory. Whoever opens them compares their hashes with ``manifest.json``, and encodes again where one
+differs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from socrates.survey.tables import RESPONSES
 
 ENTRIES = ("socrates.model.encoding", "socrates.model.loading")
 PACKAGES = ["tokenizers", "transformers"]
-KEPT = 4  # encodings; of older ones the least recently made goes first
+KEPT = 4  # encodings, the latest
 TEXTS = ("scenarios", "personas", "answers")
 ROWS = ("scenario_of_row", "persona_of_row", "answer_of_row")
 
@@ -40,9 +40,6 @@ def tokenised(files: Sequence[Path], base: Path, layout: Layout, form: Format = 
     """The rows of responses files, one file after another, with the tokenizer of a base folder.
 
     The first process that asks encodes; others of this machine that ask meanwhile wait for it.
-
-    Raises:
-        DataError, ModelError: a file or the tokenizer cannot be used.
     """
     for path in files:  # says what is wrong with one
         read_table(path, {name: RESPONSES[name] for name in COLUMNS}, slice(0, 0))
@@ -54,6 +51,8 @@ def tokenised(files: Sequence[Path], base: Path, layout: Layout, form: Format = 
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not whole(folder):
+            if folder.exists():
+                log.warning("%s: damaged; encoding again", folder)
             parts = chain.from_iterable(read_row_groups(path) for path in files)
             write(encode_tables(parts, load_tokenizer(base), layout, form), folder)
             others = [path for path in root.iterdir() if path.is_dir() and path != folder]
@@ -63,23 +62,20 @@ def tokenised(files: Sequence[Path], base: Path, layout: Layout, form: Format = 
 
 
 def whole(folder: Path) -> bool:
-    """Whether every byte of an encoding is as it was written; says so where it is not."""
-    if not folder.exists():
-        return False
+    """Whether an encoding is there, and every byte of it as it was written."""
     with contextlib.suppress(SocratesError, OSError):
-        if read_json(folder / MANIFEST) == hash_folder(folder):
-            return True
-    log.warning("%s: damaged; encoding again", folder)
+        return read_json(folder / MANIFEST) == hash_folder(folder)
     return False
 
 
 def write(data: Encoded, folder: Path) -> None:
     """Write an encoding; the folder appears when it is whole."""
-    texts = {name: getattr(data, name) for name in TEXTS}
-    arrays = {name: text.values for name, text in texts.items()}
-    arrays |= {f"{name}.offsets": text.offsets for name, text in texts.items()}
+    arrays = {name: getattr(data, name) for name in ROWS}
+    for name in TEXTS:
+        text = getattr(data, name)
+        arrays |= {name: text.values, f"{name}.offsets": text.offsets}
     with atomic_folder(folder) as partial:
-        for name, array in (arrays | {name: getattr(data, name) for name in ROWS}).items():
+        for name, array in arrays.items():
             np.save(partial / f"{name}.npy", array)
         write_json(partial / MANIFEST, hash_folder(partial))
 

@@ -88,7 +88,7 @@ def deepspeed_config(params: Deepspeed) -> dict[str, Any] | None:
 
 
 def common_arguments(run: Run, deepspeed: Deepspeed | None = None, checkpointed: int = 0) -> dict[str, Any]:
-    """Arguments of any of transformers' trainers; :class:`socrates.runs.callbacks.RunCallback` relies on some. Every
+    """Arguments of any of transformers' trainers; :class:`socrates.runs.session.TrainingSession` relies on some. Every
     ``checkpointed``-th layer computes its activations twice; 0: none."""
     return {
         "deepspeed": deepspeed_config(deepspeed) if deepspeed else None,

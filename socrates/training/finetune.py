@@ -124,7 +124,7 @@ def train_adapter(
         plan, tried = find_plan(base, params, train, rows, plan)
         args = arguments(train, params.run, params.deepspeed, plan)
         session.log("trial", passes=tried)
-        if session.callback.main:
+        if session.process.is_main:
             print(f"train: {tried}", flush=True)
     session.prepare(args)
     session.log("plan", **vars(plan))

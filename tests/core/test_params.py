@@ -53,55 +53,37 @@ def refusal(raw):
     with pytest.raises(ParamsError) as refused:
         params.parse(raw)
     text = str(refused.value)
-    assert "\n" not in text
-    assert text.startswith("params.yaml: ")
+    assert "\n" not in text and text.startswith("params.yaml: ")
     return text
 
 
 def test_the_file_is_valid_and_names_every_section_in_order():
-    sections = params.parse(read())
     assert list(read()) == list(params.SECTIONS)
-    for name, section in sections.items():
+    for name, section in params.parse(read()).items():
         given = {key: value for key, value in flat(read()[name]) if key != "alpha"}  # null stands for twice r
         assert given.items() <= dict(flat(section.model_dump())).items()
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "says"),
-    [
-        ("trian", {}, "trian: unknown key (did you mean train?)"),
-        ("train.learning_rte", 1e-5, "train.learning_rte: unknown key (did you mean learning_rate?)"),
-        ("model.tiny.layer", 2, "model.tiny.layer: unknown key (did you mean layers?)"),
-        ("data.synthetic.zzz", 1, "data.synthetic.zzz: unknown key"),
-    ],
-)
-def test_an_unknown_key_is_named_with_the_nearest_known_one(key, value, says):
-    assert refusal(with_values({key: value})) == f"params.yaml: {says}"
+    ("key", "near"),
+    [("trian", " (did you mean train?)"), ("train.learning_rte", " (did you mean learning_rate?)"),
+     ("model.tiny.layer", " (did you mean layers?)"), ("data.synthetic.zzz", "")],
+)  # fmt: skip
+def test_an_unknown_key_is_named_with_the_nearest_known_one(key, near):
+    assert refusal(with_values({key: 1})) == f"params.yaml: {key}: unknown key{near}"
 
 
 REFUSED = {
-    "train.max_steps": ["150"],
-    "train.learning_rate": ["1e-5", None, 0.0, float("inf")],
-    "lora.target_modules": ["q_proj", []],
-    "model.name": [14],
-    "model.tiny": [None],
-    "sample.fraction": [0.0, 1.01, float("nan")],
-    "data.synthetic.studies": [7],
-    "lora.r": [0],
-    "prompt.max_length": [1],
-    "predict.max_options": [1],
-    "run.backup.stop_seconds": [-1.0],
-    "run.backup.url": [""],
-    "train.seed": [-1],
-    "evaluate.seed": [2**32],
-    "evaluate.bootstrap": [10**9],
-    "train.epochs": [1e12],
-}
+    "train.max_steps": ["150"], "train.learning_rate": ["1e-5", None, 0.0, float("inf")], "train.epochs": [1e12],
+    "lora.target_modules": ["q_proj", []], "lora.r": [0], "model.name": [14], "model.tiny": [None],
+    "sample.fraction": [0.0, 1.01, float("nan")], "data.synthetic.studies": [7], "prompt.max_length": [1],
+    "predict.max_options": [1], "run.backup.stop_seconds": [-1.0], "run.backup.url": [""], "train.seed": [-1],
+    "evaluate.seed": [2**32], "evaluate.bootstrap": [10**9],
+}  # fmt: skip
+VALUES = [(key, value) for key, values in REFUSED.items() for value in values]
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [(key, value) for key, values in REFUSED.items() for value in values]
-)
+@pytest.mark.parametrize(("key", "value"), VALUES)
 def test_a_value_of_another_type_or_outside_its_range_is_refused_and_not_converted(key, value):
     text = refusal(with_values({key: value}))
     assert text.startswith(f"params.yaml: {key}")
@@ -150,14 +132,8 @@ def test_all_problems_stand_in_one_line():
     raw = with_values({"sample.fraction": 2.0, "train.learning_rte": 1e-5, "lora.r": "16", "extra": 1})
     del raw["evaluate"]["draws"], raw["deepspeed"]
     text = refusal(raw)
-    for problem in (
-        "extra: unknown key",
-        "sample.fraction: ",
-        "train.learning_rte: unknown key",
-        "lora.r: ",
-        "deepspeed: section is missing",
-        "evaluate.draws: is missing",
-    ):
+    for problem in ("extra: unknown key", "sample.fraction: ", "train.learning_rte: unknown key", "lora.r: ",
+                    "deepspeed: section is missing", "evaluate.draws: is missing"):  # fmt: skip
         assert problem in text
     assert text.count(";") == 5
 
@@ -191,9 +167,8 @@ def test_a_file_that_is_not_a_mapping_of_sections_is_one_line(path, content, say
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(ParamsError) as refused:
         params.load(Lora, path)
-    assert says in str(refused.value)
-    assert str(path) in str(refused.value)
-    assert "\n" not in str(refused.value)
+    text = str(refused.value)
+    assert says in text and str(path) in text and "\n" not in text
 
 
 def test_an_exponent_without_a_point_is_a_number(path):
@@ -202,8 +177,7 @@ def test_an_exponent_without_a_point_is_a_number(path):
 
 
 def test_alpha_left_out_is_twice_r():
-    lora = Lora.model_validate({**read()["lora"], "r": 24, "alpha": None})
-    assert lora.alpha == 48
+    assert Lora.model_validate({**read()["lora"], "r": 24, "alpha": None}).alpha == 48
     assert Lora.model_validate({**read()["lora"], "alpha": 7}).alpha == 7
 
 
@@ -212,9 +186,7 @@ def test_every_preset_loads_through_the_typed_parameters(name, path):
     apply(name, path, ROOT / FOLDER)
     loaded = params.read_yaml(path)
     params.parse(loaded, path)
-    written = dict(flat(loaded))
-    for key, value in flat(layers(name, ROOT / FOLDER)[-1]):
-        assert written[key] == value
+    assert dict(flat(layers(name, ROOT / FOLDER)[-1])).items() <= dict(flat(loaded)).items()
 
 
 def test_the_file_at_hand_is_the_demo():
@@ -222,9 +194,10 @@ def test_the_file_at_hand_is_the_demo():
     assert text == SHIPPED, "a new default belongs in presets/demo.yaml too; `make preset NAME=demo` undoes"
 
 
-@pytest.mark.parametrize(
-    "name", ["demo", *(name for name in PRESETS if len(layers(name, ROOT / FOLDER)) > 1)]
-)
+LAYERED = [name for name in PRESETS if len(layers(name, ROOT / FOLDER)) > 1]
+
+
+@pytest.mark.parametrize("name", ["demo", *LAYERED])
 def test_what_was_applied_before_leaves_no_trace(name, path):
     apply(name, path, ROOT / FOLDER)
     alone = path.read_text(encoding="utf-8")
@@ -246,7 +219,6 @@ def test_smoke_shortens_the_experiment_that_stands_there(path):
 def test_comments_and_lines_stay_where_they_are(path):
     apply("full", path, ROOT / FOLDER)
     old, new = SHIPPED.splitlines(), path.read_text(encoding="utf-8").splitlines()
-    assert len(old) == len(new)
     for before, after in zip(old, new, strict=True):
         assert before.partition(" # ")[2] == after.partition(" # ")[2]
         assert before.partition(":")[0] == after.partition(":")[0]
@@ -269,7 +241,7 @@ def test_only_changes_are_reported_and_none_touches_the_file(path):
         ("- lora", "expected sections"),
         ("extends: mine", "circle"),
         ("extends: nobody", "no preset 'nobody'"),
-        ("train: {max_stepz: 1}\nlora: {r: 0}", "; "),
+        ("train: {max_stepz: 1}\nlora: {r: 0}", "(got 0); train.max_stepz: "),
     ],
 )
 def test_a_preset_that_does_not_fit_is_one_line_and_writes_nothing(overlay, says, path, tmp_path):
@@ -279,9 +251,7 @@ def test_a_preset_that_does_not_fit_is_one_line_and_writes_nothing(overlay, says
     with pytest.raises(ParamsError) as refused:
         apply("mine", path, folder)
     text = str(refused.value)
-    assert says in text
-    assert "presets" in text
-    assert "\n" not in text
+    assert says in text and "presets" in text and "\n" not in text
     assert path.read_text(encoding="utf-8") == SHIPPED
     assert sorted(file.name for file in tmp_path.iterdir()) == ["params.yaml", "presets"]
 

@@ -1,6 +1,5 @@
 """A checkpoint folder is complete or it does not exist."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -24,18 +23,10 @@ def save(root: Path, step: int, text: str = "weights") -> Path:
     return folder
 
 
-def test_a_checkpoint_with_a_manifest_is_complete_and_its_manifest_names_every_file(tmp_path):
-    folder = save(tmp_path, 50)
-    assert checkpoints.validate(folder) is None
-    manifest = checkpoints.read_manifest(folder)
-    assert (manifest.step, manifest.fingerprint, manifest.processes) == (50, MARK, 2)
-    assert sorted(manifest.files) == ["adapter.safetensors", "global_step/optimizer.pt"]
-
-
 def test_steps_are_ordered_as_numbers(tmp_path):
     for step in (50, 1000, 200):
         save(tmp_path, step)
-    assert [checkpoints.step_of(path) for path in checkpoints.list_checkpoints(tmp_path)] == [50, 200, 1000]
+    assert list(map(checkpoints.step_of, checkpoints.list_checkpoints(tmp_path))) == [50, 200, 1000]
     assert checkpoints.newest_complete(tmp_path) == tmp_path / "checkpoint-1000"
 
 
@@ -65,32 +56,22 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(says, damage, tmp_path, 
     assert says in caplog.text
 
 
-def test_no_folder_and_no_whole_checkpoint_are_both_none(tmp_path):
-    assert checkpoints.newest_complete(tmp_path / "nowhere") is None
-    os.truncate(save(tmp_path, 20) / OPTIMIZER, 3)
-    assert checkpoints.newest_complete(tmp_path) is None
-
-
 def test_a_manifest_cannot_lead_out_of_its_checkpoint(tmp_path):
     folder = save(tmp_path, 10)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["files"]["../../elsewhere"] = manifest["files"]["adapter.safetensors"]
-    (folder / MANIFEST).write_text(json.dumps(manifest))
-    assert "damaged" in (checkpoints.validate(folder) or "")
-
-
-def names(root: Path) -> list[str]:
-    return [path.name for path in checkpoints.list_checkpoints(root)]
+    (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace(ADAPTER, "../../elsewhere"))
+    assert checkpoints.validate(folder) == f"{folder / MANIFEST}: damaged"
 
 
 def test_the_last_ones_are_kept_and_what_a_killed_process_left_or_a_resume_will_write_is_deleted(tmp_path):
     for step in (5, 10, 20, 30):
         save(tmp_path, step)
     checkpoints.rotate(tmp_path, keep=3)
-    assert names(tmp_path) == ["checkpoint-10", "checkpoint-20", "checkpoint-30"]
+    assert checkpoints.list_checkpoints(tmp_path) == [
+        tmp_path / f"checkpoint-{step}" for step in (10, 20, 30)
+    ]
     (tmp_path / "checkpoint-20" / MANIFEST).unlink()
     checkpoints.clean_incomplete(tmp_path)
-    assert names(tmp_path) == ["checkpoint-10", "checkpoint-30"] and not (tmp_path / "checkpoint-20").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-30"]
     checkpoints.clean_incomplete(tmp_path, after=10)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +35,8 @@ def test_files_and_packages_are_named_by_their_content(tmp_path):
 
 
 SOURCES = {
-    "a/__init__.py": "",
+    **dict.fromkeys(("a/__init__.py", "a/other.py", "socrates/runs/log.py"), ""),
+    "a/shared.py": "from socrates.runs import log\n",
     "a/entry.py": "def f():\n    from a import far\n    import numpy\n",
     "a/far.py": '''
 import a.shared
@@ -46,15 +46,12 @@ def g(x):
     if x:
         raise ValueError(f"no {x}")
 ''',
-    "a/shared.py": "",
-    "a/other.py": "",
-    "socrates/runs/log.py": "",
 }
 
 
 @pytest.fixture
 def sources(tmp_path, monkeypatch):
-    for name, text in {**SOURCES, "a/shared.py": "from socrates.runs import log\n"}.items():
+    for name, text in SOURCES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(fp, "ROOT", tmp_path)
@@ -93,17 +90,6 @@ def test_the_stages_code_reaches_what_shapes_their_numbers_and_not_what_keeps_th
     assert not [name for name in modules if ".runs" in name or ".errors" in name]
 
 
-def edited(code: Path, edits: dict[str, tuple[str, str]]) -> Path:
-    """A copy of the code with some texts of its files replaced."""
-    for part in ("socrates", "stages"):
-        shutil.copytree(tiny.ROOT / part, code / part)
-    for name, (old, new) in edits.items():
-        text = (code / name).read_text()
-        assert old in text, f"{name} has no {old!r}"
-        (code / name).write_text(text.replace(old, new))
-    return code
-
-
 def train_by(code: Path, folder: Path) -> None:
     """The train stage of other code than this; for a process of its own."""
     for name in list(sys.modules):
@@ -114,12 +100,17 @@ def train_by(code: Path, folder: Path) -> None:
 
 
 def trained_again(run: Path, folder: Path, edits: dict[str, tuple[str, str]]) -> str:
-    """Train with edited code in a copy of a finished run whose base model stays what it is, as one of the hub does;
-    what the stage said."""
+    """What the stage says, with some texts of its code replaced, in a copy of a finished run with its base model."""
     shutil.copytree(run, folder, symlinks=True)
     shutil.rmtree(folder / "models/adapter")
     changed(folder, run={"usd_per_hour": 2.5, "save_steps": 4})
-    ended = forked.captured(train_by, edited(folder / "code", edits), folder)
+    for part in ("socrates", "stages"):
+        shutil.copytree(tiny.ROOT / part, folder / "code" / part)
+    for name, (old, new) in edits.items():
+        text = (folder / "code" / name).read_text()
+        assert old in text, f"{name} has no {old!r}"
+        (folder / "code" / name).write_text(text.replace(old, new))
+    ended = forked.captured(train_by, folder / "code", folder)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -148,62 +139,60 @@ def test_an_edit_of_what_shapes_the_weights_trains_anew(name, old, new, says, do
 
 
 HOLDER = """
-import sys, time
-from pathlib import Path
+import time
 from socrates.runs import fingerprint as fp
-with fp.run_directory_lock("train", {"a": 1}, Path(sys.argv[1])):
+with fp.run_directory_lock("train", {"a": 1}):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
-def test_a_second_process_is_refused_and_takes_over_when_the_first_has_died(tmp_path):
-    first = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
-    try:
-        assert first.stdout is not None
-        assert first.stdout.readline() == b"held\n"
-        with (
-            pytest.raises(TrainingError, match=f"process {first.pid} is at work on this fingerprint"),
-            fp.run_directory_lock("train", {"a": 1}, tmp_path),
-        ):
-            pass
-    finally:
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-    with fp.run_directory_lock("train", {"a": 1}, tmp_path) as folder:
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    monkeypatch.setenv(fp.SCRATCH_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def test_a_second_process_is_refused_and_takes_over_when_the_first_has_died(scratch):
+    with subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE) as first:
+        try:
+            assert first.stdout is not None and first.stdout.readline() == b"held\n"
+            with pytest.raises(TrainingError, match=f"process {first.pid} is at work on this fingerprint"):
+                fp.run_directory_lock("train", {"a": 1}).__enter__()
+        finally:
+            first.kill()
+    with fp.run_directory_lock("train", {"a": 1}) as folder:
         assert (folder / "lock").read_text() == str(os.getpid())
 
 
-def test_a_scratch_that_cannot_be_written_is_one_clear_line(tmp_path):
-    (tmp_path / "file").write_text("")
+def test_a_scratch_that_cannot_be_written_is_one_clear_line(scratch):
+    (scratch / "train").write_text("")
     with pytest.raises(TrainingError, match=r"scratch cannot be written .* set SOCRATES_SCRATCH"):
-        fp.run_directory_lock("train", CONFIG, tmp_path / "file").__enter__()
+        fp.run_directory_lock("train", CONFIG).__enter__()
 
 
-def test_a_fresh_start_names_the_keys_that_differ_from_the_nearest_run(tmp_path):
+def test_a_fresh_start_names_the_keys_that_differ_from_the_nearest_run(scratch):
     told = []
     for config in ({"a": 1, "b": [1]}, {"a": 2, "b": [2]}, {"a": 1, "b": [3]}):
-        with fp.run_directory_lock("train", config, tmp_path) as folder:
-            assert folder == tmp_path / "train" / fp.fingerprint(config)
+        with fp.run_directory_lock("train", config) as folder:
+            assert folder == scratch / "train" / fp.fingerprint(config)
             told.append(fp.explain_fresh_start(folder, config))
+    nearest = fp.fingerprint({"a": 1, "b": [1]})[:12]
     assert told[0] is None
-    assert (
-        told[2]
-        == f"starting fresh: the earlier run {fp.fingerprint({'a': 1, 'b': [1]})[:12]} differs in b ([1] -> [3])"
-    )
+    assert told[2] == f"starting fresh: the earlier run {nearest} differs in b ([1] -> [3])"
 
 
 @pytest.mark.parametrize(
-    ("inside", "scratch"),
+    ("inside", "expected"),
     [("", ".scratch"), ("gsm8k", "gsm8k/.scratch"), (".dvc/tmp/exps/tmpab12", ".scratch"),
      (".dvc/tmp/exps/tmpab12/gsm8k", "gsm8k/.scratch"), (".dvc/tmp/exps/standalone/tmpab12", ".scratch"),
      (".dvc/tmp/exps/standalone/tmpab12/gsm8k", "gsm8k/.scratch")],
 )  # fmt: skip
-def test_scratch_outlives_the_copies_that_dvc_makes_for_experiments(inside, scratch, tmp_path, monkeypatch):
+def test_scratch_outlives_the_copies_that_dvc_makes_for_experiments(inside, expected, tmp_path, monkeypatch):
     monkeypatch.delenv(fp.SCRATCH_VARIABLE, raising=False)
     (tmp_path / inside.removesuffix("gsm8k") / ".dvc").mkdir(parents=True, exist_ok=True)
     (tmp_path / inside).mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / inside)
-    assert fp.scratch() == tmp_path / scratch
+    assert fp.scratch() == tmp_path / expected
     monkeypatch.setenv(fp.SCRATCH_VARIABLE, "/data/scratch")
     assert fp.scratch() == Path("/data/scratch")

@@ -32,9 +32,8 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_at_once(bad):
 
 def test_a_loss_far_above_its_median_stops_after_so_many_steps():
     guard = LossGuard(multiple=3.0)
-    with pytest.raises(
-        StopTraining, match=r"step 34: the loss \(3.1\) .* for 4 steps; the checkpoints before step 31"
-    ):
+    said = r"step 34: the loss \(3.1\) .* for 4 steps; the checkpoints before step 31"
+    with pytest.raises(StopTraining, match=said):
         feed(guard, [1.0] * 30 + [3.1] * 10)
 
 
@@ -62,8 +61,9 @@ def program(text: str) -> subprocess.CompletedProcess[str]:
 
 STALLING = """
 import time
+from pathlib import Path
 from socrates.runs.guards import Watchdog
-watchdog = Watchdog(0.5, print)
+watchdog = Watchdog(0.5 / 60, print, Path("nowhere"))
 for _ in range(12):
     time.sleep(0.1)
     watchdog.heartbeat()
@@ -79,10 +79,10 @@ def test_a_process_without_progress_says_so_and_ends_and_one_with_heartbeats_doe
     assert "error: no progress for 0.00833 minutes" in ended.stderr
 
 
-def test_a_notice_is_remembered_and_the_former_handlers_come_back():
+def test_a_notice_is_remembered_and_the_former_handlers_come_back(tmp_path):
     former = [signal.getsignal(number) for number in signals.NOTICES]
     for number in signals.NOTICES:
-        with Termination() as termination:
+        with Termination(1e6, tmp_path) as termination:  # its thread stays
             assert not termination.requested
             if number == signal.SIGHUP:
                 continue  # it would take the output away from the tests
@@ -92,10 +92,10 @@ def test_a_notice_is_remembered_and_the_former_handlers_come_back():
     assert [signal.getsignal(number) for number in signals.NOTICES] == former
 
 
-def test_what_nohup_has_switched_off_stays_off():
+def test_what_nohup_has_switched_off_stays_off(tmp_path):
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with Termination():
+        with Termination(600, tmp_path):
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, former)
@@ -103,8 +103,9 @@ def test_what_nohup_has_switched_off_stays_off():
 
 NOTICED = """
 import os, signal, time
+from pathlib import Path
 from socrates.runs.guards import Termination
-with Termination(0.3, lambda: "there is no checkpoint yet"):
+with Termination(0.3, Path("nowhere")):
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # as a main thread that hangs in a collective
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(60)
@@ -118,8 +119,8 @@ def test_a_process_that_cannot_answer_sigterm_ends_with_its_status_all_the_same(
     assert ended.stderr.endswith("is lost; there is no checkpoint yet\n")
 
 
-def test_the_time_left_after_sigterm_stops_short_of_the_end():
-    with Termination(600) as termination:
+def test_the_time_left_after_sigterm_stops_short_of_the_end(tmp_path):
+    with Termination(600, tmp_path) as termination:
         assert termination.left == float("inf")
         termination._request(signal.SIGTERM, None)  # not sent: the process would end
         assert 0 < termination.left <= 600 - guards.LEAVING

@@ -3,6 +3,7 @@
 import json
 import resource
 import signal
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from socrates.core.errors import INTERRUPTED, TERMINATED, TrainingError
-from socrates.runs import checkpoints, session
+from socrates.runs import checkpoints, guards, session
 from socrates.runs.guards import StopTraining
 from tests import tiny_trainer
 from tests.forked import in_process
@@ -37,11 +38,10 @@ def steps_kept(folder: Path) -> list[int | None]:
     return [checkpoints.step_of(path) for path in checkpoints.list_checkpoints(checkpoint_root(folder))]
 
 
-rng = np.random.default_rng(20)
-RANDOM = [f"{rng.integers(1, tiny_trainer.STEPS)}:training" for _ in range(1)]
+RANDOM = f"{np.random.default_rng(20).integers(1, tiny_trainer.STEPS)}:training"
 
 
-@pytest.mark.parametrize("place", ["8:writing", "12:hashed", "12:deleting", *RANDOM])
+@pytest.mark.parametrize("place", ["8:writing", "12:hashed", "12:deleting", RANDOM])
 def test_a_killed_run_ends_like_the_uninterrupted_one(place, tmp_path, uninterrupted):
     assert in_process(tiny_trainer.train, tmp_path, kill=place) == -signal.SIGKILL
     step, moment = place.split(":")
@@ -98,14 +98,11 @@ def test_where_no_checkpoint_is_whole_it_is_said_and_the_damaged_ones_go(tmp_pat
 
 @pytest.mark.parametrize("limit", [2_000, 8_000])  # bytes of a file: in the adapter, in the optimiser's state
 def test_a_checkpoint_that_cannot_be_written_is_one_line(limit, tmp_path, monkeypatch):
-    def full() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
-
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    full = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, former[1]))
+    said = r"a checkpoint could not be written .*; the newest .* checkpoint-4"
     try:
-        with pytest.raises(
-            TrainingError, match=r"a checkpoint could not be written .*; the newest .* checkpoint-4"
-        ):
+        with pytest.raises(TrainingError, match=said):
             tiny_trainer.train(tmp_path, on_step=tiny_trainer.OnStep(full, 7))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
@@ -164,8 +161,6 @@ def test_a_nan_loss_stops_before_it_is_saved(tmp_path):
 
 
 def test_no_checkpoint_is_written_while_the_loss_is_above_its_median_but_at_the_end(tmp_path, monkeypatch):
-    from socrates.runs import guards
-
     monkeypatch.setattr(guards, "WARM_UP", 1)
     monkeypatch.setattr(guards, "SPIKE_STEPS", 99)
     run = {"keep_checkpoints": 9, "spike_multiple": 1.0000001}

@@ -31,16 +31,13 @@ def resumed(folder: Path, expected: Path) -> str:
     return ended.stdout
 
 
-def test_two_processes_given_notice_resume_to_the_adapter_of_one(
-    ready: Path, without_dropout: Path, tmp_path: Path
-) -> None:
+def test_two_processes_given_notice_resume_to_the_adapter_of_one(ready, without_dropout, tmp_path):
     folder = copy(ready, tmp_path / "two", lora={"dropout": 0.0})
     noticed = training_runs.run(folder, "2:notice", ranks=2)  # to one of them
     assert noticed.returncode == TERMINATED, noticed.stderr
     lines = [json.loads(line) for line in (folder / "runs/train.jsonl").read_text().splitlines()]
-    last = max(line["step"] for line in lines if line["event"] == "step")
-    assert last == 2
-    assert lines[-1]["event"] == "checkpoint" and lines[-1]["path"] == f"checkpoint-{last}"
+    assert max(line["step"] for line in lines if line["event"] == "step") == 2
+    assert (lines[-1]["event"], lines[-1]["path"]) == ("checkpoint", "checkpoint-2")
     assert "resuming from" in resumed(folder, without_dropout)
     assert "processes" not in json.loads((folder / "models/adapter/training.json").read_text())
 
@@ -57,12 +54,12 @@ rng = np.random.default_rng(21)
     ids=["ZeRO-2", "ZeRO-3 with offload"],
 )
 def test_two_processes_killed_at_random_end_with_the_adapter_of_one(
-    deepspeed: dict[str, object], kills: list[str], ready: Path, without_dropout: Path, tmp_path: Path
-) -> None:
+    deepspeed, kills, ready, without_dropout, tmp_path
+):
     folder = copy(ready, tmp_path / "two", lora={"dropout": 0.0}, deepspeed=deepspeed)
     for place in kills:
         assert training_runs.train(folder, place, ranks=2) == -signal.SIGKILL
-        assert not (folder / "models").joinpath("adapter").exists()
+        assert not (folder / "models/adapter").exists()
     told = resumed(folder, without_dropout)
     step = (int(kills[-1].partition(":")[0]) - 1) // 3 * 3
     assert ("resuming from" in told) == (step > 0)
@@ -81,14 +78,14 @@ def meet(folder: Path, count: int, *arguments: str) -> None:
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "two", "²"])
-def test_a_count_of_processes_that_is_none_is_one_line(count: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_count_of_processes_that_is_none_is_one_line(count, monkeypatch):
     monkeypatch.setenv("SOCRATES_PROCESSES", count)
     with pytest.raises(TrainingError, match=f"SOCRATES_PROCESSES={count}: expected a positive number"):
         wanted_processes()
 
 
 @pytest.mark.parametrize(("way", "said"), [("fail", "exitcode  : 3"), ("die", "Signal 9 (SIGKILL)")])
-def test_a_process_that_fails_ends_the_stage_in_one_line(way: str, said: str, tmp_path: Path) -> None:
+def test_a_process_that_fails_ends_the_stage_in_one_line(way, said, tmp_path):
     ended = forked.captured(meet, tmp_path, 2, way)
     assert ended.returncode == 1 and said in ended.stderr, ended.stderr
     told = ended.stderr.splitlines()[-1]
@@ -97,7 +94,7 @@ def test_a_process_that_fails_ends_the_stage_in_one_line(way: str, said: str, tm
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_notice_to_the_stage_reaches_all_its_processes(count: int, tmp_path: Path) -> None:
+def test_a_notice_to_the_stage_reaches_all_its_processes(count, tmp_path):
     """Before there is anything to save, too."""
     ended = forked.captured(meet, tmp_path, count, "notice")
     assert ended.returncode == TERMINATED
@@ -106,12 +103,10 @@ def test_a_notice_to_the_stage_reaches_all_its_processes(count: int, tmp_path: P
 
 
 @pytest.mark.parametrize("stage", ["stages.download", "stages.evaluate"])
-def test_a_stage_that_trains_nothing_answers_a_notice_too(stage: str, tmp_path: Path) -> None:
+def test_a_stage_that_trains_nothing_answers_a_notice_too(stage, tmp_path):
     os.mkfifo(tmp_path / "params.yaml")
-    command, environment = [sys.executable, "-m", stage], {**os.environ, "PYTHONPATH": str(tiny.ROOT)}
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
+    options = {"cwd": tmp_path, "env": os.environ | ENVIRONMENT, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-m", stage], **options) as process:
         writer = 0
         while not writer and process.poll() is None:
             try:  # refused until the stage reads it
@@ -124,19 +119,19 @@ def test_a_stage_that_trains_nothing_answers_a_notice_too(stage: str, tmp_path: 
     assert (process.returncode, told) == (TERMINATED, "stopped by SIGTERM; the same command goes on\n")
 
 
-def test_two_machines_work_together_under_torchrun(tmp_path: Path) -> None:
+def test_two_machines_work_together_under_torchrun(tmp_path):
     """As docs/durable.md gives the command: two launchers on this machine, which stand for two on one shared disk."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    machines = [
-        subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={rank}", "--nproc-per-node=1",
-             "--master-addr=127.0.0.1", f"--master-port={port}", "-m", "tests.meeting"],
-            cwd=tmp_path, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in (0, 1)
-    ]  # fmt: skip
+    launcher = (
+        f"-m torch.distributed.run --nnodes=2 --nproc-per-node=1 --master-addr=127.0.0.1 --master-port={port}"
+    )
+    options = {"cwd": tmp_path, "env": os.environ | ENVIRONMENT, "stdout": subprocess.PIPE, "text": True}
+    commands = [
+        [sys.executable, *launcher.split(), f"--node-rank={rank}", "-m", "tests.meeting"] for rank in (0, 1)
+    ]
+    machines = [subprocess.Popen(command, stderr=subprocess.STDOUT, **options) for command in commands]
     told = [machine.communicate(timeout=240)[0] for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], told
     met = [(tmp_path / f"met-{rank}").read_text() for rank in (0, 1)]

@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +23,12 @@ from tests.tiny_trainer import run_params
 from tests.training_runs import STEPS
 
 
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path))
+    return tmp_path
+
+
 def trainer(train: Any) -> Any:
     return SimpleNamespace(train=train, add_callback=lambda _: None, is_deepspeed_enabled=False, model=None)
 
@@ -31,7 +36,7 @@ def trainer(train: Any) -> Any:
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("stopped", [False, True])
 def test_nobody_goes_on_alone_while_a_model_is_fetched_or_a_backup_finished(
-    rank, stopped, tmp_path, monkeypatch
+    rank, stopped, scratch, monkeypatch
 ):
     def train(**_: Any) -> None:
         events.append("trained")
@@ -39,36 +44,33 @@ def test_nobody_goes_on_alone_while_a_model_is_fetched_or_a_backup_finished(
             raise StopTraining("a guard")
 
     events: list[str] = []
-    monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path))
     monkeypatch.setattr(sessions, "barrier", lambda process: events.append("met"))
     monkeypatch.setattr(sessions, "broadcast_object", lambda process, value: value)
     with (
         pytest.raises(StopTraining) if stopped else contextlib.nullcontext(),
-        training_session("train", Process(rank, 2), {}, run_params(), 4, tmp_path / "log") as session,
+        training_session("train", Process(rank, 2), {}, run_params(), 4, scratch / "log") as session,
     ):
-        if session.callback.main:
-            session.callback.main.backup = SimpleNamespace(drain=lambda seconds: events.append("drained"))  # type: ignore[assignment]
+        if rank == 0:
+            session.backup = SimpleNamespace(drain=lambda _: events.append("drained"), close=lambda: None)  # type: ignore[assignment]
         session.train(trainer(train))
     assert events == (["met", "trained", "met"] if rank else ["met", "trained", "drained", "met"])
 
 
-def test_a_backup_may_take_longer_to_finish_than_a_step_may_take(tmp_path, monkeypatch):
-    monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path))
+def test_a_backup_may_take_longer_to_finish_than_a_step_may_take(scratch):
     run = run_params(stall_minutes=0.2 / 60)
-    with training_session("train", Process(0, 1), {}, run, 4, tmp_path / "log") as session:
-        assert session.callback.main
-        session.callback.main.backup = SimpleNamespace(drain=lambda seconds: time.sleep(0.6))  # type: ignore[assignment]
+    with training_session("train", Process(0, 1), {}, run, 4, scratch / "log") as session:
+        session.backup = SimpleNamespace(drain=lambda _: time.sleep(0.6), close=lambda: None)  # type: ignore[assignment]
         session.train(trainer(lambda **_: None))
 
 
-class Payload:
-    """What a pickle runs when it is read with full rights."""
+class Pickled:
+    """What a pickle calls when it is read with full rights."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open, (str(self.path), "w")
+        return self.call
 
 
 @pytest.mark.parametrize("file", ["mp_rank_00_model_states.pt", "*_optim_states.pt"])
@@ -79,7 +81,7 @@ def test_code_in_a_checkpoint_is_not_run(file, done, tmp_path):
     shutil.rmtree(root / checkpoints.name(STEPS))
     (path,) = root.glob(f"checkpoint-6/global_step6/{file}")
     with torch.serialization.safe_globals(sessions.deepspeed_classes()):
-        torch.save({**torch.load(path), "more": Payload(tmp_path / "ran")}, path)
+        torch.save({**torch.load(path), "more": Pickled(open, str(tmp_path / "ran"), "w")}, path)
     checkpoints.write_manifest(root / "checkpoint-6", fingerprint=root.name)  # as whoever may write can
     ended = training_runs.run(folder)
     assert not (tmp_path / "ran").exists()
@@ -87,22 +89,12 @@ def test_code_in_a_checkpoint_is_not_run(file, done, tmp_path):
     assert "checkpoint-6: holds more than weights" in ended.stderr.splitlines()[-1]
 
 
-class ByName:
-    """A member of an enumeration as Python before 3.11.4 pickles it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return getattr, (ZeroStageEnum, self.name)
-
-
 def test_a_checkpoint_of_every_python_is_read_and_no_other_attribute_is(tmp_path):
     file = tmp_path / "states.pt"
-    torch.save(ByName("gradients"), file)
+    torch.save(Pickled(getattr, ZeroStageEnum, "gradients"), file)  # as Python before 3.11.4 does
     with torch.serialization.safe_globals(sessions.deepspeed_classes()):
         assert torch.load(file) is ZeroStageEnum.gradients
-        torch.save(ByName("mro"), file)
+        torch.save(Pickled(getattr, ZeroStageEnum, "mro"), file)
         with pytest.raises(KeyError):
             torch.load(file)
 
