@@ -1,7 +1,5 @@
 """Word problems from the hub, from GSM8K's original JSONL files, or made here, as a table."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,19 +17,18 @@ Record = tuple[str | None, str | None]  # question, and the worked solution that
 
 
 def read_records(params: Problems, split: str) -> Iterable[Record]:
-    """The records of a split in GSM8K form, from the source that ``params`` name.
-
-    Raises:
-        SourceError: a file is missing or cannot be used; the hub cannot be reached, or has no such dataset,
-            configuration or commit.
-        DataError: there are not as many different synthetic problems.
-    """
+    """The records of a split in GSM8K form. Raises :class:`SourceError` for a file or hub that cannot be used."""
     if params.source == "synthetic":
         return make_records(params.synthetic)[split]
-    hub = params.source == "hub"
-    path = _hub_file(params, split) if hub else Path(params.path or "") / f"{split}.jsonl"
+    path = Path(params.path or "") / f"{split}.jsonl"
+    if params.source == "hub":
+        name = f"{params.config}/{split}-00000-of-00001.parquet"
+        with hub_errors(f"{params.repo}@{params.revision[:8]}/{name}", "problems.repo and problems.revision"):
+            from huggingface_hub import hf_hub_download
+
+            path = Path(hf_hub_download(params.repo, name, repo_type="dataset", revision=params.revision))
     try:
-        table = pl.read_parquet(path) if hub else pl.read_ndjson(path)
+        table = (pl.read_parquet if params.source == "hub" else pl.read_ndjson)(path)
         return table.select(pl.col("question", "answer").cast(pl.String)).rows()
     except FileNotFoundError:
         raise SourceError(f"{path}: not found; problems.path must hold train.jsonl and test.jsonl") from None
@@ -39,20 +36,10 @@ def read_records(params: Problems, split: str) -> Iterable[Record]:
         raise SourceError(f"{path}: cannot be used ({' '.join(str(error).split())[:200]})") from None
 
 
-def _hub_file(params: Problems, split: str) -> Path:
-    """A split of a dataset on the Hugging Face hub, at a pinned commit, in the hub's cache."""
-    name = f"{params.config}/{split}-00000-of-00001.parquet"
-    with hub_errors(f"{params.repo}@{params.revision[:8]}/{name}", "problems.repo and problems.revision"):
-        from huggingface_hub import hf_hub_download
-
-        return Path(hf_hub_download(params.repo, name, repo_type="dataset", revision=params.revision))
-
-
 def parse(records: Iterable[Record], split: str, max_rejected: float) -> tuple[pl.DataFrame, str]:
     """The problems table of a split's records, and what is not in it, such as ``3 empty question``.
 
-    Raises:
-        DataError: there is no problem, or more than ``max_rejected`` (a share) of the records cannot be used.
+    Raises :class:`DataError` where no record or less than 1 - ``max_rejected`` of them can be used.
     """
     rows: list[tuple[int, str, str, str]] = []
     rejected: Counter[str] = Counter()
@@ -70,9 +57,8 @@ def parse(records: Iterable[Record], split: str, max_rejected: float) -> tuple[p
     bad, total = rejected.total(), rejected.total() + len(rows)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items()))
     if not rows:
-        raise DataError(
-            f"{split}: no usable problem among {total} records ({reasons or 'the file is empty'})"
-        )
+        told = reasons or "the file is empty"
+        raise DataError(f"{split}: no usable problem among {total} records ({told})")
     if bad > max_rejected * total:
         allowed = f"problems.max_rejected {max_rejected:g} allows"
         raise DataError(f"{split}: {bad} of {total} problems are unusable ({reasons}), more than {allowed}")

@@ -5,8 +5,6 @@ Writes:  data/predictions/NAME/    predictions.parquet, manifest.json (with what
 Command: python -m stages.baseline words_demographics
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

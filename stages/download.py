@@ -10,8 +10,6 @@ Writes:  data/raw/responses.parquet    the usable rows
 Command: python -m stages.download
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path

@@ -10,8 +10,6 @@ Writes:  metrics/evaluate.json       every figure with its interval, one scalar 
 Command: python -m stages.evaluate
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -10,8 +10,6 @@ Writes:  metrics/report.html   one self-contained page
 Command: python -m stages.report
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from socrates.core import errors, files

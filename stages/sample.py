@@ -5,8 +5,6 @@ Writes:  data/sample/responses.parquet, data/sample/manifest.json
 Command: python -m stages.sample
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

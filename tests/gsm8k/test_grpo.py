@@ -9,7 +9,6 @@ import torch
 from gsm8k.grpo import grpo_config, problems_within, scheduled_prompts
 from gsm8k.params import Grpo
 from gsm8k.problems import PROBLEMS, prompt_text
-from gsm8k.rewards import reward_function
 from gsm8k.warm_start import CHAT_TEMPLATE
 from socrates.core import params
 from socrates.core.errors import DataError
@@ -23,13 +22,6 @@ SECTIONS: dict[str, Any] = params.parse(
 )
 GRPO: Grpo = SECTIONS["grpo"].model_copy(update={"global_batch": 16, "generations": 4, "micro_batch": 16})
 TABLE = pl.DataFrame([(0, "a" * 40, "", "1"), (1, "b", "", "2")], schema=PROBLEMS, orient="row")
-
-
-def test_a_part_rewards_its_own_problem_s_answer():
-    said = [[{"role": "assistant", "content": "<answer>\n4\n</answer>"}]] * 2  # as TRL gives them
-    reward = reward_function("correctness", SECTIONS["rewards"])
-    assert reward.__name__ == "correctness"
-    assert reward(completions=said, answer=["4", "5"], prompts=[]) == [2.0, 0.0]
 
 
 @pytest.mark.parametrize("zero_stage", [0, 1])

@@ -6,8 +6,6 @@ what anybody answered. Half of the texts name the subject first, half tell its a
 that reads a fact in one direction does not learn it in the other (Berglund et al. 2023, arXiv 2309.12288).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -12,8 +12,6 @@ the logistic function, puts there. On a 0-100 scale many people then round to fi
 few answers on any scale are careless.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Demographics are correlated as people's are, and written in the words of SocSci2
 from one sampling frame, so that personas, and with them answers, differ between studies.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 

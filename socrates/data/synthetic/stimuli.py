@@ -5,8 +5,6 @@ to one study, so that a test study has none that was ever asked about. What peop
 attributes alone (``generate.py``), and those are told only in the world's reading (``corpus.py``), by no question.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Literal
