@@ -1,6 +1,5 @@
 """The report on word problems, in Markdown."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,13 @@ from socrates.evaluation.intervals import Estimate
 from socrates.reporting.jinja import markdown_cell, number
 from socrates.reporting.markdown import markdown_quote, markdown_table
 
+Json = dict[str, Any]
 SIDES = {"base": "base", "trained": "trained", "difference": "trained − base"}
 TITLES = {"greedy": "Greedy: the likeliest token each time", "sampled": "Drawn completions"}
 MEASURES = {
-    "exact": "exact answer",
-    "strict_format": "strict format",
-    "soft_format": "soft format",
     "truncated": "cut off at the length limit",
     "tokens": "tokens of a completion",
+    "exact": "exact answer",
 }
 VERDICTS = {
     1: "training helped",
@@ -28,11 +26,7 @@ VERDICTS = {
 
 
 def render(
-    metrics: Mapping[str, Any],
-    attempts: pl.DataFrame,
-    problems: pl.DataFrame,
-    transcripts: int,
-    training: Mapping[str, Any],
+    metrics: Json, attempts: pl.DataFrame, problems: pl.DataFrame, transcripts: int, training: Json
 ) -> str:
     """The page, of ``pass_rates.summary`` and ``training.json``, with the greedy completions of some problems."""
     grpo = training["params"]["grpo"]
@@ -44,21 +38,19 @@ def render(
         *(f"**{line}**" for line in headline(metrics)),
     ]
     for decoding, found in sorted(metrics.items()):
-        rows = [
-            [MEASURES.get(rate, rate), *(markdown_cell(Estimate(**found[side][rate])) for side in SIDES)]
-            for rate in found["base"]
-        ]
+        cells = {
+            rate: [markdown_cell(Estimate(**found[side][rate])) for side in SIDES] for rate in found["base"]
+        }
+        rows = [[MEASURES.get(rate, rate.replace("_", " ")), *row] for rate, row in cells.items()]
         about = "test problems; 95 % intervals by resampling problems; the difference is paired."
         table = markdown_table(["measure", *SIDES.values()], rows)
         blocks += [f"## {TITLES[decoding]}", f"{found['problems']} {about}", table]
     spread = "Greedy completions of problems spread evenly over the test set; none is picked by its outcome."
     blocks += ["## Sample transcripts", spread]
     greedy = attempts.filter(decoding="greedy").sort("model")
-    tried = problems.join(greedy, on="problem_id", how="semi")
+    tried = problems.join(greedy, on="problem_id", how="semi").select("problem_id", "question", "answer")
     shown = np.unique(np.linspace(0, tried.height - 1, min(transcripts, tried.height)).round().astype(int))
-    for problem, question, answer in (
-        tried[shown.tolist()].select("problem_id", "question", "answer").iter_rows()
-    ):
+    for problem, question, answer in tried[shown.tolist()].iter_rows():
         said = []
         for model, text in greedy.filter(problem_id=problem).select("model", "completion").iter_rows():
             said += [f"{model}, {'right' if is_correct(text, answer) else 'wrong'}:", markdown_quote(text)]
@@ -73,7 +65,7 @@ def render(
     return "\n\n".join(blocks) + "\n"
 
 
-def headline(metrics: Mapping[str, Any]) -> list[str]:
+def headline(metrics: Json) -> list[str]:
     """For each decoding, the share of right answers before and after, and whether the difference is established."""
     lines = []
     for decoding, rates in sorted(metrics.items()):
