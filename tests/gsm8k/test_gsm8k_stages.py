@@ -32,8 +32,13 @@ def settings(folder, **grpo):
     raw["grpo"] |= {"global_batch": 8, "micro_batch": 4, "generations": 4, "max_completion_length": 16,
                     "max_steps": STEPS, "kl": 0.01} | grpo  # fmt: skip
     raw["run"] |= {"log_steps": 1, "save_steps": 1}
-    raw["solve"] |= {"samples": 2, "pass_at": [1, 2], "max_completion_length": 6}
-    raw["solve"] |= {"bootstrap": 50, "transcripts": 2}
+    raw["solve"] |= {
+        "samples": 2,
+        "pass_at": [1, 2],
+        "max_completion_length": 6,
+        "bootstrap": 50,
+        "transcripts": 2,
+    }
     (folder / "gsm8k").mkdir(parents=True)
     YAML().dump(raw, folder / "gsm8k/params.yaml")
 
@@ -56,8 +61,8 @@ def ready(tmp_path_factory):
     """A folder in which everything before train has run."""
     folder = tmp_path_factory.mktemp("word-problems") / "run"
     settings(folder)
-    stage(folder, "download")
-    stage(folder, "base")
+    for name in ("download", "base"):
+        stage(folder, name)
     return folder
 
 
@@ -74,10 +79,6 @@ def copy(ready, folder, **grpo):
 def done(ready):
     assert train(ready) == 0
     return ready
-
-
-def weights(folder):
-    return load_file(folder / "gsm8k/models/trained/model.safetensors")
 
 
 def test_the_pipeline_ends_in_figures_with_intervals_and_a_page_with_transcripts(done):
@@ -114,8 +115,8 @@ def test_killed_and_resumed_it_ends_with_the_same_weights_and_curves(done, tmp_p
     assert train(folder) == 0
     starts = [one["step"] for one in read_lines(folder / "runs/gsm8k.jsonl") if one["event"] == "start"]
     assert starts == [0, 2]
-    expected = weights(done)
-    for name, values in weights(folder).items():
+    expected, resumed = (load_file(one / "gsm8k/models/trained/model.safetensors") for one in (done, folder))
+    for name, values in resumed.items():
         np.testing.assert_allclose(values, expected[name], atol=1e-7)
     curves = [(one / "gsm8k/metrics/train.csv").read_text() for one in (done, folder)]
     assert curves[0] == curves[1]
@@ -124,9 +125,8 @@ def test_killed_and_resumed_it_ends_with_the_same_weights_and_curves(done, tmp_p
 @pytest.mark.parametrize(("quantization", "zero_stage"), [("nf4", 0), ("nf4", 1), ("none", 0)])
 def test_it_trains_with_the_types_of_a_gpu(quantization, zero_stage, ready, tmp_path):
     """An adapter of a quantised model, checkpointed, or all weights: in bfloat16, with float32 for what is trained."""
-    folder = copy(
-        ready, tmp_path / "run", lora=quantization == "nf4", gradient_checkpointing=True, max_steps=2
-    )
+    changes = {"lora": quantization == "nf4", "gradient_checkpointing": True, "max_steps": 2}
+    folder = copy(ready, tmp_path / "run", **changes)
     raw = read_yaml(folder / "gsm8k/params.yaml")
     raw["model"]["quantization"], raw["deepspeed"]["zero_stage"] = quantization, zero_stage
     YAML().dump(raw, folder / "gsm8k/params.yaml")
@@ -147,7 +147,7 @@ def test_solve_prints_reasoning_and_answer(done):
     result = ask(done, question, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert {"reasoning", "answer", "completion"} <= set(found)
+    assert list(found) == ["question", "reasoning", "answer", "completion", "notes"]
     assert "made problems of" in found["notes"][0] and "cannot solve others" in found["notes"][0]
     assert "answer: " in ask(done, question, "--base").stdout
 

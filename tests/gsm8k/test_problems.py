@@ -103,5 +103,4 @@ def test_every_reference_earns_the_full_reward(source):
         assert (table.height, rejected) == (count, "")
         for problem_id, _, solution, answer in table.iter_rows():
             completion = answers.format_completion(solution, answer)
-            earned = sum(scores(completion, answer).values())
-            assert earned == FULL, f"problem {problem_id}: {completion}"
+            assert sum(scores(completion, answer).values()) == FULL, f"problem {problem_id}: {completion}"
