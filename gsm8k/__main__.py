@@ -44,15 +44,13 @@ def solve(
         f"{made.max_number} (problems.source synthetic): it cannot solve others."
     )
     notes = [limits] if problems.source == "synthetic" else []
-    value = {
-        "question": question,
-        "reasoning": reasoning,
-        "answer": answer,
-        "completion": text,
-        "notes": notes,
-    }
-    lines = [reasoning or text, f"answer: {answer or 'none that is a number'}"]
-    show(as_json, value, *lines, *(f"note: {note}" for note in notes))
+    value = {"reasoning": reasoning, "answer": answer, "completion": text, "notes": notes}
+    lines = [
+        reasoning or text,
+        f"answer: {answer or 'none that is a number'}",
+        *(f"note: {note}" for note in notes),
+    ]
+    show(as_json, {"question": question, **value}, *lines)
 
 
 if __name__ == "__main__":

@@ -33,16 +33,11 @@ def summary(
 
     ``{decoding: {problems, base|trained|difference: {rate: {value, low, high}}}}``; the rates are :data:`RATES`
     (shares; mean tokens), and ``pass@k`` of each of ``ks`` for which the decoding has samples enough.
-
-    Raises:
-        DataError: the models did not attempt the same problems.
     """
-    reference = dict(problems.select("problem_id", "answer").iter_rows())
-    rows = attempts.select("problem_id", "completion").rows()
-    marked = attempts.with_columns(
-        exact=pl.Series([is_correct(text, reference[problem]) for problem, text in rows], dtype=pl.Boolean),
-        strict_format=pl.Series([is_strict(text) for _, text in rows], dtype=pl.Boolean),
-        soft_format=pl.Series([is_soft(text) for _, text in rows], dtype=pl.Boolean),
+    marked = attempts.join(problems.select("problem_id", "answer"), on="problem_id", how="left").with_columns(
+        exact=pl.struct("completion", "answer").map_elements(lambda row: is_correct(**row), pl.Boolean),
+        strict_format=pl.col("completion").map_elements(is_strict, pl.Boolean),
+        soft_format=pl.col("completion").map_elements(is_soft, pl.Boolean),
     )
     result = {}
     for (decoding,), drawn in sorted(marked.group_by("decoding")):
@@ -59,10 +54,8 @@ def summary(
         if not base["problem_id"].equals(trained["problem_id"]):
             raise DataError(f"{decoding}: the models were not given the same problems: run make gsm8k")
         rates = [*RATES, *passed]
-        result[str(decoding)] = {
-            "problems": base.height,
-            **_intervals(base.select(rates), trained.select(rates), resamples, seed),
-        }
+        found = _intervals(base.select(rates), trained.select(rates), resamples, seed)
+        result[str(decoding)] = {"problems": base.height, **found}
     return result
 
 

@@ -16,9 +16,7 @@ from socrates.model.loading import load_base, load_model, load_tokenizer
 from socrates.model.params import Model
 from socrates.model.tokenisation import Ids, end_token, token_ids
 
-Completion = tuple[
-    str, int, bool
-]  # text, tokens and whether it is truncated, as in ``gsm8k.problems.COMPLETIONS``
+Completion = tuple[str, int, bool]  # text, tokens, truncated: as in ``gsm8k.problems.COMPLETIONS``
 
 
 class Solver:
@@ -54,10 +52,8 @@ class Solver:
             repetition_penalty=1.0,  # what is not given here would be the hub model's own
             **({"do_sample": False} if temperature is None else drawn),
         )
-        device = self.model.device
-        ids = self.model.generate(
-            input_ids=inputs.to(device), attention_mask=mask.to(device), generation_config=config
-        )
+        asked = {"input_ids": inputs.to(self.model.device), "attention_mask": mask.to(self.model.device)}
+        ids = self.model.generate(**asked, generation_config=config)
         completions: list[Completion] = []
         for row in ids[:, inputs.shape[1] :].tolist():
             length = next((place for place, token in enumerate(row) if token in self._ends), len(row))
@@ -75,10 +71,8 @@ def attempt_all(problems: pl.DataFrame, solver: Solver, name: str, params: Solve
     prompts = [solver.prompt_ids(question) for question in problems["question"]]
     by_length = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     attempts: list[tuple[Any, ...]] = []
-    for decoding, samples, temperature in (
-        ("greedy", 1, None),
-        ("sampled", params.samples, params.temperature),
-    ):
+    decodings = {"greedy": (1, None), "sampled": (params.samples, params.temperature)}
+    for decoding, (samples, temperature) in decodings.items():
         jobs = [(row, sample) for row in by_length for sample in range(samples)]
         for start in trange(0, len(jobs), params.batch, desc=f"solve {name}, {decoding}", unit="batch"):
             batch = jobs[start : start + params.batch]
