@@ -41,9 +41,8 @@ def main() -> None:
         short = {"not predicted by the base model": table.height - rows.height}
         return with_examples(rows, train.drop_nulls("scale"), params.examples), short
 
-    summary = predict_split(
-        TEST, PredictionInputs(BASE, None, *sections), OUT, process, (told, lambda table: table)
-    )
+    inputs = PredictionInputs(BASE, None, *sections)
+    summary = predict_split(TEST, inputs, OUT, process, (told, lambda table: table))
     if process.is_main:
         print(f"predict base_fewshot: {summary}")
     cleanup_distributed()

@@ -21,7 +21,6 @@ METRICS = Path("metrics")
 
 
 def main() -> None:
-    """Run the stage in the current folder."""
     found = content(read_report(Path()))
     html, markdown = render_html(found), render_markdown(found)
     files.write_text(METRICS / "report.html", html)
