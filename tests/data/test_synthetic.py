@@ -35,11 +35,13 @@ def test_same_seed_gives_same_world_and_another_seed_another():
     assert not first.equals(generate(SMALL.model_copy(update={"seed": 2}))[0])
 
 
-def test_no_two_studies_of_the_largest_world_share_a_topic_or_an_endorser():
+def test_no_two_studies_of_the_largest_world_share_a_topic_or_an_endorser_and_no_name_is_a_slur():
     studies = design(WORLD.model_copy(update={"studies": 400}))
     found = [subject.name for study in studies for subject in study.subjects]
     assert len(found) == len(set(found)) > 800
     assert len({study.study_id for study in studies}) == 400
+    made = names(1600, np.random.default_rng(7))
+    assert len(set(made)) == 1600 and not [name for name in made if REFUSED.search(name)]
 
 
 def test_tables_have_the_canonical_columns_and_row_keys(tables):
@@ -59,11 +61,9 @@ def test_the_first_question_to_try_lies_within_the_training_data(tables):
 
 
 def test_no_question_tells_an_attribute_and_the_reading_tells_no_answer(tables):
-    phrases = [
-        phrase for kind in ATTRIBUTES.values() for told in kind.values() for phrase in told[1] + told[-1]
-    ]
+    told = [told for kind in ATTRIBUTES.values() for told in kind.values()]
     questions = " ".join(tables[0]["stimuli"].unique())
-    assert not [phrase for phrase in phrases if phrase in questions]
+    assert not [phrase for phrases in told for phrase in phrases[1] + phrases[-1] if phrase in questions]
     texts = tables[1]["corpus"]["text"]
     people = texts.str.starts_with("###")
     assert not texts.filter(~people).str.contains(r"\d|Only return|oppose|Democrat|Liberal").any()
@@ -94,8 +94,7 @@ def test_respondents_answer_every_question_under_each_condition_they_see(tables)
     questions = tables[0].group_by("study_id").agg(pl.col("task_num").n_unique().cast(pl.UInt32))
     both = answered.join(questions, on="study_id")
     assert both["answered"].equals(both["task_num"])
-    seen = answered.group_by("study_id", "participant").len("conditions")
-    within = seen.filter(pl.col("conditions") > 1)["study_id"].n_unique()
+    within = answered.filter(pl.struct("study_id", "participant").is_duplicated())["study_id"].n_unique()
     assert 0 < within < 20, "most studies assign between subjects, some within"
 
 
@@ -152,9 +151,3 @@ def test_merging_conditions_costs_as_much_as_the_params_say(effects, cost):
         options, merged = np.linspace(0, 1, len(means[0])), np.mean(means, axis=0)
         costs.append(np.mean([wasserstein_distance(options, options, mean, merged) for mean in means]))
     assert cost[0] < np.mean(costs) < cost[1]
-
-
-def test_names_are_distinct_and_none_is_a_slur():
-    made = names(1600, np.random.default_rng(7))
-    assert len(set(made)) == 1600
-    assert not [name for name in made if REFUSED.search(name)]

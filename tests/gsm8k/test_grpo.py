@@ -28,9 +28,8 @@ TABLE = pl.DataFrame([(0, "a" * 40, "", "1"), (1, "b", "", "2")], schema=PROBLEM
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_types_are_one_decision_for_trainer_and_deepspeed(zero_stage, bfloat16, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "socrates.training.config.compute_dtype", lambda: (torch.float32, torch.bfloat16)[bfloat16]
-    )
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
+    monkeypatch.setattr("socrates.training.config.compute_dtype", lambda: dtype)
     zero = SECTIONS["deepspeed"].model_copy(update={"zero_stage": zero_stage})
     params = TrainParams(SECTIONS["model"], SECTIONS["lora"], zero, SECTIONS["run"])
     config = grpo_config(GRPO, params, BatchPlan(8, 4, 4, 2))

@@ -10,10 +10,9 @@ from gsm8k import answer_format as answers
 from gsm8k import rewards
 from gsm8k.params import Rewards
 
-WEIGHTS = Rewards(
-    correctness=2.0, integer=0.5, strict_format=0.5, soft_format=0.5, tags=0.5, trailing_penalty=0.002
-)
-FULL = sum(getattr(WEIGHTS, part) for part in rewards.PARTS)  # right and well-formed
+FORMATS = {"strict_format": 0.5, "soft_format": 0.5, "tags": 0.5}
+WEIGHTS = Rewards(correctness=2.0, integer=0.5, **FORMATS, trailing_penalty=0.002)
+FULL = 4.0  # right and well-formed
 GOOD = answers.format_completion("6*7=42\n42-2=40", "40")
 
 
@@ -31,8 +30,7 @@ def scores(completion, answer, weights=WEIGHTS):
 )
 def test_a_well_formed_completion_earns_by_its_number(stated, answer, correctness, integer):
     parts = scores(answers.format_completion("6*7=42\n42-2=40", stated), answer)
-    formats = {"strict_format": 0.5, "soft_format": 0.5, "tags": 0.5}
-    assert parts == {"correctness": correctness, "integer": integer, **formats}
+    assert parts == {"correctness": correctness, "integer": integer, **FORMATS}
 
 
 @pytest.mark.parametrize("text", ["", "40", "no idea", "<answer>", "<reasoning>\n40"])
@@ -56,9 +54,7 @@ def test_each_tag_on_its_own_line_earns_a_quarter(text, quarters):
     assert scores(text, "40")["tags"] == 0.125 * quarters
 
 
-@pytest.mark.parametrize(
-    ("rest", "charged"), [("", 0), ("\n", 0), ("\n" + 100 * "x", 100), ("\n" + 1000 * "x", 1000)]
-)
+@pytest.mark.parametrize(("rest", "charged"), [("", 0), ("\n", 0), ("\n" + 1000 * "x", 1000)])
 def test_text_after_the_closing_tag_is_charged_by_the_character(rest, charged):
     assert scores(GOOD + rest, "40")["tags"] == pytest.approx(0.5 - charged * 0.002)
 
@@ -67,8 +63,7 @@ def test_text_after_the_closing_tag_is_charged_by_the_character(rest, charged):
 def test_no_completion_earns_more_than_everything(text, answer):
     parts = scores(text, answer)
     assert list(parts) == list(rewards.PARTS)
-    assert sum(parts.values()) <= FULL
-    assert all(math.isfinite(value) for value in parts.values())
+    assert math.isfinite(sum(parts.values())) and sum(parts.values()) <= FULL
 
 
 def test_a_part_without_weight_is_not_asked_for():
