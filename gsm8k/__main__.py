@@ -6,16 +6,16 @@ import typer
 
 from gsm8k.answer_format import extract_reasoning, format_number, parse_answer
 from gsm8k.params import BASE, TRAINED, Problems, Solve, load
-from socrates.cli.options import Json, show
+from socrates.cli.options import Json, example, show
 from socrates.core import errors
 from socrates.core.errors import DataError, ModelError
 from socrates.model.params import Model
 
-EPILOG = 'Example:\n\n  python -m gsm8k "Ada has 3 pens. Ada finds 2 more. How many pens does Ada have now?"'
+EXAMPLE = 'python -m gsm8k "Ada has 3 pens. Ada finds 2 more. How many pens does Ada have now?"'
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=example(EXAMPLE))
 def solve(
     question: Annotated[str, typer.Argument(help="A word problem with a number as its answer.")],
     base: Annotated[bool, typer.Option("--base", help="Ask the model as it was before training.")] = False,

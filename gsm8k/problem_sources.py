@@ -7,7 +7,7 @@ few, so that a model of a million parameters can learn to solve some of them in 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,6 @@ from gsm8k.problems import PROBLEMS
 from socrates.core.errors import DataError, SourceError
 from socrates.core.hub import hub_errors
 
-T = TypeVar("T")
 Record = tuple[str | None, str | None]  # question, and the worked solution that ends in "#### N"
 
 NAMES = ("Ada", "Ben", "Eva", "Ivo", "Kim", "Leo", "Mia", "Tom")
@@ -130,5 +129,5 @@ def make_problem(rng: np.random.Generator, steps: int, max_number: int) -> tuple
     return question, "\n".join([*solution, f"#### {amount}"])
 
 
-def _pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
+def _pick(rng: np.random.Generator, choices: Sequence[Any]) -> Any:
     return choices[int(rng.integers(len(choices)))]  # Generator.choice copies into an array: 20 times slower
