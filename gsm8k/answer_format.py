@@ -1,17 +1,4 @@
-"""The XML answer format: writing it, recognising it, and reading the number in it.
-
-A well-formed completion is the reasoning and the answer, each between its tags, each tag on a line
-of its own::
-
-    <reasoning>
-    60 miles each hour, so 270 / 60 = 4.5
-    </reasoning>
-    <answer>
-    4.5
-    </answer>
-"""
-
-from __future__ import annotations
+"""The XML answer format, which ``INSTRUCTION`` shows: writing it, recognising it, and reading the number in it."""
 
 import re
 from decimal import Decimal
@@ -45,11 +32,7 @@ def format_completion(reasoning: str, answer: str) -> str:
 
 
 def is_strict(completion: str) -> bool:
-    """Whether the completion is the two blocks and nothing else, every tag once and on its own line.
-
-    Both blocks must hold something. One newline may follow the last tag, and none has to: a model
-    that ends its turn right after the tag has kept to the format.
-    """
+    """Whether the completion is the two blocks, neither empty, and nothing else but a newline after the last tag."""
     return _STRICT.fullmatch(completion) is not None
 
 
@@ -65,10 +48,7 @@ def extract_reasoning(completion: str) -> str | None:
 
 
 def parse_answer(completion: str) -> Decimal | None:
-    """The number in the last complete answer block; None where there is no block or no one number in it.
-
-    An answer whose closing tag is missing was cut off and could be half a number, so it is none.
-    """
+    """The number in the last complete answer block, if there is one: an answer that was cut off is none."""
     blocks = _ANSWER.findall(completion)
     return parse_number(blocks[-1]) if blocks else None
 
@@ -80,11 +60,10 @@ def is_correct(completion: str, answer: str) -> bool:
 
 
 def parse_number(text: str) -> Decimal | None:
-    """The one number that ``text`` holds, exactly; None where it holds none or says more.
+    """The one number that ``text`` holds, exactly; None where it holds none or says more, as "1,00" and "18 or 19" do.
 
     A currency sign, thousands commas, a final period and a percent sign are notation, not value:
     "$1,000." is 1000, and "50%" is 50, because references give percentages as plain numbers.
-    "1,00" and "18 or 19" are nothing.
     """
     match = _NUMBER.fullmatch(text.strip().replace("\N{MINUS SIGN}", "-"))
     if match is None or (match[1] and match[2]):
@@ -96,4 +75,4 @@ def parse_number(text: str) -> Decimal | None:
 def format_number(value: Decimal) -> str:
     """A number in its shortest notation: "18", "-7", "0.5"."""
     text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else str(int(text))
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -4,17 +4,15 @@ The model answers each prompt several times; an answer is reinforced by how much
 mean of its group (Shao et al. 2024, arXiv 2402.03300).
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedTokenizerBase, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
 from gsm8k.params import TRAIN, Grpo, Rewards
 from gsm8k.problems import PROBLEMS, messages, prompt_text
-from gsm8k.rewards import PARTS, reward_function
+from gsm8k.rewards import PARTS, reward_functions
 from socrates.core.errors import DataError, TrainingError
 from socrates.core.files import read_table
 from socrates.model.loading import check_targets, load_base, load_tokenizer, require_gpu
@@ -23,7 +21,6 @@ from socrates.runs.fingerprint import run_config
 from socrates.runs.launch import Process
 from socrates.runs.session import training_session
 from socrates.training import config
-from socrates.training.params import Lora
 from socrates.training.schedule import BatchPlan, make_schedule, plan_batches
 
 # Curves: the trainer's names -> ours.
@@ -54,19 +51,13 @@ class AdapterGRPOTrainer(config.AdapterCheckpoints, GRPOTrainer):
 def train_grpo(
     paths: config.TrainPaths, params: config.TrainParams, grpo: Grpo, rewards: Rewards, process: Process
 ) -> str:
-    """Train and write the folder and the curves; returns one line about the run.
-
-    Raises:
-        TrainingError: the params cannot be run, or a guard stopped the run.
-        DataError: no prompt is within the limit.
-    """
+    """Train and write the folder and the curves; returns one line about the run."""
     if params.model.quantization != "none" and not grpo.lora:
         raise TrainingError("grpo.lora: quantised weights cannot be trained; set true, or quantization none")
     require_gpu(paths.base)
     if grpo.lora:
         check_targets(paths.base, params.lora.target_modules)
-    tokenizer = load_tokenizer(paths.base)
-    table = read_table(TRAIN, PROBLEMS)
+    tokenizer, table = load_tokenizer(paths.base), read_table(TRAIN, PROBLEMS)
     problems = problems_within(table, tokenizer, grpo.max_prompt_length)
     whole_steps = problems.height // grpo.prompts_per_step  # prompts that fill no step are left out
     plan = plan_batches(grpo, whole_steps * grpo.global_batch, process.world_size)
@@ -78,28 +69,32 @@ def train_grpo(
             session.prepare(args)
             set_seed(grpo.seed)
             model = load_base(paths.base, params.model)
-            prompts = scheduled_prompts(problems, plan.max_steps * grpo.prompts_per_step, grpo.seed)
-            lora = params.lora if grpo.lora else None
-            session.train(build_trainer(model, tokenizer, prompts, lora, rewards, args))
+            tokenizer.padding_side = "left"
+            trainer = AdapterGRPOTrainer(
+                model=model,
+                args=args,
+                reward_funcs=reward_functions(rewards),
+                train_dataset=scheduled_prompts(problems, plan.max_steps * grpo.prompts_per_step, grpo.seed),
+                processing_class=tokenizer,
+                peft_config=config.lora_config(params.lora) if grpo.lora else None,
+            )
+            session.train(trainer)
     if not process.is_main:
         return ""
     curves = config.training_curves(session.last_checkpoint, CURVES, plan.max_steps)
-    too_long = table.height - problems.height
-    config.save_outputs(
-        session.last_checkpoint,
-        paths,
-        sections,
-        curves,
-        steps=plan.max_steps,
-        completions=plan.max_steps * grpo.global_batch,
-        problems=problems.height,
-        prompts_too_long=too_long,
-        processes=process.world_size,  # each draws its own completions and dropout
-    )
+    about = {
+        "steps": plan.max_steps,
+        "completions": plan.max_steps * grpo.global_batch,
+        "problems": problems.height,
+        "prompts_too_long": table.height - problems.height,
+        "processes": process.world_size,  # each draws its own completions and dropout
+    }
+    config.save_outputs(session.last_checkpoint, paths, sections, curves, **about)
     earned = curves["reward"].drop_nulls()
     return (
         f"{plan.max_steps} steps of {grpo.prompts_per_step} problems x {grpo.generations} completions, "
-        f"{problems.height:,} problems kept, {too_long} too long, reward {earned[0]:.3f} -> {earned[-1]:.3f}"
+        f"{problems.height:,} problems kept, {about['prompts_too_long']} too long, "
+        f"reward {earned[0]:.3f} -> {earned[-1]:.3f}"
     )
 
 
@@ -116,17 +111,14 @@ def problems_within(table: pl.DataFrame, tokenizer: PreTrainedTokenizerBase, lim
 
 
 def grpo_config(grpo: Grpo, params: config.TrainParams, plan: BatchPlan) -> GRPOConfig:
-    """The trainer's arguments; making them initialises the process group.
-
-    Every optimiser step learns from completions of its own: TRL saves none, so that a step can be resumed from.
-    """
+    """The trainer's arguments; making them initialises the process group."""
     revision = params.model.revision
     return GRPOConfig(
         **config.common_arguments(params.run, params.deepspeed, plan.checkpointed),
         **grpo.model_dump(include=SAME_NAME),
         per_device_train_batch_size=plan.micro_batch_size,
         gradient_accumulation_steps=plan.grad_accum_steps,
-        steps_per_generation=plan.grad_accum_steps,
+        steps_per_generation=plan.grad_accum_steps,  # a step learns from completions of its own: TRL saves none
         num_generations=grpo.generations,
         beta=grpo.kl,
         epsilon=grpo.clip,
@@ -140,26 +132,6 @@ def grpo_config(grpo: Grpo, params: config.TrainParams, plan: BatchPlan) -> GRPO
         data_seed=grpo.seed,
         # The reference model of the divergence is loaded by TRL itself, at the revision that is trained.
         model_init_kwargs={"revision": revision} if revision and grpo.kl else None,
-    )
-
-
-def build_trainer(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Dataset,
-    lora: Lora | None,
-    rewards: Rewards,
-    args: GRPOConfig,
-) -> GRPOTrainer:
-    """A trainer of an adapter, or without ``lora`` of all weights; ``prompts`` come in their order."""
-    tokenizer.padding_side = "left"
-    return AdapterGRPOTrainer(
-        model=model,
-        args=args,
-        reward_funcs=[reward_function(part, rewards) for part in PARTS if getattr(rewards, part)],
-        train_dataset=prompts,
-        processing_class=tokenizer,
-        peft_config=config.lora_config(lora) if lora else None,
     )
 
 

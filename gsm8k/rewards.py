@@ -7,8 +7,6 @@ match a newline, so several lines of reasoning earned nothing; it compared answe
 tag was charged the length of the whole completion.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,33 +23,27 @@ PARTS: dict[str, Callable[[str, str, Rewards], float]] = {
 }
 
 
-def score(part: str, completion: str, answer: str, weights: Rewards) -> float:
-    """The weighted reward of one completion for one part; ``answer`` is the reference number as text."""
-    weight = getattr(weights, part)
-    return weight * PARTS[part](completion, answer, weights) if weight else 0.0
-
-
 def tags(completion: str, trailing_penalty: float) -> float:
-    """A quarter for each of the four tags that stands exactly once on a line of its own.
-
-    ``trailing_penalty`` (a share of the weight) is taken for every character after the last closing
-    answer tag but one newline, so that this part alone can fall below 0.
-    """
+    """A quarter for each of the four tags that stands exactly once on a line of its own, less ``trailing_penalty``
+    for every character after the last closing answer tag but one newline: this part alone can fall below 0."""
     lines = completion.split("\n")
     share = sum(completion.count(tag) == 1 and tag in lines for tag in TAGS) / len(TAGS)
     _, closing, rest = completion.rpartition(TAGS[-1])
-    trailing = len(rest.removeprefix("\n")) if closing else 0
-    return share - trailing_penalty * trailing
+    return share - trailing_penalty * (len(rest.removeprefix("\n")) if closing else 0)
 
 
-def reward_function(part: str, weights: Rewards) -> Callable[..., list[float | None]]:
-    """A part as TRL calls it: with completions and their prompts' reference answers."""
+def reward_functions(weights: Rewards) -> list[Callable[..., list[float]]]:
+    """Each part of any weight as TRL calls it: with completions and their prompts' reference answers."""
 
-    def reward(
-        completions: Sequence[list[dict[str, str]]], answer: Sequence[str], **_: Any
-    ) -> list[float | None]:
-        texts = [messages[0]["content"] for messages in completions]
-        return [score(part, text, right, weights) for text, right in zip(texts, answer, strict=True)]
+    def weighted(part: str) -> Callable[..., list[float]]:
+        def reward(
+            completions: Sequence[list[dict[str, str]]], answer: Sequence[str], **_: Any
+        ) -> list[float]:
+            said = [messages[0]["content"] for messages in completions]
+            earned = [PARTS[part](text, right, weights) for text, right in zip(said, answer, strict=True)]
+            return [getattr(weights, part) * share for share in earned]
 
-    reward.__name__ = part  # TRL's name for its curve
-    return reward
+        reward.__name__ = part  # TRL's name for its curve
+        return reward
+
+    return [weighted(part) for part in PARTS if getattr(weights, part)]

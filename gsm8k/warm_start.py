@@ -1,10 +1,8 @@
 """The built-in base model for word problems: a small Qwen2 that knows the format and is sometimes right.
 
-It is fine-tuned for a short while on worked solutions. Noise in these examples (wrong answers, answers
-without the format) leaves GRPO both successes and failures to compare.
+It is fine-tuned for a short while on worked solutions, some of them wrong or without the format, which leaves GRPO
+both successes and failures to compare.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 
@@ -32,43 +30,42 @@ CHAT_TEMPLATE = (
 
 
 def noisy_solutions(problems: pl.DataFrame, noise: Warmup, rng: np.random.Generator) -> list[str]:
-    """The response to each problem that the model is trained on: right and well-formed, but for the shares in
-    ``noise``. A guess is another problem's answer, so that its number looks like one."""
+    """The response to each problem that the model is trained on. A guess is another problem's answer."""
     draws = rng.random(problems.height)
     guesses = rng.permutation(problems["answer"].to_numpy())
-    solutions = problems.select("solution", "answer").iter_rows()
-    return [
-        format_completion(GUESS, guess)
-        if draw < noise.guesses
-        else f"{solution}\n{answer}"
-        if draw < noise.guesses + noise.untagged
-        else format_completion(solution, answer)
-        for draw, guess, (solution, answer) in zip(draws, guesses, solutions, strict=True)
-    ]
+    responses = []
+    for draw, guess, solution, answer in zip(
+        draws, guesses, problems["solution"], problems["answer"], strict=True
+    ):
+        if draw < noise.guesses:
+            responses.append(format_completion(GUESS, guess))
+        elif draw < noise.guesses + noise.untagged:
+            responses.append(f"{solution}\n{answer}")
+        else:
+            responses.append(format_completion(solution, answer))
+    return responses
 
 
 def build_warm_started(problems: pl.DataFrame, params: Model, noise: Warmup, folder: Path) -> str:
     """Make the model from a problems table and save it in ``folder``; returns one line about it."""
-    questions = problems["question"].to_list()
     rng = np.random.default_rng(params.tiny.seed)
     responses = noisy_solutions(problems, noise, rng)
-    tokenizer = make_tokenizer(params, [*TAGS, GUESS, *questions, *problems["solution"]])
+    tokenizer = make_tokenizer(params, [*TAGS, GUESS, *problems["question"], *problems["solution"]])
     if not params.tokenizer:
         tokenizer.chat_template = CHAT_TEMPLATE
     end = end_token(tokenizer)
-    prompts = token_ids(tokenizer, [prompt_text(tokenizer, question) for question in questions])
+    prompts = token_ids(tokenizer, [prompt_text(tokenizer, question) for question in problems["question"]])
     targets = token_ids(tokenizer, responses)
     model = new_model(params.tiny, tokenizer)
 
     def step_loss() -> torch.Tensor:
         chosen = rng.choice(len(prompts), min(params.tiny.pretrain_batch, len(prompts)), replace=False)
         rows = [torch.from_numpy(np.concatenate([prompts[row], targets[row], [end]])) for row in chosen]
-        targeted = [row.clone() for row in rows]
-        for row, label in zip(chosen, targeted, strict=True):
-            label[: len(prompts[row])] = IGNORED  # only the response carries loss
         # Padded on the right: in a causal model nothing that carries loss attends to what follows it.
-        inputs = pad_sequence(rows, batch_first=True, padding_value=end)
-        labels = pad_sequence(targeted, batch_first=True, padding_value=IGNORED)
+        labels = pad_sequence(rows, batch_first=True, padding_value=IGNORED)
+        inputs = labels.where(labels != IGNORED, end)
+        for label, row in zip(labels, chosen, strict=True):
+            label[: len(prompts[row])] = IGNORED  # only the response carries loss
         logits = model(input_ids=inputs, use_cache=False).logits[:, :-1]
         return F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 

@@ -5,8 +5,6 @@ Writes:  data/predictions/NAME/    predictions.parquet, manifest.json (with what
 Command: python -m stages.baseline words_demographics
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -40,18 +38,14 @@ def main() -> None:
     fitted = fit_baseline(name, train[0], validation[0])
     score = ranked_probability_score(validation[0], fitted.predict(validation[0]))
     predicted = fitted.predict(test[0])
-    table, manifest = predictions_table(
-        test[0],
-        np.concatenate(predicted).astype(np.float32),
-        np.concatenate([[0], np.cumsum([len(row) for row in predicted])]),
-        np.ones(len(predicted), np.float32),
-        test[1],
-    )
+    shares = np.concatenate(predicted).astype(np.float32)
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in predicted])])
+    all_mass = np.ones(len(predicted), np.float32)  # on allowed answers
+    table, manifest = predictions_table(test[0], shares, offsets, all_mass, test[1])
     with atomic_folder(OUT / name) as folder:
         write_table(folder / "predictions.parquet", table)
-        write_json(
-            folder / "manifest.json", {"validation_rps": round(score, 9), **fitted.settings, **manifest}
-        )
+        told = {"validation_rps": round(score, 9), **fitted.settings, **manifest}
+        write_json(folder / "manifest.json", told)
     chosen = ", ".join(f"{key} {value}" for key, value in fitted.settings.items())
     print(f"baseline {name}: {table.height:,} rows, {chosen} -> {OUT / name}")
 

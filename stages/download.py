@@ -10,8 +10,6 @@ Writes:  data/raw/responses.parquet    the usable rows
 Command: python -m stages.download
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,18 +51,16 @@ def main() -> None:
             write_table(folder / f"{name}.parquet", table)
         for name, path in sorted(source.mappings.items()):
             shutil.copyfile(path, folder / name)
-        write_json(
-            folder / "manifest.json",
-            {
-                "source": data.source,
-                **source.about,
-                "rows_read": cleaned.rows,
-                "kept": counts(cleaned.responses),
-                "rejected": cleaned.rejected,
-                "suspect_cells": [list(cell) for cell in cleaned.suspect.iter_rows()],
-                "unknown_demographics": dict(sorted(cleaned.unknown_demographics.items())),
-            },
-        )
+        manifest = {
+            "source": data.source,
+            **source.about,
+            "rows_read": cleaned.rows,
+            "kept": counts(cleaned.responses),
+            "rejected": cleaned.rejected,
+            "suspect_cells": [list(cell) for cell in cleaned.suspect.iter_rows()],
+            "unknown_demographics": dict(sorted(cleaned.unknown_demographics.items())),
+        }
+        write_json(folder / "manifest.json", manifest)
     for study, condition, task in cleaned.suspect.iter_rows():
         cell = f"study {study}, condition {condition}, task {task}"
         print(f"download: {cell} is left out: too many of its answers are outside its scale")
@@ -98,9 +94,8 @@ def _check_rejected(cleaned: Cleaned, limit: float) -> None:
 
 def _summary(cleaned: Cleaned) -> str:
     reasons = ", ".join(f"{reason} {count}" for reason, count in cleaned.rejected.items())
-    return f"{cleaned.responses.height} rows kept, {cleaned.rejects.height} rejected" + (
-        f" ({reasons})" if reasons else ""
-    )
+    told = f"{cleaned.responses.height} rows kept, {cleaned.rejects.height} rejected"
+    return f"{told} ({reasons})" if reasons else told
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ Writes:  metrics/evaluate.json       every figure with its interval, one scalar 
 Command: python -m stages.evaluate
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,21 +34,20 @@ METRICS = Path("metrics")
 
 
 def main() -> None:
-    """Run the stage in the current folder."""
     params = load(Evaluate)
     paths = {name: PREDICTIONS / name / "predictions.parquet" for name in predicted(PREDICTIONS)}
     for name in old_baselines(paths, load(Predict).baselines):
         print(f"evaluate: {PREDICTIONS / name} is left out: predict.baselines does not name it any more")
         del paths[name]
-    predictions = {name: files.read_table(path, tables.PREDICTIONS) for name, path in paths.items()}
-    excluded = {name: read_excluded(path.with_name("manifest.json")) for name, path in paths.items()}
+    probes = {str(name): PREDICTIONS / PROBES / name / "predictions.parquet" for name in load(Predict).probes}
+    predictions, asked = (
+        {name: files.read_table(path, tables.PREDICTIONS) for name, path in some.items()}
+        for some in (paths, probes)
+    )
+    told = paths | {f"probe {name}": path for name, path in probes.items()}
+    excluded = {name: read_excluded(path.with_name("manifest.json")) for name, path in told.items()}
     columns = ("study_id", "scale", "response")
     train = files.read_table(TRAIN, {name: tables.SCALED_RESPONSES[name] for name in columns})
-    probes = {name: PREDICTIONS / PROBES / name / "predictions.parquet" for name in load(Predict).probes}
-    asked = {str(name): files.read_table(path, tables.PREDICTIONS) for name, path in probes.items()}
-    excluded |= {
-        f"probe {name}": read_excluded(path.with_name("manifest.json")) for name, path in probes.items()
-    }
     kinds = {name: tables.RESPONSES[name] for name in (*tables.CELL, "sample_id", "stimuli")}
     test = files.read_table(TEST, {**kinds, "near_duplicate": pl.Boolean})
     texts = test.select(*KEY, text=pl.col("stimuli").rank("dense").cast(pl.Int64))
@@ -93,18 +90,13 @@ def best_baseline(paths: Mapping[str, Path]) -> str | None:
 
 
 def read_excluded(path: Path) -> dict[str, int]:
-    """The rows that a predictor could not score, by reason, from its manifest.
-
-    Raises:
-        DataError: the manifest is missing or has no counts under ``excluded``.
-    """
+    """The rows that a predictor could not score, by reason, from its manifest."""
     manifest = files.read_json(path, "run predict")
     try:
         return {str(reason): int(count) for reason, count in sorted(manifest["excluded"].items())}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(
-            f"{path}: expected a count of rows per reason under 'excluded'; run predict again"
-        ) from None
+        message = f"{path}: expected a count of rows per reason under 'excluded'; run predict again"
+        raise DataError(message) from None
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ Writes:  metrics/report.html   one self-contained page
 Command: python -m stages.report
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from socrates.core import errors, files
@@ -23,7 +21,6 @@ METRICS = Path("metrics")
 
 
 def main() -> None:
-    """Run the stage in the current folder."""
     found = content(read_report(Path()))
     html, markdown = render_html(found), render_markdown(found)
     files.write_text(METRICS / "report.html", html)

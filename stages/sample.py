@@ -5,8 +5,6 @@ Writes:  data/sample/responses.parquet, data/sample/manifest.json
 Command: python -m stages.sample
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 
@@ -35,10 +33,8 @@ def main() -> None:
             for batch in iter_study_batches(raw, None if chosen.all() else keep):
                 write(batch)
                 kept.update(counts(batch))
-        write_json(
-            folder / "manifest.json",
-            {"sample": sample.model_dump(), "rows_read": keys.height, "kept": dict(kept)},
-        )
+        manifest = {"sample": sample.model_dump(), "rows_read": keys.height, "kept": dict(kept)}
+        write_json(folder / "manifest.json", manifest)
     print(f"sample: {keep.height} of {keys.height} rows kept, by {sample.by} -> {OUT}")
 
 

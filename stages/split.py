@@ -9,8 +9,6 @@ Writes:  data/splits/train.parquet, val.parquet, test.parquet    responses with 
 Command: python -m stages.split
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path

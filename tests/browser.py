@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 PROGRAM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -19,11 +18,7 @@ CONTROL, SHIFT = 2, 8
 
 
 class Browser:
-    """One page of a fresh profile.
-
-    Attributes:
-        events: what the browser told without being asked, in order.
-    """
+    """One page of a fresh profile."""
 
     def __init__(self, folder: Path, width: int = 1280, height: int = 900) -> None:
         to_browser, self.out = os.pipe()
@@ -31,12 +26,11 @@ class Browser:
         words = [str(PROGRAM), "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
         words += ["--no-first-run", f"--user-data-dir={folder}/chromium", f"--window-size={width},{height}"]
         command = f"exec {shlex.join(words)} about:blank 3<&{to_browser} 4>&{from_browser}"
-        self.process = subprocess.Popen(
-            ["bash", "-c", command], pass_fds=(to_browser, from_browser), stderr=subprocess.DEVNULL
-        )
-        os.close(to_browser)
-        os.close(from_browser)
-        self.events: list[dict[str, Any]] = []
+        fds = (to_browser, from_browser)
+        self.process = subprocess.Popen(["bash", "-c", command], pass_fds=fds, stderr=subprocess.DEVNULL)
+        for end in fds:
+            os.close(end)
+        self.events: list[dict[str, Any]] = []  # what the browser told without being asked, in order
         self.session: str | None = None
         self.asked, self.buffer = 0, b""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -48,9 +42,7 @@ class Browser:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
         os.close(self.out)
@@ -64,23 +56,19 @@ class Browser:
             message["sessionId"] = self.session
         os.write(self.out, json.dumps(message).encode() + b"\0")
         while True:
-            told = self._next()
+            while b"\0" not in self.buffer:
+                assert select.select([self.into], [], [], PATIENCE)[0], "the browser does not answer"
+                part = os.read(self.into, 1 << 20)
+                assert part, "the browser has gone"
+                self.buffer += part
+            text, self.buffer = self.buffer.split(b"\0", 1)
+            told = json.loads(text)
             if told.get("id") == self.asked:
                 assert "error" not in told, f"{method}: {told['error']}"
                 return told["result"]
             self.events.append(told)
 
-    def _next(self) -> dict[str, Any]:
-        while b"\0" not in self.buffer:
-            assert select.select([self.into], [], [], PATIENCE)[0], "the browser does not answer"
-            part = os.read(self.into, 1 << 20)
-            assert part, "the browser has gone"
-            self.buffer += part
-        message, self.buffer = self.buffer.split(b"\0", 1)
-        return json.loads(message)
-
     def open(self, url: str) -> None:
-        """Go to a page."""
         self.call("Page.navigate", url=url)
 
     def resize(self, width: int, height: int = 900) -> None:
@@ -105,13 +93,16 @@ class Browser:
     def press(self, key: str, modifiers: int = 0) -> None:
         """Press and release a key of ``KEYS``."""
         code, text = KEYS[key]
-        same = {"key": key, "code": key.strip() or "Space", "windowsVirtualKeyCode": code}
-        same |= {"modifiers": modifiers}
+        same = {
+            "key": key,
+            "code": key.strip() or "Space",
+            "windowsVirtualKeyCode": code,
+            "modifiers": modifiers,
+        }
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **same)
         self.call("Input.dispatchKeyEvent", type="keyUp", **same)
 
     def type(self, text: str) -> None:
-        """Type text where the focus is."""
         self.call("Input.insertText", text=text)
 
     def tree(self) -> list[dict[str, Any]]:

@@ -14,21 +14,20 @@ from urllib.parse import unquote, urlsplit
 Answer = tuple[int, dict[str, str], bytes]  # status, headers, body
 
 
+@dataclass
 class Hub:
-    """The files of one dataset at one commit, what was asked for, and what shall go wrong.
+    """The files of one dataset at one commit, what was asked for, and what shall go wrong."""
 
-    Attributes:
-        break_once: a file whose first transfer stops after half of its bytes.
-        corrupt: files whose bytes differ from what their digest announces.
-        asked: (method, path in the repository or of the API, Range header or None) of each request.
-    """
-
-    def __init__(self, repo: str, revision: str, files: dict[str, bytes]) -> None:
-        self.repo, self.revision, self.files = repo, revision, files
-        self.break_once: str | None = None
-        self.corrupt: set[str] = set()
-        self.asked: list[tuple[str, str, str | None]] = []
-        self.endpoint = ""
+    repo: str
+    revision: str
+    files: dict[str, bytes]
+    corrupt: set[str] = field(
+        default_factory=set
+    )  # files whose bytes differ from what their digest announces
+    asked: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # method, and path in the repository or of the API
+    endpoint: str = ""
 
     def etag(self, name: str) -> str:
         """SHA-256 of a parquet file (kept as a large file), Git's blob SHA-1 of any other."""
@@ -47,53 +46,37 @@ class Hub:
             entries.append(entry)
         return entries
 
-    def transfers(self) -> list[tuple[str, str | None]]:
-        """(file, Range header) of every transfer asked for."""
-        return [(name, span) for method, name, span in self.asked if method == "GET" and name in self.files]
+    def transfers(self) -> list[str]:
+        """The file of every transfer asked for."""
+        return [name for method, name in self.asked if method == "GET" and name in self.files]
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         api, resolve = f"/api/datasets/{self.repo}", f"/datasets/{self.repo}/resolve/{self.revision}/"
         name = path.removeprefix(resolve)
-        self.asked.append((method, name, headers.get("Range")))
+        self.asked.append((method, name))
         if path == f"{api}/tree/{self.revision}":
             return as_json(200, self.tree())
         if path == f"{api}/revision/{self.revision}":
             return as_json(200, {"id": self.repo, "sha": self.revision})
         if path.startswith(resolve) and name in self.files:
-            return self._file(method, name, headers.get("Range"))
+            content = self.files[name]
+            if name in self.corrupt:
+                content = content[:-1] + bytes([content[-1] ^ 1])
+            return 200, {"ETag": f'"{self.etag(name)}"', "X-Repo-Commit": self.revision}, content
         return 404, {"X-Error-Code": "RevisionNotFound" if path.startswith(api) else "EntryNotFound"}, b"{}"
-
-    def _file(self, method: str, name: str, span: str | None) -> Answer:
-        content = self.files[name]
-        if name in self.corrupt:
-            content = content[:-1] + bytes([content[-1] ^ 1])
-        headers = {"ETag": f'"{self.etag(name)}"', "X-Repo-Commit": self.revision, "Accept-Ranges": "bytes"}
-        start = int(span.removeprefix("bytes=").split("-")[0]) if span else 0
-        if span:
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        headers["Content-Length"] = str(len(content) - start)
-        if method == "GET" and self.break_once == name:
-            self.break_once, content = None, content[: len(content) // 2]
-        return 206 if span else 200, headers, content[start:]
 
 
 @dataclass
 class ModelHub:
-    """The model repositories of a hub that takes uploads, and what shall go wrong.
+    """The model repositories of a hub that takes uploads, and what shall go wrong."""
 
-    Attributes:
-        token: the only one that may write.
-        repositories: by name; ``private``, and the ``files`` of its one commit.
-        blobs: large files by SHA-256, sent but not committed yet.
-        refuse: path beginnings that are answered with a status.
-        asked: (method, path) of each request.
-    """
-
-    token: str
-    repositories: dict[str, dict[str, Any]] = field(default_factory=dict)
-    blobs: dict[str, bytes] = field(default_factory=dict)
-    refuse: dict[str, int] = field(default_factory=dict)
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    token: str  # the only one that may write
+    repositories: dict[str, dict[str, Any]] = field(default_factory=dict)  # private, files of the one commit
+    blobs: dict[str, bytes] = field(
+        default_factory=dict
+    )  # large files by SHA-256, sent but not committed yet
+    refuse: dict[str, int] = field(default_factory=dict)  # path beginnings that are answered with a status
+    asked: list[tuple[str, str]] = field(default_factory=list)  # method, path
     endpoint: str = ""
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -106,7 +89,12 @@ class ModelHub:
         if path == "/api/validate-yaml":
             return as_json(200, {"errors": [], "warnings": []})
         if path == "/api/repos/create":
-            return self._create(json.loads(body))
+            told = json.loads(body)
+            name = f"{told['organization']}/{told['name']}"
+            status = 409 if name in self.repositories else 200
+            new = {"private": told.get("visibility") == "private", "files": {}}
+            self.repositories.setdefault(name, new)
+            return as_json(status, {"url": f"{self.endpoint}/{name}"})
         if path.startswith("/lfs/"):
             digest = hashlib.sha256(body).hexdigest()
             self.blobs[digest] = body
@@ -118,12 +106,6 @@ class ModelHub:
             ]
             return as_json(200, {"transfer": "basic", "objects": objects})
         return self._in_repository(*path.removeprefix("/api/models/").split("/"), body=body)
-
-    def _create(self, asked: dict[str, Any]) -> Answer:
-        name = f"{asked['organization']}/{asked['name']}"
-        there = name in self.repositories
-        self.repositories.setdefault(name, {"private": asked.get("visibility") == "private", "files": {}})
-        return as_json(409 if there else 200, {"url": f"{self.endpoint}/{name}"})
 
     def _in_repository(self, owner: str, name: str, *rest: str, body: bytes) -> Answer:
         repository = self.repositories.get(f"{owner}/{name}")
@@ -166,13 +148,11 @@ def serve(hub: Served) -> Iterator[Served]:
             path = unquote(urlsplit(self.path).path)
             status, headers, content = hub.answer(self.command, path, self.headers, body)
             self.send_response(status)
-            announced = headers.setdefault("Content-Length", str(len(content)))
-            for key, value in headers.items():
+            for key, value in {**headers, "Content-Length": str(len(content))}.items():
                 self.send_header(key, value)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content)
-                self.close_connection = len(content) < int(announced)
 
         do_HEAD = do_GET = do_POST = do_PUT = handle_any
 

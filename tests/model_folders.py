@@ -1,6 +1,5 @@
 """The folders of a tiny base model and its adapter, as the pipeline leaves them, for tests that ask it."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from socrates.survey.prompts import Format
 from socrates.survey.scales import scale
 from tests import tiny
 
-RANK, ALPHA = 2, 8
+RANK, ALPHA, TARGETS = 2, 8, ("q_proj", "v_proj", "down_proj")
 CHAT_TEMPLATE = (
     "{% for message in messages %}<{{ message.role }}>\n{{ message.content }}{{ eos_token }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>\n{% endif %}"
@@ -39,17 +38,18 @@ def make(folder: Path) -> None:
     generator = torch.Generator().manual_seed(11)
     weights = {}
     for name, module in model.named_modules():
-        if name.endswith(("q_proj", "v_proj", "down_proj")):
+        if name.endswith(TARGETS):
             for side, shape in {"A": (RANK, module.in_features), "B": (module.out_features, RANK)}.items():
                 key = f"base_model.model.{name}.lora_{side}.weight"
                 weights[key] = 0.3 * torch.randn(shape, generator=generator)
     save_file(weights, adapter / "adapter_model.safetensors")
     told = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
-    size = {"r": RANK, "lora_alpha": ALPHA, "target_modules": ["q_proj", "v_proj", "down_proj"]}
-    write_json(adapter / "adapter_config.json", told | size)
+    told |= {"r": RANK, "lora_alpha": ALPHA, "target_modules": TARGETS}
+    write_json(adapter / "adapter_config.json", told)
     prompt = {"layout": "scenario_first", "max_length": 512}
-    record = {"base": sha256(base / "manifest.json"), "params": {"prompt": prompt}}
-    write_json(adapter / "training.json", record)
+    write_json(
+        adapter / "training.json", {"base": sha256(base / "manifest.json"), "params": {"prompt": prompt}}
+    )
     table = folder / "data/splits/train.parquet"
     table.parent.mkdir(parents=True)
     tiny.rows(12).write_parquet(table)
@@ -66,12 +66,9 @@ def trie(questions: pl.DataFrame, form: Format) -> list[tuple[np.ndarray, float]
     """The exact distribution of each question in a format, and the mass on allowed answers, of ``models/base``."""
     base = Path("models/base")
     data = encode(questions.with_columns(response=0), load_tokenizer(base), "scenario_first", form)
-    model = load_base(
-        base, Model.model_validate({**read_yaml(tiny.ROOT / "params.yaml")["model"], "quantization": "none"})
-    )
-    shares, mass = predict_distributions(
-        model, load_tokenizer(base), data, questions["scale"].to_list(), 4096
-    )
+    params = read_yaml(tiny.ROOT / "params.yaml")["model"] | {"quantization": "none"}
+    model, scales = load_base(base, Model.model_validate(params)), questions["scale"].to_list()
+    shares, mass = predict_distributions(model, load_tokenizer(base), data, scales, 4096)
     return list(zip(shares, mass.tolist(), strict=True))
 
 
@@ -87,13 +84,10 @@ def teach_to_answer(questions: pl.DataFrame) -> None:
     for step in range(80):
         text, persona, notation = questions.select("stimuli", "persona", "scale").row(step % len(questions))
         answer = str(rng.choice(scale(notation).options)) + tokenizer.eos_token
-        ids = tokenizer(
-            templates[step // len(questions) % 2].prompt(text, persona) + answer, return_tensors="pt"
-        )
-        ids = ids["input_ids"]
-        model(
-            input_ids=ids, labels=ids.where(torch.arange(ids.shape[1]) >= ids.shape[1] - 2, -100)
-        ).loss.backward()
+        prompt = templates[step // len(questions) % 2].prompt(text, persona)
+        ids = tokenizer(prompt + answer, return_tensors="pt")["input_ids"]
+        labels = ids.where(torch.arange(ids.shape[1]) >= ids.shape[1] - 2, -100)
+        model(input_ids=ids, labels=labels).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     model.save_pretrained(base)
@@ -108,8 +102,3 @@ def cli(*arguments: str, folder: Path) -> tuple[list[str], dict[str, str]]:
         "SOCRATES_SCRATCH": str(folder / ".scratch"),
         "COLUMNS": "200",
     }
-
-
-def read_json(path: Path) -> dict:
-    """A JSON file."""
-    return json.loads(path.read_text())

@@ -18,13 +18,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 def call(folder: Path, command: str) -> str:
     """What a command that succeeds in ``folder`` prints."""
-    done = subprocess.run(
-        command.split(),
-        cwd=folder,
-        env=environment(folder.parent),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = environment(folder.parent)
+    done = subprocess.run(command.split(), cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

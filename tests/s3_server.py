@@ -70,9 +70,8 @@ class S3Server:
 
 def use_credentials(monkeypatch: pytest.MonkeyPatch, key: str = KEY, secret: str = SECRET) -> None:
     """Put the server's credentials where the AWS chain looks, and nothing else."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere/config")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere/credentials")
+    there = {"ACCESS_KEY_ID": key, "SECRET_ACCESS_KEY": secret, "EC2_METADATA_DISABLED": "true"}
+    nowhere = {"CONFIG_FILE": "/nowhere/config", "SHARED_CREDENTIALS_FILE": "/nowhere/credentials"}
+    for name, value in (there | nowhere).items():
+        monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)

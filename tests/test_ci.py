@@ -32,16 +32,13 @@ def test_ci_leaves_what_lies_in_the_checkout(tmp_path):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "CALLS": str(calls), "FAKE_PYTHON": str(programs / "python")}
+    environment = os.environ | {"PATH": path, "CALLS": str(calls), "FAKE_PYTHON": str(programs / "python")}
     subprocess.run([checkout / ".ci/run"], env=environment, check=True)
     assert all(path.read_text() == "hours of a GPU" for path in paid)
     called = [line.partition(" in ") for line in calls.read_text().splitlines()]
     assert [command for command, _, _ in called] == [
-        "make check",
-        "make test",
-        "make repro",
-        "python .ci/stale_figures.py",
-        "python -m socrates audit --strict",
+        *("make check", "make test", "make repro"),
+        *("python .ci/stale_figures.py", "python -m socrates audit --strict"),
     ]
     (clone,) = {folder for _, _, folder in called}
     assert not Path(clone).exists() and Path(clone) != checkout
@@ -65,9 +62,7 @@ def test_stale_figures_are_named(changes, stale):
     old: dict[str, object] = {"words": 0.2, "adapter": 0.2, "source": "a", "r": 16, "code": "0", "data": "0"}
     figures, locks = [], []
     for now in (old, old | changes):
-        figures.append(
-            {name: now[name] for name in ("words", "adapter", "adapter_r", "source") if name in now}
-        )
+        figures.append({name: now[name] for name in now.keys() & {"words", "adapter", "adapter_r", "source"}})
         deps = [{"path": "socrates/core", "md5": now["code"]}, {"path": "data/raw", "md5": now["data"]}]
         train = {"deps": deps, "params": {"params.yaml": {"lora.r": now["r"]}}}
         locks.append(json.dumps({"stages": {"train": train}}))  # JSON is YAML

@@ -38,8 +38,7 @@ stages:
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
     """A repository of DVC in which nothing is."""
-    folder = tmp_path_factory.mktemp("repository") / "project"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("project")
     for command in ("git init -q", "dvc init -q"):
         repositories.call(folder, command)
     return folder
@@ -60,33 +59,28 @@ def call(project, starts):
     """Runs a command in the project; with ``kill`` the stage dies there, and with ``:all`` all of its session."""
 
     def run(command: str, kill: str = "", number: int = 0) -> subprocess.CompletedProcess[str]:
-        variables = {
-            "PYTHONPATH": str(tiny.ROOT),
-            "SOCRATES_PROCESSES": "1",
-            "SOCRATES_TEST_CODE": str(tiny.ROOT),
-            "SOCRATES_TEST_KILL": kill,
-            "SOCRATES_TEST_SIGNAL": str(int(number)),
-            "SOCRATES_TEST_STARTER": str(os.getpid()),
-            "SOCRATES_TEST_STARTS": str(starts),
+        told = {
+            "CODE": tiny.ROOT,
+            "KILL": kill,
+            "SIGNAL": int(number),
+            "STARTER": os.getpid(),
+            "STARTS": starts,
         }
+        variables = {f"SOCRATES_TEST_{name}": str(value) for name, value in told.items()}
+        variables |= {"PYTHONPATH": str(tiny.ROOT), "SOCRATES_PROCESSES": "1"}
         environment = repositories.environment(project.parent, **variables)
         environment.pop("SOCRATES_SCRATCH", None)
-        return subprocess.run(
-            command.split(),
-            cwd=project,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-            start_new_session=True,
-        )
+        options = {"capture_output": True, "text": True, "timeout": 240, "start_new_session": True}
+        return subprocess.run(command.split(), cwd=project, env=environment, check=False, **options)
 
     return run
 
 
-def commit(project: Path, call: Call, pipeline: str) -> None:
-    """Make it a pipeline that has not run yet."""
+def commit(project: Path, call: Call, pipeline: str, inputs: Path | None = None) -> None:
+    """Make it a pipeline that has not run yet, on the files of a folder."""
+    if inputs:
+        shutil.copytree(inputs, project, dirs_exist_ok=True)
+        (project / "metrics").mkdir()
     (project / "dvc.yaml").write_text(pipeline)
     (project / ".gitignore").write_text(".scratch/\nruns/\n/out.txt\n/models/adapter\n")
     for command in ("git add -A", "git commit -qm ready"):
@@ -134,9 +128,7 @@ def test_the_next_run_goes_on_however_dvc_runs_the_stage(command, kills, project
 
 
 def test_a_training_killed_in_a_copy_goes_on_in_the_next_one(project, call, ready):
-    shutil.copytree(ready, project, dirs_exist_ok=True)
-    (project / "metrics").mkdir()
-    commit(project, call, TRAINING)
+    commit(project, call, TRAINING, ready)
     assert killed(call("dvc exp run --temp", "6:committed"))
     ended = call("dvc exp run --temp")
     assert ended.returncode == 0, ended.stderr
@@ -149,28 +141,19 @@ def test_a_training_killed_in_a_copy_goes_on_in_the_next_one(project, call, read
     [
         ("dvc repro", signal.SIGTERM, -signal.SIGTERM),  # DVC dies at once, its stage takes that for a notice
         ("python -m stages", signal.SIGINT, INTERRUPTED),
-        (  # the environment is at hand: it is not made
-            f"make --file={tiny.ROOT}/Makefile --old-file=.venv/.ready repro",
-            signal.SIGTERM,
-            -signal.SIGTERM,
-        ),
-        (
-            "unshare --pid --fork --mount-proc python -m stages",
-            signal.SIGTERM,
-            TERMINATED,
-        ),  # as in a container
+        # The environment is at hand: it is not made.
+        (f"make --file={tiny.ROOT}/Makefile --old-file=.venv/.ready repro", signal.SIGTERM, -signal.SIGTERM),
+        # As in a container.
+        ("unshare --pid --fork --mount-proc python -m stages", signal.SIGTERM, TERMINATED),
     ],
 )
 def test_a_notice_to_the_first_process_reaches_the_training(command, number, status, project, call, ready):
     if command.startswith("unshare") and call("unshare --pid --fork --mount-proc true").returncode:
         pytest.skip("no PID namespace can be made here")
-    shutil.copytree(ready, project, dirs_exist_ok=True)
-    (project / "metrics").mkdir()
-    commit(project, call, TRAINING)
+    commit(project, call, TRAINING, ready)
     ended = call(command, "5:notice", number)
     told = ended.stdout + ended.stderr
     assert ended.returncode == status, told
-    assert (
-        "the same command goes on: the newest checkpoint is checkpoint-5" in told and "Traceback" not in told
-    )
+    assert "the same command goes on: the newest checkpoint is checkpoint-5" in told
+    assert "Traceback" not in told
     assert list(project.glob(".scratch/train/*/checkpoint-5/manifest.json"))

@@ -28,26 +28,22 @@ def server(tmp_path, monkeypatch):
 
 def test_a_fresh_clone_pulls_and_has_nothing_to_do(server, tmp_path):
     repo, clone = tmp_path / "repo", tmp_path / "clone"
-    repo.mkdir()
-    call(repo, "git init -q")
-    call(repo, "dvc init -q")
+    ignored = shutil.ignore_patterns("data", "models", "__pycache__")
+    shutil.copytree(ROOT / "gsm8k", repo / "gsm8k", ignore=ignored)  # the second pipeline is never run
     (repo / "dvc.yaml").write_text(PIPELINE)
     (repo / "in.txt").write_text("answers\n")
-    call(repo, f"dvc remote add -q -d store s3://{BUCKET}/dvc")
-    call(repo, f"dvc remote modify -q store endpointurl {server.endpoint}")
-    shutil.copytree(
-        ROOT / "gsm8k", repo / "gsm8k", ignore=shutil.ignore_patterns("data", "models", "__pycache__")
-    )
-    call(repo, "dvc repro -q dvc.yaml")  # the second pipeline is never run
-    call(repo, "git add -A")
-    call(repo, "git commit -qm all")
-    call(repo, "dvc push -q")
+    for command in (
+        *("git init -q", "dvc init -q", f"dvc remote add -q -d store s3://{BUCKET}/dvc"),
+        *(f"dvc remote modify -q store endpointurl {server.endpoint}", "dvc repro -q dvc.yaml"),
+        *("git add -A", "git commit -qm all", "dvc push -q"),
+    ):
+        call(repo, command)
     assert list((server.bucket / "dvc").rglob("*"))
 
     call(tmp_path, f"git clone -q {repo} {clone}")
     call(clone, "dvc pull -q")
     assert (clone / "out.txt").read_text() == "answers\n" * 3
-    call(clone, "dvc checkout")
-    assert "up to date" in call(clone, "dvc status dvc.yaml")
-    assert "up to date" in call(clone, "dvc repro dvc.yaml")
-    call(clone, "dvc status")
+    for command in ("dvc checkout", "dvc status"):
+        call(clone, command)
+    for command in ("dvc status dvc.yaml", "dvc repro dvc.yaml"):
+        assert "up to date" in call(clone, command)

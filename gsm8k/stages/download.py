@@ -1,7 +1,6 @@
 """download: fetch or make the word problems.
 
-Reads the hub, a local folder or nothing (synthetic). Writes gsm8k/data/train.parquet and test.parquet (see
-``gsm8k.problems``).
+Reads the hub, a local folder or nothing (synthetic). Writes gsm8k/data/train.parquet and test.parquet.
 """
 
 from gsm8k.params import TEST, TRAIN, Problems, load
@@ -12,9 +11,9 @@ from socrates.core.files import write_table
 
 def main() -> None:
     params = load(Problems)
-    records = {path: read_records(params, path.stem) for path in (TRAIN, TEST)}
-    parsed = {path: parse(records[path], path.stem, params.max_rejected) for path in records}
-    for path, (problems, rejected) in parsed.items():
+    splits = [(path, read_records(params, path.stem)) for path in (TRAIN, TEST)]
+    parsed = [(path, *parse(records, path.stem, params.max_rejected)) for path, records in splits]
+    for path, problems, rejected in parsed:
         write_table(path, problems)
         dropped = f"; dropped: {rejected}" if rejected else ""
         print(f"download: {problems.height:,} {path.stem} problems{dropped}")

@@ -7,7 +7,7 @@ Writes gsm8k/metrics/evaluate.json and gsm8k/metrics/report.md.
 import polars as pl
 
 from gsm8k.params import ATTEMPTS, METRICS, TEST, TRAINED, Solve, load
-from gsm8k.pass_rates import by_problem, summary
+from gsm8k.pass_rates import summary
 from gsm8k.problem_report import headline, render
 from gsm8k.problems import COMPLETIONS, PROBLEMS
 from socrates.core.errors import run
@@ -18,11 +18,10 @@ def main() -> None:
     solve = load(Solve)
     problems = read_table(TEST, PROBLEMS)
     attempts = pl.concat([read_table(path, COMPLETIONS) for path in ATTEMPTS.values()])
-    result = summary(by_problem(attempts, problems, solve.pass_at), solve.bootstrap, solve.seed)
+    result = summary(attempts, problems, solve.pass_at, solve.bootstrap, solve.seed)
     training = read_json(TRAINED / "training.json", "run make gsm8k")
-    page = render(result, attempts, problems, solve.transcripts, training)
     write_json(METRICS / "evaluate.json", result)
-    write_text(METRICS / "report.md", page)
+    write_text(METRICS / "report.md", render(result, attempts, problems, solve.transcripts, training))
     for line in headline(result):
         print(f"evaluate: {line}")
 

@@ -14,17 +14,15 @@ from socrates.model.params import Model
 
 
 def main() -> None:
-    name = sys.argv[1] if len(sys.argv) == 2 else ""
-    if name not in ATTEMPTS:
+    if sys.argv[1:] not in (["base"], ["trained"]):
         raise SocratesError("gsm8k.stages.solve: say which model, base or trained")
-    model, solve = load(Model), load(Solve)
+    name, model, solve = sys.argv[1], load(Model), load(Solve)
     problems = read_table(TEST, PROBLEMS)[: solve.problems]
     from gsm8k.solver import Solver, attempt_all
     from socrates.model.loading import require_gpu
 
     require_gpu(BASE)
-    solver = Solver(BASE, TRAINED if name == "trained" else None, model)
-    table = attempt_all(problems, solver, name, solve)
+    table = attempt_all(problems, Solver(BASE, TRAINED if name == "trained" else None, model), name, solve)
     write_table(ATTEMPTS[name], table)
     print(f"solve {name}: {table.height:,} attempts at {problems.height:,} problems")
 

@@ -1,9 +1,7 @@
 """train: reinforce right and well-formed solutions with GRPO.
 
-Reads gsm8k/data/train.parquet and gsm8k/models/base/. Writes gsm8k/models/trained/ (an adapter or a whole
-model, tokenizer, training.json) and gsm8k/metrics/train.csv (the curves). Speed, device and process count
-go to runs/.
-``SOCRATES_PROCESSES=4`` starts four processes.
+Reads gsm8k/data/train.parquet and gsm8k/models/base/. Writes gsm8k/models/trained/ (an adapter or a whole model,
+tokenizer, training.json) and gsm8k/metrics/train.csv (the curves). ``SOCRATES_PROCESSES=4`` starts four processes.
 """
 
 from pathlib import Path

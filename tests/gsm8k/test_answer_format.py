@@ -8,7 +8,6 @@ from gsm8k import answer_format as answers
 
 GOOD = answers.format_completion("3 bags of 4\n3*4=12", "12")
 
-
 NUMBERS = {
     **{"18": "18", " 18 ": "18", "18.": "18", "18.0": "18", "$ 18.00": "18", "007": "7", "1,000": "1000"},
     **{
@@ -17,9 +16,9 @@ NUMBERS = {
         ".5": "0.5",
         "0.1": "0.1",
         "-3": "-3",
-        "\u22123": "-3",
+        "50%": "50",
     },
-    **{"-$5": "-5", "$-5": "-5", "+7": "7", "50%": "50", "-0": "0"},
+    **{"\u22123": "-3", "-$5": "-5", "$-5": "-5", "+7": "7", "-0": "0", "000": "0", "100": "100"},
 }
 NO_NUMBERS = [
     *("", ".", "-", "$", "%", "eighteen", "18 or 19", "1,00", "1,0000", "1 2", "1/2", "--3", "-$-5"),
@@ -67,14 +66,12 @@ def test_anything_else_is_not_strict(text):
     ("text", "soft", "number"),
     [
         (GOOD, True, 12),
-        ("<reasoning>a</reasoning><answer>1</answer>", True, 1),
         ("\n<reasoning>a\nb</reasoning>\n\n<answer>$1,000</answer> and more", True, 1000),
         ("Well. <reasoning>a</reasoning><answer>1</answer>", False, 1),
         ("<answer>1</answer><reasoning>a</reasoning>", False, 1),
         ("<reasoning>a</reasoning> so <answer>1</answer> no, <answer>2</answer>", False, 2),
         ("<reasoning>a</reasoning><answer>1", False, None),
         ("<answer>1</answer> no, <answer>2", False, 1),
-        ("12", False, None),
         ("1</answer>", False, None),
         ("<answer>many</answer>", False, None),
     ],

@@ -9,7 +9,6 @@ import torch
 from gsm8k.grpo import grpo_config, problems_within, scheduled_prompts
 from gsm8k.params import Grpo
 from gsm8k.problems import PROBLEMS, prompt_text
-from gsm8k.rewards import reward_function
 from gsm8k.warm_start import CHAT_TEMPLATE
 from socrates.core import params
 from socrates.core.errors import DataError
@@ -25,20 +24,12 @@ GRPO: Grpo = SECTIONS["grpo"].model_copy(update={"global_batch": 16, "generation
 TABLE = pl.DataFrame([(0, "a" * 40, "", "1"), (1, "b", "", "2")], schema=PROBLEMS, orient="row")
 
 
-def test_a_part_rewards_its_own_problem_s_answer():
-    said = [[{"role": "assistant", "content": "<answer>\n4\n</answer>"}]] * 2  # as TRL gives them
-    reward = reward_function("correctness", SECTIONS["rewards"])
-    assert reward.__name__ == "correctness"
-    assert reward(completions=said, answer=["4", "5"], prompts=[]) == [2.0, 0.0]
-
-
 @pytest.mark.parametrize("zero_stage", [0, 1])
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_types_are_one_decision_for_trainer_and_deepspeed(zero_stage, bfloat16, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "socrates.training.config.compute_dtype", lambda: (torch.float32, torch.bfloat16)[bfloat16]
-    )
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
+    monkeypatch.setattr("socrates.training.config.compute_dtype", lambda: dtype)
     zero = SECTIONS["deepspeed"].model_copy(update={"zero_stage": zero_stage})
     params = TrainParams(SECTIONS["model"], SECTIONS["lora"], zero, SECTIONS["run"])
     config = grpo_config(GRPO, params, BatchPlan(8, 4, 4, 2))

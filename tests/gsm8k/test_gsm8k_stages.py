@@ -1,5 +1,6 @@
 """The real stages of the word-problem pipeline on a two-layer model and a handful of steps."""
 
+import contextlib
 import importlib
 import json
 import signal
@@ -19,28 +20,29 @@ from socrates.core.errors import DataError, ModelError
 from socrates.core.params import read_yaml
 from socrates.runs.log import read_lines
 from tests import forked, tiny
-from tests.forked import in_process
 
 STEPS = 4
 
 
-def settings(folder, **grpo):
+def settings(folder, **sections):
     raw = read_yaml(tiny.ROOT / "gsm8k/params.yaml")
     raw["problems"]["synthetic"] |= {"train": 64, "test": 6, "max_steps": 1}
     # Enough of a warm-up that completions open with a tag or do not: equal rewards would teach nothing.
     raw["model"]["tiny"] |= tiny.TINY.model_dump() | {"pretrain_steps": 60, "pretrain_learning_rate": 1e-2}
     raw["grpo"] |= {"global_batch": 8, "micro_batch": 4, "generations": 4, "max_completion_length": 16,
-                    "max_steps": STEPS, "kl": 0.01} | grpo  # fmt: skip
+                    "max_steps": STEPS, "kl": 0.01}  # fmt: skip
     raw["run"] |= {"log_steps": 1, "save_steps": 1}
     raw["solve"] |= {"samples": 2, "pass_at": [1, 2], "max_completion_length": 6}
     raw["solve"] |= {"bootstrap": 50, "transcripts": 2}
+    for name, changes in sections.items():
+        raw[name] |= changes
     (folder / "gsm8k").mkdir(parents=True)
     YAML().dump(raw, folder / "gsm8k/params.yaml")
 
 
-def train(folder, kill=None, bfloat16=False):
+def train(folder, kill=None, **options):
     """The training's exit code, in a process of its own."""
-    return in_process(forked.stage, "gsm8k.stages.train", folder, kill, bfloat16=bfloat16)
+    return forked.in_process(forked.stage, "gsm8k.stages.train", folder, kill, **options)
 
 
 def stage(folder, name, *arguments):
@@ -56,14 +58,14 @@ def ready(tmp_path_factory):
     """A folder in which everything before train has run."""
     folder = tmp_path_factory.mktemp("word-problems") / "run"
     settings(folder)
-    stage(folder, "download")
-    stage(folder, "base")
+    for name in ("download", "base"):
+        stage(folder, name)
     return folder
 
 
-def copy(ready, folder, **grpo):
-    """A run folder of its own on the same inputs, with some grpo params changed."""
-    settings(folder, **grpo)
+def copy(ready, folder, **sections):
+    """A run folder of its own on the same inputs, with some params changed."""
+    settings(folder, **sections)
     (folder / "gsm8k/data").symlink_to(ready / "gsm8k/data")
     (folder / "gsm8k/models").mkdir()
     (folder / "gsm8k/models/base").symlink_to(ready / "gsm8k/models/base")
@@ -76,14 +78,9 @@ def done(ready):
     return ready
 
 
-def weights(folder):
-    return load_file(folder / "gsm8k/models/trained/model.safetensors")
-
-
 def test_the_pipeline_ends_in_figures_with_intervals_and_a_page_with_transcripts(done):
-    for model in ("base", "trained"):
-        stage(done, "solve", model)
-    stage(done, "evaluate")
+    for name, *model in (("solve", "base"), ("solve", "trained"), ("evaluate",)):
+        stage(done, name, *model)
     found = json.loads((done / "gsm8k/metrics/evaluate.json").read_text())
     for decoding, rates in (("greedy", {"exact", "pass@1"}), ("sampled", {"strict_format", "pass@2"})):
         assert found[decoding]["problems"] == 6
@@ -112,10 +109,10 @@ def test_killed_and_resumed_it_ends_with_the_same_weights_and_curves(done, tmp_p
     assert train(folder, kill="3:training") == -signal.SIGKILL
     assert not (folder / "gsm8k/models/trained").exists()
     assert train(folder) == 0
-    starts = [one["step"] for one in read_lines(folder / "runs/gsm8k.jsonl") if one["event"] == "start"]
-    assert starts == [0, 2]
-    expected = weights(done)
-    for name, values in weights(folder).items():
+    log = read_lines(folder / "runs/gsm8k.jsonl")
+    assert [event["step"] for event in log if event["event"] == "start"] == [0, 2]
+    expected, resumed = (load_file(one / "gsm8k/models/trained/model.safetensors") for one in (done, folder))
+    for name, values in resumed.items():
         np.testing.assert_allclose(values, expected[name], atol=1e-7)
     curves = [(one / "gsm8k/metrics/train.csv").read_text() for one in (done, folder)]
     assert curves[0] == curves[1]
@@ -124,12 +121,9 @@ def test_killed_and_resumed_it_ends_with_the_same_weights_and_curves(done, tmp_p
 @pytest.mark.parametrize(("quantization", "zero_stage"), [("nf4", 0), ("nf4", 1), ("none", 0)])
 def test_it_trains_with_the_types_of_a_gpu(quantization, zero_stage, ready, tmp_path):
     """An adapter of a quantised model, checkpointed, or all weights: in bfloat16, with float32 for what is trained."""
-    folder = copy(
-        ready, tmp_path / "run", lora=quantization == "nf4", gradient_checkpointing=True, max_steps=2
-    )
-    raw = read_yaml(folder / "gsm8k/params.yaml")
-    raw["model"]["quantization"], raw["deepspeed"]["zero_stage"] = quantization, zero_stage
-    YAML().dump(raw, folder / "gsm8k/params.yaml")
+    grpo = {"lora": quantization == "nf4", "gradient_checkpointing": True, "max_steps": 2}
+    changes = {"grpo": grpo, "model": {"quantization": quantization}, "deepspeed": {"zero_stage": zero_stage}}
+    folder = copy(ready, tmp_path / "run", **changes)
     assert train(folder, bfloat16=True) == 0
     (saved,) = (folder / "gsm8k/models/trained").glob("*.safetensors")
     types = {values.dtype for values in load_torch(saved).values()}
@@ -137,8 +131,7 @@ def test_it_trains_with_the_types_of_a_gpu(quantization, zero_stage, ready, tmp_
 
 
 def ask(folder, *arguments):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with contextlib.chdir(folder):
         return CliRunner().invoke(app, [*arguments])
 
 
@@ -147,7 +140,7 @@ def test_solve_prints_reasoning_and_answer(done):
     result = ask(done, question, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert {"reasoning", "answer", "completion"} <= set(found)
+    assert list(found) == ["question", "reasoning", "answer", "completion", "notes"]
     assert "made problems of" in found["notes"][0] and "cannot solve others" in found["notes"][0]
     assert "answer: " in ask(done, question, "--base").stdout
 

@@ -8,7 +8,6 @@ import pytest
 
 from gsm8k import answer_format as answers
 from gsm8k import problem_sources as sources
-from gsm8k import word_problems
 from gsm8k.params import Problems, Synthetic
 from gsm8k.problems import PROBLEMS
 from socrates.core.errors import DataError, SourceError
@@ -65,9 +64,9 @@ def test_a_file_that_cannot_be_read_is_named(content, message, tmp_path):
 
 
 def test_synthetic_problems_repeat_with_the_seed_and_never_across_splits():
-    made = word_problems.make_records(DIFFICULTY)
-    assert made == word_problems.make_records(DIFFICULTY)
-    assert made != word_problems.make_records(DIFFICULTY.model_copy(update={"seed": 4}))
+    made = sources.make_records(DIFFICULTY)
+    assert made == sources.make_records(DIFFICULTY)
+    assert made != sources.make_records(DIFFICULTY.model_copy(update={"seed": 4}))
     questions = [question for split in made.values() for question, _ in split]
     assert (len(made["train"]), len(made["test"])) == (200, 50)
     assert len(set(questions)) == len(questions)
@@ -76,7 +75,7 @@ def test_synthetic_problems_repeat_with_the_seed_and_never_across_splits():
 def test_every_synthetic_step_is_true_and_stays_within_the_numbers_allowed():
     rng = np.random.default_rng(5)
     for _ in range(500):
-        question, solution = word_problems.make_problem(rng, steps=3, max_number=20)
+        question, solution = sources.make_problem(rng, steps=3, max_number=20)
         *steps, last = solution.split("\n")
         assert len(steps) == 3
         for step in steps:
@@ -91,7 +90,7 @@ def test_every_synthetic_step_is_true_and_stays_within_the_numbers_allowed():
 def test_more_problems_than_there_are_is_refused():
     few = Synthetic(train=100_000, test=10, min_steps=1, max_steps=1, max_number=5, seed=3)
     with pytest.raises(DataError, match="100010 different problems were asked for"):
-        word_problems.make_records(few)
+        sources.make_records(few)
 
 
 @pytest.mark.parametrize("source", ["synthetic", "original"])
@@ -104,5 +103,4 @@ def test_every_reference_earns_the_full_reward(source):
         assert (table.height, rejected) == (count, "")
         for problem_id, _, solution, answer in table.iter_rows():
             completion = answers.format_completion(solution, answer)
-            earned = sum(scores(completion, answer).values())
-            assert earned == FULL, f"problem {problem_id}: {completion}"
+            assert sum(scores(completion, answer).values()) == FULL, f"problem {problem_id}: {completion}"

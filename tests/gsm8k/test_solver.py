@@ -19,4 +19,4 @@ def test_the_likeliest_token_is_taken_whatever_the_model_declares(monkeypatch):
     assert written[0] == written[1]
     ids = torch.tensor([prompt.tolist()])
     likeliest = int(solving.model(ids).logits[0, -1].argmax())
-    assert written[0][0].text.startswith(solving.tokenizer.decode([likeliest], skip_special_tokens=True))
+    assert written[0][0][0].startswith(solving.tokenizer.decode([likeliest], skip_special_tokens=True))

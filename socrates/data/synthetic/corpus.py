@@ -1,21 +1,16 @@
 """What the base model reads: short texts that tell the attributes of every topic and endorser.
 
-They name all studies' parts, those of test studies too, as a language model has read about nearly
-everything that a survey may ask. Others tell where people of some description stand, left or right,
-as a language model knows what party and ideology mean. They say nothing of what anybody answered.
-Half of the texts name the subject first, half tell its attributes first and then name it, because a
-model that reads a fact in one direction does not learn it in the other (Berglund et al. 2023, "The
-Reversal Curse", arXiv 2309.12288).
+They name all studies' parts, those of test studies too, as a language model has read about nearly everything
+that a survey may ask. Others tell where people of some description stand, left or right. They say nothing of
+what anybody answered. Half of the texts name the subject first, half tell its attributes first, because a model
+that reads a fact in one direction does not learn it in the other (Berglund et al. 2023, arXiv 2309.12288).
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
-from socrates.core.files import Schema
 from socrates.data.synthetic.respondents import FRAMES, liberal_scores, population, recorded
 from socrates.data.synthetic.stimuli import ATTRIBUTES, ENDORSEMENTS, OPENINGS, Kind, Subject
 from socrates.survey.prompts import persona_expression, template
@@ -32,13 +27,8 @@ NAMING: dict[Kind, str] = {"topic": " The plan {}", "endorser": " Members of {}"
 ASKING: dict[Kind, str] = {"topic": " What {}?", "endorser": " Who {}?"}
 REFERRING: dict[Kind, str] = {"topic": " It {}.", "endorser": " They {}."}
 
-# One row per attribute of a subject: which phrases a reader expects after a beginning.
-QUIZ: Schema = {
-    "study_id": pl.String,
-    "beginning": pl.String,
-    "right": pl.List(pl.String),
-    "wrong": pl.List(pl.String),
-}
+# One row per attribute of a subject: which phrases a reader expects after a beginning, and which it does not.
+QUIZ = ("study_id", "beginning", "right", "wrong")
 
 
 def corpus(subjects: Sequence[Subject], rng: np.random.Generator) -> pl.DataFrame:
@@ -49,7 +39,8 @@ def corpus(subjects: Sequence[Subject], rng: np.random.Generator) -> pl.DataFram
 
 
 def _text(subject: Subject, rng: np.random.Generator) -> str:
-    told = [str(rng.choice(each.phrases(subject.value(each.name)))) for each in ATTRIBUTES[subject.kind]]
+    attributes = ATTRIBUTES[subject.kind].items()
+    told = [str(rng.choice(phrases[subject.values[name]])) for name, phrases in attributes]
     told = [told[index] for index in rng.permutation(len(told))]
     naming = NAMING[subject.kind].format(subject.name)
     if rng.random() < SHARE_IN_CONTEXT:
@@ -82,8 +73,7 @@ def quiz(subjects: Mapping[str, Sequence[Subject]]) -> pl.DataFrame:
     for study, of_study in subjects.items():
         for subject in of_study:
             beginning = NAMING[subject.kind].format(subject.name)
-            for attribute in ATTRIBUTES[subject.kind]:
-                value = subject.value(attribute.name)
-                right, wrong = ([f" {phrase}," for phrase in attribute.phrases(v)] for v in (value, -value))
-                rows.append((study, beginning, right, wrong))
+            for name, phrases in ATTRIBUTES[subject.kind].items():
+                told, denied = phrases[subject.values[name]], phrases[-subject.values[name]]
+                rows.append((study, beginning, [f" {one}," for one in told], [f" {one}," for one in denied]))
     return pl.DataFrame(rows, schema=QUIZ, orient="row")

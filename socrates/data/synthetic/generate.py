@@ -1,11 +1,9 @@
 """A synthetic survey world: experiments in the SocSci210 schema whose answer distributions are known.
 
-Every study has a topic and endorsers of its own, with made-up names that no other study uses. What
-people think of a topic, and what an endorsement does to it, follows from the attributes of the two
-(``stimuli.py``), by rules that are the same in every study. No question tells the attributes. The
-base model has read about all topics and endorsers (``corpus.py``), so that a model which learned the
-rules on some studies can carry them over to studies of which it knows only what it read. Question
-forms, scales and sampling frames are shared by all studies.
+What people think of a topic, and what an endorsement does to it, follows from the attributes of the two
+(``stimuli.py``), by rules that are the same in every study. The base model has read about all topics and
+endorsers (``corpus.py``), so that a model which learned the rules on some studies can carry them over to
+studies of which it knows only what it read. Question forms, scales and sampling frames are shared.
 
 The answer model is a cumulative logit (McCullagh 1980, "Regression models for ordinal data"): the
 unit interval is cut into one equal piece per option, and an answer falls into a piece with the
@@ -14,10 +12,8 @@ the logistic function, puts there. On a 0-100 scale many people then round to fi
 few answers on any scale are careless.
 """
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -25,42 +21,13 @@ import numpy as np
 import polars as pl
 
 from socrates.data.params import World
+from socrates.data.synthetic import stimuli
 from socrates.data.synthetic.corpus import corpus, quiz
 from socrates.data.synthetic.respondents import FRAMES, Floats, Frame, liberal_scores, population, recorded
-from socrates.data.synthetic.stimuli import (
-    ATTRIBUTES,
-    CONTROLS,
-    ENDORSEMENTS,
-    ENDPOINTS,
-    FORMS,
-    OPENINGS,
-    SCALES,
-    Form,
-    Kind,
-    Subject,
-    names,
-)
-from socrates.survey.scales import Scale
+from socrates.data.synthetic.stimuli import Form, Kind, Subject
 from socrates.survey.tables import DEMOGRAPHICS, PERSON_TRUTH, RESPONSES
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One outcome question of a study with the scale it uses."""
-
-    form: Form
-    scale: Scale
-    text: str  # question and answer instruction
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One arm of a study: who endorses the topic (None: nobody), and the scenario that says so."""
-
-    endorser: Subject | None
-    scenario: str
 
 
 @dataclass(frozen=True)
@@ -69,20 +36,18 @@ class Study:
 
     study_id: str
     topic: Subject
-    conditions: tuple[Condition, ...]
-    tasks: tuple[Task, ...]
+    arms: list[
+        tuple[Subject | None, str]
+    ]  # who endorses the topic, if anybody, and the scenario that says so
+    questions: list[tuple[Form, str]]  # as they are asked, with the answer instruction
     frame: Frame
-    fields: tuple[str, ...]  # demographics the study asked
+    fields: list[str]  # demographics the study asked
     within: bool  # every respondent sees every condition
 
     @property
     def subjects(self) -> list[Subject]:
         """What the study is about: the topic and all endorsers."""
-        return [self.topic, *(arm.endorser for arm in self.conditions if arm.endorser)]
-
-    def stimuli(self, condition: Condition, task: Task) -> str:
-        """Scenario, question and answer instruction in one text."""
-        return f"{condition.scenario} {task.text}"
+        return [self.topic, *(endorser for endorser, _ in self.arms if endorser)]
 
 
 # Logits of the latent attitude, for an attribute of 1 (of -1: the opposite).
@@ -98,8 +63,7 @@ SHARE_WITHIN = 0.1  # of studies, that show every condition to everyone
 SHARE_UNANSWERED = 0.02  # of the demographics that were asked
 
 # Standard deviation of the noise over pi / sqrt(3), in logits: coarse scales are answered less exactly.
-NOISE = {2: 0.8}
-NOISE_FINE = 0.6
+NOISE_OF_TWO, NOISE = 0.8, 0.6  # on two options, and on more
 CARELESS = 0.04  # of answers, that are given without reading: any option is as likely as another
 # Of the answers on a 0-100 scale: exact, rounded to five, rounded to ten.
 HEAPING = {1: 0.05, 5: 0.2, 10: 0.75}
@@ -117,94 +81,92 @@ SOMETIMES_ASKED = (
 class BalancedSampler(Generic[T]):
     """Draws parts so that all are used about equally often: a new shuffle once the last is used up."""
 
-    parts: tuple[T, ...]
+    parts: Sequence[T]
     rng: np.random.Generator
     cards: list[T] = field(default_factory=list)
 
-    def draw(self, fits: Sequence[T] | None = None) -> T:
-        """The next part (of those that fit; at least one part of the deck must)."""
-        for index, card in enumerate(self.cards):
-            if fits is None or card in fits:
-                return self.cards.pop(index)
-        self.cards += [self.parts[index] for index in self.rng.permutation(len(self.parts))]
-        return self.draw(fits)
+    def draw(self, but: Collection[T] = ()) -> T:
+        """The next part that is not among ``but``."""
+        while True:
+            for index, card in enumerate(self.cards):
+                if card not in but:
+                    return self.cards.pop(index)
+            self.cards += [self.parts[index] for index in self.rng.permutation(len(self.parts))]
 
     def sample(self, count: int) -> list[T]:
         """``count`` parts, no two the same."""
         drawn: list[T] = []
         while len(drawn) < count:
-            drawn.append(self.draw([part for part in self.parts if part not in drawn]))
+            drawn.append(self.draw(but=drawn))
         return drawn
 
 
 def generate(world: World) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
-    """The responses of a synthetic world, and all that is known of it.
+    """The responses of a synthetic world (``tables.RESPONSES``), and by name all that is known of it.
 
-    Returns:
-        responses (``tables.RESPONSES``), and by name: ``person_truth`` (``tables.PERSON_TRUTH``),
-        ``corpus`` (column ``text``: what the base model reads) and ``quiz``
-        (``corpus.QUIZ``: what a reader should know).
+    That is ``person_truth`` (``tables.PERSON_TRUTH``), ``corpus`` (column ``text``: what the base model reads)
+    and ``quiz`` (``corpus.QUIZ``: what a reader should know).
     """
     studies = design(world)
-    tables = [
+    rows = pl.concat(
         answers(study, world, np.random.default_rng([world.seed, 1, number]))
         for number, study in enumerate(studies)
-    ]
-    responses, people = (
-        pl.concat(parts).sort("study_id", "sample_id") for parts in zip(*tables, strict=True)
+    ).sort("study_id", "sample_id")
+    responses, truth = (
+        rows.select(pl.col(name).cast(kind) for name, kind in schema.items())
+        for schema in (RESPONSES, PERSON_TRUTH)
     )
-    return responses, {
-        "person_truth": people,
-        "corpus": corpus(
-            [subject for study in studies for subject in study.subjects],
-            np.random.default_rng([world.seed, 2]),
-        ),
-        "quiz": quiz({study.study_id: study.subjects for study in studies}),
-    }
+    subjects = {study.study_id: study.subjects for study in studies}
+    read = corpus(list(itertools.chain(*subjects.values())), np.random.default_rng([world.seed, 2]))
+    return responses, {"person_truth": truth, "corpus": read, "quiz": quiz(subjects)}
 
 
 def design(world: World) -> list[Study]:
     """The designs of all studies of a world; no two share a topic or an endorser."""
     rng = np.random.default_rng([world.seed, 0])
-    fresh = iter(names(4 * world.studies, rng))
-    topics, endorsers = _subjects("topic", fresh, rng), _subjects("endorser", fresh, rng)
+    fresh = iter(stimuli.names(4 * world.studies, rng))
+    # Topics and endorsers have every combination of attributes equally often.
+    combinations = {
+        kind: BalancedSampler(list(itertools.product((1, -1), repeat=len(attributes))), rng)
+        for kind, attributes in stimuli.ATTRIBUTES.items()
+    }
     arms, questions = BalancedSampler((2, 2, 3), rng), BalancedSampler((1, 2, 2, 3), rng)
-    forms, wordings = BalancedSampler(FORMS, rng), BalancedSampler(ENDPOINTS, rng)
+    forms, wordings = BalancedSampler(stimuli.FORMS, rng), BalancedSampler(stimuli.ENDPOINTS, rng)
     frames = BalancedSampler(FRAMES, rng)
     asked, extra = BalancedSampler(SOMETIMES_ASKED, rng), BalancedSampler((0, 1, 1, 2), rng)
+
+    def subject(kind: Kind) -> Subject:
+        values = dict(zip(stimuli.ATTRIBUTES[kind], combinations[kind].draw(), strict=True))
+        return Subject(kind, next(fresh), values)
+
+    def arm(topic: Subject, endorser: Subject | None) -> tuple[Subject | None, str]:
+        last = str(rng.choice(stimuli.ENDORSEMENTS if endorser else stimuli.CONTROLS))
+        scenario = f"{rng.choice(stimuli.OPENINGS)} {last}"
+        return endorser, scenario.format(topic=topic.name, endorser=endorser.name if endorser else "")
+
+    def question(topic: Subject, form: Form) -> tuple[Form, str]:
+        text = f"{form.text.format(topic.name)} {stimuli.OFFERED if form.falling else wordings.draw()}"
+        first, last = form.labels
+        ends = {"low": form.scale.low, "high": form.scale.high, "first": first, "last": last}
+        return form, text.format(**ends)
+
     studies = []
     for identifier in _identifiers(world.studies, rng):
-        topic = next(topics)
-        others = [next(endorsers) for _ in range(arms.draw() - 1)]
+        topic = subject("topic")
+        endorsers = [subject("endorser") for _ in range(arms.draw() - 1)]
         fields = {*ALWAYS_ASKED, *asked.sample(extra.draw())}
         studies.append(
             Study(
                 study_id=identifier,
                 topic=topic,
-                conditions=tuple(_condition(topic, endorser, rng) for endorser in [None, *others]),
-                tasks=tuple(_task(topic, form, wordings) for form in forms.sample(questions.draw())),
+                arms=[arm(topic, endorser) for endorser in (None, *endorsers)],
+                questions=[question(topic, form) for form in forms.sample(questions.draw())],
                 frame=frames.draw(),
-                fields=tuple(name for name in DEMOGRAPHICS if name in fields),
+                fields=[name for name in DEMOGRAPHICS if name in fields],
                 within=bool(rng.random() < SHARE_WITHIN),
             )
         )
     return studies
-
-
-def _subjects(kind: Kind, fresh: Iterator[str], rng: np.random.Generator) -> Iterator[Subject]:
-    """Topics or endorsers of every combination of attributes, equally often."""
-    values = BalancedSampler(tuple(itertools.product((1, -1), repeat=len(ATTRIBUTES[kind]))), rng)
-    while True:
-        yield Subject(kind, next(fresh), values.draw())
-
-
-def _condition(topic: Subject, endorser: Subject | None, rng: np.random.Generator) -> Condition:
-    """An arm whose scenario is about ``topic``."""
-    last = str(rng.choice(CONTROLS if endorser is None else ENDORSEMENTS))
-    scenario = f"{rng.choice(OPENINGS)} {last}".format(
-        topic=topic.name, endorser=endorser.name if endorser else ""
-    )
-    return Condition(endorser, scenario)
 
 
 def _identifiers(count: int, rng: np.random.Generator) -> list[str]:
@@ -216,75 +178,40 @@ def _identifiers(count: int, rng: np.random.Generator) -> list[str]:
     return list(found)
 
 
-def _task(topic: Subject, form: Form, wordings: BalancedSampler[str]) -> Task:
-    question = form.text.format(topic.name)
-    if form.scale == "options":
-        offered = [f"{number} for '{label}'" for number, label in enumerate(form.labels, 1)]
-        text = " or ".join(offered) if len(offered) == 2 else "; ".join(offered)
-        options = Scale(tuple(range(1, len(offered) + 1)))
-        return Task(form, options, f"{question} Only return {text}, nothing else.")
-    scale = SCALES[form.scale]
-    first, last = form.labels[::-1] if form.falling else form.labels
-    text = wordings.draw().format(question=question, low=scale.low, high=scale.high, first=first, last=last)
-    return Task(form, scale, text)
-
-
-def answers(study: Study, world: World, rng: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Respondents of a study and their answers: the study's part of :func:`generate`."""
+def answers(study: Study, world: World, rng: np.random.Generator) -> pl.DataFrame:
+    """Respondents of a study and their answers: columns of ``RESPONSES`` and of ``PERSON_TRUTH``."""
     count = world.participants
     people = population(study.frame, count, rng)
     liberal = liberal_scores(people)
-    persona = _shown(people, study.fields, rng)
-    arm = rng.permutation(count) % len(study.conditions)
-    effects = EFFECTS[world.effects]
+    gaps = [  # now and then a field is left unanswered
+        pl.when(pl.Series(rng.random(count) >= SHARE_UNANSWERED)).then(name).alias(name)
+        for name in study.fields
+    ]
+    persona = people.select(recorded(study.fields)).with_columns(gaps).to_struct("demographic")
+    arm = rng.permutation(count) % len(study.arms)
     tables = []
-    for number, condition in enumerate(study.conditions):
+    for number, (endorser, scenario) in enumerate(study.arms):
         here = np.arange(count) if study.within else np.flatnonzero(arm == number)
-        for task_num, task in enumerate(study.tasks, 1):
-            if not len(here):
-                continue
-            planted = distributions(study.topic, condition.endorser, task, liberal[here], effects)
+        for task_num, (form, question) in enumerate(study.questions, 1):
+            planted = distributions(study.topic, endorser, form, liberal[here], EFFECTS[world.effects])
             drawn = (rng.random((len(here), 1)) > np.cumsum(planted, axis=1)[:, :-1]).sum(axis=1)
-            tables.append(
-                pl.DataFrame(
-                    {
-                        "participant": here,
-                        "condition_num": number + 1,
-                        "task_num": task_num,
-                        "demographic": persona[here],
-                        "stimuli": study.stimuli(condition, task),
-                        "response": np.array(task.scale.options)[drawn],
-                        "scale": task.scale.notation,
-                        "probabilities": pl.Series(planted.tolist(), dtype=pl.List(pl.Float64)),
-                    }
-                )
-            )
-    rows = (
-        pl.concat(tables)
-        .sort("participant", "condition_num", "task_num")
-        .with_row_index("sample_id")
-        .with_columns(pl.lit(study.study_id).alias("study_id"))
-    )
-    return tuple(  # type: ignore[return-value]
-        rows.select(pl.col(name).cast(kind) for name, kind in schema.items())
-        for schema in (RESPONSES, PERSON_TRUTH)
-    )
-
-
-def _shown(people: pl.DataFrame, fields: Sequence[str], rng: np.random.Generator) -> pl.Series:
-    """The personas that a study recorded: the fields it asked, now and then left unanswered."""
-    return (
-        people.select(recorded(fields))
-        .with_columns(
-            pl.when(pl.Series(rng.random(people.height) >= SHARE_UNANSWERED)).then(name).alias(name)
-            for name in fields
-        )
-        .to_struct("demographic")
-    )
+            columns = {
+                "study_id": study.study_id,
+                "participant": here,
+                "condition_num": number + 1,
+                "task_num": task_num,
+                "demographic": persona[here],
+                "stimuli": f"{scenario} {question}",
+                "response": np.array(form.scale.options)[drawn],
+                "scale": form.scale.notation,
+                "probabilities": pl.Series(planted.tolist(), dtype=pl.List(pl.Float64)),
+            }
+            tables.append(pl.DataFrame(columns))
+    return pl.concat(tables).sort("participant", "condition_num", "task_num").with_row_index("sample_id")
 
 
 def distributions(
-    topic: Subject, endorser: Subject | None, task: Task, liberal: Floats, effects: float = 1.0
+    topic: Subject, endorser: Subject | None, form: Form, liberal: Floats, effects: float
 ) -> Floats:
     """Planted answer distributions, shape ``[respondents, options]``, options ascending, rows sum to 1.
 
@@ -293,35 +220,21 @@ def distributions(
         liberal: scores of the respondents, from ``respondents.liberal_scores``.
         effects: multiplies what an endorsement does, and the persona.
     """
-    attitude = sum(size * topic.value(name) for name, size in TOPIC.items())
+    attitude = sum(size * topic.values[name] for name, size in TOPIC.items())
     if endorser is not None:
-        attitude += effects * sum(size * endorser.value(name) for name, size in ENDORSER.items())
-    latent = attitude + effects * LIBERAL[topic.value("left")] * liberal
-    return answer_shares(
-        task.form.sign * latent + task.form.shift, len(task.scale.options), task.form.falling
-    )
-
-
-def answer_shares(latent: Floats, count: int, falling: bool) -> Floats:
-    """The probability of each of ``count`` options for latent attitudes in logits, ``[rows, count]``.
-
-    ``falling``: the first option is the upper answer.
-    """
+        attitude += effects * sum(size * endorser.values[name] for name, size in ENDORSER.items())
+    latent = form.sign * (attitude + effects * LIBERAL[topic.values["left"]] * liberal) + form.shift
+    count = len(form.scale.options)
     cuts = np.arange(1, count) / count
     cuts = np.log(cuts / (1 - cuts))
-    below = 1 / (1 + np.exp((latent[:, None] - cuts) / NOISE.get(count, NOISE_FINE)))
+    below = 1 / (1 + np.exp((latent[:, None] - cuts) / (NOISE_OF_TWO if count == 2 else NOISE)))
     edge = np.ones((len(latent), 1))
     planted = np.diff(np.hstack([0 * edge, below, edge]), axis=1)
-    if falling:
+    if form.falling:
         planted = planted[:, ::-1]
     if count == 101:
-        planted = planted @ _heaping()
+        exact, heaped = np.arange(101), np.zeros((101, 101))  # exact answer -> given answer
+        for step, share in HEAPING.items():
+            heaped[exact, (exact + step // 2) // step * step] += share
+        planted = planted @ heaped
     return (1 - CARELESS) * planted + CARELESS / count
-
-
-def _heaping() -> Floats:
-    """Probability that an exact answer (row) is given as another (column), shape ``[101, 101]``."""
-    moved = np.zeros((101, 101))
-    for step, share in HEAPING.items():
-        moved[np.arange(101), (np.arange(101) + step // 2) // step * step] += share
-    return moved

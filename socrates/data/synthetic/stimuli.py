@@ -1,101 +1,71 @@
 """The parts of the synthetic world's studies: topics and endorsers with attributes, questions, scales.
 
-A topic is a proposal with a made-up name; an endorser is a made-up group whose support is a framing.
-What people think of either follows from its attributes alone (``generate.py``). A question names the
-topic and the endorser but never says an attribute: those are told only in the world's reading
-(``corpus.py``). Every name belongs to one study, so a test study has none that was ever asked about.
+A topic is a proposal, an endorser a group whose support is a framing; both have made-up names, of which each belongs
+to one study, so that a test study has none that was ever asked about. What people think of either follows from its
+attributes alone (``generate.py``), and those are told only in the world's reading (``corpus.py``), by no question.
 """
 
-from __future__ import annotations
-
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from socrates.survey.scales import Scale
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """A property of topics or of endorsers, present (+1) or opposite (-1), and how texts tell it."""
-
-    name: str
-    present: tuple[str, ...]
-    opposite: tuple[str, ...]
-
-    def phrases(self, value: int) -> tuple[str, ...]:
-        """The phrases that tell ``value``."""
-        return self.present if value > 0 else self.opposite
-
+from socrates.survey.scales import Scale, scale
 
 Kind = Literal["topic", "endorser"]
-ATTRIBUTES: dict[Kind, tuple[Attribute, ...]] = {
-    "topic": (
-        Attribute("cheap", ("saves money", "lowers bills"), ("wastes money", "raises bills")),
-        Attribute("safe", ("protects health", "prevents accidents"), ("harms health", "causes accidents")),
-        Attribute("left", ("helps the poor", "strengthens unions"), ("mends roads", "sorts records")),
-    ),
-    "endorser": (
-        Attribute("trusted", ("tell the truth", "keep promises"), ("tell lies", "break promises")),
-        Attribute("skilled", ("know the subject", "study for years"), ("guess at random", "repeat rumors")),
-    ),
+# kind -> attribute -> the phrases that tell that it is there (1), and those that tell the opposite (-1)
+ATTRIBUTES: dict[Kind, dict[str, dict[int, tuple[str, str]]]] = {
+    "topic": {
+        "cheap": {1: ("saves money", "lowers bills"), -1: ("wastes money", "raises bills")},
+        "safe": {1: ("protects health", "prevents accidents"), -1: ("harms health", "causes accidents")},
+        "left": {1: ("helps the poor", "strengthens unions"), -1: ("mends roads", "sorts records")},
+    },
+    "endorser": {
+        "trusted": {1: ("tell the truth", "keep promises"), -1: ("tell lies", "break promises")},
+        "skilled": {1: ("know the subject", "study for years"), -1: ("guess at random", "repeat rumors")},
+    },
 }
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A topic (a proposal) or an endorser (a group): its name, and 1 or -1 for each of ATTRIBUTES of its kind."""
+    """A topic (a proposal) or an endorser (a group), with 1 or -1 for each of ``ATTRIBUTES`` of its kind."""
 
     kind: Kind
     name: str
-    values: tuple[int, ...]
-
-    def value(self, attribute: str) -> int:
-        """The value of an attribute."""
-        return self.values[[each.name for each in ATTRIBUTES[self.kind]].index(attribute)]
+    values: dict[str, int]
 
 
 @dataclass(frozen=True)
 class Form:
-    """An outcome question.
+    """An outcome question."""
 
-    Attributes:
-        text: with a place for the topic's name.
-        sign: 1 if the upper answer favours the topic, -1 if it opposes it.
-        shift: logits added after the sign.
-        labels: of the lowest and the highest answer, or of every option in the order it is offered.
-        scale: name of the scale; ``options`` for labelled options.
-        falling: labelled options are offered from the upper answer down (1 for 'Yes').
-    """
-
-    text: str
-    sign: int
-    shift: float
-    labels: tuple[str, ...]
-    scale: str
-    falling: bool = False
+    text: str  # with a place for the topic's name
+    sign: int  # 1 if the upper answer favours the topic, -1 if it opposes it
+    shift: float  # logits added after the sign
+    scale: Scale
+    labels: tuple[str, str]  # of its first and its last option
+    falling: bool = False  # the first option is the upper answer (1 for 'Yes'), and both are offered by label
 
 
 FORMS = (
-    Form("How much do you support or oppose {}?", 1, 0.1, ("Strongly oppose", "Strongly support"), "7"),
-    Form("How likely are you to vote for {}?", 1, -0.2, ("Very unlikely", "Very likely"), "0-100"),
-    Form("How warm do you feel toward {}?", 1, 0.0, ("Very cold", "Very warm"), "0-10"),
-    Form("How worried are you about {}?", -1, 0.1, ("Not at all worried", "Very worried"), "5"),
-    Form("Would you vote for {}?", 1, 0.1, ("Yes", "No"), "options", falling=True),
+    Form(
+        "How much do you support or oppose {}?",
+        1,
+        0.1,
+        scale("1..7"),
+        ("Strongly oppose", "Strongly support"),
+    ),
+    Form("How likely are you to vote for {}?", 1, -0.2, scale("0..100"), ("Very unlikely", "Very likely")),
+    Form("How warm do you feel toward {}?", 1, 0.0, scale("0..10"), ("Very cold", "Very warm")),
+    Form("How worried are you about {}?", -1, 0.1, scale("1..5"), ("Not at all worried", "Very worried")),
+    Form("Would you vote for {}?", 1, 0.1, scale("1..2"), ("Yes", "No"), falling=True),
 )
-
-SCALES = {
-    "5": Scale(tuple(range(1, 6))),
-    "7": Scale(tuple(range(1, 8))),
-    "0-10": Scale(tuple(range(11))),
-    "0-100": Scale(tuple(range(101))),
-}
+OFFERED = "Only return {low} for '{first}' or {high} for '{last}', nothing else."
 ENDPOINTS = (
-    "{question} Only return an integer from {low} to {high}, where {low} means {first} and {high} means"
-    " {last}, nothing else.",
-    "{question} Only return an integer from {low} to {high}, where {low} = '{first}' and {high} = '{last}',"
-    " nothing else.",
+    "Only return an integer from {low} to {high}, where {low} means {first} and {high} means {last}, nothing else.",
+    "Only return an integer from {low} to {high}, where {low} = '{first}' and {high} = '{last}', nothing else.",
 )
 
 # Several wordings, so that the scenarios of two studies do not read alike but for the names.
@@ -129,24 +99,22 @@ ONSETS = ("b", "br", "d", "dr", "f", "fl", "g", "gr", "k", "kl",
 VOWELS = tuple("aeiou")
 CODAS = tuple("bdgklmnprtxz")
 # Syllables that read as a slur or as obscene: no name has one.
-REFUSED = ("fuk", "klux", "nig", "fag", "kik", "dik", "kun", "kok", "slut", "tit", "rap", "naz", "jap", "yid", "spik",
-           "gip", "dag", "kum", "pis")  # fmt: skip
+REFUSED = re.compile("fuk|klux|nig|fag|kik|dik|kun|kok|slut|tit|rap|naz|jap|yid|spik|gip|dag|kum|pis")
 
 
 def names(count: int, rng: np.random.Generator) -> list[str]:
     """Distinct made-up words of two syllables, in quotation marks; none tells anything about what it names."""
-    made: dict[str, None] = {}
-    while len(made) < count:
-        made[_name(rng)] = None
-    others = np.random.default_rng(count)  # of its own, so that what is drawn after the names stays the same
-    chosen = []
-    for name in list(made):
-        other = name
-        while any(part in other for part in REFUSED) or (other != name and other in made):
-            other = _name(others)
-        made[other] = None
-        chosen.append(other)
-    return chosen
+    distinct: dict[str, None] = {}
+    while len(distinct) < count:
+        distinct[_name(rng)] = None
+    made, others = (
+        list(distinct),
+        np.random.default_rng(count),
+    )  # what is drawn after the names stays the same
+    for place in range(count):
+        while REFUSED.search(made[place]) or made.count(made[place]) > 1:
+            made[place] = _name(others)
+    return made
 
 
 def _name(rng: np.random.Generator) -> str:
