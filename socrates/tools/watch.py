@@ -71,14 +71,11 @@ def state(log: Path) -> dict[str, Any]:
 
 def watch(log: Path, once: bool) -> None:
     """Show the view, again every 2 seconds until Ctrl+C unless ``once``."""
-
-    def current() -> RenderableType:
-        return view(history(read_lines(log)), time.time())
-
     try:
-        with contextlib.suppress(KeyboardInterrupt), Live(current(), auto_refresh=False) as live:
+        panel = view(history(read_lines(log)), time.time())
+        with contextlib.suppress(KeyboardInterrupt), Live(panel, auto_refresh=False) as live:
             while not once:
                 time.sleep(2)
-                live.update(current(), refresh=True)
+                live.update(view(history(read_lines(log)), time.time()), refresh=True)
     except (KeyError, TypeError) as error:
         raise DataError(f"{log}: not a training's log, or an older version's ({error} missing)") from None

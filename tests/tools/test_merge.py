@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from socrates.cli.__main__ import app
 from socrates.core.errors import ModelError
 from socrates.core.params import load
-from socrates.model.loading import load_model
+from socrates.model import loading
 from socrates.model.params import Model
 from socrates.tools import merge as merging
 from socrates.tools.merge import merge
@@ -64,7 +64,7 @@ def test_the_adapter_is_added_to_what_nf4_represents(project: Path) -> None:
         [project / "models/base", project / "models/adapter"],
     )
     weights = dict(merging.merged_model(*folders, params, torch.float32).named_parameters())
-    model = load_model(*folders, params)
+    model = loading.load_model(*folders, params)
     assert isinstance(model, PeftModel)
     original = load_file(project / "models/base/model.safetensors")
     name = "model.layers.0.self_attn.q_proj"
@@ -101,7 +101,7 @@ def test_a_slight_adapter_is_not_rounded_away_in_bfloat16() -> None:
 def test_the_adapter_and_its_base_are_let_go_before_the_merged_model_is_loaded(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load, write, seen = merging.load_model, merging.merged_model, []
+    load, write, seen = loading.load_model, merging.merged_model, []
 
     def loaded(*arguments: Any) -> Any:
         model = load(*arguments)
@@ -112,7 +112,7 @@ def test_the_adapter_and_its_base_are_let_go_before_the_merged_model_is_loaded(
         assert seen[0]() is None
         return write(*arguments)
 
-    monkeypatch.setattr(merging, "load_model", loaded)
+    monkeypatch.setattr(loading, "load_model", loaded)
     monkeypatch.setattr(merging, "merged_model", written)
     merge(project, tmp_path / "merged", rows=10)
 
@@ -121,7 +121,7 @@ def test_a_merge_that_differs_is_refused_and_leaves_nothing(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forgetful(base: Path, adapter: Path, params: Model, dtype: torch.dtype) -> Any:
-        model = merging.load_base(base, params)
+        model = loading.load_base(base, params)
         return model.dequantize() if params.quantization == "nf4" else model
 
     monkeypatch.setattr(merging, "merged_model", forgetful)

@@ -37,6 +37,7 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, value)
     folder = tmp_path / "repo"
     (folder / "metrics").mkdir(parents=True)
+    monkeypatch.chdir(folder)
     call(folder, "git init -q")
     (folder / "dvc.yaml").write_text(PIPELINE)
     (folder / "metrics/paper.json").write_text(json.dumps(PAPER))
@@ -53,7 +54,7 @@ def commit_all(folder: Path) -> None:
 def test_dvc_shows_the_run_against_the_paper(repo: Path) -> None:
     call(repo, "dvc init -q")
     commit_all(repo)
-    tag_paper(repo)
+    tag_paper()
     shown = call(repo, f"dvc metrics diff {TAG} --json")
     difference = json.loads(shown)["metrics/headline.json"]
     assert difference["adapter.wasserstein"]["old"] == 0.151
@@ -71,7 +72,7 @@ def test_work_tree_index_and_branch_stay_as_they_are(repo: Path) -> None:
     call(repo, "git add staged.txt")
     shows = ("git status --porcelain", "git rev-parse HEAD", "git branch --all")
     before = [call(repo, show) for show in shows]
-    tag_paper(repo)
+    tag_paper()
     assert [call(repo, show) for show in shows] == before
     assert (repo / "metrics/evaluate.json").read_text() == "{}"
     assert call(repo, f"git diff --name-only HEAD {TAG}").split() == METRICS
@@ -86,4 +87,4 @@ def test_unusable_figures_are_refused_with_the_file_named(repo: Path, content: s
     path = repo / "metrics/paper.json"
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(DataError, match=r"metrics/paper\.json"):
-        tag_paper(repo)
+        tag_paper()
