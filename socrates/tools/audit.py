@@ -23,11 +23,10 @@ VERDICTS = ("same", "different on purpose", "wrong", "not compared")
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of a run: values by dotted path (params.lora.r, splits.splits.test.rows ...), and by the first
-    name of a path why there are none below it, as a sentence."""
+    """What is known of a run."""
 
-    values: Mapping[str, Any]
-    absent: Mapping[str, str]
+    values: Mapping[str, Any]  # by dotted path: params.lora.r, splits.splits.test.rows ...
+    absent: Mapping[str, str]  # the first name of a path -> why there are no values below it, as a sentence
 
     def find(self, path: str) -> Any:
         """The value at a path. Raises ``KeyError`` with the reason where there is none."""
@@ -44,18 +43,6 @@ class Run:
     def fill(self, text: str) -> str:
         """``text`` with ``{params.lora.r}`` replaced by its value."""
         return re.sub(r"\{([\w.]+)\}", lambda match: shown(self.find(match[1])), text)
-
-
-def read_run(folder: Path = Path()) -> Run:
-    """What the run in a project folder is known to be; an error where params.yaml or a record cannot be used."""
-    sections = parse(read_yaml(folder / "params.yaml"))
-    params = {name: section.model_dump() for name, section in sections.items()}
-    records, absent = read_records(folder, params)
-    derived = _derived(params, records)
-    for name in ("raw", "splits", "training"):
-        if (folder / RECORDS[name]).exists():
-            derived[name] = OF_THESE if name in records else absent[name]
-    return Run(dict(flat({"params": params, "derived": derived, **records})), absent)
 
 
 def read_records(folder: Path, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -117,9 +104,16 @@ def _derived(params: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str,
     return derived
 
 
-def audit(folder: Path = Path()) -> list[dict[str, str]]:
+def audit(folder: Path) -> list[dict[str, str]]:
     """Every item of the table: what the paper has, what is here, the verdict, and why it is that."""
-    run, rows = read_run(folder), []
+    sections = parse(read_yaml(folder / "params.yaml"))
+    params = {name: section.model_dump() for name, section in sections.items()}
+    records, absent = read_records(folder, params)
+    derived = _derived(params, records)
+    for name in ("raw", "splits", "training"):
+        if (folder / RECORDS[name]).exists():
+            derived[name] = OF_THESE if name in records else absent[name]
+    run, rows = Run(dict(flat({"params": params, "derived": derived, **records})), absent), []
     for item in PAPER:
         here, verdict = "–", "not compared"
         try:

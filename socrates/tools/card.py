@@ -38,7 +38,7 @@ def render_card(report: Report, found: dict[str, Any], adapter: str, license_: s
         "front_matter": front_matter(report, license_),
         "license": license_ or "not decided",
         "plots": [f"plots/{name}.svg" for name in sorted(found["figures"])],
-        **(_to_load(report, adapter) if report.training else {}),
+        **(to_load(report, adapter) if report.training else {}),
     }
     return re.sub(r"\n{3,}", "\n\n", TEMPLATES.get_template("card.md.j2").render(found | values))
 
@@ -71,13 +71,8 @@ def write_card(folder: Path, report: Report, adapter: str, license_: str | None)
     return sorted(files)
 
 
-def snippet(report: Report, adapter: str) -> str:
-    """Python that loads base and adapter and prints the probability of each answer to an example."""
-    return str(TEMPLATES.get_template("snippet.py.j2").render(_to_load(report, adapter)))
-
-
-def _to_load(report: Report, adapter: str) -> dict[str, Any]:
-    """What the snippet is filled with."""
+def to_load(report: Report, adapter: str) -> dict[str, Any]:
+    """What snippet.py.j2 is filled with: Python that prints the probability of each answer to an example."""
     params = report.training.get("params", report.params)
     hub = report.base.get("kind") == "hub"
     if (form := params["prompt"].get("format", "survey")) != "survey":

@@ -1,7 +1,6 @@
 """Two runs against each other, paired by cell (``socrates compare A B``), and folds as one run (``socrates folds``).
 
-Reads metrics/tables/cell_scores.csv of both, from Git unless the run is ``workspace``, so that the two need not be
-checked out, and nothing is computed again.
+Both read metrics/tables/cell_scores.csv from Git, so that a run need not be checked out, and compute nothing again.
 """
 
 from __future__ import annotations

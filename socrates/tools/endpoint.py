@@ -2,8 +2,7 @@
 
 Three ways to ask (:data:`WAYS`): ``logprobs`` sends each allowed answer after the prompt to ``/completions`` and reads
 its probability, which is exact; ``stated`` has ``/chat/completions`` state the distribution as JSON; ``draws`` lets it
-answer several times. ``auto`` is the first of them that the endpoint can do. Every reply is appended to a file as it
-comes, so that a killed run repeats no paid call.
+answer several times. Every reply is appended to a file as it comes, so that a killed run repeats no paid call.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ class Endpoint:
     draws: int = 10
     workers: int = 8
     usd_per_million: tuple[float, float] = (0.0, 0.0)  # tokens sent, tokens received
-    max_usd: float | None = None
+    max_usd: float = math.inf
     end: str = ""  # the end-of-answer token as text: ``logprobs`` needs it where one answer begins another (1 and 10)
     format: Literal["chat", "socrates"] = "chat"  # of the messages that ``stated`` and ``draws`` send
 
@@ -72,17 +71,13 @@ class RefusedError(SocratesError):
 
 
 class PaidCalls:
-    """The calls of one endpoint: what ``store`` has the answer of is not asked again.
-
-    Attributes:
-        sent, received: tokens paid for, in this run and before.
-        rejected: replies that stated no distribution.
-        several: whether a call may ask for more than one draw; some servers refuse that.
-    """
+    """The calls of one endpoint: what ``store`` has the answer of is not asked again."""
 
     def __init__(self, endpoint: Endpoint, store: Path) -> None:
-        self.endpoint, self.sent, self.received, self.rejected, self.several = endpoint, 0, 0, 0, True
-        self.lock, self._known = threading.Lock(), dict[str, Any]()
+        self.endpoint, self.lock, self._known = endpoint, threading.Lock(), dict[str, Any]()
+        self.sent = self.received = 0  # tokens paid for, in this run and before
+        self.rejected = 0  # replies that stated no distribution
+        self.several = True  # whether a call may ask for more than one draw; some servers refuse that
         key = os.environ.get(KEY)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(base_url=endpoint.url.rstrip("/") + "/", headers=headers, timeout=TIMEOUT)
@@ -114,7 +109,7 @@ class PaidCalls:
             return self._known[key]
         limit, problem = self.endpoint.max_usd, ""
         for attempt in range(ATTEMPTS):
-            if limit is not None and self.usd >= limit:
+            if self.usd >= limit:
                 spent = f"${self.usd:.2f} are spent, the limit is ${limit:.2f}"
                 raise SocratesError(f"endpoint: {spent}; what came is kept")
             wait = FIRST_PAUSE * 2**attempt
@@ -168,7 +163,7 @@ def predict_test_rows(
     sent, received, usd = estimate(questions, endpoint)
     about = f"{len(questions):,} questions, about {sent:,} tokens sent, {received:,} received, ${usd:.2f}"
     print(about, file=sys.stderr)
-    if endpoint.max_usd is not None and usd > endpoint.max_usd:
+    if usd > endpoint.max_usd:
         limit = f"the estimate of ${usd:.2f} is above --max-usd {endpoint.max_usd:.2f}"
         if not confirm(f"{limit}; go on up to it?"):
             raise SocratesError(f"{limit}; --yes goes on up to it")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from socrates.core.errors import ModelError
 from socrates.core.files import read_json, read_table
@@ -40,8 +41,7 @@ FIXED = {"nf4": 0.53 / QWEN_14B, "none": 0.06 / QWEN_14B}
 UTILISATION = 0.48
 BEST, WORST = 0, 1  # ends of what a run may take
 TODAY = (0.5, 1.1)  # of FIXED, at best and at worst: kernels that unpack weights are up to twice as fast now
-# Of a layer, on the host: no pass is faster than what starts its kernels. 40 layers took at most 0.2 s in that table.
-HOST_SECONDS = (0.003, 0.005)
+HOST_SECONDS = (0.003, 0.005)  # of a layer, to start its kernels: 40 layers took at most 0.2 s in that table
 SEVERAL_GPUS = 0.9  # assumed: of N times one GPU's speed
 START_SECONDS_PER_GB = 10.0  # assumed: reading and quantising the weights, per 10^9 bytes
 OVERHEAD = 1.5 * GIB  # assumed: CUDA context, workspaces, DeepSpeed's buffers
@@ -199,8 +199,6 @@ def workload(folder: Path, sections: Sections, gpus: int) -> Workload:
 
 def counted_workload(folder: Path, sections: Sections, gpus: int) -> Workload:
     """The work of the split under ``folder``, with the base model's own tokenizer."""
-    import polars as pl
-
     from socrates.model.encoding import encode
     from socrates.model.loading import load_tokenizer
 
@@ -348,20 +346,16 @@ def estimates(work: Workload, timed: Measured | None = None) -> list[dict[str, A
     start = 2 * work.dims.whole / 1e9 * START_SECONDS_PER_GB
     rows = []
     for gpu in GPUS:
-        best, room, hours = best_plan(work, gpu), gpu.memory * GIB, list[float]()
-        held = memory(best)
-        for end in (BEST, WORST) if (need := sum(held.values())) <= room else ():
-            ratio = timed.ratio(work, gpu, end) if timed else 1.0
-            hours.append((seconds(best, gpu, end) * ratio / together + start) / 3600)
-        price = work.sections["run"].usd_per_hour or gpu.usd_per_hour * work.gpus
-        row = {
-            "machine": gpu.name,
-            "gpus": work.gpus,
-            "memory": held,
-            "room": room,
-            "plan": asdict(best.plan),
-        }
-        row |= {"hours": hours or None, "usd": [each * price for each in hours] or None, "bytes": need}
+        best = best_plan(work, gpu)
+        held, room = memory(best), gpu.memory * GIB
+        row: dict[str, Any] = {"machine": gpu.name, "gpus": work.gpus, "memory": held, "room": room}
+        row |= {"plan": asdict(best.plan), "hours": None, "usd": None, "bytes": sum(held.values())}
+        if row["bytes"] <= room:
+            ratios = [timed.ratio(work, gpu, end) if timed else 1.0 for end in (BEST, WORST)]
+            took = [seconds(best, gpu, end) * ratios[end] / together for end in (BEST, WORST)]
+            price = work.sections["run"].usd_per_hour or gpu.usd_per_hour * work.gpus
+            row["hours"] = [(each + start) / 3600 for each in took]
+            row["usd"] = [hours * price for hours in row["hours"]]
         rows.append(row)
     return rows
 

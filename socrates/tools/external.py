@@ -27,20 +27,14 @@ SUM_TOLERANCE = 1e-3
 
 
 def import_table(path: Path, name: str) -> tuple[Path, int]:
-    """Write the folder of predictions ``name`` from a table; returns it and its number of rows.
-
-    Raises :class:`DataError` as :func:`test_rows`, :func:`read_external`, :func:`expand`.
-    """
+    """Write the folder of predictions ``name`` from a table; returns it and its number of rows."""
     rows, excluded = test_rows(name)
     answered = rows.with_columns(expand(read_external(path), rows, path), allowed_mass=pl.lit(1.0))
     return write_folder(name, answered, excluded, {"source": path.name, "sha256": sha256(path)})
 
 
 def test_rows(name: str) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The test rows that have a scale, and the others' counts, for a new predictor called ``name``.
-
-    Raises :class:`DataError` where the name is no folder's or one of the pipeline's, or there is no test split.
-    """
+    """The test rows that have a scale, and the others' counts, for a new predictor called ``name``."""
     params = load(Predict)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in {"base", "adapter", *params.baselines}:
         raise DataError(f"--name {name}: lower-case letters, digits and _, and no predictor of the pipeline")
@@ -77,10 +71,9 @@ def read_external(path: Path) -> pl.DataFrame:
     drawn = "response" in table.columns
     values = ["response"] if drawn else ["option", "probability"]
     if missing := [name for name in [*CELL, *values] if name not in table.columns]:
-        known = (
-            f"{', '.join(CELL)}, participant if each has their own, and option with probability, or response"
-        )
-        raise DataError(f"{path}: column {', '.join(missing)} missing; expected {known}")
+        known = "participant if each has their own, and option with probability, or response"
+        told = f"column {', '.join(missing)} missing; expected {', '.join(CELL)}, {known}"
+        raise DataError(f"{path}: {told}")
     key = [*CELL, *(["participant"] if "participant" in table.columns else [])]
     kinds = {"study_id": pl.String, "probability": pl.Float64}
     try:
@@ -107,11 +100,7 @@ def read_external(path: Path) -> pl.DataFrame:
 
 
 def expand(predicted: pl.DataFrame, rows: pl.DataFrame, path: Path) -> pl.Series:
-    """The probabilities of every test row over its scale, from :func:`read_external`'s table; sums are 1.
-
-    Raises:
-        DataError: a test row without a prediction, or an option that its scale does not have.
-    """
+    """The probabilities of every test row over its scale, from :func:`read_external`'s table; sums are 1."""
     key = predicted.columns[:-2]
     units = rows.select(*key, "scale").unique(maintain_order=True)
     units = units.join(predicted.group_by(key).all(), on=key, how="left", maintain_order="left")

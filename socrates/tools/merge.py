@@ -36,16 +36,9 @@ TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.02}
 def merge(project: Path, out: Path, rows: int = 100, tolerance: float | None = None) -> dict[str, Any]:
     """Write the merged model to ``out``, after both forms have answered ``rows`` drawn test rows alike.
 
-    ``tolerance``: None is :data:`TOLERANCE` of the machine's dtype.
-
-    Returns:
-        The check: rows compared; the total variation distance of the distributions over the allowed answers (mean
-        and largest over rows), the mean difference of the allowed answers' probability, tolerance of both means,
-        dtype, the base's quantisation.
-
-    Raises:
-        ModelError: the two forms differ by more than the tolerance; nothing is written then.
-        DataError: no row can be compared.
+    Returns the check: the total variation distance of the distributions over the allowed answers (mean and largest over
+    rows), the mean difference of the allowed answers' probability, and the tolerance of both means (None:
+    :data:`TOLERANCE` of the machine's dtype). Where it is exceeded nothing is written: :class:`ModelError`.
     """
     path, test = project / "params.yaml", project / "data/splits/test.parquet"
     params, prompt, predict = load(Model, path), load(Prompt, path), load(Predict, path)

@@ -57,10 +57,6 @@ def below(bound: float) -> Callable[[float | None], bool]:
     return lambda value: value is not None and value < bound
 
 
-def released(value: Any) -> bool:
-    return str(value).startswith("socratesft/")
-
-
 # fmt: off
 OTHER_DATA = (
     (DATA, "synthetic",
@@ -110,7 +106,8 @@ PAPER = (
     # the model
     Item("base model", "Qwen/Qwen2.5-14B-Instruct", f"{SETUP}; Llama-3-8B-Instruct is its second base", NAME,
          ((NAME, TINY, f"model.name is {TINY}: a small Qwen2 made here stands in, so that no GPU or hub is needed"),
-          (NAME, released, "model.name is {params.model.name}: the paper's own fine-tuned model, nothing is trained"))),
+          (NAME, lambda name: name.startswith("socratesft/"),
+           "model.name is {params.model.name}: the paper's own fine-tuned model, nothing is trained"))),
     Item("trained weights", "all", f"{SETUP} (full fine-tuning with LLaMA-Factory)", "derived.trained", (ADAPTER,)),
     Item("weights while training", "not quantised", f"{SETUP} (full fine-tuning)", "derived.quantization",
          (("params.model.quantization", "nf4",

@@ -18,10 +18,7 @@ KINDS = (".safetensors", ".json", ".txt", ".model", ".jinja")  # of an adapter's
 
 
 def files_to_publish(project: Path, card: Path) -> dict[str, Path]:
-    """The files of a repository by their path in it, sorted: adapter and metrics of ``project``, and the card's.
-
-    Raises :class:`DataError` where there is no adapter or no card.
-    """
+    """The files of a repository by their path in it, sorted: adapter and metrics of ``project``, and the card's."""
     files = {path.name: path for path in (project / ADAPTER).glob("*") if path.suffix in KINDS}
     files |= {path.relative_to(card).as_posix(): path for path in card.rglob("*") if path.is_file()}
     for pattern in ("evaluate.json", "train.csv", "tables/*.csv"):
@@ -33,11 +30,7 @@ def files_to_publish(project: Path, card: Path) -> dict[str, Path]:
 
 
 def upload(repo: str, files: dict[str, Path], public: bool) -> str:
-    """Put ``files`` on the hub as one commit; returns the commit's address.
-
-    Raises :class:`SourceError` where the hub refuses, cannot be reached, or shows the repository to everyone although
-    it should be private.
-    """
+    """Put ``files`` on the hub as one commit; returns the commit's address."""
     api = HfApi()
     with hub_errors(repo, "--repo"):
         api.create_repo(repo, private=not public, exist_ok=True, repo_type="model")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from benchmarks.workload import config as benchmark_config
 from socrates.cli.__main__ import app
 from socrates.core.errors import DataError, ModelError, ParamsError
-from socrates.core.files import read_table
+from socrates.core.files import read_table, write_json
 from socrates.model.encoding import encode
 from socrates.model.loading import load_tokenizer
 from socrates.model.prefix_sharing import pack, use_prefix_sharing
@@ -209,26 +209,30 @@ def test_tokens_are_those_of_the_batches_that_training_reads(layout, tmp_path):
 
 
 def test_another_experiments_split_is_not_counted(tmp_path):
-    def write(name: str, value: Any) -> None:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(json.dumps(value))
-
     def basis(params: Any) -> str:
         return workload(tmp_path, params, 1).basis[0]
 
     params = sections()
     assert "not counted, because there is no data/raw/manifest.json" in basis(params)
-    write("data/raw/manifest.json", {"source": "synthetic", "world": params["data"].synthetic.model_dump()})
-    write("data/sample/manifest.json", {"sample": params["sample"].model_dump()})
-    write("data/splits/manifest.json", {"split": params["split"].model_dump()})
-    write("models/base/manifest.json", {"kind": "builtin"})
+    data, sample, split = (params[name].model_dump() for name in ("data", "sample", "split"))
+    write_json(tmp_path / "data/raw/manifest.json", {"source": "synthetic", "world": data["synthetic"]})
+    write_json(tmp_path / "data/sample/manifest.json", {"sample": sample})
+    write_json(tmp_path / "data/splits/manifest.json", {"split": split})
+    write_json(tmp_path / "models/base/manifest.json", {"kind": "builtin"})
     with pytest.raises(DataError, match=r"train\.parquet"):  # it would be counted
         basis(params)
-    assert "data/raw/manifest.json was made with other params" in basis(sections("one-percent"))
-    told = "data/splits/manifest.json was made with other params (split.seed"
-    assert told in basis(with_values(params, "split", seed=43))
-    hub = sections("full")["model"]
-    assert "models/base/manifest.json was made with other params" in basis({**params, "model": hub})
+    for other, path in (
+        (sections("one-percent"), "data/raw/manifest.json was made with other params"),
+        (
+            with_values(params, "split", seed=43),
+            "data/splits/manifest.json was made with other params (split.seed",
+        ),
+        (
+            {**params, "model": sections("full")["model"]},
+            "models/base/manifest.json was made with other params",
+        ),
+    ):
+        assert path in basis(other)
 
 
 def test_the_published_steps_are_met():
@@ -263,8 +267,7 @@ def test_what_was_measured_on_a_card_takes_the_place_of_its_estimate(tmp_path):
     guessed = 4 * pass_seconds(QWEN, 4000, 4, "nf4", h100, BEST)
     steps = {"gpu": "NVIDIA H100 80GB HBM3", "gib": 79.1, "model": "Qwen/Qwen2.5-14B-Instruct", "quantization": "nf4",
              "passes": 4, "tokens": 4000.0, "checkpointed": 0, "seconds": 2 * guessed}  # fmt: skip
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/gpu.json").write_text(json.dumps(steps))
+    write_json(tmp_path / "runs/gpu.json", steps)
     timed = measured(tmp_path)
     assert timed
     plain, found = ({row["machine"]: row["hours"] for row in estimates(work, one)} for one in (None, timed))

@@ -24,13 +24,13 @@ from tests.small_models import write_models
 
 
 @pytest.fixture(scope="module", params=["nf4", "none"])
-def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(request, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
     write_models(folder, request.param)
     return folder
 
 
-def test_merged_and_adapter_give_the_same_distributions(project: Path, tmp_path: Path) -> None:
+def test_merged_and_adapter_give_the_same_distributions(project, tmp_path):
     found = merge(project, tmp_path / "merged", rows=10)
     assert found["rows"] == 10
     assert max(found["largest_distance"], found["mean_mass_difference"]) < 1e-4
@@ -42,9 +42,7 @@ def test_merged_and_adapter_give_the_same_distributions(project: Path, tmp_path:
     assert record["check"] == found
 
 
-def test_a_gpu_without_room_for_the_unpacked_weights_is_one_line(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gpu_without_room_for_the_unpacked_weights_is_one_line(project, tmp_path, monkeypatch):
     def dequantize(self: Any) -> None:
         raise torch.OutOfMemoryError
 
@@ -57,12 +55,10 @@ def test_a_gpu_without_room_for_the_unpacked_weights_is_one_line(
     assert not (tmp_path / "merged").exists()
 
 
-def test_the_adapter_is_added_to_what_nf4_represents(project: Path) -> None:
+def test_the_adapter_is_added_to_what_nf4_represents(project):
     """Only where the base is quantised do the merged weights differ from original plus adapter."""
-    params, folders = (
-        load(Model, project / "params.yaml"),
-        [project / "models/base", project / "models/adapter"],
-    )
+    params = load(Model, project / "params.yaml")
+    folders = [project / "models/base", project / "models/adapter"]
     weights = dict(merging.merged_model(*folders, params, torch.float32).named_parameters())
     model = loading.load_model(*folders, params)
     assert isinstance(model, PeftModel)
@@ -76,7 +72,7 @@ def test_the_adapter_is_added_to_what_nf4_represents(project: Path) -> None:
     assert ((weights[untouched] - original[untouched]).abs().max() > 1e-3) == (params.quantization == "nf4")
 
 
-def test_a_slight_adapter_is_not_rounded_away_in_bfloat16() -> None:
+def test_a_slight_adapter_is_not_rounded_away_in_bfloat16():
     torch.manual_seed(3)
     lora = LoraConfig(r=4, target_modules=["q_proj", "up_proj", "down_proj"], task_type="CAUSAL_LM")
     model = get_peft_model(tiny.model().bfloat16(), lora)
@@ -99,8 +95,8 @@ def test_a_slight_adapter_is_not_rounded_away_in_bfloat16() -> None:
 
 
 def test_the_adapter_and_its_base_are_let_go_before_the_merged_model_is_loaded(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    project, tmp_path, monkeypatch
+):
     load, write, seen = loading.load_model, merging.merged_model, []
 
     def loaded(*arguments: Any) -> Any:
@@ -117,9 +113,7 @@ def test_the_adapter_and_its_base_are_let_go_before_the_merged_model_is_loaded(
     merge(project, tmp_path / "merged", rows=10)
 
 
-def test_a_merge_that_differs_is_refused_and_leaves_nothing(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_merge_that_differs_is_refused_and_leaves_nothing(project, tmp_path, monkeypatch):
     def forgetful(base: Path, adapter: Path, params: Model, dtype: torch.dtype) -> Any:
         model = loading.load_base(base, params)
         return model.dequantize() if params.quantization == "nf4" else model
@@ -130,7 +124,7 @@ def test_a_merge_that_differs_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_reports_the_distance(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_reports_the_distance(project, monkeypatch):
     monkeypatch.chdir(project)
 
     def talkative(*arguments: Any) -> Any:
