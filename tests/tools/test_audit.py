@@ -33,13 +33,6 @@ def use(folder, *presets):
         apply(preset, folder / "params.yaml", ROOT / "presets")
 
 
-def rewrite(path, change):
-    """A JSON file with something changed in it."""
-    value = json.loads(path.read_text())
-    change(value)
-    write_json(path, value)
-
-
 def write_records(folder, w=0.26, people=36.0):
     """The records that the stages would write."""
     sections = parse(read_yaml(folder / "params.yaml"))
@@ -138,14 +131,27 @@ def test_what_no_stage_recorded_is_not_compared(project):
     assert "data/splits/manifest.json" in rows["unseen studies (test)"].reason
 
 
-def test_a_study_in_two_splits_is_wrong_whatever_the_data(project):
+def leak(manifest):
+    manifest["splits"]["test"]["study_ids"][0] = manifest["splits"]["train"]["study_ids"][0]
+
+
+def lose(metrics):
+    metrics["counts"]["answers"] = 900
+
+
+@pytest.mark.parametrize(
+    ("record", "change", "item"),
+    [
+        ("data/splits/manifest.json", leak, "studies in two of train, validation and test"),
+        ("metrics/evaluate.json", lose, "answers of the test split that are neither scored nor excluded"),
+    ],
+)
+def test_a_study_in_two_splits_and_lost_answers_are_wrong_whatever_the_data(project, record, change, item):
     write_records(project)
-
-    def leak(manifest):
-        manifest["splits"]["test"]["study_ids"][0] = manifest["splits"]["train"]["study_ids"][0]
-
-    rewrite(project / "data/splits/manifest.json", leak)
-    assert found(project)["studies in two of train, validation and test"].verdict == "wrong"
+    value = json.loads((project / record).read_text())
+    change(value)
+    write_json(project / record, value)
+    assert found(project)[item].verdict == "wrong"
 
 
 def test_records_of_other_params_are_wrong_and_are_not_compared_with_the_paper(project):
@@ -158,18 +164,16 @@ def test_records_of_other_params_are_wrong_and_are_not_compared_with_the_paper(p
     assert rows["studies in the dataset"].verdict == "different on purpose"  # the data are of these params
 
 
-def test_answers_that_are_neither_scored_nor_excluded_are_wrong(project):
-    write_records(project)
-    rewrite(project / "metrics/evaluate.json", lambda metrics: metrics["counts"].update(answers=900))
-    assert found(project)["answers of the test split that are neither scored nor excluded"].verdict == "wrong"
+def run_of_the_paper(project, w=0.16, **changes):
+    use(project, "full")
+    edit(project, split__method="official", **changes)
+    write_records(project, w)
+    return found(project)
 
 
 @pytest.mark.parametrize(("w", "verdict"), [(0.16, "same"), (0.22, "different on purpose")])
 def test_results_are_compared_on_the_papers_studies_alone(project, w, verdict):
-    use(project, "full")
-    edit(project, split__method="official")
-    write_records(project, w)
-    rows = found(project)
+    rows = run_of_the_paper(project, w)
     assert rows["W of the fine-tuned model"].verdict == verdict
     assert rows["W of a uniform guess"].verdict == "same"
     assert rows["unseen studies (test)"].verdict == "same"
@@ -182,15 +186,8 @@ def test_results_are_compared_on_the_papers_studies_alone(project, w, verdict):
 )
 def test_other_cells_than_the_papers_are_not_compared_with_its_figures(project, change):
     """A sample fraction of 1 does not say that everyone is in it, nor a split that every cell is scored."""
-    use(project, "full")
-    edit(project, split__method="official")
-    write_records(project, 0.16)
-    assert found(project)["W of the fine-tuned model"].verdict == "same"
-    edit(project, **change)
-    write_records(project, 0.16)
-    rows = found(project)
-    assert rows["W of the fine-tuned model"].verdict == "not compared"
-    assert list(change)[-1].replace("__", ".") in rows["W of the fine-tuned model"].reason
+    row = run_of_the_paper(project, **change)["W of the fine-tuned model"]
+    assert row.verdict == "not compared" and list(change)[-1].replace("__", ".") in row.reason
 
 
 def test_every_entry_is_named_once_with_its_source_and_what_is_looked_up():

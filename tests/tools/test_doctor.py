@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
 from socrates.core.errors import ModelError
+from socrates.core.files import write_json, write_text
 from socrates.model import loading
 from socrates.runs import launch
 from socrates.tools import doctor
@@ -78,15 +79,15 @@ def test_a_store_that_cannot_be_used_fails_without_showing_secrets(url):
 
 
 def test_the_dvc_remote_is_probed_where_there_is_one(tmp_path):
-    (tmp_path / ".dvc").mkdir()
-    config = tmp_path / ".dvc/config"
-    config.write_text("[core]\n    analytics = false\n")
-    assert run(doctor.dvc_remote, tmp_path).status == "warn"
-    config.write_text("[core]\n    remote = store\n['remote \"store\"']\n    url = ../nas\n")
-    assert run(doctor.dvc_remote, tmp_path).status == "ok"
+    def status(config: str) -> str:
+        write_text(tmp_path / ".dvc/config", config)
+        return run(doctor.dvc_remote, tmp_path).status
+
+    remote = "[core]\n    remote = store\n['remote \"store\"']\n    url = {}\n"
+    assert status("[core]\n    analytics = false\n") == "warn"
+    assert status(remote.format("../nas")) == "ok"
     assert (tmp_path / "nas").is_dir()  # relative to .dvc, as DVC reads it
-    config.write_text("[core]\n    remote = store\n['remote \"store\"']\n    url = /proc/nowhere\n")
-    assert run(doctor.dvc_remote, tmp_path).status == "fail"
+    assert status(remote.format("/proc/nowhere")) == "fail"
 
 
 def test_a_scratch_that_cannot_be_written_fails(tmp_path):
@@ -160,17 +161,6 @@ def test_the_host_must_hold_the_processes_and_what_they_share(monkeypatch):
         assert run(doctor.shared_memory, 4).status == status
 
 
-def test_files_behind_a_gate_fail_before_a_download(tmp_path, monkeypatch):
-    def refused(*_: Any, **__: Any) -> None:
-        raise GatedRepoError("403", response=httpx.Response(403, request=httpx.Request("GET", "http://hub")))
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", lambda *_, **__: None)
-    monkeypatch.setattr("huggingface_hub.HfApi.auth_check", refused)
-    found = run(doctor.hub, "model", "lab/large", "a" * 40)
-    assert found.status == "fail" and "accepted its terms" in found.text and "HF_TOKEN" in found.do
-
-
 def test_processes_that_cannot_share_the_batch_fail():
     assert run(doctor.check_global_batch, sections(), 2).status == "ok"
     found = run(doctor.check_global_batch, sections(), 3)
@@ -195,9 +185,25 @@ def test_the_base_model_needs_room_where_the_hub_keeps_it(tmp_path, monkeypatch)
     assert disk(monkeypatch, "full", places={tmp_path: 25, other: 50}).status == "ok"
 
 
-def test_the_hub_or_its_cache_must_have_the_revision(tmp_path, monkeypatch):
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Where the hub's files are kept; whoever asks may read them."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.HfApi.auth_check", lambda *_, **__: None)
+    return tmp_path
+
+
+def test_files_behind_a_gate_fail_before_a_download(cache, monkeypatch):
+    def refused(*_: Any, **__: Any) -> None:
+        raise GatedRepoError("403", response=httpx.Response(403, request=httpx.Request("GET", "http://hub")))
+
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", lambda *_, **__: None)
+    monkeypatch.setattr("huggingface_hub.HfApi.auth_check", refused)
+    found = run(doctor.hub, "model", "lab/large", "a" * 40)
+    assert found.status == "fail" and "accepted its terms" in found.text and "HF_TOKEN" in found.do
+
+
+def test_the_hub_or_its_cache_must_have_the_revision(cache, monkeypatch):
     revision = "a" * 40
     with serve(Hub("lab/answers", revision, {})) as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
@@ -206,23 +212,18 @@ def test_the_hub_or_its_cache_must_have_the_revision(tmp_path, monkeypatch):
         assert missing.status == "fail" and missing.do
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert run(doctor.hub, "dataset", "lab/answers", revision).status == "fail"
-    place = tmp_path / "datasets--lab--answers/snapshots" / revision
-    place.mkdir(parents=True)
-    (place / "README.md").write_text("here")
+    write_text(cache / f"datasets--lab--answers/snapshots/{revision}/README.md", "here")
     assert run(doctor.hub, "dataset", "lab/answers", revision).text.endswith("in the cache on this machine")
 
 
-def test_a_model_is_in_the_cache_when_all_its_weights_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    revision = "c" * 40
-    folder = tmp_path / "models--lab--large/snapshots" / revision
-    folder.mkdir(parents=True)
+def test_a_model_is_in_the_cache_when_all_its_weights_are(cache):
+    folder = cache / f"models--lab--large/snapshots/{'c' * 40}"
     shards = {"embed": "model-1.safetensors", "head": "model-2.safetensors"}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
-    (folder / "model-1.safetensors").touch()
-    assert not doctor.cached("model", "lab/large", revision)  # the disk was full, say
-    (folder / "model-2.safetensors").touch()
-    assert doctor.cached("model", "lab/large", revision)
+    write_json(folder / "model.safetensors.index.json", {"weight_map": shards})
+    write_text(folder / "model-1.safetensors", "")
+    assert not doctor.cached("model", "lab/large", "c" * 40)  # the disk was full, say
+    write_text(folder / "model-2.safetensors", "")
+    assert doctor.cached("model", "lab/large", "c" * 40)
 
 
 def test_the_command_ends_with_1_where_a_run_would_fail(tmp_path, monkeypatch):
