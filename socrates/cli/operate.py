@@ -65,26 +65,23 @@ def estimate(
     Every figure is an estimate; what it assumes stands below.
     """
     from socrates.reporting.markdown import markdown_table
-    from socrates.tools.estimate import GIB, assumptions, estimates, measured, model_dims, span, workload
+    from socrates.tools.estimate import GIB, assumptions, estimates, measured, span, workload
     from socrates.tools.preset import preview
 
-    sections = preview(presets or [])
-    work = workload(Path(), sections, gpus)
+    work = workload(Path(), preview(presets or []), gpus)
     timed = measured(Path())
-    rows = estimates(model_dims(sections["model"]), work, sections, gpus, timed)  # type: ignore[arg-type]
-    basis = assumptions(work, sections, gpus, timed)
+    rows, basis = estimates(work, timed), assumptions(work, timed)
     cells = []
     for row in rows:
         cost = ("does not fit: lower train.micro_batch or prompt.max_length, or deepspeed.offload", "", "")
-        if row.hours and row.usd:
-            cost = (f"{row.plan.micro_batch_size}", span(row.hours), span(row.usd))
-        memory = f"{row.bytes / GIB:.1f} of {row.room / GIB:.0f}"
-        cells.append((f"{row.gpus} x {row.machine}", memory, *cost))
+        if row["hours"]:
+            cost = (str(row["plan"]["micro_batch_size"]), span(row["hours"]), span(row["usd"]))
+        memory = f"{row['bytes'] / GIB:.1f} of {row['room'] / GIB:.0f}"
+        cells.append((f"{gpus} x {row['machine']}", memory, *cost))
     size = f"{work.plan.max_steps:,} steps, {work.rows:,} rows, {work.tokens / 1e6:,.1f} million tokens"
     told = markdown_table(("machine", "GiB per GPU", "rows a pass", "hours", "US dollars"), cells)
     assumed = "\n".join(f"- {line}" for line in basis)
-    machines = [asdict(row) | {"bytes": row.bytes} for row in rows]
-    value = {"steps": work.plan.max_steps, "tokens": work.tokens, "machines": machines, "assumed": basis}
+    value = {"steps": work.plan.max_steps, "tokens": work.tokens, "machines": rows, "assumed": basis}
     show(as_json, value, f"{size}\n\n{told}\n\nAll of it is estimated. Assumed:\n\n{assumed}", markdown=True)
 
 

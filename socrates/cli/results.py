@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,11 +29,10 @@ def audit(
     from socrates.tools import audit as auditing
     from socrates.tools.paper import SOURCE
 
-    rows = auditing.audit(auditing.read_run(folder))
-    items = [dataclasses.asdict(row) for row in rows]
-    value = {"source": SOURCE, "counts": auditing.counts(rows), "items": items}
+    rows = auditing.audit(folder)
+    value = {"source": SOURCE, "counts": auditing.counts(rows), "items": rows}
     show(as_json, value, auditing.markdown(rows), markdown=True)
-    if strict and any(row.verdict == "wrong" for row in rows):
+    if strict and any(row["verdict"] == "wrong" for row in rows):
         raise typer.Exit(1)
 
 
@@ -81,9 +79,11 @@ def curve(
     as_json: Json = False,
 ) -> None:
     """Several runs against a setting: a table, and a figure over the tokens that each was trained on."""
+    from socrates.core.files import write_text
     from socrates.tools import curve as curves
 
-    points = curves.curve(runs, key, predictor, plot)
+    points = [curves.read_point(run, key, predictor) for run in runs]
+    write_text(plot, curves.draw(points, key, predictor))
     value = {"key": key, "predictor": predictor, "runs": points, "plot": str(plot)}
     show(as_json, value, f"{curves.markdown(points, key)}\n\nwritten: {plot}", markdown=True)
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from socrates.core.files import read_json
 from socrates.core.params import flat, parse, read_yaml
@@ -18,33 +18,15 @@ from socrates.model.params import BUILTIN
 from socrates.reporting.markdown import markdown_table
 from socrates.tools.paper import OF_THESE, PAPER, PEOPLE, RECORDS, Item
 
-Verdict = Literal["same", "different on purpose", "wrong", "not compared"]
-VERDICTS: tuple[Verdict, ...] = ("same", "different on purpose", "wrong", "not compared")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One row of the audit: what the paper has, what is here, and why the verdict is what it is."""
-
-    item: str
-    paper: str
-    here: str
-    verdict: Verdict
-    reason: str
-    source: str
+VERDICTS = ("same", "different on purpose", "wrong", "not compared")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of a run.
+    """What is known of a run."""
 
-    Attributes:
-        values: by dotted path: params.lora.r, splits.splits.test.rows ...
-        absent: the first name of a path -> why there are no values below it, as a sentence.
-    """
-
-    values: Mapping[str, Any]
-    absent: Mapping[str, str]
+    values: Mapping[str, Any]  # by dotted path: params.lora.r, splits.splits.test.rows ...
+    absent: Mapping[str, str]  # the first name of a path -> why there are no values below it, as a sentence
 
     def find(self, path: str) -> Any:
         """The value at a path. Raises ``KeyError`` with the reason where there is none."""
@@ -63,24 +45,6 @@ class Run:
         return re.sub(r"\{([\w.]+)\}", lambda match: shown(self.find(match[1])), text)
 
 
-def read_run(folder: Path = Path()) -> Run:
-    """What the run in a project folder is known to be.
-
-    Raises:
-        ParamsError: params.yaml cannot be used.
-        DataError: a record is not JSON.
-    """
-    sections = parse(read_yaml(folder / "params.yaml"))
-    params = {name: section.model_dump() for name, section in sections.items()}
-    records, absent = read_records(folder, params)
-    derived = _derived(params, records) | {
-        name: OF_THESE if name in records else absent[name]
-        for name in ("raw", "splits", "training")
-        if (folder / RECORDS[name]).exists()
-    }
-    return Run(dict(flat({"params": params, "derived": derived, **records})), absent)
-
-
 def read_records(folder: Path, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """The records of these params by name, and of the others why they are absent.
 
@@ -89,7 +53,7 @@ def read_records(folder: Path, params: Mapping[str, Any]) -> tuple[dict[str, Any
     records, absent, stale = {}, {}, ""
     for name, path in RECORDS.items():
         record = read_json(folder / path) if (folder / path).exists() else None
-        if changed := _changes(name, record or {}, params):
+        if record and (changed := _changes(name, record, dict(flat(params)))):
             stale = f"{path} was made with other params ({changed}): run dvc repro"
         if stale:
             absent[name] = stale
@@ -100,26 +64,21 @@ def read_records(folder: Path, params: Mapping[str, Any]) -> tuple[dict[str, Any
     return records, absent
 
 
-def _changes(name: str, record: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+def _changes(name: str, record: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """How the parameters that a record was written with differ from those of now; empty where they do not."""
     then: dict[str, Any] = {}
-    if name == "raw" and record:
-        then = {"data.source": record.get("source")}
-        then |= {"data.revision": record["revision"]} if "revision" in record else {}
-        then |= dict(flat(record["world"], "data.synthetic.")) if "world" in record else {}
+    if name == "raw":
+        keys = {"source": "source", "revision": "revision", "world": "synthetic"}
+        then = {"data": {"source": None} | {key: record[its] for its, key in keys.items() if its in record}}
     elif name in ("sample", "splits"):
         section = name.removesuffix("s")
-        then = dict(flat(record.get(section) or {}, f"{section}."))
-    elif name == "base" and record:
-        then = {"model.name": record.get("name", BUILTIN), "model.revision": record.get("revision")}
+        then = {section: record.get(section) or {}}
+    elif name == "base":
+        then = {"model": {"name": record.get("name", BUILTIN), "revision": record.get("revision")}}
     elif name == "training":
-        then = dict(flat(record.get("params", {})))
-    now = dict(flat(params))
-    changed = [
-        f"{key} {shown(value)}, now {shown(now.get(key))}"
-        for key, value in then.items()
-        if value != now.get(key)
-    ]
+        then = record.get("params", {})
+    pairs = [(key, value) for key, value in flat(then) if value != now.get(key)]
+    changed = [f"{key} {shown(value)}, now {shown(now.get(key))}" for key, value in pairs]
     return "; ".join(changed[:3]) + (f"; and {len(changed) - 3} more" if len(changed) > 3 else "")
 
 
@@ -145,43 +104,47 @@ def _derived(params: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str,
     return derived
 
 
-def audit(run: Run) -> list[Comparison]:
-    """Every item of the table with its verdict."""
-    return [_compare(item, run) for item in PAPER]
+def audit(folder: Path) -> list[dict[str, str]]:
+    """Every item of the table: what the paper has, what is here, the verdict, and why it is that."""
+    sections = parse(read_yaml(folder / "params.yaml"))
+    params = {name: section.model_dump() for name, section in sections.items()}
+    records, absent = read_records(folder, params)
+    derived = _derived(params, records)
+    for name in ("raw", "splits", "training"):
+        if (folder / RECORDS[name]).exists():
+            derived[name] = OF_THESE if name in records else absent[name]
+    run, rows = Run(dict(flat({"params": params, "derived": derived, **records})), absent), []
+    for item in PAPER:
+        here, verdict = "–", "not compared"
+        try:
+            value = run.find(item.here)
+            ends = [run.find(item.here + end) for end in ("_low", "_high")] if item.interval else []
+            here = shown(value) + (f" ({shown(ends[0])} to {shown(ends[1])})" if ends else "")
+            verdict, reason = _verdict(item, run, value, ends)
+        except KeyError as missing:
+            reason = missing.args[0]
+        row = {"item": item.item, "paper": shown(item.paper), "here": here}
+        rows.append({**row, "verdict": verdict, "reason": reason, "source": item.source})
+    return rows
 
 
-def _compare(item: Item, run: Run) -> Comparison:
-    here: str = "–"
-    verdict: Verdict = "not compared"
-    try:
-        value = run.find(item.here)
-        ends = [run.find(item.here + end) for end in ("_low", "_high")] if item.interval else []
-        here = shown(value) + (f" ({shown(ends[0])} to {shown(ends[1])})" if ends else "")
-        verdict, reason = _verdict(item, run, value, ends)
-    except KeyError as missing:
-        reason = missing.args[0]
-    return Comparison(item.item, shown(item.paper), here, verdict, reason, item.source)
-
-
-def _verdict(item: Item, run: Run, value: Any, ends: list[float]) -> tuple[Verdict, str]:
+def _verdict(item: Item, run: Run, value: Any, ends: list[float]) -> tuple[str, str]:
     """The verdict on a value that was found, and its reason."""
+    paper: Any = item.paper
     if not all(run.meets(path, wanted) for path, wanted in item.only_for.items()):
         return "not compared", run.fill(item.otherwise)
     if item.note:
         return "different on purpose", item.note
-    if _same(item, value, ends):
+    if not all(isinstance(x, int | float) and not isinstance(x, bool) for x in (paper, value)):
+        same = value == paper
+    else:
+        same = ends[0] <= paper <= ends[1] if ends else abs(value - paper) <= item.tolerance + 1e-12
+    if same:
         return "same", "the paper's value lies in the interval" if ends else ""
     for path, wanted, why in item.reasons:
         if run.meets(path, wanted):
             return "different on purpose", run.fill(why)
     return "wrong", f"differs from the paper, and no parameter says why ({item.here})"
-
-
-def _same(item: Item, value: Any, ends: list[float]) -> bool:
-    paper: Any = item.paper
-    if not all(isinstance(x, int | float) and not isinstance(x, bool) for x in (paper, value)):
-        return bool(value == paper)
-    return bool(ends[0] <= paper <= ends[1] if ends else abs(value - paper) <= item.tolerance + 1e-12)
 
 
 def shown(value: Any) -> str:
@@ -195,24 +158,16 @@ def shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def counts(rows: list[Comparison]) -> dict[str, int]:
+def counts(rows: list[dict[str, str]]) -> dict[str, int]:
     """Items per verdict."""
-    return {verdict: sum(row.verdict == verdict for row in rows) for verdict in VERDICTS}
+    return {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in VERDICTS}
 
 
-def markdown(rows: list[Comparison]) -> str:
+def markdown(rows: list[dict[str, str]]) -> str:
     """The audit as a table, the wrong items first; the line above it never claims more than was compared."""
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts(rows).items())
-    cells = [
-        (
-            row.item,
-            row.paper,
-            row.here,
-            f"**{row.verdict}**" if row.verdict == "wrong" else row.verdict,
-            row.reason,
-        )
-        for row in sorted(rows, key=lambda row: row.verdict != "wrong")
-    ]
-    return f"Audit against the paper: {told}.\n\n" + markdown_table(
-        ("item", "paper", "here", "verdict", "reason"), cells
-    )
+    head = ("item", "paper", "here", "verdict", "reason")
+    wrong = [row | {"verdict": "**wrong**"} for row in rows if row["verdict"] == "wrong"]
+    ordered = [*wrong, *(row for row in rows if row["verdict"] != "wrong")]
+    table = markdown_table(head, [[row[name] for name in head] for row in ordered])
+    return f"Audit against the paper: {told}.\n\n{table}"

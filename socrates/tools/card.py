@@ -24,40 +24,37 @@ EXAMPLE = (
 )
 EXAMPLE_OPTIONS = (1, 2, 3, 4, 5)
 EXAMPLE_PERSONA = "Age: 34; Gender: Female"
+TEMPLATES = templates(html=False, package="socrates.tools")
 
 
 def render_card(report: Report, found: dict[str, Any], adapter: str, license_: str | None) -> str:
     """The card's text.
 
-    Args:
-        found: from :func:`socrates.reporting.sections.content`.
-        adapter: where the loading snippet finds the adapter: a folder, or a repository of the hub.
-        license_: an identifier of the hub; None: not decided.
+    ``found``: from :func:`socrates.reporting.sections.content`. ``adapter``: where the loading snippet finds it, a
+    folder or a repository of the hub. ``license_``: an identifier of the hub; None: not decided.
     """
     values = {
         "markup": "markdown.j2",
         "front_matter": front_matter(report, license_),
         "license": license_ or "not decided",
         "plots": [f"plots/{name}.svg" for name in sorted(found["figures"])],
-        **(_to_load(report, adapter) if report.training else {}),
+        **(to_load(report, adapter) if report.training else {}),
     }
-    text = _template("card.md.j2").render(found | values)
-    return re.sub(r"\n{3,}", "\n\n", text)
+    return re.sub(r"\n{3,}", "\n\n", TEMPLATES.get_template("card.md.j2").render(found | values))
 
 
 def front_matter(report: Report, license_: str | None) -> str:
     """The metadata that the hub reads, as YAML. It has no figures: the hub would show them without their intervals."""
-    hub, base = report.raw.get("source") == "hub", report.base
-    name = base["name"] if base.get("kind") == "hub" else None
+    base = report.base["name"] if report.base.get("kind") == "hub" else None
     return ModelCardData(
         library_name="peft",
         pipeline_tag="text-generation",
         language=["en"],
-        base_model=name,
-        base_model_relation="adapter" if name else None,
+        base_model=base,
+        base_model_relation="adapter" if base else None,
         license=license_ or "other",
         license_name=None if license_ else "not-decided",
-        datasets=[report.params["data"]["repo"]] if hub else None,
+        datasets=[report.params["data"]["repo"]] if report.raw.get("source") == "hub" else None,
         tags=["lora", "qlora", "survey-prediction", "computational-social-science"],
     ).to_yaml()
 
@@ -68,19 +65,14 @@ def write_card(folder: Path, report: Report, adapter: str, license_: str | None)
     files = {"README.md": render_card(report, found, adapter, license_)}
     files |= {f"plots/{name}.svg": figure.svg for name, figure in found["figures"].items()}
     with atomic_folder(folder) as partial:
+        (partial / "plots").mkdir()
         for name, text in files.items():
-            (partial / name).parent.mkdir(exist_ok=True)
             (partial / name).write_text(text, encoding="utf-8")
     return sorted(files)
 
 
-def snippet(report: Report, adapter: str) -> str:
-    """Python that loads base and adapter and prints the probability of each answer to an example."""
-    return _template("snippet.py.j2").render(_to_load(report, adapter))
-
-
-def _to_load(report: Report, adapter: str) -> dict[str, Any]:
-    """What the snippet is filled with."""
+def to_load(report: Report, adapter: str) -> dict[str, Any]:
+    """What snippet.py.j2 is filled with: Python that prints the probability of each answer to an example."""
     params = report.training.get("params", report.params)
     hub = report.base.get("kind") == "hub"
     if (form := params["prompt"].get("format", "survey")) != "survey":
@@ -94,7 +86,3 @@ def _to_load(report: Report, adapter: str) -> dict[str, Any]:
         "prompt": json.dumps(example, ensure_ascii=False),
         "options": EXAMPLE_OPTIONS,
     }
-
-
-def _template(name: str) -> Any:
-    return templates(html=False, package="socrates.tools").get_template(name)

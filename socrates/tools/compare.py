@@ -1,15 +1,16 @@
 """Two runs against each other, paired by cell (``socrates compare A B``), and folds as one run (``socrates folds``).
 
-Reads metrics/tables/cell_scores.csv of both, from Git unless the run is ``workspace``, so that the two need not be
-checked out, and nothing is computed again.
+Both read metrics/tables/cell_scores.csv from Git, so that a run need not be checked out, and compute nothing again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+from polars.exceptions import PolarsError
 
 from socrates.core.errors import DataError
 from socrates.evaluation.intervals import generator, sign_flip_interval
@@ -22,49 +23,33 @@ WORKSPACE = "workspace"
 DRAWS, SEED = 2000, 42
 
 
-def read_at(revision: str, path: str | Path, folder: Path = Path()) -> str:
-    """A file at a Git revision or a DVC experiment, or in the working folder for ``workspace``.
-
-    Raises:
-        DataError: no such revision, or it has no such file.
-    """
+def read_at(revision: str, path: Path, parse: Callable[[str], Any]) -> Any:
+    """A file at a Git revision or a DVC experiment, or as it is for ``workspace``, parsed; else DataError."""
     import dvc.api
     from dvc.exceptions import DvcException
     from dvc_data.index import DataIndexDirError
 
+    what = f"{path} at revision {revision}"
     try:
         if revision == WORKSPACE:
-            return (folder / path).read_text(encoding="utf-8")
-        return str(dvc.api.read(str(path), repo=str(folder), rev=revision))
+            return parse(path.read_text(encoding="utf-8"))
+        return parse(dvc.api.read(str(path), repo=".", rev=revision))
     except DataIndexDirError:
-        raise DataError(f"{path} at revision {revision}: its content is not here; run dvc pull") from None
-    except (OSError, DvcException, AttributeError) as error:  # the last: no commit
-        raise unreadable(revision, path, error) from None
+        raise DataError(f"{what}: its content is not here; run dvc pull") from None
+    except (OSError, ValueError, DvcException, PolarsError, AttributeError) as error:  # the last: no commit
+        raise DataError(f"{what}: {' '.join(str(error).split())}; name another, or run dvc repro") from None
 
 
-def unreadable(revision: str, path: str | Path, error: Exception) -> DataError:
-    """Of a file at a revision."""
-    told = " ".join(str(error).split())
-    return DataError(f"{path} at revision {revision}: {told}; name another, or run dvc repro")
+def read_scores(revision: str) -> pl.DataFrame:
+    """The cell scores of a run, as :func:`read_at` reads them."""
 
+    def parse(text: str) -> pl.DataFrame:
+        types = {"study_id": pl.String}
+        return pl.read_csv(text.encode(), schema_overrides=types, infer_schema_length=None)
 
-def read_scores(revision: str, folder: Path = Path()) -> pl.DataFrame:
-    """The cell scores of a run, as :func:`read_at` reads them.
-
-    Raises:
-        DataError: no such revision, or it has no such table.
-    """
-    text = read_at(revision, TABLE, folder)
-    try:
-        scores = pl.read_csv(
-            text.encode(), schema_overrides={"study_id": pl.String}, infer_schema_length=None
-        )
-    except pl.exceptions.PolarsError as error:
-        raise unreadable(revision, TABLE, error) from None
-    if missing := {*CELL, "predictor", "respondents"} - set(scores.columns):
-        raise DataError(
-            f"{TABLE} at {revision}: column {', '.join(sorted(missing))} missing; run evaluate again"
-        )
+    scores: pl.DataFrame = read_at(revision, TABLE, parse)
+    if missing := sorted({*CELL, "predictor", "respondents"} - set(scores.columns)):
+        raise DataError(f"{TABLE} at {revision}: column {', '.join(missing)} missing; run evaluate again")
     return scores
 
 
@@ -72,35 +57,30 @@ def compare(first: pl.DataFrame, second: pl.DataFrame, predictor: str) -> pl.Dat
     """Second minus first for each metric that has a better direction, over the cells that both runs scored.
 
     A study's value is the mean of its cells for metrics of distributions, and the mean over its answers for metrics
-    of answers, as in metrics/evaluate.json.
-
-    Returns:
-        One row per metric: both means over studies, their difference with its 95 % interval,
-        p-value and sign, cells paired, and cells that only one run scored.
-
-    Raises:
-        DataError: a run has no such predictor, or no cell is in both.
+    of answers, as in metrics/evaluate.json. A row has both means over studies, their difference with its 95 % interval,
+    p-value and sign, cells paired, and cells that only one run scored.
     """
-    sides = []
-    for name, table in (("A", first), ("B", second)):
-        sides.append(table.filter(pl.col("predictor") == predictor))
-        if sides[-1].is_empty():
+    sides = [table.filter(pl.col("predictor") == predictor) for table in (first, second)]
+    for name, table, side in zip("AB", (first, second), sides, strict=True):
+        if side.is_empty():
             known = ", ".join(sorted(set(table["predictor"])))
             raise DataError(f"run {name} has no predictor {predictor}; found {known}")
-    join = {"how": "full", "suffix": "_b", "coalesce": True, "maintain_order": "left_right"}
-    both = sides[0].join(sides[1], on=CELL, **join)  # type: ignore[arg-type]
+    both = sides[0].join(
+        sides[1], on=CELL, how="full", suffix="_b", coalesce=True, maintain_order="left_right"
+    )
     rows = []
-    for key in (key for key in first.columns if key in METRICS and key in second.columns):
+    for key in first.columns:
+        if key not in METRICS or key not in second.columns or METRICS[key].higher_is_better is None:
+            continue
         paired = both.drop_nulls([key, f"{key}_b"])
-        if paired.is_empty() or METRICS[key].higher_is_better is None:
+        if paired.is_empty():
             continue
         study = paired.group_by("study_id").agg(a=_mean(key, ""), b=_mean(key, "_b")).sort("study_id")
-        found = sign_flip_interval(
-            (study["b"] - study["a"]).to_numpy(), DRAWS, generator(SEED, "compare", key)
-        )
+        differences = (study["b"] - study["a"]).to_numpy()
+        found = sign_flip_interval(differences, DRAWS, generator(SEED, "compare", key))
+        alone = both.filter(pl.col(key).is_null() != pl.col(f"{key}_b").is_null()).height
         means = {"metric": key, "a": study["a"].mean(), "b": study["b"].mean(), "difference": found.value}
         interval = {"low": found.low, "high": found.high, "p": found.p, "sign": found.sign}
-        alone = both.filter(pl.col(key).is_null() != pl.col(f"{key}_b").is_null()).height
         counts = {"studies": study.height, "cells": paired.height, "cells_unpaired": alone}
         rows.append(means | interval | counts)
     if not rows:
@@ -108,36 +88,28 @@ def compare(first: pl.DataFrame, second: pl.DataFrame, predictor: str) -> pl.Dat
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def join_folds(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The cell scores of the runs of a cross-validation over studies as one table.
+def _mean(key: str, run: str) -> pl.Expr:
+    """Over cells, or over answers for a metric of answers."""
+    weight = pl.col(f"respondents{run}") if METRICS[key].answer else pl.col("respondents") * 0 + 1
+    return (pl.col(key + run) * weight).sum() / weight.sum()
 
-    Raises:
-        DataError: a study was tested in two of the runs.
-    """
+
+def join_folds(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The cell scores of the runs of a cross-validation as one table; a study tested in two of them is a DataError."""
     tested: dict[str, str] = {}
     for run, table in tables.items():
         for study in table["study_id"].unique().sort():
             if study in tested:
-                raise DataError(
-                    f"study {study} was tested in {tested[study]} and in {run}: name each fold once, of one split.seed"
-                )
+                told = f"study {study} was tested in {tested[study]} and in {run}"
+                raise DataError(f"{told}: name each fold once, of one split.seed")
             tested[study] = run
     return pl.concat(tables.values(), how="diagonal_relaxed")
 
 
 def beside_baseline(table: pl.DataFrame, predictor: str, baseline: str) -> pl.DataFrame:
     """``predictor`` minus ``baseline`` of one run, as :func:`compare` has it."""
-    return compare(
-        table.filter(pl.col("predictor") == baseline).with_columns(predictor=pl.lit(predictor)),
-        table,
-        predictor,
-    )
-
-
-def _mean(key: str, run: str) -> pl.Expr:
-    """Over cells, or over answers for a metric of answers."""
-    weight = pl.col(f"respondents{run}") if METRICS[key].answer else pl.col("respondents") * 0 + 1
-    return (pl.col(key + run) * weight).sum() / weight.sum()
+    known = table.filter(pl.col("predictor") == baseline).with_columns(predictor=pl.lit(predictor))
+    return compare(known, table, predictor)
 
 
 def markdown(found: pl.DataFrame, first: str, second: str) -> str:

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from ruamel.yaml import YAML
 
 from socrates.core.errors import DataError
-from socrates.core.files import write_text
 from socrates.core.params import flat
 from socrates.reporting.figures import WIDTH, look, to_svg
 from socrates.reporting.markdown import markdown_table
@@ -26,36 +25,31 @@ COLUMNS = {  # of metrics/headline.json, for a predictor
     "persona.log_shuffled": "own persona, nats",
 }
 ALIKE = 1.1  # times as many tokens are still about as many
-Point = dict[str, Any]
+Point = dict[str, Any]  # ``run``, the parameter's value under its key, ``tokens`` trained on, and COLUMNS
 
 
 def read_point(revision: str, key: str, predictor: str) -> Point:
-    """What a run found: ``run``, ``key`` (its value there), ``tokens`` that it trained on, and :data:`COLUMNS`.
-
-    Raises:
-        DataError: there is no such run, parameter or predictor.
-    """
-    params = dict(flat(YAML(typ="safe").load(read_at(revision, "params.yaml"))))
-    headline = json.loads(read_at(revision, "metrics/headline.json"))
-    trained = json.loads(read_at(revision, "models/adapter/training.json"))
+    """What a run found; DataError where there is no such run, parameter or predictor."""
+    params = read_at(revision, Path("params.yaml"), lambda text: dict(flat(YAML(typ="safe").load(text))))
+    headline = read_at(revision, Path("metrics/headline.json"), json.loads)
+    trained = read_at(revision, Path("models/adapter/training.json"), json.loads)
     if key not in params:
         raise DataError(f"{key}: no such parameter in params.yaml of run {revision}")
     if f"{predictor}.wasserstein" not in headline:
         raise DataError(f"metrics/headline.json of run {revision} has no predictor {predictor}")
-    found = {column: headline.get(f"{predictor}.{column}") for column in COLUMNS}
+    found = {name: headline.get(f"{predictor}.{name}") for name in COLUMNS}
     ends = {end: headline.get(f"{predictor}.wasserstein_{end}") for end in ("low", "high")}
     return {"run": revision, key: params[key], "tokens": trained["tokens"], **found, **ends}
 
 
 def markdown(points: Sequence[Point], key: str) -> str:
     """The runs as a table, in the order given."""
-
-    def cells(point: Point) -> list[str]:
+    rows = []
+    for point in points:
         values = ["" if point[name] is None else f"{point[name]:.3f}" for name in COLUMNS]
         values[0] += f" ({point['low']:.3f} to {point['high']:.3f})" if point["low"] is not None else ""
-        return [str(point[key]), f"{point['tokens']:,}", *values]
-
-    return markdown_table([key, "tokens trained on", *COLUMNS.values()], map(cells, points))
+        rows.append([point[key], f"{point['tokens']:,}", *values])
+    return markdown_table([key, "tokens trained on", *COLUMNS.values()], rows)
 
 
 @to_svg
@@ -83,10 +77,3 @@ def draw(points: Sequence[Point], key: str, predictor: str) -> Figure:
         axes.set_title(COLUMNS[name], loc="left")
     axes.set_xlabel(f"tokens trained on; the labels are {key}" if by_tokens else key)
     return canvas
-
-
-def curve(runs: Sequence[str], key: str, predictor: str, plot: Path) -> list[Point]:
-    """Read the runs and write the figure."""
-    points = [read_point(run, key, predictor) for run in runs]
-    write_text(plot, draw(points, key, predictor))
-    return points

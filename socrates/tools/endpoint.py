@@ -2,8 +2,7 @@
 
 Three ways to ask (:data:`WAYS`): ``logprobs`` sends each allowed answer after the prompt to ``/completions`` and reads
 its probability, which is exact; ``stated`` has ``/chat/completions`` state the distribution as JSON; ``draws`` lets it
-answer several times. ``auto`` is the first of them that the endpoint can do. Every reply is appended to a file as it
-comes, so that a killed run repeats no paid call.
+answer several times. Every reply is appended to a file as it comes, so that a killed run repeats no paid call.
 """
 
 from __future__ import annotations
@@ -48,29 +47,23 @@ STATE = (
 )
 QUESTION = ["stimuli", "persona", "scale"]  # the columns of a question
 Question = tuple[str, str]  # scenario and persona
+Reply = dict[str, Any]
 Way = Literal["logprobs", "stated", "draws"]
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where and how to ask.
+    """Where and how to ask."""
 
-    Attributes:
-        url: such as http://127.0.0.1:8000/v1.
-        usd_per_million: tokens sent, tokens received.
-        format: of the messages that ``stated`` and ``draws`` send, as in ``prompt.format``.
-        end: the end-of-answer token as text, which ``logprobs`` needs where one answer begins another (1 and 10).
-    """
-
-    url: str
+    url: str  # such as http://127.0.0.1:8000/v1
     model: str
     mode: Way | Literal["auto"] = "auto"
     draws: int = 10
     workers: int = 8
-    usd_per_million: tuple[float, float] = (0.0, 0.0)
-    max_usd: float | None = None
-    end: str = ""
-    format: Literal["chat", "socrates"] = "chat"
+    usd_per_million: tuple[float, float] = (0.0, 0.0)  # tokens sent, tokens received
+    max_usd: float = math.inf
+    end: str = ""  # the end-of-answer token as text: ``logprobs`` needs it where one answer begins another (1 and 10)
+    format: Literal["chat", "socrates"] = "chat"  # of the messages that ``stated`` and ``draws`` send
 
 
 class RefusedError(SocratesError):
@@ -78,18 +71,13 @@ class RefusedError(SocratesError):
 
 
 class PaidCalls:
-    """The calls of one endpoint: what ``store`` has the answer of is not asked again.
-
-    Attributes:
-        sent, received: tokens paid for, in this run and before.
-        rejected: replies that stated no distribution.
-        several: whether a call may ask for more than one draw; some servers refuse that.
-    """
+    """The calls of one endpoint: what ``store`` has the answer of is not asked again."""
 
     def __init__(self, endpoint: Endpoint, store: Path) -> None:
-        self.endpoint, self.sent, self.received, self.rejected, self.several = endpoint, 0, 0, 0, True
-        self._known: dict[str, Any] = {}
-        self._lock = threading.Lock()
+        self.endpoint, self.lock, self._known = endpoint, threading.Lock(), dict[str, Any]()
+        self.sent = self.received = 0  # tokens paid for, in this run and before
+        self.rejected = 0  # replies that stated no distribution
+        self.several = True  # whether a call may ask for more than one draw; some servers refuse that
         key = os.environ.get(KEY)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(base_url=endpoint.url.rstrip("/") + "/", headers=headers, timeout=TIMEOUT)
@@ -103,53 +91,32 @@ class PaidCalls:
 
     @property
     def usd(self) -> float:
-        return float(np.dot((self.sent, self.received), self.endpoint.usd_per_million)) / 1e6
-
-    def reject(self) -> None:
-        with self._lock:
-            self.rejected += 1
+        return _usd((self.sent, self.received), self.endpoint)
 
     def close(self) -> None:
         self._file.close()
         self._client.close()
 
-    def ask(self, path: str, body: dict[str, Any], read: Callable[[dict[str, Any]], Any]) -> Any:
-        """What ``read`` makes of the reply. Raises :class:`SocratesError` where there is none, or no money is left."""
+    def ask(self, path: str, body: dict[str, Any], read: Callable[[Reply], Any]) -> Any:
+        """What ``read`` makes of the reply, asked for again after 429, 5xx, a timeout or half an answer.
+
+        Raises :class:`SocratesError` where there is none, or no money is left.
+        """
         body = {"model": self.endpoint.model, **body}
         told = json.dumps([self.endpoint.url, path, body])
         key = hashlib.sha256(told.encode()).hexdigest()[:32]
-        if key not in self._known:
-            reply, answer = self._post(path, body, read)
-            usage = reply.get("usage") or {}
-            tokens = (int(usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion"))
-            line = (key, answer, *tokens)
-            with self._lock:
-                self._file.write(json.dumps(line) + "\n")
-                self._file.flush()
-                self._count(*line)
-        return self._known[key]
-
-    def _count(self, key: str, answer: Any, sent: int, received: int) -> None:
-        self._known[key] = answer
-        self.sent += sent
-        self.received += received
-
-    def _post(
-        self, path: str, body: dict[str, Any], read: Callable[[dict[str, Any]], Any]
-    ) -> tuple[dict[str, Any], Any]:
-        """The reply and what is read of it, asked for again after 429, 5xx, a timeout or half an answer."""
+        if key in self._known:
+            return self._known[key]
         limit, problem = self.endpoint.max_usd, ""
         for attempt in range(ATTEMPTS):
-            if limit is not None and self.usd >= limit:
-                raise SocratesError(
-                    f"endpoint: ${self.usd:.2f} are spent, the limit is ${limit:.2f}; what came is kept"
-                )
+            if self.usd >= limit:
+                spent = f"${self.usd:.2f} are spent, the limit is ${limit:.2f}"
+                raise SocratesError(f"endpoint: {spent}; what came is kept")
             wait = FIRST_PAUSE * 2**attempt
             try:
                 reply = self._client.post(path, json=body)
                 if reply.status_code == 200:
-                    told = reply.json()
-                    return told, read(told)
+                    return self._keep(key, reply.json(), read)
                 problem = f"status {reply.status_code}"
                 if reply.status_code != 429 and reply.status_code < 500:
                     said = " ".join(reply.text.split())[:200]
@@ -162,48 +129,50 @@ class PaidCalls:
                 time.sleep(min(wait, 60))
         raise SocratesError(f"endpoint: {problem} {ATTEMPTS} times; run again, what came is kept")
 
+    def _keep(self, key: str, reply: Reply, read: Callable[[Reply], Any]) -> Any:
+        answer, usage = read(reply), reply.get("usage") or {}
+        line = (key, answer, *(int(usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion")))
+        with self.lock:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            self._count(*line)
+        return answer
+
+    def _count(self, key: str, answer: Any, sent: int, received: int) -> None:
+        self._known[key] = answer
+        self.sent += sent
+        self.received += received
+
+
+def _usd(tokens: tuple[int, int], endpoint: Endpoint) -> float:
+    return float(np.dot(tokens, endpoint.usd_per_million)) / 1e6
+
 
 def predict_test_rows(
     endpoint: Endpoint, name: str, personas: bool, confirm: Callable[[str], bool]
 ) -> tuple[Path, int, PaidCalls]:
-    """Ask the test rows of an endpoint as the predictor ``name``; the estimate is printed before the first call.
+    """Ask the test rows of an endpoint as the predictor ``name``: its folder, the rows, and what was paid for.
 
-    Args:
-        personas: ask for each respondent; otherwise once for each scenario.
-        confirm: asked, where the estimate is above ``max_usd``, whether to go on up to it.
-
-    Returns:
-        The predictions' folder, its rows, and what was paid for.
-
-    Raises:
-        SocratesError: the estimate is above ``max_usd`` and not confirmed, or see :func:`ask_all`.
+    The estimate is printed before the first call. Where it is above ``max_usd`` ``confirm`` is asked whether to go on
+    up to it; :class:`SocratesError` where it is not. Without ``personas`` each scenario is asked once.
     """
     rows, excluded = test_rows(name)
     persona = persona_expression() if personas else pl.lit("unknown").alias("persona")
-    told = rows.with_columns(persona).select(QUESTION)
-    questions = told.unique(maintain_order=True)
+    asked = rows.with_columns(persona)
+    questions = asked.select(QUESTION).unique(maintain_order=True)
     sent, received, usd = estimate(questions, endpoint)
     about = f"{len(questions):,} questions, about {sent:,} tokens sent, {received:,} received, ${usd:.2f}"
     print(about, file=sys.stderr)
-    if endpoint.max_usd is not None and usd > endpoint.max_usd:
+    if usd > endpoint.max_usd:
         limit = f"the estimate of ${usd:.2f} is above --max-usd {endpoint.max_usd:.2f}"
         if not confirm(f"{limit}; go on up to it?"):
             raise SocratesError(f"{limit}; --yes goes on up to it")
     answers, calls = ask_all(questions, endpoint, Path(".scratch/endpoint") / f"{name}.jsonl")
-    joined = told.join(answers, on=QUESTION, how="left", maintain_order="left")
-    offsets = np.concatenate([[0], np.cumsum(joined["probabilities"].list.len().to_numpy())])
-    values, mass = (
-        joined[column].explode().to_numpy().astype(np.float32) for column in ("probabilities", "allowed_mass")
-    )
-    how = {
-        "endpoint": endpoint.url,
-        "model": endpoint.model,
-        "mode": calls.endpoint.mode,
-        "personas": personas,
-    }
-    how |= {"rejected": calls.rejected, "usd": round(calls.usd, 4)}
+    answered = asked.join(answers, on=QUESTION, how="left", maintain_order="left")
+    how: dict[str, Any] = {"endpoint": endpoint.url, "model": endpoint.model, "mode": calls.endpoint.mode}
+    how |= {"personas": personas, "rejected": calls.rejected, "usd": round(calls.usd, 4)}
     how["usd_per_1000"] = round(calls.usd * 1000 / len(rows), 4)
-    return *write_folder(name, rows, (values, offsets, mass), excluded, how), calls
+    return *write_folder(name, answered, excluded, how), calls
 
 
 def estimate(questions: pl.DataFrame, endpoint: Endpoint) -> tuple[int, int, float]:
@@ -212,45 +181,38 @@ def estimate(questions: pl.DataFrame, endpoint: Endpoint) -> tuple[int, int, flo
     Of draws the prompt is counted once: most servers draw several answers of one prompt.
     """
     if endpoint.mode == "auto":
-        return max(
-            (estimate(questions, replace(endpoint, mode=way)) for way in WAYS), key=lambda told: told[::-1]
-        )
+        ways = [estimate(questions, replace(endpoint, mode=way)) for way in WAYS]
+        return max(ways, key=lambda told: told[::-1])
     characters = received = 0
-    write = template("scenario_first").prompt
+    write, stated = template("scenario_first").prompt, endpoint.mode == "stated"
     for text, persona, notation in questions.iter_rows():
         asked, options = len(write(text, persona)), len(scale(notation).options)
         if endpoint.mode == "logprobs":
             characters, received = characters + asked * options, received + options
         else:
-            stated = endpoint.mode == "stated"
             characters += asked + OF_A_CHAT + len(STATE) * stated
             received += TOKENS_PER_OPTION * options if stated else TOKENS_PER_DRAW * endpoint.draws
     tokens = math.ceil(characters / CHARACTERS_PER_TOKEN), received
-    return *tokens, float(np.dot(tokens, endpoint.usd_per_million)) / 1e6
+    return *tokens, _usd(tokens, endpoint)
 
 
 def ask_all(questions: pl.DataFrame, endpoint: Endpoint, store: Path) -> tuple[pl.DataFrame, PaidCalls]:
-    """Every question's answer distribution, ``probabilities``, and format validity, ``allowed_mass``.
+    """``questions`` (:data:`QUESTION`) with their answers' ``probabilities`` and format validity, ``allowed_mass``.
 
-    A question without any allowed answer is given the uniform distribution, with no mass.
-
-    Args:
-        questions: columns :data:`QUESTION`.
-        store: JSONL of the calls that are paid for.
-
-    Raises:
-        SocratesError: the endpoint refuses, does not answer, answers in another form, or the limit is reached.
+    A question without any allowed answer is given the uniform distribution, with no mass. ``store``: JSONL of the calls
+    that are paid for. Raises :class:`SocratesError` where the endpoint refuses, does not answer, answers in another
+    form, or the limit is reached.
     """
+    unclear = "" if endpoint.end else _prefixes(questions["scale"])
+    if endpoint.mode == "logprobs" and unclear:
+        raise SocratesError(unclear)
+    answers = []
     with (
         contextlib.closing(PaidCalls(endpoint, store)) as calls,
         ThreadPoolExecutor(endpoint.workers) as pool,
     ):
-        unclear = "" if endpoint.end else _prefixes(questions["scale"])
         if endpoint.mode == "auto":
-            calls.endpoint = replace(endpoint, mode=_first_that_works(calls, unclear, *questions.row(0)))
-        elif endpoint.mode == "logprobs" and unclear:
-            raise SocratesError(unclear)
-        answers = []
+            _choose_way(calls, unclear, questions.row(0))
         with tqdm(total=len(questions), desc=f"ask {endpoint.model}, {calls.endpoint.mode}") as bar:
             for answer in pool.map(lambda row: _answers(calls, *row), questions.iter_rows()):
                 answers.append(answer)
@@ -260,20 +222,18 @@ def ask_all(questions: pl.DataFrame, endpoint: Endpoint, store: Path) -> tuple[p
     return questions.with_columns(shares, allowed_mass=pl.Series([mass for _, mass in answers])), calls
 
 
-def _first_that_works(calls: PaidCalls, unclear: str, stimuli: str, persona: str, notation: str) -> Way:
-    """The first way in which the endpoint answers a question; draws raise what any other would.
+def _choose_way(calls: PaidCalls, unclear: str, question: tuple[str, str, str]) -> None:
+    """Take the first way in which the endpoint answers a question; draws raise what any other would.
 
     Log-probabilities are passed over, and it is said, where something is ``unclear`` about them.
     """
     if unclear:
         print(f"{unclear}; without it no log-probabilities are asked for", file=sys.stderr)
-    ways: tuple[Way, ...] = ("stated",) if unclear else ("logprobs", "stated")
-    for way in ways:
+    for way in list(WAYS)[bool(unclear) :]:
         calls.endpoint = replace(calls.endpoint, mode=way)
         with contextlib.suppress(SocratesError):
-            if _answers(calls, stimuli, persona, notation)[1] > 0:
-                return way
-    return "draws"
+            if way == "draws" or _answers(calls, *question)[1] > 0:
+                return
 
 
 def _answers(calls: PaidCalls, stimuli: str, persona: str, notation: str) -> tuple[list[float], float]:
@@ -288,61 +248,57 @@ def _answers(calls: PaidCalls, stimuli: str, persona: str, notation: str) -> tup
 
 def _scored(calls: PaidCalls, question: Question, options: Sequence[int]) -> list[float]:
     """The probability of each option, with the end-of-answer token where one is given."""
-    text, end = template("scenario_first").prompt(*question), calls.endpoint.end
-    return [math.exp(_log_probability(calls, text, answer_part(option) + end)) for option in options]
+    text = template("scenario_first").prompt(*question)
 
+    def probability(answer: str) -> float:
+        def read(reply: Reply) -> float:
+            logprobs = reply["choices"][0]["logprobs"]
+            pairs = zip(logprobs["text_offset"], logprobs["token_logprobs"], strict=True)
+            spelt = [value for offset, value in pairs if len(text) <= offset < len(text + answer)]
+            if not spelt:
+                raise ValueError("no log-probability of the prompt's tokens")
+            return float(sum(spelt))
 
-def _log_probability(calls: PaidCalls, text: str, answer: str) -> float:
-    def read(reply: dict[str, Any]) -> float:
-        logprobs = reply["choices"][0]["logprobs"]
-        pairs = zip(logprobs["text_offset"], logprobs["token_logprobs"], strict=True)
-        spelt = [value for offset, value in pairs if len(text) <= offset < len(text + answer)]
-        if not spelt:
-            raise ValueError("no log-probability of the prompt's tokens")
-        return float(sum(spelt))
+        # One token is asked for since some servers take 0 for as many as they can; it is not read.
+        body = {"prompt": text + answer, "max_tokens": 1, "echo": True, "logprobs": 1, "temperature": 0}
+        return math.exp(calls.ask("completions", body, read))
 
-    # One token is asked for since some servers take 0 for as many as they can; it is not read.
-    body = {"prompt": text + answer, "max_tokens": 1, "echo": True, "logprobs": 1, "temperature": 0}
-    return float(calls.ask("completions", body, read))
+    return [probability(answer_part(option) + calls.endpoint.end) for option in options]
 
 
 def _stated(calls: PaidCalls, question: Question, options: Sequence[int]) -> list[float]:
     """The distribution that the model states; zeros where it states none in :data:`STATED_TRIES` replies."""
-    few = len(options) <= 20
     steps = f" in steps of {options[1] - options[0]}" if isinstance(options, range) else ""
-    named = ", ".join(map(str, options)) if few else f"{options[0]} to {options[-1]}{steps}"
-    *others, last = messages(*question, calls.endpoint.format)
-    asked = [*others, {**last, "content": f"{last['content']}\n\n{STATE.format(named)}"}]
+    named = ", ".join(map(str, options)) if len(options) <= 20 else f"{options[0]} to {options[-1]}{steps}"
+    asked = messages(*question, calls.endpoint.format)
+    asked[-1]["content"] += f"\n\n{STATE.format(named)}"
     most = TOKENS_PER_OPTION * len(options) + 64
     for attempt in range(STATED_TRIES):
-        body = {
-            "messages": asked,
-            "max_tokens": most,
-            "temperature": 0 if attempt == 0 else 1,
-            "seed": attempt,
-        }
-        said = calls.ask(
-            "chat/completions", body, lambda reply: reply["choices"][0]["message"]["content"] or ""
-        )
+        body = {"messages": asked, "max_tokens": most, "temperature": min(attempt, 1), "seed": attempt}
+        said = calls.ask("chat/completions", body, lambda reply: _contents(reply)[0])
         with contextlib.suppress(ValueError):
             return parse_distribution(said, options)
-        calls.reject()
+        with calls.lock:
+            calls.rejected += 1
     return [0.0] * len(options)
+
+
+def _contents(reply: Reply) -> list[str]:
+    """The texts of a chat's reply."""
+    return [choice["message"]["content"] or "" for choice in reply["choices"]]
 
 
 def parse_distribution(said: str, options: Sequence[int]) -> list[float]:
     """The probability of each option from one JSON object, alone or in a code fence, of probabilities or per cent.
 
-    Raises:
-        ValueError: anything else: words, half an object, an option twice or not on the scale, a probability that is
-            no number from 0, a sum that is neither 1 nor 100.
+    Raises ``ValueError`` for words, half an object, an option twice or not on the scale, a probability that is no
+    number from 0, a sum that is neither 1 nor 100.
     """
     fenced = re.fullmatch(r"\s*(?:```(?:json)?)?\s*(\{.*\})\s*(?:```)?\s*", said, re.DOTALL)
     if not fenced:
         raise ValueError("no object")
-    pairs = json.loads(fenced[1], object_pairs_hook=list)
     stated: dict[int, float] = {}
-    for option, share in pairs:
+    for option, share in json.loads(fenced[1], object_pairs_hook=list):
         number = isinstance(share, int | float) and not isinstance(share, bool)
         if not (number and 0 <= share < math.inf and int(option) in options) or int(option) in stated:
             raise ValueError(f"{option}: {share}")
@@ -356,11 +312,10 @@ def parse_distribution(said: str, options: Sequence[int]) -> list[float]:
 def _drawn(calls: PaidCalls, question: Question, options: Sequence[int]) -> list[float]:
     """The share of each option in ``draws`` sampled answers; those without an allowed number have no share."""
 
-    def read(reply: dict[str, Any]) -> list[int | None]:
-        texts = [choice["message"]["content"] or "" for choice in reply["choices"]]
-        if not texts:
+    def read(reply: Reply) -> list[int | None]:
+        matches = [NUMBER.search(said) for said in _contents(reply)[: calls.endpoint.draws]]
+        if not matches:
             raise ValueError("no answer")
-        matches = [NUMBER.search(said) for said in texts[: calls.endpoint.draws]]
         return [int(match[0]) if match else None for match in matches]
 
     asked, answers = messages(*question, calls.endpoint.format), list[int | None]()
@@ -376,11 +331,8 @@ def _drawn(calls: PaidCalls, question: Question, options: Sequence[int]) -> list
     return [answers.count(option) / len(answers) for option in options]
 
 
-WAYS: dict[Way, Callable[[PaidCalls, Question, Sequence[int]], list[float]]] = {
-    "logprobs": _scored,
-    "stated": _stated,
-    "draws": _drawn,
-}
+Ask = Callable[[PaidCalls, Question, Sequence[int]], list[float]]
+WAYS: dict[Way, Ask] = {"logprobs": _scored, "stated": _stated, "draws": _drawn}
 
 
 def _prefixes(notations: pl.Series) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from socrates.core.errors import DataError
 from socrates.core.files import atomic_folder, read_table, sha256, write_json, write_table
@@ -28,23 +27,14 @@ SUM_TOLERANCE = 1e-3
 
 
 def import_table(path: Path, name: str) -> tuple[Path, int]:
-    """Write the folder of predictions ``name`` from a table; returns it and its number of rows.
-
-    Raises:
-        DataError: as :func:`test_rows`, :func:`read_external`, :func:`expand`.
-    """
+    """Write the folder of predictions ``name`` from a table; returns it and its number of rows."""
     rows, excluded = test_rows(name)
-    values, offsets = expand(read_external(path), rows, path)
-    about = {"source": path.name, "sha256": sha256(path)}
-    return write_folder(name, rows, (values, offsets, np.ones(len(rows), np.float32)), excluded, about)
+    answered = rows.with_columns(expand(read_external(path), rows, path), allowed_mass=pl.lit(1.0))
+    return write_folder(name, answered, excluded, {"source": path.name, "sha256": sha256(path)})
 
 
 def test_rows(name: str) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The test rows that have a scale, and the others' counts, for a new predictor called ``name``.
-
-    Raises:
-        DataError: the name is no folder's or taken by a predictor of the pipeline, or there is no test split.
-    """
+    """The test rows that have a scale, and the others' counts, for a new predictor called ``name``."""
     params = load(Predict)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in {"base", "adapter", *params.baselines}:
         raise DataError(f"--name {name}: lower-case letters, digits and _, and no predictor of the pipeline")
@@ -54,14 +44,13 @@ def test_rows(name: str) -> tuple[pl.DataFrame, dict[str, int]]:
 
 
 def write_folder(
-    name: str,
-    rows: pl.DataFrame,
-    predicted: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]],
-    excluded: dict[str, int],
-    about: Mapping[str, object],
+    name: str, answered: pl.DataFrame, excluded: dict[str, int], about: Mapping[str, object]
 ) -> tuple[Path, int]:
-    """Write ``data/predictions/NAME``; ``predicted``: values, offsets and mass as in :func:`predictions_table`."""
-    table, manifest = predictions_table(rows, *predicted, excluded)
+    """Write ``data/predictions/NAME`` from test rows with their ``probabilities`` and ``allowed_mass``."""
+    shares, mass = answered["probabilities"], answered["allowed_mass"].to_numpy().astype(np.float32)
+    values = shares.explode().to_numpy().astype(np.float32)
+    offsets = np.concatenate([[0], np.cumsum(shares.list.len().to_numpy(), dtype=np.int64)])
+    table, manifest = predictions_table(answered, values, offsets, mass, excluded)
     with atomic_folder(PREDICTIONS_FOLDER / name) as folder:
         write_table(folder / "predictions.parquet", table)
         write_json(folder / "manifest.json", {**about, **manifest})
@@ -71,11 +60,8 @@ def write_folder(
 def read_external(path: Path) -> pl.DataFrame:
     """The table at ``path`` (.csv or .parquet): ``CELL``, maybe ``participant``, ``option``, ``probability``.
 
-    Drawn answers become shares. Each row is checked; rows count from 1 after the header.
-
-    Raises:
-        DataError: unreadable, a column missing, a null or a text for a number, a negative probability, an option
-            twice, or probabilities that do not sum to 1.
+    Drawn answers become shares. What cannot be used is a :class:`DataError`, with its row counted from 1 after the
+    header.
     """
     try:
         table = pl.read_csv(path, infer_schema=False) if path.suffix == ".csv" else pl.read_parquet(path)
@@ -85,69 +71,48 @@ def read_external(path: Path) -> pl.DataFrame:
     drawn = "response" in table.columns
     values = ["response"] if drawn else ["option", "probability"]
     if missing := [name for name in [*CELL, *values] if name not in table.columns]:
-        raise DataError(
-            f"{path}: column {', '.join(missing)} missing; expected {', '.join(CELL)}, participant if each has their "
-            "own, and option with probability, or response"
-        )
+        known = "participant if each has their own, and option with probability, or response"
+        told = f"column {', '.join(missing)} missing; expected {', '.join(CELL)}, {known}"
+        raise DataError(f"{path}: {told}")
     key = [*CELL, *(["participant"] if "participant" in table.columns else [])]
     kinds = {"study_id": pl.String, "probability": pl.Float64}
     try:
-        table = table.select(
-            pl.col(name).cast(kinds.get(name, pl.Int64), strict=False) for name in [*key, *values]
-        )
+        columns = (pl.col(name).cast(kinds.get(name, pl.Int64), strict=False) for name in [*key, *values])
+        table = table.select(columns)
     except pl.exceptions.InvalidOperationError as error:
-        raise DataError(
-            f"{path}: a column is neither text nor a number ({str(error).splitlines()[0]})"
-        ) from None
+        told = str(error).splitlines()[0]
+        raise DataError(f"{path}: a column is neither text nor a number ({told})") from None
     refused = {f"{name} is empty or no number": pl.col(name).is_null() for name in table.columns}
     if not drawn:
         share = pl.col("probability")
-        refused |= {
-            "probability is negative or not finite": ~share.is_finite() | (share < 0),
-            "its option stands there twice": pl.struct(*key, "option").is_duplicated(),
-            "the probabilities of its options do not sum to 1": (share.sum().over(key) - 1).abs()
-            > SUM_TOLERANCE,
-        }
+        refused["probability is negative or not finite"] = ~share.is_finite() | (share < 0)
+        refused["its option stands there twice"] = pl.struct(*key, "option").is_duplicated()
+        off = (share.sum().over(key) - 1).abs()
+        refused["the probabilities of its options do not sum to 1"] = off > SUM_TOLERANCE
     for problem, bad in refused.items():
         rows = table.select(bad.arg_true()).to_series()
         if len(rows):
             raise DataError(f"{path}: row {rows[0] + 1}: {problem} ({len(rows)} such rows)")
     if not drawn:
         return table
-    counts = table.group_by(*key, option="response").len()
-    return (
-        counts.with_columns(probability=pl.col("len") / pl.col("len").sum().over(key))
-        .drop("len")
-        .sort(*key, "option")
-    )
+    counts = table.group_by(*key, option="response").len("probability")
+    return counts.with_columns(pl.col("probability") / pl.col("probability").sum().over(key))
 
 
-def expand(
-    predicted: pl.DataFrame, rows: pl.DataFrame, path: Path
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The probabilities of every test row, one after another, and where each row's begin, ``[rows + 1]``.
-
-    Args:
-        predicted: from :func:`read_external`.
-        rows: the test rows with a scale.
-        path: named in errors.
-
-    Raises:
-        DataError: a test row without a prediction, or an option that its scale does not have.
-    """
-    key = [name for name in predicted.columns if name not in ("option", "probability")]
-    known: dict[tuple[object, ...], dict[int, float]] = {}
-    for *unit, option, probability in predicted.select(*key, "option", "probability").iter_rows():
-        known.setdefault(tuple(unit), {})[option] = probability
-    blocks: dict[tuple[object, ...], NDArray[np.float32]] = {}
-    for *unit, notation in rows.select(*key, "scale").unique(maintain_order=True).iter_rows():
+def expand(predicted: pl.DataFrame, rows: pl.DataFrame, path: Path) -> pl.Series:
+    """The probabilities of every test row over its scale, from :func:`read_external`'s table; sums are 1."""
+    key = predicted.columns[:-2]
+    units = rows.select(*key, "scale").unique(maintain_order=True)
+    units = units.join(predicted.group_by(key).all(), on=key, how="left", maintain_order="left")
+    blocks = []
+    for *unit, notation, options, shares in units.iter_rows():
         named = " ".join(f"{name} {value}" for name, value in zip(key, unit, strict=True))
-        if tuple(unit) not in known:
+        if options is None:
             raise DataError(f"{path}: no prediction for {named}; every test row needs one")
-        options, shares = scale(notation).options, known[tuple(unit)]
-        if outside := sorted(set(shares) - set(options)):
+        share, allowed = dict(zip(options, shares, strict=True)), scale(notation).options
+        if outside := sorted(set(options) - set(allowed)):
             raise DataError(f"{path}: {named}: option {outside[0]} is not on its scale {notation}")
-        block = np.array([shares.get(option, 0.0) for option in options], np.float32)
-        blocks[*unit, notation] = block / block.sum()
-    parts = [blocks[unit] for unit in rows.select(*key, "scale").iter_rows()]
-    return np.concatenate(parts), np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+        block = np.array([share.get(option, 0.0) for option in allowed], np.float32)
+        blocks.append((block / block.sum()).tolist())
+    units = units.with_columns(pl.Series("probabilities", blocks, pl.List(pl.Float32)))
+    return rows.join(units, on=[*key, "scale"], how="left", maintain_order="left")["probabilities"]

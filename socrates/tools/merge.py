@@ -19,114 +19,79 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from socrates.core.errors import DataError, ModelError
 from socrates.core.files import atomic_folder, json_text, read_json, read_table
 from socrates.core.params import load
+from socrates.model import loading
 from socrates.model.encoding import encode
 from socrates.model.jagged import JaggedArray
-from socrates.model.loading import (
-    compute_dtype,
-    device,
-    file_hashes,
-    load_base,
-    load_model,
-    load_tokenizer,
-    with_adapter,
-)
 from socrates.model.params import Model, Prompt
 from socrates.prediction.distributions import predict_distributions
 from socrates.prediction.params import Predict
 from socrates.prediction.predict import usable_rows
 from socrates.survey.tables import SCALED_RESPONSES
 
-Answers = tuple[
-    JaggedArray, NDArray[np.float32]
-]  # each row's distribution, and the probability of allowed answers
-
 # Allowed distance of two distributions in the mean over rows. bfloat16 keeps 8 bits of a weight, and the largest of a
 # thousand differences grows with a model's depth.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.02}
 
 
-def merge(
-    project: Path, out: Path, rows: int = 100, tolerance: float | None = None, seed: int = 0
-) -> dict[str, Any]:
+def merge(project: Path, out: Path, rows: int = 100, tolerance: float | None = None) -> dict[str, Any]:
     """Write the merged model to ``out``, after both forms have answered ``rows`` drawn test rows alike.
 
-    Args:
-        project: the folder with params.yaml, data/splits/ and models/.
-        tolerance: None: :data:`TOLERANCE` of the machine's dtype.
-
-    Returns:
-        The check: rows compared; the total variation distance of the distributions over the allowed answers (mean
-        and largest over rows), the mean difference of the allowed answers' probability, tolerance of both means,
-        dtype, the base's quantisation.
-
-    Raises:
-        ModelError: the two forms differ by more than the tolerance; nothing is written then.
-        DataError: no row can be compared.
+    Returns the check: the total variation distance of the distributions over the allowed answers (mean and largest over
+    rows), the mean difference of the allowed answers' probability, and the tolerance of both means (None:
+    :data:`TOLERANCE` of the machine's dtype). Where it is exceeded nothing is written: :class:`ModelError`.
     """
-    path = project / "params.yaml"
+    path, test = project / "params.yaml", project / "data/splits/test.parquet"
     params, prompt, predict = load(Model, path), load(Prompt, path), load(Predict, path)
-    base, adapter, test = (
-        project / name for name in ("models/base", "models/adapter", "data/splits/test.parquet")
-    )
-    tokenizer, table = load_tokenizer(base), read_table(test, SCALED_RESPONSES)
+    base, adapter = project / "models/base", project / "models/adapter"
+    tokenizer, table = loading.load_tokenizer(base), read_table(test, SCALED_RESPONSES)
     encoded = encode(table, tokenizer, prompt.layout, prompt.format)
     scaled, data, _ = usable_rows(table, encoded, prompt, predict)
     if not len(scaled):
         raise DataError(f"{test}: no row has a known scale, so nothing can be compared")
-    drawn = np.random.default_rng(seed).permutation(len(scaled))[:rows]
+    drawn = np.random.default_rng(0).permutation(len(scaled))[:rows]
     data, scales = data.take(drawn), scaled["scale"].gather(drawn).to_list()
 
-    def answers(model: Any) -> Answers:
+    def answers(model: Any) -> tuple[JaggedArray, NDArray[np.float32]]:
+        """Each row's distribution, and the probability of allowed answers."""
         return predict_distributions(model, tokenizer, data, scales, predict.tokens_per_batch)
 
-    expected = answers(load_model(base, adapter, params))
+    expected = answers(loading.load_model(base, adapter, params))
     gc.collect()  # two models of 14 billion parameters need not fit; a quantised layer and its weights are a cycle
-    dtype = compute_dtype()
+    dtype = loading.compute_dtype()
     allowed = TOLERANCE[dtype] if tolerance is None else tolerance
     with atomic_folder(out) as folder:
         merged_model(base, adapter, params, dtype).save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
-        where = {"device_map": {"": device()}, "trust_remote_code": False, "use_safetensors": True}
+        where = {"device_map": {"": loading.device()}, "trust_remote_code": False, "use_safetensors": True}
         got = answers(AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, **where))
-        settings = {"tolerance": allowed, "dtype": str(dtype).removeprefix("torch.")}
-        check = difference(expected, got) | settings | {"quantization": params.quantization}
-        worst = max(check["mean_distance"], check["mean_mass_difference"])
-        if not worst <= allowed:
+        distances = [np.abs(a - b).sum() / 2 for a, b in zip(expected[0], got[0], strict=True)]
+        mean, largest = float(np.mean(distances)), float(np.max(distances))
+        mass = float(np.abs(expected[1] - got[1]).mean())
+        if not max(mean, mass) <= allowed:
             raise ModelError(
-                f"{out}: not written; the answers of merged and adapter differ by {worst:.2g} in the mean over "
-                f"{len(drawn)} test rows (at most {check['largest_distance']:.2g}), allowed is {allowed:.2g}; raise "
-                "--tolerance if that will do"
+                f"{out}: not written; the answers of merged and adapter differ by {max(mean, mass):.2g} in the mean "
+                f"over {len(drawn)} test rows (at most {largest:.2g}), allowed is {allowed:.2g}; raise --tolerance if "
+                "that will do"
             )
-        hashes = {"base": read_json(base / "manifest.json"), "adapter": file_hashes(adapter)}
+        check: dict[str, Any] = {"rows": len(distances), "mean_distance": mean, "largest_distance": largest}
+        check |= {"mean_mass_difference": mass, "tolerance": allowed}
+        check |= {"dtype": str(dtype).removeprefix("torch."), "quantization": params.quantization}
+        hashes = {"base": read_json(base / "manifest.json"), "adapter": loading.file_hashes(adapter)}
         (folder / "merge.json").write_text(json_text({**hashes, "check": check}))
     return check
 
 
-def difference(expected: Answers, got: Answers) -> dict[str, Any]:
-    """How far the answers of two models lie apart, over all rows."""
-    distances = [np.abs(a - b).sum() / 2 for a, b in zip(expected[0], got[0], strict=True)]
-    return {
-        "rows": len(distances),
-        "mean_distance": float(np.mean(distances)),
-        "largest_distance": float(np.max(distances)),
-        "mean_mass_difference": float(np.abs(expected[1] - got[1]).mean()),
-    }
-
-
 def merged_model(base: Path, adapter: Path, params: Model, dtype: torch.dtype) -> PreTrainedModel:
     """The base model with the adapter in its weights, on the CPU; sums are made there in float32, 4 bytes a weight."""
-    model: Any = load_base(base, params)
+    model: Any = loading.load_base(base, params)
     if params.quantization == "nf4":
         try:
             model = model.dequantize()  # on the device of the packed weights
         except torch.OutOfMemoryError:
-            raise ModelError(
-                f"{base}: the GPU has no room for the unpacked weights, 2 bytes each; merge on the CPU: "
-                "CUDA_VISIBLE_DEVICES= SOCRATES_CPU=1 socrates merge"
-            ) from None
-    return round_weights(
-        with_adapter(model.to("cpu", torch.float32), adapter, base).merge_and_unload(), dtype
-    )
+            told = "the GPU has no room for the unpacked weights, 2 bytes each; merge on the CPU"
+            raise ModelError(f"{base}: {told}: CUDA_VISIBLE_DEVICES= SOCRATES_CPU=1 socrates merge") from None
+    model = loading.with_adapter(model.to("cpu", torch.float32), adapter, base)
+    return round_weights(model.merge_and_unload(), dtype)
 
 
 @torch.no_grad()

@@ -32,50 +32,29 @@ RECORDS = {
 }
 DATA, NAME, TINY = "params.data.source", "params.model.name", BUILTIN
 
-Reason = tuple[str, Any, str]  # a path, its value or a test of it, and why the paper's value differs then
+Reason = tuple[str, Any, str]  # a path, its value or a test of it (bool: there is one), why it differs then
 
 
 @dataclass(frozen=True)
 class Item:
-    """A value of the paper, or of this project's own checks.
-
-    Attributes:
-        source: where it was read.
-        here: dotted path of the run's value in params, raw, splits, training, metrics or derived.
-        reasons: why it may differ, the first that holds; where none does, the run's value is wrong. ``{path}`` in a
-            text is replaced by the value there.
-        tolerance: largest difference that counts as the same.
-        interval: the run's value has the ends ``here``_low and ``here``_high; between them is the same.
-        only_for: values, by path, without which a comparison means nothing; ``otherwise`` says so.
-        note: why the two are different quantities, whatever their values.
-    """
+    """A value of the paper, or of this project's own checks. ``{path}`` in a text is replaced by the value there."""
 
     item: str
     paper: str | float | None
-    source: str
-    here: str
+    source: str  # where it was read
+    here: str  # dotted path of the run's value in params, raw, splits, training, metrics or derived
+    # Why it may differ, the first that holds; where none does, the run's value is wrong.
     reasons: tuple[Reason, ...] = ()
-    tolerance: float = 0.0
-    interval: bool = False
+    tolerance: float = 0.0  # largest difference that counts as the same
+    interval: bool = False  # whether ``here``_low and ``here``_high are given: between them is the same
+    # Values, by path, without which a comparison means nothing; ``otherwise`` says so.
     only_for: Mapping[str, Any] = field(default_factory=dict)
     otherwise: str = ""
-    note: str = ""
+    note: str = ""  # why the two are different quantities, whatever their values
 
 
 def below(bound: float) -> Callable[[float | None], bool]:
     return lambda value: value is not None and value < bound
-
-
-def given(value: Any) -> bool:
-    return value is not None
-
-
-def released(value: Any) -> bool:
-    return str(value).startswith("socratesft/")
-
-
-def always(value: Any) -> bool:
-    return True
 
 
 # fmt: off
@@ -90,7 +69,7 @@ OTHER_STUDIES = (
     ("params.split.method", "seeded",
      "split.method is seeded: 170 train, 20 validation and 20 test studies of 210, drawn here"),
 )
-ADAPTER = ("params.lora.r", always,
+ADAPTER = ("params.lora.r", bool,
            "QLoRA by design: an adapter of {params.lora.r} ranks on frozen weights fits one rented GPU")
 # The paper's studies, people and cells: its results are compared on them alone.
 PAPER_STUDIES = {
@@ -118,7 +97,7 @@ PAPER = (
          (("params.sample.fraction", below(1),
           "sample.fraction is {params.sample.fraction}: a cheaper run on a sample"),)),
     Item("most respondents taken of a cell", None, "all seen studies, all respondents", "params.sample.max_per_cell",
-         (("params.sample.max_per_cell", given,
+         (("params.sample.max_per_cell", bool,
           "sample.max_per_cell is {params.sample.max_per_cell}: a cheaper run, on smaller cells"),)),
     # the split
     Item("studies in two of train, validation and test", 0, "unseen-study split", "derived.studies_in_two_splits"),
@@ -127,7 +106,8 @@ PAPER = (
     # the model
     Item("base model", "Qwen/Qwen2.5-14B-Instruct", f"{SETUP}; Llama-3-8B-Instruct is its second base", NAME,
          ((NAME, TINY, f"model.name is {TINY}: a small Qwen2 made here stands in, so that no GPU or hub is needed"),
-          (NAME, released, "model.name is {params.model.name}: the paper's own fine-tuned model, nothing is trained"))),
+          (NAME, lambda name: name.startswith("socratesft/"),
+           "model.name is {params.model.name}: the paper's own fine-tuned model, nothing is trained"))),
     Item("trained weights", "all", f"{SETUP} (full fine-tuning with LLaMA-Factory)", "derived.trained", (ADAPTER,)),
     Item("weights while training", "not quantised", f"{SETUP} (full fine-tuning)", "derived.quantization",
          (("params.model.quantization", "nf4",
@@ -136,7 +116,7 @@ PAPER = (
          "params.lora.r", (ADAPTER,)),
     # the training
     Item("passes over the training answers", 1, SETUP, "derived.passes",
-         (("params.train.max_steps", given,
+         (("params.train.max_steps", bool,
           "train.max_steps is {params.train.max_steps}: a set number of steps and not of passes"),), tolerance=0.01),
     Item("epochs asked for", 1, SETUP, "params.train.epochs",
          ((NAME, TINY, "train.epochs is {params.train.epochs} for the small model made here"),)),
@@ -164,9 +144,9 @@ PAPER = (
     TABLE_2("accuracy of a uniform guess", 0.612, UNSEEN, "metrics.uniform.drawn.accuracy", tolerance=0.01),
     TABLE_2("W of the base model", 0.205, f"{UNSEEN}, Qwen2.5-14B-Instruct", "metrics.base.drawn.wasserstein",
             ((NAME, TINY, f"model.name is {TINY}: another base model"),
-            (NAME, always, "another prompt than the paper's, which an untuned model feels most"),), interval=True),
+            (NAME, bool, "another prompt than the paper's, which an untuned model feels most"),), interval=True),
     TABLE_2("W of the fine-tuned model", 0.151, f"{UNSEEN}, Socrates-Qwen-14B SFT", "metrics.adapter.drawn.wasserstein",
-            ((NAME, always,
+            ((NAME, bool,
              "a result and no setting: another way of training (QLoRA) and another prompt came to another W"),),
             interval=True),
     # of this project: whether the records belong together, and are large enough to be measured

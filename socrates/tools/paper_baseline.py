@@ -16,39 +16,32 @@ from socrates.evaluation.summary import headline
 
 PAPER = Path("metrics/paper.json")
 TAG = "paper-baseline"
-SOURCE = "source"  # where the figures come from: said in the commit's message, not a metric
 
 
-def tag_paper(folder: Path = Path()) -> str:
-    """Point the tag at HEAD with the paper's metrics, in the repository of ``folder``; returns the commit.
-
-    Raises:
-        DataError: ``metrics/paper.json`` is missing or not such a file; no Git repository or no commit yet.
-    """
-    figures = read_json(folder / PAPER, "run from the folder that holds it, as Git has it")
+def tag_paper() -> str:
+    """Point the tag at HEAD with the paper's metrics, in the repository of this folder; returns the commit."""
+    figures = read_json(PAPER, "run from the folder that holds it, as Git has it")
     if not all(isinstance(value, dict) for value in figures.values()):
-        raise DataError(f"{folder / PAPER}: expected groups of figures such as 'adapter'")
-    source = figures.pop(SOURCE, {})
+        raise DataError(f"{PAPER}: expected groups of figures such as 'adapter'")
+    source = figures.pop("source", {})  # where the figures come from: in the commit's message, no metric
     figures.pop("published", None)  # of other splits and models, under no keys of ours
-    prefix = _git(folder, "rev-parse", "--show-prefix")
-    head, date = _git(folder, "show", "--no-patch", "--format=%H %cd", "--date=raw", "HEAD").split(" ", 1)
+    prefix = _git("rev-parse", "--show-prefix")
+    head, date = _git("show", "--no-patch", "--format=%H %cd", "--date=raw", "HEAD").split(" ", 1)
     message = "\n".join(["The paper's figures as metrics", "", *(f"{key}: {source[key]}" for key in source)])
     stream = f"commit refs/tags/{TAG}\ncommitter {TAG} <{TAG}@invalid> {date}\n{_data(message)}from {head}\n"
     for name, content in (("evaluate", figures), ("headline", headline(figures))):
         stream += f"M 644 inline {prefix}metrics/{name}.json\n{_data(json_text(content))}"
-    _git(folder, "fast-import", "--force", "--quiet", text=stream)
-    return _git(folder, "rev-parse", TAG)
+    _git("fast-import", "--force", "--quiet", text=stream)
+    return _git("rev-parse", TAG)
 
 
 def _data(text: str) -> str:
     return f"data {len(text.encode())}\n{text}\n"
 
 
-def _git(folder: Path, *words: str, text: str = "") -> str:
+def _git(*words: str, text: str = "") -> str:
     """What ``git`` prints, with ``text`` as its input. Raises :class:`DataError` where it fails."""
-    done = subprocess.run(
-        ["git", *words], cwd=folder, input=text, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["git", *words], input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DataError(f"git {words[0]}: {' '.join(done.stderr.split())}")
     return done.stdout.strip()

@@ -1,6 +1,4 @@
-"""A preset written into ``params.yaml``: ``socrates preset one-percent``.
-
-``socrates preset gsm8k/paper-card`` does so in the word-problem pipeline's folder.
+"""A preset written into ``params.yaml``: ``socrates preset one-percent``; gsm8k/NAME is of the second pipeline.
 
 Reads presets/NAME.yaml, an overlay: the keys it names get its values, all others stay, so presets
 and edits by hand combine. ``extends: OTHER`` in an overlay applies that preset first. Comments, order
@@ -29,15 +27,10 @@ EXTENDS = "extends"
 def apply(
     name: str, path: Path = PATH, folder: Path = FOLDER, sections: Mapping[str, str] = SECTIONS
 ) -> list[str]:
-    """Write preset ``name`` of ``folder`` into the parameter file ``path``, atomically.
+    """Write preset ``name`` of ``folder`` into the parameter file ``path``, atomically, if something changes.
 
-    Returns:
-        The changes, one ``section.key: old -> new`` each, in the order of the file. Without a change
-        the file is not touched.
-
-    Raises:
-        ParamsError: no such preset, a file that is not YAML, or a result that the typed parameters
-            refuse (unknown key, wrong type or range). All problems stand in the one message.
+    Returns the changes, ``section.key: old -> new``, in the order of the file. Raises :class:`ParamsError` for no such
+    preset, a file that is not YAML, or a result that the typed parameters refuse, with all its problems.
     """
     before, written = dict(flat(read_yaml(path))), _merged([name], path, folder)
     after = YAML(typ="safe").load(written)
@@ -60,11 +53,7 @@ def apply_to_pipeline(name: str) -> tuple[Path, list[str]]:
 
 
 def layers(name: str, folder: Path = FOLDER, extended_by: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """The overlays that make up preset ``name``, in the order in which they are applied.
-
-    Raises:
-        ParamsError: no such preset, a file that is not YAML, or presets that extend each other.
-    """
+    """The overlays that make up preset ``name``, in the order in which they are applied."""
     known = sorted(file.stem for file in folder.glob("*.yaml"))
     if name not in known:
         raise ParamsError(f"{folder}: no preset {name!r}; there are {', '.join(known) or 'none'}")

@@ -18,20 +18,11 @@ KINDS = (".safetensors", ".json", ".txt", ".model", ".jinja")  # of an adapter's
 
 
 def files_to_publish(project: Path, card: Path) -> dict[str, Path]:
-    """The files of a repository, by their path in it, sorted.
-
-    Args:
-        project: the folder with models/adapter/ and metrics/.
-        card: the folder with README.md and plots/.
-
-    Raises:
-        DataError: there is no adapter or no card.
-    """
-    adapter, metrics = project / ADAPTER, project / METRICS
-    files = {path.name: path for path in adapter.glob("*") if path.is_file() and path.suffix in KINDS}
+    """The files of a repository by their path in it, sorted: adapter and metrics of ``project``, and the card's."""
+    files = {path.name: path for path in (project / ADAPTER).glob("*") if path.suffix in KINDS}
     files |= {path.relative_to(card).as_posix(): path for path in card.rglob("*") if path.is_file()}
     for pattern in ("evaluate.json", "train.csv", "tables/*.csv"):
-        files |= {path.relative_to(project).as_posix(): path for path in metrics.glob(pattern)}
+        files |= {path.relative_to(project).as_posix(): path for path in (project / METRICS).glob(pattern)}
     for name, where in (("adapter_model.safetensors", ADAPTER), ("README.md", card)):
         if name not in files:
             raise DataError(f"{where}: has no {name}; run dvc repro")
@@ -39,20 +30,13 @@ def files_to_publish(project: Path, card: Path) -> dict[str, Path]:
 
 
 def upload(repo: str, files: dict[str, Path], public: bool) -> str:
-    """Put ``files`` on the hub as one commit; returns the commit's address.
-
-    Raises:
-        SourceError: the hub refuses, cannot be reached, or shows the repository to everyone although it
-            should be private.
-    """
+    """Put ``files`` on the hub as one commit; returns the commit's address."""
     api = HfApi()
     with hub_errors(repo, "--repo"):
         api.create_repo(repo, private=not public, exist_ok=True, repo_type="model")
         if not public and api.model_info(repo).private is False:
-            raise SourceError(
-                f"{repo}: is there already and public; make it private on the hub, or say --public"
-            )
+            told = "is there already and public; make it private on the hub, or say --public"
+            raise SourceError(f"{repo}: {told}")
         operations = [CommitOperationAdd(path, str(file)) for path, file in files.items()]
-        return str(
-            api.create_commit(repo, operations, commit_message="Adapter, card, metrics and plots").commit_url
-        )
+        done = api.create_commit(repo, operations, commit_message="Adapter, card, metrics and plots")
+        return str(done.commit_url)

@@ -1,8 +1,7 @@
 """The figures of README.md, so that nobody copies them by hand: ``make readme`` after a new default run.
 
-Reads:   metrics/evaluate.json, metrics/paper.json, params.yaml, presets/
-Writes:  README.md, between its ``<!-- NAME -->`` and ``<!-- end -->`` lines; docs/report.svg, the report's first figure
-Command: socrates readme
+Writes README.md between its ``<!-- NAME -->`` and ``<!-- end -->`` lines, and docs/report.svg, the report's first
+figure, from metrics/, params.yaml and presets/.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from socrates.reporting.jinja import interval_text, number
 from socrates.reporting.markdown import markdown_table
 from socrates.reporting.read import Results, read_results
 from socrates.reporting.sections import headline_figure
-from socrates.tools.estimate import assumed_workload, estimates, model_dims, span
+from socrates.tools.estimate import assumed_workload, estimates, span
 from socrates.tools.preset import preview
 
 README, PICTURE = Path("README.md"), Path("docs/report.svg")
@@ -67,18 +66,13 @@ def result(scores: Results) -> str:
     return markdown_table(head, rows) + "\n\n" + textwrap.fill(text, WIDTH)
 
 
-def cost(names: tuple[str, ...] = PRESETS) -> str:
+def cost() -> str:
     """Estimated hours and dollars of presets on one rented GPU."""
     lines = []
-    for name in names:
-        sections = preview(("demo", name))
-        dims = model_dims(sections["model"])  # type: ignore[arg-type]
-        rows = {row.machine: row for row in estimates(dims, assumed_workload(sections, 1), sections)}
-        cells = [
-            f"{span(row.hours)} h, ${span(row.usd)}" if row.hours and row.usd else "does not fit"
-            for row in map(rows.get, MACHINES)
-            if row
-        ]
+    for name in PRESETS:
+        rows = {row["machine"]: row for row in estimates(assumed_workload(preview(("demo", name)), 1))}
+        costs = [(rows[machine]["hours"], rows[machine]["usd"]) for machine in MACHINES]
+        cells = [f"{span(hours)} h, ${span(usd)}" if hours else "does not fit" for hours, usd in costs]
         lines.append([f"`{name}`", *cells])
     return markdown_table(["preset", *(f"one {machine}" for machine in MACHINES)], lines)
 

@@ -22,7 +22,7 @@ from socrates.core.errors import DataError
 from socrates.runs.log import History, history, read_lines
 from socrates.runs.progress import RECENT, duration, progress_words
 
-BARS = "▁▂▃▄▅▆▇█"
+BARS, WIDTH = "▁▂▃▄▅▆▇█", 60  # of a sparkline
 QUIET = 120.0  # seconds without a line after which the view says so
 
 
@@ -38,7 +38,7 @@ def sparkline(values: Sequence[float | None], width: int) -> str:
     return "".join(" " if mean is None else BARS[round((mean - low) * scale)] for mean in means)
 
 
-def view(run: History, now: float, width: int = 60) -> RenderableType:
+def view(run: History, now: float) -> RenderableType:
     """The panel for a run, at the time ``now`` (seconds since the epoch)."""
     if not run.last:
         return Panel("no run yet: the log is empty", title="training")
@@ -52,7 +52,7 @@ def view(run: History, now: float, width: int = 60) -> RenderableType:
     ):
         values = [line.get(key) for line in lines]
         last = next((value for value in reversed(values) if value is not None), None)
-        table.add_row(label, "-" if last is None else format(last, unit), sparkline(values, width))
+        table.add_row(label, "-" if last is None else format(last, unit), sparkline(values, WIDTH))
     stopped = run.last["event"] == "stop"
     ending = f"stopped: {run.last.get('reason', 'finished')}" if stopped else None
     told = progress_words(run.steps[-RECENT:]) if run.steps else f"${run.last['usd']:.2f}"
@@ -71,14 +71,11 @@ def state(log: Path) -> dict[str, Any]:
 
 def watch(log: Path, once: bool) -> None:
     """Show the view, again every 2 seconds until Ctrl+C unless ``once``."""
-
-    def current() -> RenderableType:
-        return view(history(read_lines(log)), time.time())
-
     try:
-        with contextlib.suppress(KeyboardInterrupt), Live(current(), auto_refresh=False) as live:
+        panel = view(history(read_lines(log)), time.time())
+        with contextlib.suppress(KeyboardInterrupt), Live(panel, auto_refresh=False) as live:
             while not once:
                 time.sleep(2)
-                live.update(current(), refresh=True)
+                live.update(view(history(read_lines(log)), time.time()), refresh=True)
     except (KeyError, TypeError) as error:
         raise DataError(f"{log}: not a training's log, or an older version's ({error} missing)") from None

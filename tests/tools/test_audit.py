@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ruamel.yaml import YAML
@@ -12,7 +13,7 @@ from socrates.cli.__main__ import app
 from socrates.core.files import write_json
 from socrates.core.params import parse, read_yaml
 from socrates.evaluation.summary import KEYS
-from socrates.tools.audit import audit, read_run
+from socrates.tools.audit import audit
 from socrates.tools.paper import PAPER
 from socrates.tools.preset import apply
 
@@ -22,26 +23,28 @@ RUN = CliRunner()
 
 @pytest.fixture
 def project(tmp_path):
-    """A project folder with the default params and the records that its stages would write."""
+    """A project folder with the default params."""
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
-    for name in ("presets", "socrates/training"):
-        shutil.copytree(ROOT / name, tmp_path / name)
     return tmp_path
 
 
+def use(folder, *presets):
+    for preset in presets:
+        apply(preset, folder / "params.yaml", ROOT / "presets")
+
+
 def write_records(folder, w=0.26, people=36.0):
+    """The records that the stages would write."""
     sections = parse(read_yaml(folder / "params.yaml"))
     params = {name: section.model_dump() for name, section in sections.items()}
-    data = params["data"]
-    world = {"world": data["synthetic"]} if data["source"] == "synthetic" else {"revision": data["revision"]}
-    hub = data["source"] == "hub"
+    data, hub = params["data"], params["data"]["source"] == "hub"
+    world = {"revision": data["revision"]} if hub else {"world": data["synthetic"]}
     kept = {"rows": 2901390 if hub else 17520, "studies": 210 if hub else 120}
     raw = {"source": data["source"], **world, "rows_read": kept["rows"], "kept": kept}
     write_json(folder / "data/raw/manifest.json", raw)
-    sizes = {"train": 152, "val": 18, "test": 40}
     parts = {
         name: {"rows": 1000, "studies": size, "study_ids": [f"{name}{i}" for i in range(size)]}
-        for name, size in sizes.items()
+        for name, size in {"train": 152, "val": 18, "test": 40}.items()
     }
     write_json(folder / "data/splits/manifest.json", {"split": params["split"], "splits": parts})
     trained = {name: params[name] for name in ("model", "prompt", "lora", "train", "deepspeed")}
@@ -51,22 +54,21 @@ def write_records(folder, w=0.26, people=36.0):
     counts = {"answers": 990, "answers_excluded": {"adapter": {"no_scale_known": 10}}}
     counts["respondents_per_cell_median"] = people
     metrics = {name: {"drawn": ends} for name in ("adapter", "base")}
-    uniform = {"drawn": {"wasserstein": 0.2015, "accuracy": 0.61}}
-    write_json(folder / "metrics/evaluate.json", {**metrics, "uniform": uniform, "counts": counts})
+    metrics["uniform"] = {"drawn": {"wasserstein": 0.2015, "accuracy": 0.61}}
+    write_json(folder / "metrics/evaluate.json", {**metrics, "counts": counts})
 
 
 def edit(folder, **changes):
     path = folder / "params.yaml"
-    params = YAML(typ="safe").load(path.read_text())
+    params = read_yaml(path)
     for key, value in changes.items():
         section, name = key.split("__")
         params[section][name] = value
-    with path.open("w") as file:
-        YAML().dump(params, file)
+    YAML().dump(params, path)
 
 
 def found(folder):
-    return {row.item: row for row in audit(read_run(folder))}
+    return {row["item"]: SimpleNamespace(**row) for row in audit(folder)}
 
 
 def test_the_demo_is_different_on_purpose_and_never_wrong(project):
@@ -80,14 +82,14 @@ def test_the_demo_is_different_on_purpose_and_never_wrong(project):
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
 def test_no_preset_is_wrong_before_its_run(project, preset):
-    apply(preset, project / "params.yaml", project / "presets")
-    rows = audit(read_run(project))
+    use(project, preset)
+    rows = found(project).values()
     assert not [row for row in rows if row.verdict == "wrong"], preset
     assert all(row.verdict == "not compared" for row in rows if row.item.startswith("W of"))
 
 
 def test_a_batch_that_no_parameter_excuses_is_wrong_and_strict_fails(project):
-    apply("full", project / "params.yaml", project / "presets")
+    use(project, "full")
     edit(project, train__global_batch=128)
     assert found(project)["answers per optimiser step"].verdict == "wrong"
     assert RUN.invoke(app, ["audit", "--folder", str(project)]).exit_code == 0
@@ -102,7 +104,7 @@ def test_a_batch_that_no_parameter_excuses_is_wrong_and_strict_fails(project):
     [("full", 20.0, "wrong"), ("full", 30.0, "same"), ("demo", 20.0, "different on purpose")],
 )
 def test_cells_of_few_people_are_wrong_where_the_truth_is_not_known(project, preset, people, verdict):
-    apply(preset, project / "params.yaml", project / "presets")
+    use(project, preset)
     write_records(project, people=people)
     (row,) = [row for name, row in found(project).items() if name.startswith("respondents of a test cell")]
     assert row.verdict == verdict
@@ -110,8 +112,7 @@ def test_cells_of_few_people_are_wrong_where_the_truth_is_not_known(project, pre
 
 @pytest.mark.parametrize(("preset", "r"), [("one-percent", 16), ("full", 32)])
 def test_paper_settings_have_the_training_numbers_of_the_seeds(project, preset, r):
-    for name in (preset, "paper-settings"):
-        apply(name, project / "params.yaml", project / "presets")
+    use(project, preset, "paper-settings")
     params = read_yaml(project / "params.yaml")
     assert params["train"] | {
         "method": "sft", "global_batch": 256, "learning_rate": 1e-5, "epochs": 1.0, "max_steps": None,
@@ -130,13 +131,27 @@ def test_what_no_stage_recorded_is_not_compared(project):
     assert "data/splits/manifest.json" in rows["unseen studies (test)"].reason
 
 
-def test_a_study_in_two_splits_is_wrong_whatever_the_data(project):
-    write_records(project)
-    path = project / "data/splits/manifest.json"
-    manifest = json.loads(path.read_text())
+def leak(manifest):
     manifest["splits"]["test"]["study_ids"][0] = manifest["splits"]["train"]["study_ids"][0]
-    write_json(path, manifest)
-    assert found(project)["studies in two of train, validation and test"].verdict == "wrong"
+
+
+def lose(metrics):
+    metrics["counts"]["answers"] = 900
+
+
+@pytest.mark.parametrize(
+    ("record", "change", "item"),
+    [
+        ("data/splits/manifest.json", leak, "studies in two of train, validation and test"),
+        ("metrics/evaluate.json", lose, "answers of the test split that are neither scored nor excluded"),
+    ],
+)
+def test_a_study_in_two_splits_and_lost_answers_are_wrong_whatever_the_data(project, record, change, item):
+    write_records(project)
+    value = json.loads((project / record).read_text())
+    change(value)
+    write_json(project / record, value)
+    assert found(project)[item].verdict == "wrong"
 
 
 def test_records_of_other_params_are_wrong_and_are_not_compared_with_the_paper(project):
@@ -149,21 +164,16 @@ def test_records_of_other_params_are_wrong_and_are_not_compared_with_the_paper(p
     assert rows["studies in the dataset"].verdict == "different on purpose"  # the data are of these params
 
 
-def test_answers_that_are_neither_scored_nor_excluded_are_wrong(project):
-    write_records(project)
-    path = project / "metrics/evaluate.json"
-    metrics = json.loads(path.read_text())
-    metrics["counts"]["answers"] = 900
-    write_json(path, metrics)
-    assert found(project)["answers of the test split that are neither scored nor excluded"].verdict == "wrong"
+def run_of_the_paper(project, w=0.16, **changes):
+    use(project, "full")
+    edit(project, split__method="official", **changes)
+    write_records(project, w)
+    return found(project)
 
 
 @pytest.mark.parametrize(("w", "verdict"), [(0.16, "same"), (0.22, "different on purpose")])
 def test_results_are_compared_on_the_papers_studies_alone(project, w, verdict):
-    apply("full", project / "params.yaml", project / "presets")
-    edit(project, split__method="official")
-    write_records(project, w)
-    rows = found(project)
+    rows = run_of_the_paper(project, w)
     assert rows["W of the fine-tuned model"].verdict == verdict
     assert rows["W of a uniform guess"].verdict == "same"
     assert rows["unseen studies (test)"].verdict == "same"
@@ -176,20 +186,12 @@ def test_results_are_compared_on_the_papers_studies_alone(project, w, verdict):
 )
 def test_other_cells_than_the_papers_are_not_compared_with_its_figures(project, change):
     """A sample fraction of 1 does not say that everyone is in it, nor a split that every cell is scored."""
-    apply("full", project / "params.yaml", project / "presets")
-    edit(project, split__method="official")
-    write_records(project, 0.16)
-    assert found(project)["W of the fine-tuned model"].verdict == "same"
-    edit(project, **change)
-    write_records(project, 0.16)
-    rows = found(project)
-    assert rows["W of the fine-tuned model"].verdict == "not compared"
-    assert list(change)[-1].replace("__", ".") in rows["W of the fine-tuned model"].reason
+    row = run_of_the_paper(project, **change)["W of the fine-tuned model"]
+    assert row.verdict == "not compared" and list(change)[-1].replace("__", ".") in row.reason
 
 
-def test_every_entry_names_its_source_and_what_is_looked_up_or_why_not():
-    for item in PAPER:
-        assert item.source and item.here, item.item
+def test_every_entry_is_named_once_with_its_source_and_what_is_looked_up():
+    assert all(item.source and item.here for item in PAPER)
     assert len({item.item for item in PAPER}) == len(PAPER)
 
 

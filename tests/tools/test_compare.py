@@ -34,46 +34,45 @@ def test_two_runs_plot_the_same_cells():
     assert good.select(CELL).unique().sort(CELL).equals(bad.select(CELL).unique().sort(CELL))
 
 
-def test_compare_pairs_two_revisions(tmp_path):
+def test_compare_pairs_two_revisions(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     result = run_of(0.03)
-    table = tmp_path / compare.TABLE
-    table.parent.mkdir(parents=True)
-    result.tables["cell_scores"].write_csv(table)
-
+    compare.TABLE.parent.mkdir(parents=True)
+    result.tables["cell_scores"].write_csv(compare.TABLE)
     for command in ("git init -q", "git add .", "git commit -qm run"):
         call(tmp_path, command)
     worse = result.tables["cell_scores"].with_columns(pl.col("wasserstein") + 0.1, pl.col("crps") - 0.01)
-    worse.write_csv(table)
-    old, new = compare.read_scores("HEAD", tmp_path), compare.read_scores("workspace", tmp_path)
-    found = {row["metric"]: row for row in compare.compare(old, new, "adapter").iter_rows(named=True)}
+    worse.write_csv(compare.TABLE)
+    old, new = compare.read_scores("HEAD"), compare.read_scores("workspace")
+    table = compare.compare(old, new, "adapter")
+    found = {row["metric"]: row for row in table.iter_rows(named=True)}
     assert found["wasserstein"]["difference"] == pytest.approx(0.1)
     assert found["wasserstein"]["sign"] == 1
     assert found["mae"]["sign"] == found["accuracy"]["sign"] == 0
     assert (found["crps"]["difference"], found["crps"]["sign"]) == (pytest.approx(-0.01), -1)
     reported = dict(flat(result.metrics["adapter"]))
-    assert {key: row["a"] for key, row in found.items()} == pytest.approx(
-        {key: reported[key] for key in found}, abs=1e-5
-    )
+    means = {key: row["a"] for key, row in found.items()}
+    assert means == pytest.approx({key: reported[key] for key in found}, abs=1e-5)
     older = compare.compare(old.drop("crps"), new, "adapter")  # a run from before the metric
     assert older.height == len(found) - 1
-    assert "| worse |" in compare.markdown(compare.compare(old, new, "adapter"), "HEAD", "workspace")
+    assert "| worse |" in compare.markdown(table, "HEAD", "workspace")
     for wrong in ("nowhere", f"HEAD:{compare.TABLE}"):
         with pytest.raises(DataError, match=f"at revision {wrong}"):
-            compare.read_scores(wrong, tmp_path)
+            compare.read_scores(wrong)
     call(tmp_path, "git update-ref refs/exps/ab/cdef/wally-rale HEAD")  # as dvc exp run names its commits
-    assert compare.read_scores("wally-rale", tmp_path).equals(old)
+    assert compare.read_scores("wally-rale").equals(old)
     call(tmp_path, "git update-ref refs/exps/12/3456/wally-rale HEAD")
     with pytest.raises(DataError, match="ambiguous"):
-        compare.read_scores("wally-rale", tmp_path)
+        compare.read_scores("wally-rale")
 
 
-def test_a_run_whose_files_are_in_no_cache_says_what_fetches_them(tmp_path, monkeypatch):
+def test_a_run_whose_files_are_in_no_cache_says_what_fetches_them(monkeypatch):
     def read(*_, **__):
         raise DataIndexDirError("failed to load directory", ("models", "adapter"))
 
     monkeypatch.setattr(dvc.api, "read", read)
     with pytest.raises(DataError, match=r"models/adapter/training.json at revision main: .* run dvc pull"):
-        compare.read_at("main", "models/adapter/training.json", tmp_path)
+        compare.read_at("main", Path("models/adapter/training.json"), str)
 
 
 def test_folds_are_one_run_over_all_studies_and_each_is_tested_once():

@@ -30,23 +30,17 @@ def two_runs(tmp_path, monkeypatch):
     return "HEAD~1", "HEAD"
 
 
-def test_each_run_is_read_at_its_revision_and_told_in_a_table_and_a_figure(two_runs, tmp_path):
+def test_each_run_is_read_at_its_revision_and_told_in_a_table_and_a_figure(two_runs):
     key = "sample.max_per_cell"
-    points = curve.curve(two_runs, key, "adapter", tmp_path / "curve.svg")
-    assert [(point[key], point["tokens"], point["wasserstein"]) for point in points] == [
-        (3, 3000, 0.3),
-        (30, 30000, 0.2),
-    ]
+    points = [curve.read_point(run, key, "adapter") for run in two_runs]
+    found = [(point[key], point["tokens"], point["wasserstein"]) for point in points]
+    assert found == [(3, 3000, 0.3), (30, 30000, 0.2)]
     table = curve.markdown(points, key).splitlines()
     assert table[2] == "| 3 | 3,000 | 0.300 (0.200 to 0.400) |  | 0.150 |  |  |"
-    assert (tmp_path / "curve.svg").read_text().count("<svg") == 1
+    assert curve.draw(points, key, "adapter").count("<svg") == 1
+    revision = "params.yaml at revision nowhere: .*nowhere.*; name another, or run dvc repro"
     for run, name, predictor, told in (
-        (
-            "nowhere",
-            key,
-            "adapter",
-            "params.yaml at revision nowhere: .*nowhere.*; name another, or run dvc repro",
-        ),
+        ("nowhere", key, "adapter", revision),
         ("HEAD", "sample.none", "adapter", "sample.none: no such parameter"),
         ("HEAD", key, "gpt", "has no predictor gpt"),
     ):

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from socrates.cli.__main__ import app
 from socrates.core.errors import ModelError
+from socrates.core.files import write_json, write_text
 from socrates.model import loading
 from socrates.runs import launch
 from socrates.tools import doctor
@@ -42,8 +43,14 @@ def run(check: Any, *arguments: Any) -> Check:
     return doctor.check("name", check, *arguments)
 
 
-def free(gib: float) -> Any:
-    return lambda _: SimpleNamespace(free=gib * GIB)
+def disk(monkeypatch: Any, *presets: str, free: float = 100, places: dict[Path, float] = {}) -> Check:  # noqa: B006
+    """The line on the disk, with so many GiB free, or those of some places."""
+
+    def usage(place: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=places.get(Path(place), free) * GIB)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    return run(doctor.disk, sections(*presets))
 
 
 def test_packages_are_held_against_the_pins(tmp_path):
@@ -72,15 +79,15 @@ def test_a_store_that_cannot_be_used_fails_without_showing_secrets(url):
 
 
 def test_the_dvc_remote_is_probed_where_there_is_one(tmp_path):
-    (tmp_path / ".dvc").mkdir()
-    config = tmp_path / ".dvc/config"
-    config.write_text("[core]\n    analytics = false\n")
-    assert run(doctor.dvc_remote, tmp_path).status == "warn"
-    config.write_text("[core]\n    remote = store\n['remote \"store\"']\n    url = ../nas\n")
-    assert run(doctor.dvc_remote, tmp_path).status == "ok"
+    def status(config: str) -> str:
+        write_text(tmp_path / ".dvc/config", config)
+        return run(doctor.dvc_remote, tmp_path).status
+
+    remote = "[core]\n    remote = store\n['remote \"store\"']\n    url = {}\n"
+    assert status("[core]\n    analytics = false\n") == "warn"
+    assert status(remote.format("../nas")) == "ok"
     assert (tmp_path / "nas").is_dir()  # relative to .dvc, as DVC reads it
-    config.write_text("[core]\n    remote = store\n['remote \"store\"']\n    url = /proc/nowhere\n")
-    assert run(doctor.dvc_remote, tmp_path).status == "fail"
+    assert status(remote.format("/proc/nowhere")) == "fail"
 
 
 def test_a_scratch_that_cannot_be_written_fails(tmp_path):
@@ -91,21 +98,17 @@ def test_a_scratch_that_cannot_be_written_fails(tmp_path):
 
 
 def test_a_gpu_is_held_against_the_estimate(tmp_path):
-    one = sections("one-percent")
-    assert run(doctor.device, tmp_path, one, [A100], 1).status == "ok"
-    assert "GiB estimated" in run(doctor.device, tmp_path, one, [A100], 1).text
-    small = run(doctor.device, tmp_path, one, [gpu("NVIDIA L4", 10, 8)], 1)
+    def found(*devices: Device, processes: int = 1, presets: tuple[str, ...] = ("one-percent",)) -> Check:
+        return run(doctor.device, tmp_path, sections(*presets), devices, processes)
+
+    assert found(A100).status == "ok" and "GiB estimated" in found(A100).text
+    small = found(gpu("NVIDIA L4", 10, 8))
     assert small.status == "fail" and "micro_batch" in small.do
-    assert run(doctor.device, tmp_path, one, [gpu("Tesla T4", 80, 7)], 1).status == "fail"
-    assert run(doctor.device, tmp_path, one, [A100], 2).status == "fail"
-    assert run(doctor.device, tmp_path, one, [], 1).status == "fail"
-    assert run(doctor.device, tmp_path, sections(), [], 1).status == "ok"
-
-
-def test_memory_that_another_program_holds_is_seen(tmp_path):
-    one = sections("one-percent")
-    assert run(doctor.device, tmp_path, one, [gpu("A100", 79, 8, free=60)], 1).status == "warn"
-    held = run(doctor.device, tmp_path, one, [A100, gpu("A100", 79, 8, free=4)], 2)
+    assert found(gpu("Tesla T4", 80, 7)).status == "fail"
+    assert found(A100, processes=2).status == "fail"
+    assert found().status == "fail" and found(presets=()).status == "ok"
+    assert found(gpu("A100", 79, 8, free=60)).status == "warn"  # another program holds memory
+    held = found(A100, gpu("A100", 79, 8, free=4), processes=2)
     assert held.status == "fail" and "4.0 free" in held.text and "nvidia-smi" in held.do
 
 
@@ -131,7 +134,7 @@ def test_a_driver_that_is_too_old_is_named_and_no_gpu_is_counted(tmp_path, monke
     loading.require_gpu(tmp_path)
 
 
-def test_every_gpu_must_run_the_kernels_of_training():
+def test_every_gpu_must_run_the_kernels_of_training(monkeypatch):
     doctor.four_bit_product("cpu")
     asked = []
 
@@ -140,31 +143,22 @@ def test_every_gpu_must_run_the_kernels_of_training():
         if device == "cuda:1":
             raise RuntimeError("no kernel image is available\nfor execution")
 
-    assert run(doctor.kernels, [A100], [probe]).status == "ok"
-    broken = run(doctor.kernels, [A100, A100], [probe])
+    monkeypatch.setattr(doctor, "four_bit_product", probe)
+    monkeypatch.setattr(doctor, "compiled_sum", lambda _: None)
+    assert run(doctor.kernels, [A100]).status == "ok"
+    broken = run(doctor.kernels, [A100, A100])
     assert broken.status == "fail" and asked == ["cuda:0", "cuda:0", "cuda:1"]
     assert broken.text.endswith("probe: RuntimeError: no kernel image is available for execution")
 
 
-def test_the_host_must_hold_the_processes_and_what_they_share():
-    full, gib = sections("full"), GIB
-    statuses = [run(doctor.host_memory, full, 4, room * gib).status for room in (16, 40, 100)]
+def test_the_host_must_hold_the_processes_and_what_they_share(monkeypatch):
+    full = sections("full")
+    statuses = [run(doctor.host_memory, full, 4, room * GIB).status for room in (16, 40, 100)]
     assert statuses == ["fail", "warn", "ok"]
-    assert "merge will need 55 GiB" in run(doctor.host_memory, full, 4, 40 * gib).do
-    for total, status in ((64 * 2**20, "warn"), (2 * gib, "ok")):
-        room = SimpleNamespace(total=total)
-        assert run(doctor.shared_memory, 4, lambda _, room=room: room).status == status
-
-
-def test_files_behind_a_gate_fail_before_a_download(tmp_path, monkeypatch):
-    def refused(*_: Any, **__: Any) -> None:
-        raise GatedRepoError("403", response=httpx.Response(403, request=httpx.Request("GET", "http://hub")))
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", lambda *_, **__: None)
-    monkeypatch.setattr("huggingface_hub.HfApi.auth_check", refused)
-    found = run(doctor.hub, "model", "lab/large", "a" * 40)
-    assert found.status == "fail" and "accepted its terms" in found.text and "HF_TOKEN" in found.do
+    assert "merge will need 55 GiB" in run(doctor.host_memory, full, 4, 40 * GIB).do
+    for total, status in ((64 * 2**20, "warn"), (2 * GIB, "ok")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, total=total: SimpleNamespace(total=total))
+        assert run(doctor.shared_memory, 4).status == status
 
 
 def test_processes_that_cannot_share_the_batch_fail():
@@ -173,12 +167,11 @@ def test_processes_that_cannot_share_the_batch_fail():
     assert found.status == "fail" and "nearest process counts" in found.text
 
 
-def test_disk_counts_checkpoints_and_weights_that_are_still_to_come(tmp_path):
-    full = sections("full")
-    assert run(doctor.disk, full, free(10)).status == "fail"
-    assert "merge will write 28 GiB more" in run(doctor.disk, full, free(45)).do
-    assert run(doctor.disk, full, free(100)).status == "ok"
-    assert run(doctor.disk, sections(), free(10)).status == "ok"
+def test_disk_counts_checkpoints_and_weights_that_are_still_to_come(monkeypatch):
+    assert disk(monkeypatch, "full", free=10).status == "fail"
+    assert "merge will write 28 GiB more" in disk(monkeypatch, "full", free=45).do
+    assert disk(monkeypatch, "full", free=100).status == "ok"
+    assert disk(monkeypatch, free=10).status == "ok"
 
 
 def test_the_base_model_needs_room_where_the_hub_keeps_it(tmp_path, monkeypatch):
@@ -187,16 +180,30 @@ def test_the_base_model_needs_room_where_the_hub_keeps_it(tmp_path, monkeypatch)
         pytest.skip("there is one disk only")
     monkeypatch.setenv("SOCRATES_SCRATCH", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(other / "hub"))
-    room = {tmp_path: 100, other: 10}
-    small_cache = run(doctor.disk, sections("full"), lambda place: free(room.get(place, 100))(place))
+    small_cache = disk(monkeypatch, "full", places={tmp_path: 100, other: 10})
     assert small_cache.status == "fail" and "/dev/shm: 10.0 GiB free, 27" in small_cache.text
-    room = {tmp_path: 25, other: 50}
-    assert run(doctor.disk, sections("full"), lambda place: free(room.get(place, 100))(place)).status == "ok"
+    assert disk(monkeypatch, "full", places={tmp_path: 25, other: 50}).status == "ok"
 
 
-def test_the_hub_or_its_cache_must_have_the_revision(tmp_path, monkeypatch):
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Where the hub's files are kept; whoever asks may read them."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.HfApi.auth_check", lambda *_, **__: None)
+    return tmp_path
+
+
+def test_files_behind_a_gate_fail_before_a_download(cache, monkeypatch):
+    def refused(*_: Any, **__: Any) -> None:
+        raise GatedRepoError("403", response=httpx.Response(403, request=httpx.Request("GET", "http://hub")))
+
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", lambda *_, **__: None)
+    monkeypatch.setattr("huggingface_hub.HfApi.auth_check", refused)
+    found = run(doctor.hub, "model", "lab/large", "a" * 40)
+    assert found.status == "fail" and "accepted its terms" in found.text and "HF_TOKEN" in found.do
+
+
+def test_the_hub_or_its_cache_must_have_the_revision(cache, monkeypatch):
     revision = "a" * 40
     with serve(Hub("lab/answers", revision, {})) as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
@@ -205,23 +212,18 @@ def test_the_hub_or_its_cache_must_have_the_revision(tmp_path, monkeypatch):
         assert missing.status == "fail" and missing.do
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert run(doctor.hub, "dataset", "lab/answers", revision).status == "fail"
-    place = tmp_path / "datasets--lab--answers/snapshots" / revision
-    place.mkdir(parents=True)
-    (place / "README.md").write_text("here")
+    write_text(cache / f"datasets--lab--answers/snapshots/{revision}/README.md", "here")
     assert run(doctor.hub, "dataset", "lab/answers", revision).text.endswith("in the cache on this machine")
 
 
-def test_a_model_is_in_the_cache_when_all_its_weights_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    revision = "c" * 40
-    folder = tmp_path / "models--lab--large/snapshots" / revision
-    folder.mkdir(parents=True)
+def test_a_model_is_in_the_cache_when_all_its_weights_are(cache):
+    folder = cache / f"models--lab--large/snapshots/{'c' * 40}"
     shards = {"embed": "model-1.safetensors", "head": "model-2.safetensors"}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
-    (folder / "model-1.safetensors").touch()
-    assert not doctor.cached("model", "lab/large", revision)  # the disk was full, say
-    (folder / "model-2.safetensors").touch()
-    assert doctor.cached("model", "lab/large", revision)
+    write_json(folder / "model.safetensors.index.json", {"weight_map": shards})
+    write_text(folder / "model-1.safetensors", "")
+    assert not doctor.cached("model", "lab/large", "c" * 40)  # the disk was full, say
+    write_text(folder / "model-2.safetensors", "")
+    assert doctor.cached("model", "lab/large", "c" * 40)
 
 
 def test_the_command_ends_with_1_where_a_run_would_fail(tmp_path, monkeypatch):

@@ -48,24 +48,21 @@ class Server(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.keys.add(self.headers.get("authorization"))
         fault = self.faults.pop(0) if self.faults else "422" if self.alone and "n" in body else ""
-        if fault.isdigit():
-            self.send_response(int(fault))
-            self.send_header("retry-after", "0")
-            self.send_header("content-length", "9")
-            self.end_headers()
-            self.wfile.write(b"try later")
-            return
         if fault == "kill":
             os.kill(self.victim, signal.SIGKILL)
-            return
-        if fault == "slow":
+        elif fault == "slow":
             time.sleep(0.4)
-            return
-        self.calls.append(body)
-        text = json.dumps(self.completion(body) if "prompt" in body else self.chat(body)).encode()
-        text = text[: len(text) // 2] if fault == "half" else text
-        self.send_response(200)
-        self.send_header("content-length", str(len(text)))
+        elif fault.isdigit():
+            self.reply(int(fault), b"try later")
+        else:
+            self.calls.append(body)
+            text = json.dumps(self.completion(body) if "prompt" in body else self.chat(body)).encode()
+            self.reply(200, text[: len(text) // 2] if fault == "half" else text)
+
+    def reply(self, status: int, text: bytes) -> None:
+        self.send_response(status)
+        for header, value in (("retry-after", "0"), ("content-length", str(len(text)))):
+            self.send_header(header, value)
         self.end_headers()
         self.wfile.write(text)
 
@@ -73,10 +70,8 @@ class Server(BaseHTTPRequestHandler):
         text = body["prompt"]
         last = [None, *[-1.0] * (len(text) - 2), math.log(SHARES[int(text[-1])]), -9.0]  # and a token more
         told = {"text_offset": list(range(len(text) + 1)), "token_logprobs": last}
-        return {
-            "choices": [{"logprobs": told}],
-            "usage": {"prompt_tokens": len(text), "completion_tokens": 0},
-        }
+        usage = {"prompt_tokens": len(text), "completion_tokens": 0}
+        return {"choices": [{"logprobs": told}], "usage": usage}
 
     def chat(self, body: dict) -> dict:
         if "JSON" in body["messages"][0]["content"]:
@@ -104,81 +99,69 @@ def url(monkeypatch):
     server.server_close()
 
 
+def ask(url, path, mode, *, questions=QUESTIONS, **endpoint):
+    """The shares and masses of the questions, and what was paid."""
+    server = Endpoint(url, "m", mode, **{"draws": 5, "workers": 1, **endpoint})
+    answers, spent = ask_all(questions, server, path)
+    return answers["probabilities"].to_list(), answers["allowed_mass"].to_list(), spent
+
+
 def test_log_probabilities_are_the_server_s_own(url, tmp_path):
-    answers, spent = ask_all(QUESTIONS, Endpoint(url, "m", "logprobs"), tmp_path / "a.jsonl")
+    shares, mass, spent = ask(url, tmp_path / "a.jsonl", "logprobs", workers=8)
     expected = np.array(list(SHARES.values())) / 0.95
-    np.testing.assert_allclose(answers["probabilities"].to_list(), [expected] * 6, rtol=1e-9)
-    np.testing.assert_allclose(answers["allowed_mass"], 0.95)
+    np.testing.assert_allclose(shares, [expected] * 6, rtol=1e-9)
+    np.testing.assert_allclose(mass, 0.95)
     assert len(Server.calls) == 18 and spent.sent == sum(len(call["prompt"]) for call in Server.calls)
 
 
 def test_drawn_answers_are_counted_and_words_are_not_allowed_ones(url, tmp_path):
-    answers, _ = ask_all(QUESTIONS[:1], Endpoint(url, "m", "draws", 5), tmp_path / "a.jsonl")
-    assert answers["probabilities"].to_list() == [[2 / 3, 1 / 3, 0]]
-    assert answers["allowed_mass"].to_list() == pytest.approx([0.6])
+    shares, mass, _ = ask(url, tmp_path / "a.jsonl", "draws", questions=QUESTIONS[:1])
+    assert shares == [[2 / 3, 1 / 3, 0]] and mass == pytest.approx([0.6])
 
 
 def test_a_server_that_draws_one_answer_at_a_time_is_asked_for_each(url, tmp_path, monkeypatch):
-    server = Endpoint(url, "m", "draws", 5, workers=1)
-    several, _ = ask_all(QUESTIONS, server, tmp_path / "a.jsonl")
+    several = ask(url, tmp_path / "a.jsonl", "draws")[:2]
     monkeypatch.setattr(Server, "alone", True)
-    single, _ = ask_all(QUESTIONS, server, tmp_path / "b.jsonl")
-    assert single.equals(several) and len(Server.calls) == 6 + 30
+    assert ask(url, tmp_path / "b.jsonl", "draws")[:2] == several and len(Server.calls) == 6 + 30
 
 
 def test_a_stated_distribution_is_read_and_nonsense_is_asked_again_and_counted(url, tmp_path):
     Server.stated[:] = ["I cannot say.", '{"1": 0.5, "2"']  # of the first question
-    answers, spent = ask_all(QUESTIONS, Endpoint(url, "m", "stated", workers=1), tmp_path / "a.jsonl")
-    assert answers["probabilities"].to_list() == [[0.5, 0.3, 0.2]] * 6
-    assert spent.rejected == 2 and len(Server.calls) == 8
+    shares, _, spent = ask(url, tmp_path / "a.jsonl", "stated")
+    assert shares == [[0.5, 0.3, 0.2]] * 6 and spent.rejected == 2 and len(Server.calls) == 8
     Server.stated[:] = ["many"] * 3
-    answers, spent = ask_all(QUESTIONS[:1], Endpoint(url, "other", "stated"), tmp_path / "a.jsonl")
-    assert answers["allowed_mass"].to_list() == [0] and spent.rejected == 3
-    assert answers["probabilities"].to_list() == [[1 / 3] * 3]
+    shares, mass, spent = ask(url, tmp_path / "b.jsonl", "stated", questions=QUESTIONS[:1])
+    assert (shares, mass, spent.rejected) == ([[1 / 3] * 3], [0], 3)
 
 
-@pytest.mark.parametrize(
-    ("said", "shares"),
-    [
-        ('{"1": 0.2, "3": 0.8}', [0.2, 0, 0.8]),
-        ('Sure! {"1": 1}', None),
-        ('{"1": 0.5, "2": 0.5', None),
-        ('{"1": 0.5, "1": 0.5}', None),
-        ('{"1": 0.5, "4": 0.5}', None),
-        ('{"1": "0.5", "2": "0.5"}', None),
-        ('{"1": NaN, "2": 1}', None),
-        ('{"1": -0.5, "2": 1.5}', None),
-        ('{"1": true}', None),
-        ('{"1": 0.5, "2": 0.3}', None),
-        ('{"one": 1}', None),
-        ("{}", None),
-        ("[1, 2]", None),
-    ],
-)
-def test_a_distribution_is_one_whole_object_of_numbers(said, shares):
-    if shares:
-        assert parse_distribution(said, range(1, 4)) == shares
-    else:
-        with pytest.raises(ValueError):
-            parse_distribution(said, range(1, 4))
+NONSENSE = [
+    'Sure! {"1": 1}', '{"1": 0.5, "2": 0.5', '{"1": 0.5, "1": 0.5}', '{"1": 0.5, "4": 0.5}',
+    '{"1": "0.5", "2": "0.5"}', '{"1": NaN, "2": 1}', '{"1": -0.5, "2": 1.5}', '{"1": true}',
+    '{"1": 0.5, "2": 0.3}', '{"one": 1}', "{}", "[1, 2]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", NONSENSE)
+def test_a_distribution_is_one_whole_object_of_numbers(said):
+    assert parse_distribution('{"1": 0.2, "3": 0.8}', range(1, 4)) == [0.2, 0, 0.8]
+    with pytest.raises(ValueError):
+        parse_distribution(said, range(1, 4))
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_faults_are_met_with_patience(way, url, tmp_path):
-    server = Endpoint(url, "m", way, draws=5, workers=2)  # type: ignore[arg-type]
-    whole, _ = ask_all(QUESTIONS, server, tmp_path / "a.jsonl")
+    whole = ask(url, tmp_path / "a.jsonl", way)[:2]
     Server.faults[:] = ["429", "500", "half", "503", "slow"]
-    answers, _ = ask_all(QUESTIONS, server, tmp_path / "b.jsonl")
-    assert answers.equals(whole) and not Server.faults
+    assert ask(url, tmp_path / "b.jsonl", way, workers=2)[:2] == whole and not Server.faults
     Server.faults[:] = ["half"] * 99
     with pytest.raises(SocratesError, match="6 times; run again, what came is kept"):
-        ask_all(QUESTIONS, server, tmp_path / "c.jsonl")
+        ask(url, tmp_path / "c.jsonl", way, workers=2)
 
 
 def test_the_first_way_that_works_is_taken(url, tmp_path):
     def taken(*faults: str, stated: int = 0) -> str:
         Server.faults[:], Server.stated[:] = faults, ["no"] * stated
-        return ask_all(QUESTIONS, Endpoint(url, "m"), tmp_path / f"{stated}{faults}")[1].endpoint.mode
+        return str(ask(url, tmp_path / f"{stated}{faults}", "auto", draws=10, workers=8)[2].endpoint.mode)
 
     assert taken() == "logprobs"
     assert taken("400") == taken(*["half"] * 6) == "stated"
@@ -197,17 +180,14 @@ def test_every_way_gives_the_trie_s_numbers_of_a_model_that_is_served(here):
             for way in WAYS
         }
     for row in range(len(questions)):
-        of = {
-            way: (np.array(table["probabilities"][row]), table["allowed_mass"][row])
-            for way, table in found.items()
-        }
+        logprobs, stated, drawn = (np.array(found[way]["probabilities"][row]) for way in WAYS)
         shares, mass = exact["survey"][row]
-        np.testing.assert_allclose(of["logprobs"][0], shares, atol=1e-6)
-        assert of["logprobs"][1] == pytest.approx(mass, abs=1e-6)
+        np.testing.assert_allclose(logprobs, shares, atol=1e-6)
+        assert found["logprobs"]["allowed_mass"][row] == pytest.approx(mass, abs=1e-6)
         shares, mass = exact["chat"][row]
         assert mass > 0.5
-        np.testing.assert_allclose(of["stated"][0], shares, atol=1e-3)
-        drawn, allowed = of["draws"]
+        np.testing.assert_allclose(stated, shares, atol=1e-3)
+        allowed = found["draws"]["allowed_mass"][row]
         assert abs(allowed - mass) < 4 * math.sqrt(mass * (1 - mass) / 100) + 0.003
         error = 4 * np.sqrt(shares * (1 - shares) / max(100 * mass, 1)) + 4 / max(100 * mass, 1)
         assert (np.abs(drawn - shares) < error).all()
@@ -235,28 +215,27 @@ def test_a_refusal_is_one_line_without_the_key(url, tmp_path, monkeypatch):
     monkeypatch.setenv(asking.KEY, "sk-very-secret")
     Server.faults[:] = ["401"] * 20
     with pytest.raises(SocratesError, match=r"status 401 .try later.; check url, model and key") as refused:
-        ask_all(QUESTIONS, Endpoint(url, "m", "draws"), tmp_path / "a.jsonl")
+        ask(url, tmp_path / "a.jsonl", "draws", workers=8)
     assert Server.keys == {"Bearer sk-very-secret"}
     assert "secret" not in str(refused.value) and "secret" not in (tmp_path / "a.jsonl").read_text()
 
 
 @pytest.mark.parametrize(("mode", "calls"), [("draws", 6), ("logprobs", 18), ("stated", 6)])
 def test_a_killed_run_repeats_no_paid_call(mode, calls, url, tmp_path):
-    store, server = tmp_path / "a.jsonl", Endpoint(url, "m", mode, draws=5, workers=1)  # type: ignore[arg-type]
-    whole, paid = ask_all(QUESTIONS, server, store)
+    store = tmp_path / "a.jsonl"
+    *whole, paid = ask(url, store, mode)
     lines = store.read_text().splitlines()
     store.write_text("\n".join([*lines[:-2], lines[-2][:20]]))  # killed within a question, while writing
     Server.calls.clear()
-    again, spent = ask_all(QUESTIONS, server, store)
+    *again, spent = ask(url, store, mode)
     assert len(lines) == calls and len(Server.calls) == 2
-    assert again.equals(whole) and (spent.sent, spent.received) == (paid.sent, paid.received)
+    assert again == whole and (spent.sent, spent.received) == (paid.sent, paid.received)
 
 
 def test_the_limit_stops_the_run_and_keeps_what_came(url, tmp_path):
     store = tmp_path / "a.jsonl"
-    server = Endpoint(url, "m", "draws", 5, workers=1, usd_per_million=(1e6, 0), max_usd=25)
     with pytest.raises(SocratesError, match="the limit is"):
-        ask_all(QUESTIONS, server, store)
+        ask(url, store, "draws", usd_per_million=(1e6, 0), max_usd=25)
     assert len(Server.calls) == len(store.read_text().splitlines()) == 3
 
 
@@ -273,8 +252,8 @@ def test_the_estimate_covers_what_is_asked_and_the_dearest_way(url, tmp_path):
 def test_answers_that_begin_others_need_an_end_and_auto_goes_on_without_one(url, tmp_path, capsys):
     ten = pl.DataFrame([("Q", "p", "1..10")], QUESTION, orient="row")
     with pytest.raises(SocratesError, match=r"answer 1 begins answer 10: .* --end"):
-        ask_all(ten, Endpoint(url, "m", "logprobs"), tmp_path / "a.jsonl")
-    assert ask_all(ten, Endpoint(url, "m"), tmp_path / "b.jsonl")[1].endpoint.mode == "stated"
+        ask(url, tmp_path / "a.jsonl", "logprobs", questions=ten)
+    assert ask(url, tmp_path / "b.jsonl", "auto", questions=ten)[2].endpoint.mode == "stated"
     assert "--end; without it no log-probabilities are asked for" in capsys.readouterr().err
 
 

@@ -57,10 +57,7 @@ def test_drawn_answers_are_shares_and_a_respondent_can_have_their_own(here):
         (GOOD.replace("0.25", "0.5"), "row 1: the probabilities of its options do not sum to 1 .2 such rows"),
         (GOOD + "a,1,0,2,1\n", "row 3: its option stands there twice"),
         (GOOD.replace("a,1,0,2,1\n", ""), "no prediction for study_id a condition_num 1 task_num 0"),
-        (
-            GOOD.replace("a,1,0,2,1", "a,1,0,7,1"),
-            "condition_num 1 task_num 0: option 7 is not on its scale 1..3",
-        ),
+        (GOOD.replace("a,1,0,2,1", "a,1,0,7,1"), "task_num 0: option 7 is not on its scale 1..3"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused_with_its_row(here, text, message):

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from socrates.cli.__main__ import app
 from socrates.core.errors import ModelError
 from socrates.core.params import load
-from socrates.model.loading import load_model
+from socrates.model import loading
 from socrates.model.params import Model
 from socrates.tools import merge as merging
 from socrates.tools.merge import merge
@@ -24,13 +24,13 @@ from tests.small_models import write_models
 
 
 @pytest.fixture(scope="module", params=["nf4", "none"])
-def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(request, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
     write_models(folder, request.param)
     return folder
 
 
-def test_merged_and_adapter_give_the_same_distributions(project: Path, tmp_path: Path) -> None:
+def test_merged_and_adapter_give_the_same_distributions(project, tmp_path):
     found = merge(project, tmp_path / "merged", rows=10)
     assert found["rows"] == 10
     assert max(found["largest_distance"], found["mean_mass_difference"]) < 1e-4
@@ -42,9 +42,7 @@ def test_merged_and_adapter_give_the_same_distributions(project: Path, tmp_path:
     assert record["check"] == found
 
 
-def test_a_gpu_without_room_for_the_unpacked_weights_is_one_line(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gpu_without_room_for_the_unpacked_weights_is_one_line(project, tmp_path, monkeypatch):
     def dequantize(self: Any) -> None:
         raise torch.OutOfMemoryError
 
@@ -57,14 +55,12 @@ def test_a_gpu_without_room_for_the_unpacked_weights_is_one_line(
     assert not (tmp_path / "merged").exists()
 
 
-def test_the_adapter_is_added_to_what_nf4_represents(project: Path) -> None:
+def test_the_adapter_is_added_to_what_nf4_represents(project):
     """Only where the base is quantised do the merged weights differ from original plus adapter."""
-    params, folders = (
-        load(Model, project / "params.yaml"),
-        [project / "models/base", project / "models/adapter"],
-    )
+    params = load(Model, project / "params.yaml")
+    folders = [project / "models/base", project / "models/adapter"]
     weights = dict(merging.merged_model(*folders, params, torch.float32).named_parameters())
-    model = load_model(*folders, params)
+    model = loading.load_model(*folders, params)
     assert isinstance(model, PeftModel)
     original = load_file(project / "models/base/model.safetensors")
     name = "model.layers.0.self_attn.q_proj"
@@ -76,7 +72,7 @@ def test_the_adapter_is_added_to_what_nf4_represents(project: Path) -> None:
     assert ((weights[untouched] - original[untouched]).abs().max() > 1e-3) == (params.quantization == "nf4")
 
 
-def test_a_slight_adapter_is_not_rounded_away_in_bfloat16() -> None:
+def test_a_slight_adapter_is_not_rounded_away_in_bfloat16():
     torch.manual_seed(3)
     lora = LoraConfig(r=4, target_modules=["q_proj", "up_proj", "down_proj"], task_type="CAUSAL_LM")
     model = get_peft_model(tiny.model().bfloat16(), lora)
@@ -99,9 +95,9 @@ def test_a_slight_adapter_is_not_rounded_away_in_bfloat16() -> None:
 
 
 def test_the_adapter_and_its_base_are_let_go_before_the_merged_model_is_loaded(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load, write, seen = merging.load_model, merging.merged_model, []
+    project, tmp_path, monkeypatch
+):
+    load, write, seen = loading.load_model, merging.merged_model, []
 
     def loaded(*arguments: Any) -> Any:
         model = load(*arguments)
@@ -112,16 +108,14 @@ def test_the_adapter_and_its_base_are_let_go_before_the_merged_model_is_loaded(
         assert seen[0]() is None
         return write(*arguments)
 
-    monkeypatch.setattr(merging, "load_model", loaded)
+    monkeypatch.setattr(loading, "load_model", loaded)
     monkeypatch.setattr(merging, "merged_model", written)
     merge(project, tmp_path / "merged", rows=10)
 
 
-def test_a_merge_that_differs_is_refused_and_leaves_nothing(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_merge_that_differs_is_refused_and_leaves_nothing(project, tmp_path, monkeypatch):
     def forgetful(base: Path, adapter: Path, params: Model, dtype: torch.dtype) -> Any:
-        model = merging.load_base(base, params)
+        model = loading.load_base(base, params)
         return model.dequantize() if params.quantization == "nf4" else model
 
     monkeypatch.setattr(merging, "merged_model", forgetful)
@@ -130,7 +124,7 @@ def test_a_merge_that_differs_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_reports_the_distance(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_reports_the_distance(project, monkeypatch):
     monkeypatch.chdir(project)
 
     def talkative(*arguments: Any) -> Any:

@@ -10,17 +10,8 @@ from socrates.evaluation.summary import headline
 from socrates.tools.paper_baseline import TAG, tag_paper
 from tests.repositories import call, environment
 
-PIPELINE = """
-stages:
-  evaluate:
-    cmd: "true"
-    outs:
-    - metrics/evaluate.json:
-        cache: false
-    metrics:
-    - metrics/headline.json:
-        cache: false
-"""
+PIPELINE = """stages: {evaluate: {cmd: "true", outs: [metrics/evaluate.json: {cache: false}],
+  metrics: [metrics/headline.json: {cache: false}]}}"""
 METRICS = ["metrics/evaluate.json", "metrics/headline.json"]
 PAPER = {
     "source": {"citation": "a paper", "table": "its second"},
@@ -31,17 +22,17 @@ RUN = {"adapter": {"wasserstein": 0.171}, "uniform": {"drawn": {"accuracy": 0.6}
 
 
 @pytest.fixture
-def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def repo(tmp_path, monkeypatch) -> Path:
     """A repository whose metrics are RUN's."""
     for name, value in environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     folder = tmp_path / "repo"
     (folder / "metrics").mkdir(parents=True)
+    monkeypatch.chdir(folder)
     call(folder, "git init -q")
     (folder / "dvc.yaml").write_text(PIPELINE)
-    (folder / "metrics/paper.json").write_text(json.dumps(PAPER))
-    (folder / "metrics/evaluate.json").write_text(json.dumps(RUN))
-    (folder / "metrics/headline.json").write_text(json.dumps(headline(RUN)))
+    for name, figures in (("paper", PAPER), ("evaluate", RUN), ("headline", headline(RUN))):
+        (folder / f"metrics/{name}.json").write_text(json.dumps(figures))
     return folder
 
 
@@ -50,28 +41,26 @@ def commit_all(folder: Path) -> None:
     call(folder, "git commit -qm run")
 
 
-def test_dvc_shows_the_run_against_the_paper(repo: Path) -> None:
+def test_dvc_shows_the_run_against_the_paper(repo):
     call(repo, "dvc init -q")
     commit_all(repo)
-    tag_paper(repo)
-    shown = call(repo, f"dvc metrics diff {TAG} --json")
-    difference = json.loads(shown)["metrics/headline.json"]
-    assert difference["adapter.wasserstein"]["old"] == 0.151
-    assert difference["adapter.wasserstein"]["new"] == 0.171
-    assert difference["adapter.wasserstein"]["diff"] == pytest.approx(0.02)
+    tag_paper()
+    difference = json.loads(call(repo, f"dvc metrics diff {TAG} --json"))["metrics/headline.json"]
+    w = difference["adapter.wasserstein"]
+    assert (w["old"], w["new"], w["diff"]) == (0.151, 0.171, pytest.approx(0.02))
     assert difference["uniform.drawn.accuracy"]["diff"] == pytest.approx(-0.012)
     assert not [key for key in difference if key.startswith("source")]
     assert call(repo, "git status --porcelain") == ""
 
 
-def test_work_tree_index_and_branch_stay_as_they_are(repo: Path) -> None:
+def test_work_tree_index_and_branch_stay_as_they_are(repo):
     commit_all(repo)
     (repo / "metrics/evaluate.json").write_text("{}")
     (repo / "staged.txt").write_text("half done")
     call(repo, "git add staged.txt")
     shows = ("git status --porcelain", "git rev-parse HEAD", "git branch --all")
     before = [call(repo, show) for show in shows]
-    tag_paper(repo)
+    tag_paper()
     assert [call(repo, show) for show in shows] == before
     assert (repo / "metrics/evaluate.json").read_text() == "{}"
     assert call(repo, f"git diff --name-only HEAD {TAG}").split() == METRICS
@@ -86,4 +75,4 @@ def test_unusable_figures_are_refused_with_the_file_named(repo: Path, content: s
     path = repo / "metrics/paper.json"
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(DataError, match=r"metrics/paper\.json"):
-        tag_paper(repo)
+        tag_paper()
