@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -29,10 +29,10 @@ from socrates.core.files import Schema, read_table
 from socrates.survey.scales import scale
 
 if TYPE_CHECKING:
-    from socrates.app.model import Precision, Progress
+    from socrates.app.model import Asked, Progress
 
 Floats = NDArray[np.float64]
-# A table of QUESTIONS in, the same with probabilities (list) and allowed_mass out.
+# A table of QUESTIONS in, the same with probabilities (list) and allowed_mass out, in any order.
 Ask = Callable[[pl.DataFrame], pl.DataFrame]
 
 TABLES = Path("metrics/tables")
@@ -69,12 +69,7 @@ class ExperimentResult:
 
 
 def ask_model(
-    design: Design,
-    folder: Path,
-    ref: ModelRef,
-    tables: Path = TABLES,
-    precision: Precision | Literal["auto"] = "auto",
-    progress: Progress = iter,
+    design: Design, folder: Path, ref: ModelRef, tables: Path, precision: Asked, progress: Progress
 ) -> ExperimentResult:
     """A design, whose files are relative to ``folder``, answered by a model, whose error the ``tables`` tell. Raises
     :class:`DataError` where population or tables cannot be used, :class:`ModelError` where the model cannot."""
@@ -126,14 +121,8 @@ def run_experiment(
     model: str = "",
     cautions: Sequence[str] = (),
 ) -> ExperimentResult:
-    """Ask the model all questions of the design, and estimate the effects.
-
-    Args:
-        ask: fills in ``probabilities`` and ``allowed_mass``, in the order of the rows it is given.
-        errors: of the model; a text says why they are not known, and no effect is estimated then.
-        support: what training covered; None where the training table is not available.
-        cautions: about the model itself, which come first.
-    """
+    """Ask the model all questions of the design, and estimate the effects, unless ``errors`` says in words why those of
+    the model are not known. ``support`` is what training covered; ``cautions``, about the model itself, come first."""
     parts = ask(questions(design, people)).sort("person").partition_by("condition", "outcome", as_dict=True)
     arms = {(c, o): _arm(c, o, answered, people.weights) for (c, o), answered in parts.items()}
     ordered = [arms[c.name, o.name] for c in design.conditions for o in design.outcomes]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Precision = Literal["bfloat16", "nf4", "int8", "float32"]
+Asked = Precision | Literal["auto"]
 # Bytes a weight takes, with the scales of quantised ones.
 BYTES: dict[Precision, float] = {"float32": 4, "bfloat16": 2, "int8": 1.1, "nf4": 0.6}
 PREFERRED: dict[str, tuple[Precision, ...]] = {"cuda": ("bfloat16", "nf4"), "cpu": ("float32", "int8")}
@@ -97,7 +98,7 @@ class OpenModel:
         return plan, list(plan.batches(TOKENS_PER_BATCH[self.model.device.type]))
 
 
-def open_model(ref: ModelRef, asked: Precision | Literal["auto"] = "auto") -> OpenModel:
+def open_model(ref: ModelRef, asked: Asked = "auto") -> OpenModel:
     """Load a model for answering, in the precision asked for (``auto``: by device and free memory). An adapter is
     merged into float32 weights. In other formats it keeps its own layers, as in training: half a step of bfloat16 is
     more than an adapter of few steps changes most weights by. Products of NF4 and int8 weights are float32 on a CPU.

@@ -30,21 +30,13 @@ LABEL = re.compile(
 
 @dataclass(frozen=True)
 class TrainingSupport:
-    """The range of a training table of so many rows.
-
-    Attributes:
-        values: the answers to each demographic field that was asked, sorted; none where they are over ``MANY_VALUES``.
-        numbers: the lowest and highest of fields whose answers are whole numbers.
-        scales: the notations of its questions, sorted.
-        labels: what the lowest and the highest answer of its questions stand for, see :func:`ends`.
-        words: of all its scenarios.
-    """
+    """The range of a training table of so many rows."""
 
     rows: int
-    values: dict[str, list[str]]
-    numbers: dict[str, tuple[int, int]]
-    scales: list[str]
-    labels: set[tuple[str, str]]
+    values: dict[str, list[str]]  # answers to each field that was asked, sorted; none where over MANY_VALUES
+    numbers: dict[str, tuple[int, int]]  # the lowest and highest of fields whose answers are whole numbers
+    scales: list[str]  # notations, sorted
+    labels: set[tuple[str, str]]  # what the lowest and the highest answer stand for, see ends()
     words: set[str]
 
     @property

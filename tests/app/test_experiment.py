@@ -670,6 +670,6 @@ def test_only_the_checkouts_own_tables_are_held_against_its_test_studies(tmp_pat
         pl.DataFrame({"study_id": studies}).write_parquet(tmp_path / "test.parquet")
         shutil.copytree(ROOT / "metrics/tables", tables, dirs_exist_ok=True)
         with pytest.raises(refused) as error:
-            ask_model(plan(), tmp_path, ref, tables)
+            ask_model(plan(), tmp_path, ref, tables, "float32", iter)
         told = r"of other studies than .*test\.parquet; run dvc repro evaluate"
         assert refused is InterruptedError or re.search(told, str(error.value))
