@@ -52,36 +52,16 @@ class Body(BaseModel, extra="forbid", strict=True):
     scale: Annotated[str, Field(max_length=40)] | None = None
 
 
-class Service:
-    """Asks the model in one thread, for a bounded number of requests that wait."""
-
-    def __init__(self, model: OpenModel) -> None:
-        self.model, self.waiting = model, 0
-        self.thread = ThreadPoolExecutor(1, "ask")
-
-    async def answer(self, body: Body) -> dict[str, Any]:
-        if self.waiting >= WAITING:
-            busy = f"busy: {WAITING} requests wait already; try again in a moment"
-            raise HTTPException(503, busy, {"retry-after": "1"})
-        self.waiting += 1
-        try:
-            answer = asyncio.get_running_loop().run_in_executor(self.thread, self._answer, body)
-            return await asyncio.wait_for(answer, TIMEOUT)
-        except TimeoutError:
-            raise HTTPException(504, f"no answer within {TIMEOUT} seconds; try again") from None
-        finally:
-            self.waiting -= 1
-
-    def _answer(self, body: Body) -> dict[str, Any]:
-        """The answer to a question, as JSON can hold it."""
-        who = parse_demographics(body.demographics)
-        question = parse_question(body.scenario, body.scale, "the field Scale, such as 1-7")
-        answer, ref = self.model.answer(who, question), self.model.ref
-        notes = [*ref.cautions, *question.notes, *answer.doubts]
-        notes += [f"outside the training data: {sentence}" for sentence in ref.outside(who, question)]
-        bars = [{"label": label, "share": float(share)} for label, share in zip(*binned(answer), strict=True)]
-        asked = {"persona": who.text, "asked": question.stimuli, "scale_rule": question.rule}
-        return asked | answer.summary() | {"bars": bars, "notes": notes}
+def answer(model: OpenModel, body: Body) -> dict[str, Any]:
+    """The answer to a question, as JSON can hold it."""
+    who = parse_demographics(body.demographics)
+    question = parse_question(body.scenario, body.scale, "the field Scale, such as 1-7")
+    found, ref = model.answer(who, question), model.ref
+    notes = [*ref.cautions, *question.notes, *found.doubts]
+    notes += [f"outside the training data: {sentence}" for sentence in ref.outside(who, question)]
+    bars = [{"label": label, "share": float(share)} for label, share in zip(*binned(found), strict=True)]
+    asked = {"persona": who.text, "asked": question.stimuli, "scale_rule": question.rule}
+    return asked | found.summary() | {"bars": bars, "notes": notes}
 
 
 async def read_body(request: Request) -> Body:
@@ -104,20 +84,6 @@ async def read_body(request: Request) -> Body:
         if not first["loc"]:
             raise HTTPException(422, 'request: send an object such as {"scenario": "..."}') from None
         raise HTTPException(422, "; ".join(problems(error, Body))) from None
-
-
-async def about(request: Request) -> Response:
-    """The model's name, the fields of its training data, and examples."""
-    model: OpenModel = request.app.state.service.model
-    known = model.ref.support.values if model.ref.support else DEMOGRAPHICS
-    titles = [f"{example.scenario[:60]}… ({example.demographics[:40]}…)" for example in EXAMPLES]
-    examples = [{"title": title, **of._asdict()} for title, of in zip(titles, EXAMPLES, strict=True)]
-    fields = [label for field, label in DEMOGRAPHICS.items() if field in known]
-    return JSONResponse({"model": str(model), "fields": fields, "examples": examples})
-
-
-async def predict(request: Request) -> Response:
-    return JSONResponse(await request.app.state.service.answer(await read_body(request)))
 
 
 async def page(request: Request) -> Response:
@@ -150,13 +116,35 @@ async def harden(request: Request, call_next: Any) -> Response:
 
 
 def create_app(model: OpenModel) -> Starlette:
-    """The page and the API of an open model."""
+    """The page and the API of an open model, which is asked in one thread."""
+    thread, waiting = ThreadPoolExecutor(1, "ask"), 0
+
+    async def about(_: Request) -> Response:
+        """The model's name, the fields of its training data, and examples."""
+        known = model.ref.support.values if model.ref.support else DEMOGRAPHICS
+        title = "{0.scenario:.60}… ({0.demographics:.40}…)".format
+        examples = [{"title": title(example), **example._asdict()} for example in EXAMPLES]
+        fields = [label for field, label in DEMOGRAPHICS.items() if field in known]
+        return JSONResponse({"model": str(model), "fields": fields, "examples": examples})
+
+    async def predict(request: Request) -> Response:
+        nonlocal waiting
+        body = await read_body(request)
+        if waiting >= WAITING:
+            busy = f"busy: {WAITING} requests wait already; try again in a moment"
+            raise HTTPException(503, busy, {"retry-after": "1"})
+        waiting += 1
+        try:
+            found = asyncio.get_running_loop().run_in_executor(thread, answer, model, body)
+            return JSONResponse(await asyncio.wait_for(found, TIMEOUT))
+        except TimeoutError:
+            raise HTTPException(504, f"no answer within {TIMEOUT} seconds; try again") from None
+        finally:
+            waiting -= 1
+
     api = [Route("/api/model", about), Route("/api/predict", predict, methods=["POST"])]
-    hardened = Middleware(BaseHTTPMiddleware, dispatch=harden)
-    app = Starlette(
+    return Starlette(
         routes=[*api, Route("/", page), Route("/{name}", page)],
-        middleware=[hardened],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=harden)],
         exception_handlers={SocratesError: refused, HTTPException: refused},
     )
-    app.state.service = Service(model)
-    return app

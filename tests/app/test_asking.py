@@ -114,8 +114,6 @@ def test_a_killed_batch_goes_on_and_gives_the_same(here: Path, monkeypatch: pyte
 
 
 # where it lies
-
-
 def test_an_adapter_of_another_base_is_refused_and_one_without_a_record_noted(here: Path) -> None:
     write_json(here / "models/base/manifest.json", {"kind": "builtin", "files": {"another": "base"}})
     with pytest.raises(ModelError, match="models/adapter: trained on another base model"):
@@ -151,8 +149,6 @@ def test_missing_folders_are_named(here: Path) -> None:
 
 
 # where it runs
-
-
 MEMORY = [("cpu", 20, "float32"), ("cpu", 3, "int8"), ("cuda", 6, "bfloat16"), ("cuda", 1.5, "nf4")]
 
 
@@ -166,8 +162,6 @@ def test_precision_follows_the_free_memory(monkeypatch, device: str, free: float
 
 
 # what is asked
-
-
 @pytest.mark.parametrize(("given", "text"), [
     ("Gender: Female; Age: 30", "Age: 30; Gender: Female"),
     ("age: 30, gender: Female, political affiliation: Lean left, perhaps",
@@ -248,8 +242,6 @@ def test_a_scenario_without_a_scale_empty_or_huge_is_refused(text: str, message:
 
 
 # what training had seen
-
-
 def test_what_training_had_not_seen_is_said() -> None:
     known = summarise(tiny.rows(12))
     assert known.numbers["age"] == (18, 117)
@@ -292,8 +284,6 @@ def test_ends_that_training_had_the_other_way_round_are_said() -> None:
 
 
 # what is said of an answer
-
-
 def test_the_middle_80_percent_and_the_expected_answer() -> None:
     answer = Answer(Scale(range(1, 6)), np.array([0.05, 0.1, 0.5, 0.3, 0.05]), 0.9)
     assert answer.expected == pytest.approx(3.2)

@@ -90,8 +90,6 @@ def answer(rows):
 
 
 # the design
-
-
 @pytest.mark.parametrize(("change", "message"), [
     ({"conditions": [{**c, "control": True} for c in PLAN["conditions"]]}, r"marked: 2 \(none, jobs\)"),
     ({"conditions": [{**c, "control": False} for c in PLAN["conditions"]]}, "marked: none"),
@@ -145,8 +143,6 @@ def test_the_examples_can_be_read(path):
 
 
 # the population
-
-
 def respondents(count=400, seed=1):
     """Training respondents whose gender and party go together, as rows of DEMOGRAPHICS."""
     rng = np.random.default_rng(seed)
@@ -231,8 +227,6 @@ def test_the_weights_of_a_file_count_and_repeated_people_are_told(tmp_path):
     path.write_text("id,Gender,age\n1,Female,30\n2,Male,41\n")
     assert from_file(path).notes == ("Columns not read: id.",)
     assert from_file(path).personas[0].text == "Age: 30; Gender: Female"
-    with pytest.raises(DataError, match="age is given twice"):
-        parse_demographics({"age": "30", " age": "31"})
     path.write_text("Gender,weight\nFemale,1e308\nMale,1e308\n")
     assert from_file(path).weights.tolist() == [0.5, 0.5]
     path.write_text("Gender,weight\nFemale,3\nMale,1\n")
@@ -244,8 +238,6 @@ def test_the_weights_of_a_file_count_and_repeated_people_are_told(tmp_path):
 
 
 # the known error
-
-
 def effects_table(studies, slope=1.0, sigma=0.05, n=100, seed=1, tau=0.0, conditions=3, size=0.15, rho=0.0):
     """Held-out effects of a model whose error is known; two questions a study."""
     rng = np.random.default_rng(seed)
@@ -265,9 +257,8 @@ def effects_table(studies, slope=1.0, sigma=0.05, n=100, seed=1, tau=0.0, condit
 def test_the_likelihood_is_the_restricted_one_of_the_whole_covariance():
     RHO, SIGMA, TAU = error_model.RHO, error_model.SIGMA, error_model.TAU
     of = held_out(effects_table(3, tau=0.3, rho=0.5, n=20))
-    logs, slope, variance = (
-        part[..., 0] for part in error_model.restricted_likelihood(error_model.study_fits(of))
-    )
+    fits = error_model.study_fits(of)
+    logs, slope, variance = (part[..., 0] for part in error_model.restricted_likelihood(fits))
     study, question, condition, x, y, noise = of
     design, same = np.column_stack([question[:, None] == np.unique(question), x]), study[:, None] == study
     by_hand = []
@@ -322,10 +313,9 @@ def test_the_self_check_collapses_when_the_error_is_left_out():
 
 def test_leaving_a_study_out_is_fitting_the_others():
     of = held_out(effects_table(6))
+    others = HeldOut(*(values[of.study != 2] for values in of))
     without = error_model.restricted_likelihood(error_model.study_fits(of), leave_one_out=True)
-    others = error_model.restricted_likelihood(
-        error_model.study_fits(HeldOut(*(values[of.study != 2] for values in of)))
-    )
+    others = error_model.restricted_likelihood(error_model.study_fits(others))
     for one, other in zip(without, others, strict=True):
         np.testing.assert_allclose(one[..., 2], other[..., 0])
 
@@ -382,8 +372,6 @@ def test_a_bad_table_of_effects_is_one_clear_line_that_names_it(tmp_path, text, 
 
 
 # effects and power
-
-
 def test_an_effect_and_its_intervals_by_hand():
     found = ran(respondents=200).effects[0]
     assert found.predicted == pytest.approx(1)  # one point of four, for everybody
@@ -506,7 +494,6 @@ def test_an_order_of_rows_that_the_model_changes_does_not_mix_people_up():
 
 
 # warnings
-
 READ = "You read about a plan to charge a toll. It will be decided soon. It would create jobs. Do you support it?"
 RANGE = TrainingSupport(
     10_000, {"gender": ["Female", "Male"], "age": []}, {"age": (18, 60)}, ["1..5", "1..7"],
@@ -581,8 +568,6 @@ def test_few_studies_far_effects_a_model_without_skill_and_few_training_answers_
 
 
 # what is written
-
-
 @pytest.fixture(scope="module")
 def result():
     both = plan(outcomes=[PLAN["outcomes"][0], {"name": "n", "question": "N?", "scale": "0-100"}])
@@ -622,8 +607,6 @@ def test_the_page_makes_no_request_in_a_browser(result, tmp_path):
 
 
 # the command
-
-
 def test_what_cannot_be_used_is_refused_before_the_model_is_asked(tmp_path):
     (tmp_path / "file").touch()
     command = ["experiment", str(write_plan(tmp_path))]
