@@ -61,7 +61,6 @@ class Answer:
         return [text] if self.format_validity < DOUBTFUL else []
 
     def summary(self) -> dict[str, Any]:
-        """All of it as values that JSON can hold."""
         return {
             "scale": self.scale.notation,
             "options": list(self.scale.options),

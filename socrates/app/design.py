@@ -143,7 +143,6 @@ class Design(BaseModel, extra="forbid", frozen=True):
 
     @property
     def control(self) -> Condition:
-        """The condition that the others are compared with."""
         return next(condition for condition in self.conditions if condition.control)
 
     @cached_property

@@ -66,7 +66,6 @@ class ErrorModel:
     largest: float  # predicted contrast among them; beyond it the slope is an extrapolation
 
     def mean(self, values: Floats) -> float:
-        """The mean of a value of the grid points [K]."""
         return float(self.weight @ values)
 
     def variance(self, predicted: float) -> Floats:
@@ -204,24 +203,24 @@ def study_fits(of: HeldOut) -> Floats:
     """[5, G, S] each study's part of the likelihood at every sigma and rho (G points). With y the study's contrasts, x
     their predictions and W the inverse of their covariance without tau: x'Wx, x'Wy, y'Wy, the log determinant of the
     covariance, Fisher's information of sigma^2."""
+    parts = []
     ends = np.flatnonzero(np.diff(of.study)) + 1
     studies: Any = zip(*(np.split(values, ends) for values in of), strict=True)
-    return np.stack([_study_fit(HeldOut(*study)) for study in studies], axis=-1)
-
-
-def _study_fit(of: HeldOut) -> Floats:
-    member = (of.question[:, None] == np.unique(of.question)).astype(np.float64)
-    contrasts = np.linalg.svd(member)[0][:, member.shape[1] :]  # an orthonormal basis of them
-    shared = contrasts.T @ (of.condition[:, None] == of.condition) @ contrasts
-    error = (1 - RHO[:, None, None]) * np.eye(len(shared)) + RHO[:, None, None] * shared
-    # on axes [rho, m] on which errors have unit variance and noise is independent, for all sigma at once
-    root = np.linalg.inv(np.linalg.cholesky(error)) @ contrasts.T
-    noise, axes = np.linalg.eigh(root * of.noise @ root.transpose(0, 2, 1))
-    x, y = (np.einsum("rji,rj->ri", axes, root @ values) for values in (of.x, of.y))
-    variance = noise + SIGMA[:, None, None] ** 2
-    logdet = np.linalg.slogdet(error)[1] + np.log(variance).sum(axis=-1)
-    sums = [(part / variance).sum(axis=-1) for part in (x * x, x * y, y * y)]
-    return np.stack([part.ravel() for part in (*sums, logdet, (variance**-2).sum(axis=-1) / 2)])
+    for study in studies:
+        of = HeldOut(*study)
+        member = (of.question[:, None] == np.unique(of.question)).astype(np.float64)
+        contrasts = np.linalg.svd(member)[0][:, member.shape[1] :]  # an orthonormal basis of them
+        shared = contrasts.T @ (of.condition[:, None] == of.condition) @ contrasts
+        error = (1 - RHO[:, None, None]) * np.eye(len(shared)) + RHO[:, None, None] * shared
+        # on axes [rho, m] on which errors have unit variance and noise is independent, for all sigma at once
+        root = np.linalg.inv(np.linalg.cholesky(error)) @ contrasts.T
+        noise, axes = np.linalg.eigh(root * of.noise @ root.transpose(0, 2, 1))
+        x, y = (np.einsum("rji,rj->ri", axes, root @ values) for values in (of.x, of.y))
+        variance = noise + SIGMA[:, None, None] ** 2
+        logdet = np.linalg.slogdet(error)[1] + np.log(variance).sum(axis=-1)
+        sums = [(part / variance).sum(axis=-1) for part in (x * x, x * y, y * y)]
+        parts.append([part.ravel() for part in (*sums, logdet, (variance**-2).sum(axis=-1) / 2)])
+    return np.stack([np.stack(part) for part in parts], axis=-1)
 
 
 def restricted_likelihood(fits: Floats, leave_one_out: bool = False) -> Posterior:
@@ -242,7 +241,6 @@ def _total(parts: Floats, leave_one_out: bool) -> Floats:
 
 
 def posterior(fits: Floats, leave_one_out: bool = False) -> Posterior:
-    """Weights of the grid."""
     logs, slope, variance = restricted_likelihood(fits, leave_one_out)
     differ = stats.norm.pdf(TAU / TAU_SCALE) * np.gradient(TAU)
     logs = logs + np.log(SAME * (TAU == 0) + (1 - SAME) * differ / differ.sum())[:, None, None]
@@ -269,9 +267,19 @@ def fit_errors(effects: pl.DataFrame) -> ErrorModel:
         raise Unidentified(f"{have}, and {FEWEST_PEOPLE} or more are needed: {again}")
     if not of.x @ of.x > 1e-9:
         raise Unidentified("the model predicts no effect in any held-out study")
+    # Their design decides (people, cells, studies), not the error that they happen to show, which may be large by luck.
+    # Without error, sigma^2 has a standard error of 1 over the root of its information.
     fits = study_fits(of)
+    tellable = np.sqrt(TELLABLE / np.sqrt(fits[4, 0].sum()))
+    predicted = float(np.sqrt(of.x @ of.x / (len(of.x) - len(np.unique(of.question)))))
+    if tellable > predicted:
+        raise Unidentified(
+            f"{count} held-out studies, in which a condition's mean has a standard error of "
+            f"{np.sqrt(np.median(of.noise)):.3f} of the scale, tell the model's error from none where its standard "
+            f"deviation is {tellable:.3f} or more, and the predicted effects have {predicted:.3f}: more held-out "
+            "studies, or more people in them, are needed"
+        )
     weight, slope, variance = (part[..., 0] for part in posterior(fits))
-    _check_identified(of, fits)
     checks = study_checks(of, fits)
     kept = weight > NEGLIGIBLE * weight.max()
     sigma, rho = np.repeat(SIGMA, len(RHO)), np.tile(RHO, len(SIGMA))
@@ -281,22 +289,6 @@ def fit_errors(effects: pl.DataFrame) -> ErrorModel:
         studies=count, contrasts=len(checks.x), covered=self_check(checks),
         skill=_skill(checks), largest=float(np.abs(checks.x).max()),
     )  # fmt: skip
-
-
-def _check_identified(of: HeldOut, fits: Floats) -> None:
-    """Refuse held-out studies whose noise hides an error as large as the effects themselves. Their design decides
-    (people, cells, studies), not the error that they happen to show, which may be large by luck. Without error, sigma^2
-    has a standard error of 1 over the root of its information; ``TELLABLE`` of these are told."""
-    tellable = np.sqrt(TELLABLE / np.sqrt(fits[4, 0].sum()))
-    free = len(of.x) - len(np.unique(of.question))
-    effects = float(np.sqrt(of.x @ of.x / free))
-    if tellable > effects:
-        raise Unidentified(
-            f"{fits.shape[-1]} held-out studies, in which a condition's mean has a standard error of "
-            f"{np.sqrt(np.median(of.noise)):.3f} of the scale, tell the model's error from none where its standard "
-            f"deviation is {tellable:.3f} or more, and the predicted effects have {effects:.3f}: more held-out "
-            "studies, or more people in them, are needed"
-        )
 
 
 class Checks(NamedTuple):

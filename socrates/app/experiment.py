@@ -93,7 +93,6 @@ def ask_model(
 
 
 def population_of(design: Design, folder: Path, training_table: Path | None) -> PersonaSample:
-    """The personas of a design, whose files are relative to ``folder``."""
     population = design.population
     if population.file is not None:
         return from_file(folder / population.file, len(design.conditions) * len(design.outcomes))
@@ -207,7 +206,6 @@ def _error_warnings(effects: list[Effect], known: ErrorModel | None, unknown: st
 
 
 def _form_warnings(arms: list[Arm]) -> list[str]:
-    """Where the model does not know the form of the question."""
     low = [arm for arm in arms if arm.answer.format_validity < LOW_VALIDITY]
     if not low:
         return []

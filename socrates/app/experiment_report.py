@@ -38,7 +38,6 @@ CODEBOOK = {
 
 
 def effect_row(effect: Effect) -> dict[str, Any]:
-    """An effect as plain values."""
     row = asdict(effect) | {"unit": effect.unit.name}
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
 
@@ -69,7 +68,6 @@ def write(result: ExperimentResult, folder: Path) -> list[Path]:
 
 
 def summary(result: ExperimentResult) -> dict[str, Any]:
-    """All of a result as values that JSON can hold."""
     people, error = result.people, result.known
     told: dict[str, Any] | str = result.unknown
     if error:
@@ -140,12 +138,10 @@ def plain(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """The same with its sign."""
     return ("+" if value > 0 else "") + plain(value)
 
 
 def count(value: float) -> str:
-    """A number of people."""
     return "over 10,000" if value > 10_000 else f"{value:,.0f}" if value >= 1 else "less than 1"
 
 

@@ -60,7 +60,6 @@ class OpenModel:
 
     @property
     def place(self) -> str:
-        """Precision and device, for a person to read."""
         on = self.model.device
         return f"{self.precision} on {'the CPU' if on.type == 'cpu' else torch.cuda.get_device_name(on)}"
 
@@ -87,13 +86,11 @@ class OpenModel:
         return pl.Series(self.encoded(questions).lengths() > most, dtype=pl.Boolean)
 
     def encoded(self, questions: pl.DataFrame) -> Encoded:
-        """The rows as token ids."""
         high = pl.col("scale").map_elements(lambda notation: scale(notation).high, return_dtype=pl.Int64)
         rows = questions.select("stimuli", "persona", response=high)  # the answer only counts for the length
         return encode(rows, self.tokenizer, self.ref.prompt.layout, self.ref.prompt.format)
 
     def plan(self, questions: pl.DataFrame) -> tuple[ScoringPlan, list[ScoringBatch]]:
-        """How the rows are scored, in which batches."""
         plan = ScoringPlan(self.tokenizer, self.encoded(questions), questions["scale"].to_list())
         return plan, list(plan.batches(TOKENS_PER_BATCH[self.model.device.type]))
 

@@ -50,7 +50,6 @@ class ModelRef:
 
     @property
     def cautions(self) -> list[str]:
-        """What is said with every answer."""
         return [*self.notes, *(self.support.cautions if self.support else [NOT_AT_HAND])]
 
 

@@ -89,7 +89,6 @@ class Effect:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval lies on one side of zero."""
         return self.low_90 is not None and self.high_90 is not None and (self.low_90 > 0 or self.high_90 < 0)
 
 

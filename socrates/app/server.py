@@ -94,7 +94,6 @@ async def page(request: Request) -> Response:
 
 
 async def refused(_: Request, error: Exception) -> JSONResponse:
-    """An error that the sender can mend, as one line."""
     if isinstance(error, HTTPException):
         return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
     return JSONResponse({"error": str(error)}, 422)
@@ -120,7 +119,6 @@ def create_app(model: OpenModel) -> Starlette:
     thread, waiting = ThreadPoolExecutor(1, "ask"), 0
 
     async def about(_: Request) -> Response:
-        """The model's name, the fields of its training data, and examples."""
         known = model.ref.support.values if model.ref.support else DEMOGRAPHICS
         title = "{0.scenario:.60}… ({0.demographics:.40}…)".format
         examples = [{"title": title(example), **example._asdict()} for example in EXAMPLES]

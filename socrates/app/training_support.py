@@ -106,7 +106,6 @@ def ends(stimuli: str, on: Scale) -> tuple[str, str]:
 
 
 def summarise(table: pl.DataFrame) -> TrainingSupport:
-    """The range of a table of ``SCALED_RESPONSES``."""
     people = table["demographic"].struct.unnest()
     values, numbers = {}, {}
     for field in DEMOGRAPHICS:
