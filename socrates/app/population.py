@@ -7,7 +7,7 @@ not exist. Quotas weight real joint profiles by raking (iterative proportional f
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -111,15 +111,15 @@ def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) ->
     personas = [parse_demographics(row) for row in people[distinct.tolist()].iter_rows(named=True)]
     drawn = f"{size:,} draws of {len(distinct):,} whole personas"
     source = f"{drawn}, from {len(people):,} training respondents ({', '.join(quotas) or 'no quotas'})"
-    sample = PersonaSample(personas, times / size, source)
+    effective = 1 / ((times / size) ** 2).sum()
     notes = []
     if left := int((weights == 0).sum()):
         who = f"{left:,} of {len(people):,} training respondents fit no category of the quotas"
         notes.append(f"{who} ({_uncovered(people, members)}) and could not be drawn.")
     if len(distinct) < 0.8 * size:
         fell = f"The {size:,} draws fell on {len(distinct):,} different respondents"
-        notes.append(f"{fell}, which count as {sample.effective_size:,.0f}: few profiles speak for many.")
-    return replace(sample, notes=tuple(notes))
+        notes.append(f"{fell}, which count as {effective:,.0f}: few profiles speak for many.")
+    return PersonaSample(personas, times / size, source, tuple(notes))
 
 
 def _uncovered(people: pl.DataFrame, members: Members) -> str:
@@ -163,8 +163,6 @@ def rake(members: Members, quotas: Quotas) -> Floats:
 
 def memberships(people: pl.DataFrame, quotas: Quotas) -> Members:
     """Who belongs to each category. Raises :class:`DataError` where that is nobody, or somebody belongs to two."""
-    if people.is_empty():
-        raise DataError("there are no training respondents to draw from")
     members = {}
     for field, shares in quotas.items():
         values = people[field]
