@@ -267,8 +267,8 @@ def fit_errors(effects: pl.DataFrame) -> ErrorModel:
         raise Unidentified(f"{have}, and {FEWEST_PEOPLE} or more are needed: {again}")
     if not of.x @ of.x > 1e-9:
         raise Unidentified("the model predicts no effect in any held-out study")
-    # Their design decides (people, cells, studies), not the error that they happen to show, which may be large by luck.
-    # Without error, sigma^2 has a standard error of 1 over the root of its information.
+    # Noise may hide an error as large as the effects. Design decides (people, cells, studies), not the error that they
+    # happen to show, which may be large by luck: without any, sigma^2 errs by 1 over the root of its information.
     fits = study_fits(of)
     tellable = np.sqrt(TELLABLE / np.sqrt(fits[4, 0].sum()))
     predicted = float(np.sqrt(of.x @ of.x / (len(of.x) - len(np.unique(of.question)))))
