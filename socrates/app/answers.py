@@ -21,11 +21,8 @@ DOUBTFUL = 0.5  # a format validity below it says that the model did not underst
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of one respondent to one question.
-
-    ``probabilities`` are those of the scale's options, given that the answer is one of them; ``format_validity`` is
-    what the model put on them in all, 0 to 1.
-    """
+    """The answer of one respondent to one question: the ``probabilities`` of the scale's options, given that the answer
+    is one of them, and what the model put on them in all (0 to 1)."""
 
     scale: Scale
     probabilities: NDArray[np.float64]
@@ -35,19 +32,16 @@ class Answer:
     def of_table(cls, answered: pl.DataFrame) -> list[Answer]:
         """The rows of a table with ``scale``, ``probabilities`` and ``allowed_mass``."""
         rows = answered.select("scale", "probabilities", "allowed_mass").iter_rows()
-        return [
-            cls(scale(on), np.asarray(shares, dtype=np.float64), float(mass)) for on, shares, mass in rows
-        ]
+        return [cls(scale(on), np.asarray(p, dtype=np.float64), float(mass)) for on, p, mass in rows]
 
     @property
     def expected(self) -> float:
-        """The mean answer."""
         return float(self.probabilities @ np.asarray(self.scale.options, dtype=np.float64))
 
-    def interval(self, share: float = 0.8) -> tuple[int, int]:
-        """The answers between which the middle ``share`` of the distribution lies, both included."""
+    def interval(self) -> tuple[int, int]:
+        """The answers between which the middle 80 % of the distribution lies, both included."""
         cumulative = np.cumsum(self.probabilities)
-        tail = (1 - share) / 2
+        tail = (1 - 0.8) / 2
         # 1e-6: a tail that is met exactly must not depend on the last bit of a sum
         ends = np.searchsorted(cumulative, [tail + 1e-6, 1 - tail - 1e-6])
         low, high = np.minimum(ends, len(cumulative) - 1)
@@ -67,7 +61,6 @@ class Answer:
         return [text] if self.format_validity < DOUBTFUL else []
 
     def summary(self) -> dict[str, Any]:
-        """All of it as values that JSON can hold."""
         return {
             "scale": self.scale.notation,
             "options": list(self.scale.options),
@@ -88,7 +81,9 @@ def chart(answers: dict[str, Answer], columns: int = 80) -> str:
         width = min(max(columns - room - 13, 1), LONGEST_BAR)
         lines = [f"{name}:"] if len(answers) > 1 else []
         for label, share in zip(labels, shares, strict=True):
-            lines.append(f"  {label:>{room}}  {_bar(float(share) / longest, width)} {100 * share:5.1f} %")
+            eighths = round(float(share) / longest * width * 8)
+            bar = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+            lines.append(f"  {label:>{room}}  {bar:<{width}} {100 * share:5.1f} %")
         blocks.append("\n".join(lines))
     return "\n".join(blocks)
 
@@ -110,15 +105,8 @@ def binned(answer: Answer) -> tuple[list[str], NDArray[np.float64]]:
     return labels, np.array([answer.probabilities[group].sum() for group in groups])
 
 
-def _bar(share: float, width: int) -> str:
-    eighths = round(share * width * 8)
-    return ("█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()).ljust(width)
-
-
 def describe(answer: Answer) -> str:
     """Expected answer, interval and format validity in one line."""
     low, high = answer.interval()
-    return (
-        f"expected answer {answer.expected:.2f}; middle 80 %: {low} to {high}; "
-        f"format validity {100 * answer.format_validity:.1f} %"
-    )
+    validity = f"format validity {100 * answer.format_validity:.1f} %"
+    return f"expected answer {answer.expected:.2f}; middle 80 %: {low} to {high}; {validity}"

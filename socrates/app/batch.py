@@ -13,21 +13,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from socrates.app.answers import Answer
 from socrates.app.model_ref import ModelRef
 from socrates.app.parse import QUESTIONS, Question, parse_demographics, parse_question
-from socrates.app.row_files import (
-    check_kind,
-    check_output,
-    column_missing,
-    column_texts,
-    read_rows,
-    write_rows,
-)
+from socrates.app.row_files import check_kind, check_output, column_texts, read_rows, write_rows
 from socrates.app.training_support import TrainingSupport
 from socrates.core.errors import DataError
 from socrates.core.files import Schema
@@ -37,48 +30,28 @@ from socrates.survey.tables import DEMOGRAPHICS
 if TYPE_CHECKING:
     from socrates.app.model import OpenModel
 
-READ = {  # columns, in any case; the last two are the names of SocSci210
-    "scenario": "scenario", "scale": "scale", "demographics": "demographics",
-    "stimuli": "scenario", "demographic": "demographics",
-}  # fmt: skip
+READ = {name: name for name in ("scenario", "scale", "demographics")}  # columns, in any case
+READ |= {"stimuli": "scenario", "demographic": "demographics"}  # the names of SocSci210
 GIVEN: Schema = {
     "probabilities": pl.List(pl.Float64), "expected": pl.Float64, "middle_80_low": pl.Int64,
     "middle_80_high": pl.Int64, "format_validity": pl.Float64,
 }  # fmt: skip
-TAKEN = {*GIVEN, "notes", "problem"}  # what the answers are called
-ASKED: Schema = {**QUESTIONS, "notes": pl.List(pl.String), "problem": pl.String}
+TEXTS = pl.List(pl.String)
+ASKED: Schema = {**QUESTIONS, "notes": TEXTS, "problem": pl.String}
 TOO_LONG = "scenario: longer than the model reads"
 
 
-class QuestionFile(NamedTuple):
-    """The rows of a file as questions.
-
-    Attributes:
-        table: the file's rows.
-        asked: a row for each: ``QUESTIONS`` (null where it cannot be asked), ``notes`` on its reading and the training
-            range, and the ``problem`` with it.
-        read_from: what personas were read from, what of them was not understood, and columns that were not read.
-    """
-
-    table: pl.DataFrame
-    asked: pl.DataFrame
-    read_from: str
-
-
 def read_table(path: Path) -> pl.DataFrame:
-    """The rows of a file with a scenario each.
-
-    Raises:
-        DataError: see :func:`read_rows`; it has no scenario column, or a column that the answers use or cannot carry.
-    """
+    """The rows of a file with a scenario each. Raises :class:`DataError` as :func:`read_rows` does, without a column
+    scenario, and for a column that the answers use or cannot carry."""
     table = read_rows(path, "--input")
     names = {name: READ[known] for name in table.columns if (known := name.strip().lower()) in READ}
     if twice := [name for name, count in Counter(names.values()).items() if count > 1]:
         raise DataError(f"{path}: two columns are read as {twice[0]}; rename one")
     table = table.rename(names)
     if "scenario" not in table.columns:
-        raise column_missing(path, table, "no column scenario")
-    if taken := sorted(TAKEN & set(table.columns)):
+        raise DataError(f"{path}: no column scenario; found {', '.join(table.columns)[:200]}")
+    if taken := sorted({*GIVEN, "notes", "problem"} & set(table.columns)):
         raise DataError(f"{path}: column {', '.join(taken)} is what the answers are called; rename it")
     for name, kind in table.schema.items():
         if re.search("Binary|Object|Duration", str(kind)):
@@ -86,28 +59,23 @@ def read_table(path: Path) -> pl.DataFrame:
     return table
 
 
-def read_batch(path: Path, given_scale: str | None, support: TrainingSupport | None) -> QuestionFile:
-    """The questions of a file; each distinct scenario is parsed once.
-
-    Args:
-        given_scale: for rows without a scale of their own.
-        support: what training covered, for the notes.
-
-    Raises:
-        DataError: see :func:`read_table`; or no row can be asked.
-    """
+def read_batch(
+    path: Path, table: pl.DataFrame, given_scale: str | None, support: TrainingSupport | None
+) -> tuple[pl.DataFrame, str]:
+    """The questions of a table that was read from ``path``, and what their personas were read from. A question for each
+    row: ``QUESTIONS`` (null where it cannot be asked), ``notes`` on its reading and the training range, and the
+    ``problem`` with it. Raises :class:`DataError` where no row can be asked."""
 
     @functools.cache
     def read_question(scenario: str, on: str | None) -> tuple[Question, list[str]]:
         question = parse_question(scenario, on)
         return question, [*question.notes, *(support.of_question(question) if support else [])]
 
-    table = read_table(path)
     scales = column_texts(table, "scale", path) if "scale" in table.columns else [""] * len(table)
-    given = zip(_personas(table, path), column_texts(table, "scenario", path), scales, strict=True)
     known: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     rows: list[tuple[Any, ...]] = []
+    given = zip(_personas(table, path), column_texts(table, "scenario", path), scales, strict=True)
     for who, scenario, own_scale in given:
         try:
             persona = parse_demographics(who)
@@ -126,10 +94,8 @@ def read_batch(path: Path, given_scale: str | None, support: TrainingSupport | N
         first = asked["problem"][0]
         raise DataError(f"{path}: none of {len(table):,} rows can be asked; the first: {first}")
     beside = [name for name in table.columns if name not in READ and name.strip().lower() not in LABELS]
-    fields = {field: known[field] for field in DEMOGRAPHICS if known[field]}
-    read_from = persona_fields(fields, unknown, count)
-    read_from += f"; columns not read: {', '.join(beside)}" if beside else ""
-    return QuestionFile(table, asked, read_from)
+    read_from = persona_fields({name: known[name] for name in DEMOGRAPHICS if known[name]}, unknown, count)
+    return asked, read_from + (f"; columns not read: {', '.join(beside)}" if beside else "")
 
 
 def _personas(table: pl.DataFrame, path: Path) -> Sequence[str | Mapping[str, str]]:
@@ -146,47 +112,37 @@ def _personas(table: pl.DataFrame, path: Path) -> Sequence[str | Mapping[str, st
 def answer_file(
     source: Path, output: Path, ref: ModelRef, opened: Callable[[], OpenModel], given_scale: str | None = None
 ) -> dict[str, Any]:
-    """Ask every question of a file, write the answers to ``output``, and return the counts.
-
-    Answers lie in the scratch folder until the output is whole, so a killed run goes on where it was.
-
-    Args:
-        opened: loads the model of ``ref``, when the file was read.
-        given_scale: for rows without a scale of their own.
-
-    Raises:
-        DataError: the questions cannot be read, or the output cannot be written.
-    """
+    """Ask every question of a file, write the answers to ``output``, and return the counts. Answers lie in the scratch
+    folder until the output is whole, so a killed run goes on where it was. ``opened`` loads the model of ``ref``, when
+    the file was read; ``given_scale`` is for rows without one. Raises :class:`DataError` where the questions cannot be
+    read, or the output cannot be written."""
     check_kind(output, "--output")
     check_output(output, source)
-    batch = read_batch(source, given_scale, ref.support)
+    table = read_table(source)
+    asked, read_from = read_batch(source, table, given_scale, ref.support)
     model = opened()
     from socrates.app.model import ask_in_shards  # torch, which files that cannot be used need not wait for
 
-    rows, can_be_asked = batch.asked.with_row_index("position"), pl.col("problem").is_null()
-    fits = rows.filter(can_be_asked)
-    long = pl.col("position").is_in(fits.filter(model.too_long(fits))["position"].implode())
-    rows = rows.with_columns(problem=pl.when(long).then(pl.lit(TOO_LONG)).otherwise("problem"))
-    fits = rows.filter(can_be_asked)
+    asked = asked.with_row_index("position")
+    fits = asked.filter(pl.col("problem").is_null())
+    long = model.too_long(fits)
+    too_long = pl.col("position").is_in(fits.filter(long)["position"].implode())
+    asked = asked.with_columns(problem=pl.when(too_long).then(pl.lit(TOO_LONG)).otherwise("problem"))
+    fits = fits.filter(~long)
     with contextlib.ExitStack() as folders:
         answers = Answer.of_table(ask_in_shards(model, fits.select(*QUESTIONS), "predict", folders))
-        given = pl.DataFrame(
-            [(a.probabilities, a.expected, *a.interval(), a.format_validity) for a in answers],
-            GIVEN,
-            orient="row",
-        )
-        doubts = pl.Series("doubts", [answer.doubts for answer in answers], pl.List(pl.String))
-        told = rows.join(given.with_columns(fits["position"], doubts), on="position", how="left")
+        rows = [(a.probabilities, a.expected, *a.interval(), a.format_validity, a.doubts) for a in answers]
+        given = pl.DataFrame(rows, {**GIVEN, "doubts": TEXTS}, orient="row").with_columns(fits["position"])
         notes = pl.col("notes").list.concat(pl.col("doubts").fill_null([])).list.join("; ")
-        told = told.sort("position").with_columns(notes=pl.when(notes != "").then(notes))
-        beside = batch.table.drop("scale", strict=False)
+        told = asked.join(given, on="position", how="left").sort("position")
+        told = told.with_columns(notes=pl.when(notes != "").then(notes))
+        beside = table.drop("scale", strict=False)
         write_rows(output, beside.hstack(told.select("scale", *GIVEN, "notes", "problem")))
-    problems = rows["problem"].drop_nulls()
     return {
-        **{"output": str(output), "rows": len(rows), "answered": len(fits)},
-        "persona": batch.read_from,
-        "with_notes": told.filter(can_be_asked)["notes"].count(),
-        "first_problem": problems.first(),
+        **{"output": str(output), "rows": len(asked), "answered": len(fits)},
+        "persona": read_from,
+        "with_notes": told.filter(pl.col("problem").is_null())["notes"].count(),
+        "first_problem": asked["problem"].drop_nulls().first(),
         "format_validity": round(float(given["format_validity"].mean() or 0), 6),  # type: ignore[arg-type]
         "model": str(model),
         "notes": ref.cautions,

@@ -40,7 +40,6 @@ SIGMA, RHO = np.geomspace(0.002, 0.5, 40), np.array([0.0, 0.3, 0.6, 0.9])
 TAU = np.r_[0.0, np.geomspace(0.05, 2, 15)]
 SAME, TAU_SCALE = 0.5, 1.0  # odds that slopes do not differ; else as far as a right slope is from none
 NEGLIGIBLE = 1e-5  # weight of a grid point, over the largest, below which it is left out
-COLUMNS = (*CELL, "scale", "human", "human_se", "respondents")
 QUESTION = ["study_id", "task_num", "scale"]  # effects are compared within it
 
 
@@ -50,33 +49,23 @@ class Unidentified(DataError):
 
 @dataclass(frozen=True)
 class ErrorModel:
-    """What is known of the error of effects, as a mixture of K grid points; effects are shares of the scale.
+    """What is known of the error of effects, as a mixture of K grid points; effects are shares of the scale. ``skill``
+    is 1 - squared error / squared effect, noise taken out of both, slopes from the other studies, with its 90 %
+    interval: 0 is predicting no effect."""
 
-    Attributes:
-        weight: [K] summing to 1.
-        slope, slope_variance: [K] human effect per predicted one (below 1 the model exaggerates), and its variance.
-        tau, sigma, rho: [K] see the module.
-        studies, contrasts: the held-out studies, and the pairs of conditions in them.
-        covered: see :func:`self_check`.
-        skill: 1 - squared error / squared effect, noise taken out of both, slopes from the other studies; with its
-            90 % interval. 0 is predicting no effect.
-        largest: the largest predicted contrast among them; beyond it the slope is an extrapolation.
-    """
-
-    weight: Floats
-    slope: Floats
-    slope_variance: Floats
-    tau: Floats
+    weight: Floats  # [K] summing to 1
+    slope: Floats  # [K] human effect per predicted one: below 1 the model exaggerates
+    slope_variance: Floats  # [K]
+    tau: Floats  # [K], as sigma and rho, see the module
     sigma: Floats
     rho: Floats
     studies: int
-    contrasts: int
-    covered: float
+    contrasts: int  # pairs of conditions in the held-out studies
+    covered: float  # see :func:`self_check`
     skill: tuple[float, float, float]
-    largest: float
+    largest: float  # predicted contrast among them; beyond it the slope is an extrapolation
 
     def mean(self, values: Floats) -> float:
-        """The mean of a value of the grid points [K]."""
         return float(self.weight @ values)
 
     def variance(self, predicted: float) -> Floats:
@@ -88,16 +77,10 @@ class ErrorModel:
         variance = self.variance(predicted) + self.slope**2 * spread
         return EffectDistribution(self.weight, self.slope * predicted, variance)
 
-    def draw(
-        self, predicted: Floats, covariance: Floats, condition: NDArray[np.int64], draws: int, seed: int
-    ) -> Floats:
-        """[draws, E] what the effects of one new study may be together.
-
-        Args:
-            predicted: [E] contrasts with condition 0, and their sampling ``covariance`` [E, E].
-            condition: [E] which condition, from 1, outcome by outcome: the errors of one condition are alike by rho,
-                and the effects on one outcome share the error of its control.
-        """
+    def draw(self, predicted: Floats, covariance: Floats, condition: Ints, draws: int, seed: int) -> Floats:
+        """[draws, E] what the effects of one new study may be together. ``predicted`` [E] are contrasts of
+        ``condition`` [E] (from 1, outcome by outcome) with condition 0, of sampling ``covariance`` [E, E]. The errors
+        of one condition are alike by rho, and the effects on one outcome share the error of its control."""
         rng = np.random.default_rng(seed)
         k = rng.choice(len(self.weight), draws, p=self.weight)
         x = predicted + rng.multivariate_normal(np.zeros(len(predicted)), covariance, draws, method="eigh")
@@ -143,37 +126,36 @@ class EffectDistribution(NamedTuple):
 
 
 def read_effects(tables: Path, predictor: str) -> pl.DataFrame:
-    """The held-out effects that ``evaluate`` writes into metrics/tables: ``COLUMNS`` and ``predicted`` by a predictor.
-
-    Raises:
-        DataError: a table is missing, has not these columns, or a value that none can be.
-    """
-    cells = _read(tables / "cells.csv", (*CELL, "scale"))
+    """The held-out effects that ``evaluate`` writes into metrics/tables, with the scales of their cells and what a
+    predictor ``predicted``. Raises :class:`DataError` for a table, a column or a value that cannot be used."""
     numbers = [pl.col(name).cast(pl.Float64) for name in ("human", "human_se", "respondents", predictor)]
-    effects = _read(path := tables / "effects.csv", (*CELL, *numbers)).rename({predictor: "predicted"})
-    people, error = pl.col("respondents"), pl.col("human_se")
+    wanted: dict[str, list[Any]] = {"cells.csv": [*CELL, "scale"], "effects.csv": [*CELL, *numbers]}
+    read = []
+    for name, columns in wanted.items():
+        path = tables / name
+        try:
+            table = pl.read_csv(path, schema_overrides={"study_id": pl.String}, infer_schema_length=None)
+            read.append(table.select(columns))
+        except FileNotFoundError:
+            unknown = "without held-out studies the model's error is unknown"
+            raise DataError(f"{path}: not found; run dvc repro: {unknown}") from None
+        except pl.exceptions.PolarsError as error:
+            told = " ".join(str(error).split())[:200]
+            raise DataError(f"{path}: {told}; run dvc repro evaluate") from None
+    cells, effects = read[0], read[1].rename({predictor: "predicted"})
+    people, se = pl.col("respondents"), pl.col("human_se")
     wrong = {
         "stands twice": pl.struct(CELL).is_duplicated(),
         "has an effect that no scale allows": (pl.col("human").abs() > 1) | (pl.col("predicted").abs() > 1),
-        "has no number of respondents, or an error below 0": (people < 1) | (error < 0) | error.is_nan(),
+        "has no number of respondents, or an error below 0": (people < 1) | (se < 0) | se.is_nan(),
     }
     for text, where in wrong.items():
         if not (found := effects.filter(where)).is_empty():
             first = found.select(CELL).row(0, named=True)
             cell = ", ".join(f"{name} {value}" for name, value in first.items())
-            raise DataError(f"{path}: {cell} {text}; run dvc repro evaluate")
-    return effects.join(cells, on=CELL).select(*COLUMNS, "predicted").drop_nulls()
-
-
-def _read(path: Path, columns: tuple[str | pl.Expr, ...]) -> pl.DataFrame:
-    try:
-        table = pl.read_csv(path, schema_overrides={"study_id": pl.String}, infer_schema_length=None)
-        return table.select(columns)
-    except FileNotFoundError:
-        unknown = "without held-out studies the model's error is unknown"
-        raise DataError(f"{path}: not found; run dvc repro: {unknown}") from None
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path}: {' '.join(str(error).split())[:200]}; run dvc repro evaluate") from None
+            raise DataError(f"{tables / 'effects.csv'}: {cell} {text}; run dvc repro evaluate")
+    values = ("scale", "human", "human_se", "respondents", "predicted")
+    return effects.join(cells, on=CELL).select(*CELL, *values).drop_nulls()
 
 
 class HeldOut(NamedTuple):
@@ -188,31 +170,16 @@ class HeldOut(NamedTuple):
     noise: Floats
 
 
-class StudyFits(NamedTuple):
-    """Each study's part of the likelihood at every sigma and rho (G points), ``[G, S]`` each.
-
-    With y the study's contrasts, x their predictions and W the inverse of their covariance without tau: x'Wx, x'Wy,
-    y'Wy, the log determinant of the covariance, Fisher's information of sigma^2.
-    """
-
-    a: Floats
-    b: Floats
-    c: Floats
-    logdet: Floats
-    information: Floats
-
-
-class Posterior(NamedTuple):
-    """The grid [tau, sigma and rho, ...]: weights (or log likelihoods), the slope there and its variance; the last axis
-    is 1, or S where each study in turn is left out."""
-
-    weight: Floats
-    slope: Floats
-    slope_variance: Floats
+# Weights (or log likelihoods), slope and its variance on the grid [tau, sigma and rho, 1], or [..., S] where each study
+# in turn is left out.
+Posterior = tuple[Floats, Floats, Floats]
 
 
 def held_out(effects: pl.DataFrame) -> HeldOut:
-    """The rows of ``effects`` whose question has two or more conditions."""
+    """The rows of ``effects`` whose question has two or more conditions. Human means come with their sampling variance,
+    the spread of answers shrunk to the mean of all cells: the variance of six answers is itself known within 60 %, and
+    as it stands would make the weights of a cell and the error that is left beside it (empirical Bayes by moments, as
+    Smyth 2004)."""
     table = (
         effects.lazy()
         .filter(pl.len().over(QUESTION) >= 2)
@@ -221,59 +188,50 @@ def held_out(effects: pl.DataFrame) -> HeldOut:
         .with_columns(study=pl.col("study_id").rle_id(), question=pl.struct(QUESTION).rle_id())
         .collect()
     )
-    names = ("study", "question", "condition_num", "predicted", "human")
-    columns: list[Any] = [*(table[name].to_numpy() for name in names), noise_of(table)]
-    return HeldOut(*columns)
-
-
-def noise_of(table: pl.DataFrame) -> Floats:
-    """[rows] sampling variance of each human mean, the spread of answers shrunk to the mean of all cells.
-
-    The variance of six answers is itself known within 60 %, and as it stands would make the weights of a cell and the
-    error that is left beside it (empirical Bayes by moments, as Smyth 2004).
-    """
     n = table["respondents"].to_numpy().astype(np.float64)
     spread = table["human_se"].to_numpy() ** 2 * n
     mean = max(float(spread.mean()), 1e-6)
     chance = float((2 * mean**2 / np.maximum(n - 1, 1)).mean())
     real = max(float(spread.var()) - chance, 0.0)
-    return (mean + real / (real + chance) * (spread - mean)) / n
+    noise = (mean + real / (real + chance) * (spread - mean)) / n
+    names = ("study", "question", "condition_num", "predicted", "human")
+    columns: list[Any] = [*(table[name].to_numpy() for name in names), noise]
+    return HeldOut(*columns)
 
 
-def study_fits(of: HeldOut) -> StudyFits:
-    """The parts of all studies."""
+def study_fits(of: HeldOut) -> Floats:
+    """[5, G, S] each study's part of the likelihood at every sigma and rho (G points). With y the study's contrasts, x
+    their predictions and W the inverse of their covariance without tau: x'Wx, x'Wy, y'Wy, the log determinant of the
+    covariance, Fisher's information of sigma^2."""
+    parts = []
     ends = np.flatnonzero(np.diff(of.study)) + 1
     studies: Any = zip(*(np.split(values, ends) for values in of), strict=True)
-    parts = [_study_fit(HeldOut(*study)) for study in studies]
-    return StudyFits(*(np.stack(values, axis=-1) for values in zip(*parts, strict=True)))
+    for study in studies:
+        of = HeldOut(*study)
+        member = (of.question[:, None] == np.unique(of.question)).astype(np.float64)
+        contrasts = np.linalg.svd(member)[0][:, member.shape[1] :]  # an orthonormal basis of them
+        shared = contrasts.T @ (of.condition[:, None] == of.condition) @ contrasts
+        error = (1 - RHO[:, None, None]) * np.eye(len(shared)) + RHO[:, None, None] * shared
+        # on axes [rho, m] on which errors have unit variance and noise is independent, for all sigma at once
+        root = np.linalg.inv(np.linalg.cholesky(error)) @ contrasts.T
+        noise, axes = np.linalg.eigh(root * of.noise @ root.transpose(0, 2, 1))
+        x, y = (np.einsum("rji,rj->ri", axes, root @ values) for values in (of.x, of.y))
+        variance = noise + SIGMA[:, None, None] ** 2
+        logdet = np.linalg.slogdet(error)[1] + np.log(variance).sum(axis=-1)
+        sums = [(part / variance).sum(axis=-1) for part in (x * x, x * y, y * y)]
+        parts.append([part.ravel() for part in (*sums, logdet, (variance**-2).sum(axis=-1) / 2)])
+    return np.stack([np.stack(part) for part in parts], axis=-1)
 
 
-def _study_fit(of: HeldOut) -> list[Floats]:
-    member = (of.question[:, None] == np.unique(of.question)).astype(np.float64)
-    contrasts = np.linalg.svd(member)[0][:, member.shape[1] :]  # an orthonormal basis of them
-    shared = contrasts.T @ (of.condition[:, None] == of.condition) @ contrasts
-    error = (1 - RHO[:, None, None]) * np.eye(len(shared)) + RHO[:, None, None] * shared
-    # on axes [rho, m] on which errors have unit variance and noise is independent, for all sigma at once
-    root = np.linalg.inv(np.linalg.cholesky(error)) @ contrasts.T
-    noise, axes = np.linalg.eigh(root * of.noise @ root.transpose(0, 2, 1))
-    x, y = (np.einsum("rji,rj->ri", axes, root @ values) for values in (of.x, of.y))
-    variance = noise + SIGMA[:, None, None] ** 2
-    logdet = np.linalg.slogdet(error)[1] + np.log(variance).sum(axis=-1)
-    sums = [(part / variance).sum(axis=-1) for part in (x * x, x * y, y * y)]
-    return [part.ravel() for part in (*sums, logdet, (variance**-2).sum(axis=-1) / 2)]
-
-
-def restricted_likelihood(fits: StudyFits, leave_one_out: bool = False) -> Posterior:
-    """Log likelihoods of the grid, levels and slope integrated out, as REML does.
-
-    A slope that differs by study adds tau^2 x x' to its covariance, of which determinant and inverse follow from
-    x'Wx (Sherman and Morrison).
-    """
+def restricted_likelihood(fits: Floats, leave_one_out: bool = False) -> Posterior:
+    """Log likelihoods of the grid, levels and slope integrated out, as REML does. A slope that differs by study adds
+    tau^2 x x' to its covariance, of which determinant and inverse follow from x'Wx (Sherman and Morrison)."""
+    a, b, c, logdet, _ = fits
     tau = TAU[:, None, None]
-    shrunk = 1 + tau**2 * fits.a  # [T, G, S]
-    twice = fits.logdet + np.log(shrunk) + fits.c - tau**2 * fits.b**2 / shrunk
-    xx, xy, rest = (_total(part, leave_one_out) for part in (fits.a / shrunk, fits.b / shrunk, twice))
-    return Posterior(-(rest + np.log(xx) - xy**2 / xx) / 2, xy / xx, 1 / xx)
+    shrunk = 1 + tau**2 * a  # [T, G, S]
+    twice = logdet + np.log(shrunk) + c - tau**2 * b**2 / shrunk
+    xx, xy, rest = (_total(part, leave_one_out) for part in (a / shrunk, b / shrunk, twice))
+    return -(rest + np.log(xx) - xy**2 / xx) / 2, xy / xx, 1 / xx
 
 
 def _total(parts: Floats, leave_one_out: bool) -> Floats:
@@ -282,24 +240,20 @@ def _total(parts: Floats, leave_one_out: bool) -> Floats:
     return whole - parts if leave_one_out else whole
 
 
-def posterior(fits: StudyFits, leave_one_out: bool = False) -> Posterior:
-    """Weights of the grid."""
+def posterior(fits: Floats, leave_one_out: bool = False) -> Posterior:
     logs, slope, variance = restricted_likelihood(fits, leave_one_out)
     differ = stats.norm.pdf(TAU / TAU_SCALE) * np.gradient(TAU)
     logs = logs + np.log(SAME * (TAU == 0) + (1 - SAME) * differ / differ.sum())[:, None, None]
     # the spacing of the sigmas is as wide as they are large: once more in the prior
     sigma = np.repeat(SIGMA, len(RHO))[:, None]
-    logs = logs + np.log(sigma**2 * np.sqrt(_total(fits.information, leave_one_out)))
+    logs = logs + np.log(sigma**2 * np.sqrt(_total(fits[4], leave_one_out)))
     weight = np.exp(logs - logs.max(axis=(0, 1)))
-    return Posterior(weight / weight.sum(axis=(0, 1)), slope, variance)
+    return weight / weight.sum(axis=(0, 1)), slope, variance
 
 
 def fit_errors(effects: pl.DataFrame) -> ErrorModel:
     """The error of a model on held-out studies: ``effects`` as from :func:`read_effects`, of any origin in a question.
-
-    Raises:
-        Unidentified: too few studies, too few people in them, or predictions that do not differ between conditions.
-    """
+    Raises :class:`Unidentified` for too few studies or people, and predictions that do not differ by condition."""
     of = held_out(effects)
     count = len(np.unique(of.study))
     if count < FEWEST_STUDIES:
@@ -308,15 +262,24 @@ def fit_errors(effects: pl.DataFrame) -> ErrorModel:
         raise Unidentified(f"{have}, and {FEWEST_STUDIES} or more are needed: {again}")
     people = float(np.median(effects["respondents"].to_numpy()))
     if people < FEWEST_PEOPLE:
-        raise Unidentified(
-            f"the median condition of the held-out studies has {people:g} people, and {FEWEST_PEOPLE} or more are "
-            "needed: raise split.test_max_per_cell, or hold out studies with more people"
-        )
+        have = f"the median condition of the held-out studies has {people:g} people"
+        again = "raise split.test_max_per_cell, or hold out studies with more people"
+        raise Unidentified(f"{have}, and {FEWEST_PEOPLE} or more are needed: {again}")
     if not of.x @ of.x > 1e-9:
         raise Unidentified("the model predicts no effect in any held-out study")
+    # Noise may hide an error as large as the effects. Design decides (people, cells, studies), not the error that they
+    # happen to show, which may be large by luck: without any, sigma^2 errs by 1 over the root of its information.
     fits = study_fits(of)
+    tellable = np.sqrt(TELLABLE / np.sqrt(fits[4, 0].sum()))
+    predicted = float(np.sqrt(of.x @ of.x / (len(of.x) - len(np.unique(of.question)))))
+    if tellable > predicted:
+        raise Unidentified(
+            f"{count} held-out studies, in which a condition's mean has a standard error of "
+            f"{np.sqrt(np.median(of.noise)):.3f} of the scale, tell the model's error from none where its standard "
+            f"deviation is {tellable:.3f} or more, and the predicted effects have {predicted:.3f}: more held-out "
+            "studies, or more people in them, are needed"
+        )
     weight, slope, variance = (part[..., 0] for part in posterior(fits))
-    _check_identified(of, fits)
     checks = study_checks(of, fits)
     kept = weight > NEGLIGIBLE * weight.max()
     sigma, rho = np.repeat(SIGMA, len(RHO)), np.tile(RHO, len(SIGMA))
@@ -326,24 +289,6 @@ def fit_errors(effects: pl.DataFrame) -> ErrorModel:
         studies=count, contrasts=len(checks.x), covered=self_check(checks),
         skill=_skill(checks), largest=float(np.abs(checks.x).max()),
     )  # fmt: skip
-
-
-def _check_identified(of: HeldOut, fits: StudyFits) -> None:
-    """Refuse held-out studies whose noise hides an error as large as the effects themselves.
-
-    Their design decides (people, cells, studies), not the error that they happen to show, which may be large by luck.
-    Without error, sigma^2 has a standard error of 1 over the root of its information; ``TELLABLE`` of these are told.
-    """
-    tellable = np.sqrt(TELLABLE / np.sqrt(fits.information[0].sum()))
-    free = len(of.x) - len(np.unique(of.question))
-    effects = float(np.sqrt(of.x @ of.x / free))
-    if tellable > effects:
-        raise Unidentified(
-            f"{len(fits.a[0])} held-out studies, in which a condition's mean has a standard error of "
-            f"{np.sqrt(np.median(of.noise)):.3f} of the scale, tell the model's error from none where its standard "
-            f"deviation is {tellable:.3f} or more, and the predicted effects have {effects:.3f}: more held-out "
-            "studies, or more people in them, are needed"
-        )
 
 
 class Checks(NamedTuple):
@@ -359,7 +304,7 @@ class Checks(NamedTuple):
     of_slope: Floats
 
 
-def study_checks(of: HeldOut, fits: StudyFits) -> Checks:
+def study_checks(of: HeldOut, fits: Floats) -> Checks:
     """Each pair of conditions of a question, as the other studies forecast it."""
     weight, slopes, variance = posterior(fits, leave_one_out=True)
     slope = (weight * slopes).sum(axis=(0, 1))  # [S], as all below
@@ -375,10 +320,8 @@ def study_checks(of: HeldOut, fits: StudyFits) -> Checks:
 
 def self_check(checks: Checks, without_error: bool = False) -> float:
     """The share of people's effects, their noise taken out, that lie inside 90 % intervals made from other studies.
-
     Squared errors less their noise, over the variances that the intervals are made of, say by which factor those are
-    wrong; a normal distribution gives the share. ``without_error``: of intervals of the slope's uncertainty alone.
-    """
+    wrong; a normal distribution gives the share. ``without_error``: of intervals of the slope's uncertainty alone."""
     variance = checks.of_slope if without_error else checks.variance
     weight = (variance + checks.noise) ** -2
     factor = (weight @ ((checks.y - checks.centre) ** 2 - checks.noise)) / (weight @ variance)

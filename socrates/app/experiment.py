@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -29,10 +29,10 @@ from socrates.core.files import Schema, read_table
 from socrates.survey.scales import scale
 
 if TYPE_CHECKING:
-    from socrates.app.model import Precision, Progress
+    from socrates.app.model import Asked, Progress
 
 Floats = NDArray[np.float64]
-# A table of QUESTIONS in, the same with probabilities (list) and allowed_mass out.
+# A table of QUESTIONS in, the same with probabilities (list) and allowed_mass out, in any order.
 Ask = Callable[[pl.DataFrame], pl.DataFrame]
 
 TABLES = Path("metrics/tables")
@@ -41,6 +41,10 @@ SMALLEST_POPULATION = 30  # personas that it must count as
 FEW_STUDIES = 20
 LOW_VALIDITY = 0.9
 MOST_KINDS = 5  # of values outside the training data that are told one by one, the most frequent
+FEW_PEOPLE = (
+    "It counts as {:.0f} personas, weights included: it stands for few people, and the intervals hold its sampling too "
+    "narrowly."
+)
 NO_GROUPS = (
     "Effects within groups of respondents are not shown: the held-out studies do not tell the model's error within "
     "groups, and the error of whole conditions does not hold there."
@@ -65,30 +69,20 @@ class ExperimentResult:
 
 
 def ask_model(
-    design: Design,
-    folder: Path,
-    ref: ModelRef,
-    tables: Path = TABLES,
-    precision: Precision | Literal["auto"] = "auto",
-    progress: Progress = iter,
+    design: Design, folder: Path, ref: ModelRef, tables: Path, precision: Asked, progress: Progress
 ) -> ExperimentResult:
-    """A design answered by a model.
-
-    Args:
-        folder: of the design, to which its files are relative.
-        tables: the folder with effects.csv and cells.csv of the same model.
-
-    Raises:
-        DataError: the population or the tables cannot be used.
-        ModelError: the model cannot be loaded.
-    """
+    """A design, whose files are relative to ``folder``, answered by a model, whose error the ``tables`` tell. Raises
+    :class:`DataError` where population or tables cannot be used, :class:`ModelError` where the model cannot."""
     from socrates.app.model import open_model  # torch, which a file that cannot be read need not wait for
 
     errors: ErrorModel | str
     try:
         measured = read_effects(tables, "adapter" if ref.adapter else "base")
         if ref.training_table and tables == TABLES:  # others may come with an adapter from elsewhere
-            check_studies(measured, ref.training_table.with_name("test.parquet"))
+            test = ref.training_table.with_name("test.parquet")
+            own = set(read_table(test, STUDY)["study_id"]) if test.exists() else set(measured["study_id"])
+            if not set(measured["study_id"]) <= own:
+                raise DataError(f"{TABLES}/effects.csv: of other studies than {test}; run dvc repro evaluate")
         errors = fit_errors(measured)
     except Unidentified as error:
         errors = str(error)
@@ -98,21 +92,13 @@ def ask_model(
     return run_experiment(design, people, ask, errors, ref.support, str(model), ref.cautions)
 
 
-def check_studies(effects: pl.DataFrame, test: Path) -> None:
-    """Raise :class:`DataError` where effects are of other studies than the test table's: those of an earlier model."""
-    if test.exists() and not set(effects["study_id"]) <= set(read_table(test, STUDY)["study_id"]):
-        raise DataError(f"{TABLES}/effects.csv: of other studies than {test}; run dvc repro evaluate")
-
-
 def population_of(design: Design, folder: Path, training_table: Path | None) -> PersonaSample:
-    """The personas of a design, whose files are relative to ``folder``."""
     population = design.population
     if population.file is not None:
         return from_file(folder / population.file, len(design.conditions) * len(design.outcomes))
     if training_table is None:
-        raise DataError(
-            "population: the training respondents are not available; give the design a population.file"
-        )
+        advice = "give the design a population.file"
+        raise DataError(f"population: the training respondents are not available; {advice}")
     respondents = training_respondents(training_table)
     return from_training(respondents, population.size or len(respondents), population.quotas, population.seed)
 
@@ -120,9 +106,7 @@ def population_of(design: Design, folder: Path, training_table: Path | None) -> 
 def questions(design: Design, people: PersonaSample) -> pl.DataFrame:
     """Every persona under every condition and outcome: columns condition, outcome, person and ``QUESTIONS``."""
     persons = pl.DataFrame({"persona": [person.text for person in people.personas]}).with_row_index("person")
-    asked = [
-        (*names, question.stimuli, question.scale.notation) for names, question in design.questions.items()
-    ]
+    asked = [(*names, q.stimuli, q.scale.notation) for names, q in design.questions.items()]
     texts = pl.DataFrame(asked, ["condition", "outcome", "stimuli", "scale"], orient="row")
     return texts.join(persons, how="cross", maintain_order="left_right")
 
@@ -136,58 +120,59 @@ def run_experiment(
     model: str = "",
     cautions: Sequence[str] = (),
 ) -> ExperimentResult:
-    """Ask the model all questions of the design, and estimate the effects.
-
-    Args:
-        ask: fills in ``probabilities`` and ``allowed_mass``, in the order of the rows it is given.
-        errors: of the model; a text says why they are not known, and no effect is estimated then.
-        support: what training covered; None where the training table is not available.
-        cautions: about the model itself, which come first.
-    """
-    parts = ask(questions(design, people)).partition_by("condition", "outcome", as_dict=True)
-    arms = {names: _arm(names, answered.sort("person"), people.weights) for names, answered in parts.items()}
+    """Ask the model all questions of the design, and estimate the effects, unless ``errors`` says in words why those of
+    the model are not known. ``support`` is what training covered; ``cautions``, about the model itself, come first."""
+    parts = ask(questions(design, people)).sort("person").partition_by("condition", "outcome", as_dict=True)
+    arms = {(c, o): _arm(c, o, answered, people.weights) for (c, o), answered in parts.items()}
     ordered = [arms[c.name, o.name] for c in design.conditions for o in design.outcomes]
-    control = design.control.name
-    pairs = [
-        (arms[c.name, o.name], arms[control, o.name])
-        for o in design.outcomes
-        for c in design.conditions
-        if not c.control
-    ]
-    known = None if isinstance(errors, str) else errors
-    unknown = errors if isinstance(errors, str) else ""
+    treatments = [(c.name, o.name) for o in design.outcomes for c in design.conditions if not c.control]
+    pairs = [(arms[name, outcome], arms[design.control.name, outcome]) for name, outcome in treatments]
+    known, unknown = (None, errors) if isinstance(errors, str) else (errors, "")
     everyone, choices = effects(pairs, people.weights, known, design)
-    notes = [*people.notes, *_question_notes(design, lambda q: [n for n in q.notes if n.startswith(ADDED)])]
-    notes.append(NO_GROUPS)
-    found = {
+    few = people.effective_size < SMALLEST_POPULATION
+    noted = _question_notes(design, lambda question: list(question.notes))
+    added = [text for text in noted if f": {ADDED} “" in text]
+    warnings = {
         "The model": list(cautions),
         "The model's error on held-out studies": _error_warnings(everyone, known, unknown),
-        "Scales that contradict each other": _question_notes(
-            design, lambda q: [n for n in q.notes if not n.startswith(ADDED)]
-        ),
+        "Scales that contradict each other": [text for text in noted if text not in added],
         "Outside the training data": _support_warnings(design, people, support) if support else [],
-        "The population": _population_warnings(people),
+        "The population": [FEW_PEOPLE.format(people.effective_size)] if few else [],
         "The form of the question": _form_warnings(ordered),
     }
-    grouped = {kind: texts for kind, texts in found.items() if texts}
-    return ExperimentResult(design, people, known, unknown, ordered, everyone, choices, grouped, notes, model)
+    warnings = {kind: texts for kind, texts in warnings.items() if texts}
+    notes = [*people.notes, *added, NO_GROUPS]
+    return ExperimentResult(
+        design, people, known, unknown, ordered, everyone, choices, warnings, notes, model
+    )
 
 
-def _arm(names: tuple[Any, ...], rows: pl.DataFrame, weights: Floats) -> Arm:
+def _arm(condition: str, outcome: str, rows: pl.DataFrame, weights: Floats) -> Arm:
     """The answers of everyone to one outcome under one condition, a row a person."""
-    condition, outcome = names
     on = scale(rows["scale"][0])
     probabilities = np.array(rows["probabilities"].to_list(), dtype=np.float64)
     position = (np.asarray(on.options, dtype=np.float64) - on.low) / (on.high - on.low)
     means = probabilities @ position
     mean = float(weights @ means)
     spreads = np.maximum(probabilities @ position**2 - means**2, 0.0)
+    variance = float(weights @ (spreads + (means - mean) ** 2))
     validity = float(weights @ rows["allowed_mass"].to_numpy().astype(np.float64))
-    answer, variance = (
-        Answer(on, weights @ probabilities, validity),
-        float(weights @ (spreads + (means - mean) ** 2)),
-    )
+    answer = Answer(on, weights @ probabilities, validity)
     return Arm(condition, outcome, rows["stimuli"][0], answer, means, mean, variance)
+
+
+def _question_notes(design: Design, notes_of: Callable[[Question], list[str]]) -> list[str]:
+    """The notes on the questions, each sentence once; its conditions are named where they are not all."""
+    under: dict[tuple[str, str], list[str]] = {}
+    for outcome in design.outcomes:
+        for condition in design.conditions:
+            for text in notes_of(design.questions[condition.name, outcome.name]):
+                under.setdefault((outcome.name, text), []).append(repr(condition.name))
+    sentences = []
+    for (name, text), names in under.items():
+        where = "" if len(names) == len(design.conditions) else f" under {', '.join(names)}"
+        sentences.append(f"Outcome {name!r}{where}: {text}.")
+    return sentences
 
 
 def _support_warnings(design: Design, people: PersonaSample, support: TrainingSupport) -> list[str]:
@@ -203,60 +188,29 @@ def _support_warnings(design: Design, people: PersonaSample, support: TrainingSu
     return [*_question_notes(design, support.of_question), *of_people]
 
 
-def _population_warnings(people: PersonaSample) -> list[str]:
-    few = (
-        f"It counts as {people.effective_size:.0f} personas, weights included: it stands for few people, and the "
-        "intervals hold its sampling too narrowly."
-    )
-    return [few] if people.effective_size < SMALLEST_POPULATION else []
-
-
 def _error_warnings(effects: list[Effect], known: ErrorModel | None, unknown: str) -> list[str]:
     """Where the held-out studies say little of these effects."""
     if known is None:
-        return [
-            f"They cannot tell it, so that no interval, power or number of respondents is given: {unknown}."
-        ]
-    found = []
-    if known.studies < FEW_STUDIES:
-        found.append(
-            f"It is known from {known.studies} held-out studies; the intervals are wider than {FEW_STUDIES} would give."
-        )
-    if far := sum(abs(e.predicted / e.unit.factor) > known.largest for e in effects):
-        found.append(
-            f"{far} of {len(effects)} predicted effects are larger than any of theirs ({known.largest:.2f} of the "
-            "scale): the correction is an extrapolation."
-        )
-    if known.skill[1] <= 0:
-        found.append(
-            "On them the model's effects are not shown to be nearer to people's than predicting no effect: no effect "
-            "here can be relied on."
-        )
-    return found
+        nothing = "no interval, power or number of respondents is given"
+        return [f"They cannot tell it, so that {nothing}: {unknown}."]
+    far = sum(abs(e.predicted / e.unit.factor) > known.largest for e in effects)
+    said = {
+        f"It is known from {known.studies} held-out studies; the intervals are wider than {FEW_STUDIES} would "
+        "give.": known.studies < FEW_STUDIES,
+        f"{far} of {len(effects)} predicted effects are larger than any of theirs ({known.largest:.2f} of the "
+        "scale): the correction is an extrapolation.": far,
+        "On them the model's effects are not shown to be nearer to people's than predicting no effect: no effect "
+        "here can be relied on.": known.skill[1] <= 0,
+    }
+    return [text for text, holds in said.items() if holds]
 
 
 def _form_warnings(arms: list[Arm]) -> list[str]:
-    """Where the model does not know the form of the question."""
     low = [arm for arm in arms if arm.answer.format_validity < LOW_VALIDITY]
     if not low:
         return []
     worst = min(low, key=lambda arm: arm.answer.format_validity)
-    return [
-        f"In {len(low)} of {len(arms)} cells the model put less than {LOW_VALIDITY:.0%} of its probability on "
-        f"allowed answers, least for {worst.outcome!r} under {worst.condition!r} "
-        f"({worst.answer.format_validity:.0%}): it does not know this form."
-    ]
-
-
-def _question_notes(design: Design, notes_of: Callable[[Question], list[str]]) -> list[str]:
-    """The notes on the questions, each sentence once; its conditions are named where they are not all."""
-    under: dict[tuple[str, str], list[str]] = {}
-    for outcome in design.outcomes:
-        for condition in design.conditions:
-            for text in notes_of(design.questions[condition.name, outcome.name]):
-                under.setdefault((outcome.name, text), []).append(repr(condition.name))
-    sentences = []
-    for (name, text), names in under.items():
-        where = "" if len(names) == len(design.conditions) else f" under {', '.join(names)}"
-        sentences.append(f"Outcome {name!r}{where}: {text}.")
-    return sentences
+    few = f"less than {LOW_VALIDITY:.0%} of its probability on allowed answers"
+    place = f"{worst.outcome!r} under {worst.condition!r} ({worst.answer.format_validity:.0%})"
+    cells = f"In {len(low)} of {len(arms)} cells the model put {few}"
+    return [f"{cells}, least for {place}: it does not know this form."]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from markupsafe import Markup
 
 from socrates.app.answers import binned
 from socrates.app.experiment import ExperimentResult
@@ -40,58 +37,47 @@ CODEBOOK = {
 }
 
 
-def distribution_table(result: ExperimentResult) -> pl.DataFrame:
-    """A row per condition, outcome and option: its share of respondents."""
-    rows = [
-        (arm.condition, arm.outcome, arm.answer.scale.notation, option, float(share))
-        for arm in result.arms
-        for option, share in zip(arm.answer.scale.options, arm.answer.probabilities, strict=True)
-    ]
-    return pl.DataFrame(rows, ["condition", "outcome", "scale", "option", "probability"], orient="row")
-
-
 def effect_row(effect: Effect) -> dict[str, Any]:
-    """An effect as plain values."""
-    row = {field.name: getattr(effect, field.name) for field in fields(effect)} | {"unit": effect.unit.name}
+    row = asdict(effect) | {"unit": effect.unit.name}
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
 
 
 def write(result: ExperimentResult, folder: Path) -> list[Path]:
     """Write experiment.html, effects.csv, distributions.csv and codebook.csv; returns the paths."""
-    rows = [
+    shares = [
+        (arm.condition, arm.outcome, arm.answer.scale.notation, option, float(share))
+        for arm in result.arms
+        for option, share in zip(arm.answer.scale.options, arm.answer.probabilities, strict=True)
+    ]
+    codebook = [
         (file, column, text)
         for file, columns in CODEBOOK.items()
         for names, text in columns.items()
         for column in names.split(", ")
     ]
-    effects = [effect_row(effect) for effect in result.effects]
+    columns = ["condition", "outcome", "scale", "option", "probability"]
     tables = {
-        folder / "effects.csv": pl.DataFrame(effects, infer_schema_length=None),
-        folder / "distributions.csv": distribution_table(result),
-        folder / "codebook.csv": pl.DataFrame(rows, ["file", "column", "meaning"], orient="row"),
+        "effects.csv": pl.DataFrame(map(effect_row, result.effects), infer_schema_length=None),
+        "distributions.csv": pl.DataFrame(shares, columns, orient="row"),
+        "codebook.csv": pl.DataFrame(codebook, ["file", "column", "meaning"], orient="row"),
     }
-    for path, table in tables.items():
-        files.write_table(path, table)
+    for name, table in tables.items():
+        files.write_table(folder / name, table)
     files.write_text(folder / "experiment.html", render(result))
-    return [folder / "experiment.html", *tables]
+    return [folder / name for name in ("experiment.html", *tables)]
 
 
 def summary(result: ExperimentResult) -> dict[str, Any]:
-    """All of a result as values that JSON can hold."""
     people, error = result.people, result.known
     told: dict[str, Any] | str = result.unknown
     if error:
         told = {name: round(error.mean(getattr(error, name)), 4) for name in ("slope", "tau", "sigma", "rho")}
         told |= {"studies": error.studies, "contrasts": error.contrasts}
         told |= {"self_check": round(error.covered, 4), "skill": [round(value, 4) for value in error.skill]}
-    cells = [
-        {
-            **{"condition": arm.condition, "outcome": arm.outcome, "unit": arm.unit.name},
-            "mean": round(arm.unit.mean(arm.mean), 4),
-            **arm.answer.summary(),
-        }
-        for arm in result.arms
-    ]
+    cells = []
+    for arm in result.arms:
+        cell = {"condition": arm.condition, "outcome": arm.outcome, "unit": arm.unit.name}
+        cells.append({**cell, "mean": round(arm.unit.mean(arm.mean), 4), **arm.answer.summary()})
     size = {"personas": len(people.personas), "effective": round(people.effective_size, 1)}
     return {
         "title": result.design.title,
@@ -100,7 +86,7 @@ def summary(result: ExperimentResult) -> dict[str, Any]:
         "population": {"source": people.source, **size},
         "error": told,
         "cells": cells,
-        "effects": [effect_row(effect) for effect in result.effects],
+        "effects": list(map(effect_row, result.effects)),
         "choices": [asdict(choice) for choice in result.choices],
         "warnings": result.warnings,
         "notes": result.notes,
@@ -114,14 +100,13 @@ def answer(result: ExperimentResult) -> list[str]:
         of = [effect for effect in result.effects if effect.outcome == outcome.name]
         unit = of[0].unit.name
         if result.known is None:
-            told = ", ".join(f"{signed(effect.predicted)} under “{effect.condition}”" for effect in of)
+            told = ", ".join(f"{signed(e.predicted)} under “{e.condition}”" for e in of)
             unknown = "how wrong that is, is not known"
             sentences.append(f"{outcome.name}: the model itself says {told} ({unit}); {unknown}.")
             continue
-        parts = [
-            f"“{e.condition}” moves it by {signed(e.effect or 0)} ({interval(e)})" for e in of if e.clear
-        ]
-        either = [f"“{effect.condition}” ({interval(effect)})" for effect in of if not effect.clear]
+        clear = [e for e in of if e.clear]
+        parts = [f"“{e.condition}” moves it by {signed(e.effect or 0)} ({interval(e)})" for e in clear]
+        either = [f"“{e.condition}” ({interval(e)})" for e in of if not e.clear]
         parts += [f"{' and '.join(either)} may move it either way"] if either else []
         sentences.append(f"{outcome.name} ({unit}): {'; '.join(parts)}.")
     return sentences
@@ -133,22 +118,16 @@ def interval(effect: Effect, name: str = "") -> str:
 
 
 def render(result: ExperimentResult) -> str:
-    """The page: no request, every drawing within, one script that sorts tables and that its hash alone allows."""
+    """The page: no request, no script, every drawing within."""
     functions = (signed, percent, plain, short, binned, interval, count)
     filters: dict[str, Any] = {function.__name__: function for function in functions}
     pages = templates(html=True, package="socrates.app", filters=filters)
-    script = pages.get_template("sort.js").render()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     ends = [end / e.unit.factor for e in result.effects for end in (e.low_90, e.high_90) if end is not None]
     return pages.get_template("experiment.html.j2").render(
-        result=result,
-        design=result.design,
-        answer=answer(result),
-        **{"alpha": ALPHA, "fewest": FEWEST_PER_ARM, "wanted": POWER},
+        **{"result": result, "design": result.design, "answer": answer(result)},
+        **{"alpha": ALPHA, "fewest": FEWEST_PER_ARM, "wanted": POWER, "reach": max([0.01, *map(abs, ends)])},
         arms={(arm.outcome, arm.condition): arm for arm in result.arms},
         choices={choice.outcome: choice for choice in result.choices},
-        reach=max([0.01, *map(abs, ends)]),
-        **{"script": Markup(script), "script_hash": f"sha256-{digest}"},
     )
 
 
@@ -159,12 +138,10 @@ def plain(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """The same with its sign."""
     return ("+" if value > 0 else "") + plain(value)
 
 
 def count(value: float) -> str:
-    """A number of people."""
     return "over 10,000" if value > 10_000 else f"{value:,.0f}" if value >= 1 else "less than 1"
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from socrates.app.parse import Persona, Question
-from socrates.app.training_support import TrainingSupport, read_support
+from socrates.app.training_support import TrainingSupport, summarise
 from socrates.core.errors import ModelError
-from socrates.core.files import read_json, sha256
+from socrates.core.files import read_json, read_table, sha256
 from socrates.core.params import PATH, load
 from socrates.data.params import Data
 from socrates.model.params import Prompt
+from socrates.survey.tables import SCALED_RESPONSES
 
 BASE, ADAPTER = Path("models/base"), "models/adapter"
 TRAINING_TABLE = Path("data/splits/train.parquet")
@@ -41,7 +41,8 @@ class ModelRef:
     @cached_property
     def support(self) -> TrainingSupport | None:
         """What training had seen; None where its table is not available. Raises :class:`DataError`."""
-        return read_support(self.training_table) if self.training_table else None
+        table = self.training_table
+        return summarise(read_table(table, SCALED_RESPONSES)) if table else None
 
     def outside(self, persona: Persona, question: Question) -> list[str]:
         """What of a person asked a question lies outside the training range; nothing where that is not at hand."""
@@ -49,20 +50,12 @@ class ModelRef:
 
     @property
     def cautions(self) -> list[str]:
-        """What is said with every answer."""
         return [*self.notes, *(self.support.cautions if self.support else [NOT_AT_HAND])]
 
 
 def resolve_model(base: Path = BASE, adapter: str | None = ADAPTER) -> ModelRef:
-    """Find a model and check that the adapter was trained on this base.
-
-    Args:
-        adapter: its folder; None for the base alone.
-
-    Raises:
-        ModelError: a folder is missing, or the adapter is of another base.
-    """
-    name = f"{adapter} on {base}" if adapter else str(base)
+    """The model of a base folder and its adapter's (None: the base alone). Raises :class:`ModelError` where a folder is
+    missing, or the adapter was trained on another base."""
     own = adapter in (ADAPTER, None) and PATH.exists()
     notes = [MADE_WORLD] if own and load(Data).source == "synthetic" else []
     folder = Path(adapter) if adapter else None
@@ -74,33 +67,19 @@ def resolve_model(base: Path = BASE, adapter: str | None = ADAPTER) -> ModelRef:
         if not (folder / "adapter_config.json").exists():
             wrong = "has no adapter_config.json" if folder.is_dir() else "no such folder"
             raise ModelError(f"{folder}: {wrong}; run dvc repro, or dvc pull (of the hub: hf download)")
-        notes += check_base(base, folder, record)
-    table = TRAINING_TABLE if TRAINING_TABLE.exists() else None
-    return ModelRef(base, folder, table, _prompt(record), name, tuple(notes))
-
-
-def check_base(base: Path, adapter: Path, record: dict[str, Any]) -> list[str]:
-    """Refuse an adapter of another base; returns what could not be checked, a sentence each.
-
-    Raises:
-        ModelError: the hash of the base that the adapter's record names is not this base's.
-    """
-    manifest = base / "manifest.json"
-    if not manifest.exists():
-        return [f"{base} has no manifest.json: whether {adapter} belongs to it was not checked"]
-    if "base" not in record:
-        return [f"{adapter} does not record its base: whether it is {base} was not checked"]
-    here = sha256(manifest)
-    if record["base"] != here:
-        raise ModelError(
-            f"{adapter}: trained on another base model (hash {str(record['base'])[:12]}; {base} is {here[:12]}); "
-            "give the base it belongs to, or train again (dvc repro)"
-        )
-    return []
-
-
-def _prompt(record: dict[str, Any]) -> Prompt:
-    """How the prompts of a model's training were laid out: its record, else params.yaml, else the default."""
+        manifest = base / "manifest.json"
+        if not manifest.exists():
+            notes.append(f"{base} has no manifest.json: whether {folder} belongs to it was not checked")
+        elif "base" not in record:
+            notes.append(f"{folder} does not record its base: whether it is {base} was not checked")
+        elif record["base"] != (here := sha256(manifest)):
+            hashes = f"(hash {str(record['base'])[:12]}; {base} is {here[:12]})"
+            advice = "give the base it belongs to, or train again (dvc repro)"
+            raise ModelError(f"{folder}: trained on another base model {hashes}; {advice}")
     if "prompt" in record.get("params", {}):
-        return Prompt.model_validate(record["params"]["prompt"])
-    return load(Prompt) if PATH.exists() else Prompt(layout="scenario_first", max_length=512)
+        prompt = Prompt.model_validate(record["params"]["prompt"])
+    else:
+        prompt = load(Prompt) if PATH.exists() else Prompt(layout="scenario_first", max_length=512)
+    table = TRAINING_TABLE if TRAINING_TABLE.exists() else None
+    name = f"{adapter} on {base}" if adapter else str(base)
+    return ModelRef(base, folder, table, prompt, name, tuple(notes))

@@ -1,7 +1,4 @@
-"""What a user types, as the model's training saw it: personas, scenarios and their scales.
-
-A question to the model is a row of a table with the columns of :data:`QUESTIONS`.
-"""
+"""What a user types, as the model's training saw it: personas, scenarios and their scales."""
 
 from __future__ import annotations
 
@@ -13,14 +10,13 @@ import polars as pl
 
 from socrates.core.errors import DataError
 from socrates.core.files import Schema
-from socrates.data.scales.grammar import ParsedScale
 from socrates.data.scales.instructions import CUE, READ, parse_instruction
 from socrates.survey.personas import LABELS, SPELLINGS, UNLABELLED, is_missing, parse_persona
 from socrates.survey.scales import Scale, scale, thin_scale
 from socrates.survey.tables import DEMOGRAPHICS
 
-# persona: "Age: 30; Gender: Female", or "unknown"; stimuli: scenario, question and answer instruction
-# in one text; scale: a notation (see survey.scales).
+# A question to the model. persona: "Age: 30; Gender: Female", or "unknown"; stimuli: scenario, question and answer
+# instruction in one text; scale: a notation (see survey.scales).
 QUESTIONS: Schema = {"persona": pl.String, "stimuli": pl.String, "scale": pl.String}
 
 LONGEST_TEXT = 100_000  # characters; far beyond any survey question, far below what would hang a tokenizer
@@ -44,14 +40,8 @@ class Persona:
 
 @dataclass(frozen=True)
 class Question:
-    """A scenario that can be answered.
-
-    Attributes:
-        stimuli: the text as the model reads it.
-        scale: the integers that answer it, thinned to ``MOST_OPTIONS``.
-        rule: how the scale was found; ``given`` where the user gave it.
-        notes: what the user should know about the reading, one sentence each.
-    """
+    """A scenario as the model reads it, and the integers that answer it, thinned to ``MOST_OPTIONS``; ``rule`` is how
+    they were found (``given``: by the user), ``notes`` what the user should know of the reading, a sentence each."""
 
     stimuli: str
     scale: Scale
@@ -60,65 +50,39 @@ class Question:
 
 
 def parse_demographics(given: str | Mapping[str, str | None]) -> Persona:
-    """The persona of a text (``Age: 30; Gender: Female``) or of fields (``{"age": "30"}``).
-
-    Labels are those of the survey tables, as printed or as the field's name, in any case; commas or line
-    breaks may stand between them. An unknown label is kept as it is.
-
-    Raises:
-        DataError: the text holds no label, or is too long; a field is given twice.
-    """
-    fields, unknown = _from_text(given) if isinstance(given, str) else _from_mapping(given)
+    """The persona of a text (``Age: 30; Gender: Female``) or of fields (``{"age": "30"}``); an unknown label is kept.
+    Raises :class:`DataError` for a text without labels or too long, and for a field that is given twice."""
+    fields: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    if isinstance(given, str):
+        text = checked_text(given, "demographics").strip().rstrip(";")
+        text = "" if text.lower() == "unknown" else text
+        parts = [part.strip() for part in re.split(r";\s*|\n+", text)]
+        fields, unknown = parse_persona("; ".join(part[:1].upper() + part[1:] for part in parts))
+        if not fields and set(unknown) == {UNLABELLED}:
+            advice = "no field was understood; write them as 'Age: 30; Gender: Female'"
+            raise DataError(f"demographics {quoted(text)}: {advice}")
+        if repeated := next(filter(None, map(REPEATED.search, fields.values())), None):
+            raise DataError(f"demographics {quoted(text)}: {repeated['label']} is given twice; keep one")
+    else:
+        for label, value in given.items():
+            if value is None or is_missing(text := str(value).strip()):
+                continue
+            name = label.strip()
+            field = LABELS.get(name.lower())
+            if field in fields:
+                raise DataError(f"demographics: {field} is given twice ({', '.join(given)}); keep one")
+            (unknown if field is None else fields)[field or name] = text
     fields = {field: WHOLE.sub(r"\1", value) for field, value in fields.items()}
     known = [f"{label}: {fields[field]}" for field, label in DEMOGRAPHICS.items() if field in fields]
     others = [f"{label}: {value}" for label, value in unknown.items() if label != UNLABELLED]
     return Persona("; ".join([*known, *others]) or "unknown", fields, unknown)
 
 
-def _from_text(given: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Known and unknown fields of ``Age: 30; Gender: Female``."""
-    text = checked_text(given, "demographics").strip().rstrip(";")
-    text = "" if text.lower() == "unknown" else text
-    parts = [part.strip() for part in re.split(r";\s*|\n+", text)]
-    fields, unknown = parse_persona("; ".join(part[:1].upper() + part[1:] for part in parts))
-    if not fields and set(unknown) == {UNLABELLED}:
-        raise DataError(
-            f"demographics {quoted(text)}: no field was understood; write them as 'Age: 30; Gender: Female'"
-        )
-    if repeated := next(filter(None, map(REPEATED.search, fields.values())), None):
-        raise DataError(f"demographics {quoted(text)}: {repeated['label']} is given twice; keep one")
-    return fields, unknown
-
-
-def _from_mapping(given: Mapping[str, str | None]) -> tuple[dict[str, str], dict[str, str]]:
-    """Known and unknown fields of ``{"age": "30"}``; missing values are left out."""
-    fields: dict[str, str] = {}
-    unknown: dict[str, str] = {}
-    for label, value in (
-        (label.strip(), str(value).strip()) for label, value in given.items() if value is not None
-    ):
-        field = LABELS.get(label.lower())
-        if is_missing(value):
-            continue
-        if field in fields:
-            raise DataError(f"demographics: {field} is given twice ({', '.join(given)}); keep one")
-        (unknown if field is None else fields)[field or label] = value
-    return fields, unknown
-
-
 def parse_question(scenario: str, given: str | None = None, how: str = "--scale 1-7") -> Question:
-    """The scenario with its scale: the one given, or the one that its text states.
-
-    A scenario that states none gets an answer instruction with the given one, because training never
-    saw a question without.
-
-    Args:
-        given: see :func:`parse_scale`.
-        how: to give a scale, for the message.
-
-    Raises:
-        DataError: the scenario is empty or too long, or no scale is stated and none given.
-    """
+    """The scenario with the scale that is ``given`` (see :func:`parse_scale`), or that its text states. Where the text
+    states none it gets an answer instruction, because training never saw a question without. Raises :class:`DataError`
+    for a text that is empty or too long, and where there is no scale; ``how`` says how to give one."""
     text = checked_text(scenario, "scenario").strip()
     if not text:
         raise DataError("scenario: is empty; give the text that respondents read, with its question")
@@ -134,15 +98,19 @@ def parse_question(scenario: str, given: str | None = None, how: str = "--scale 
         elif stated.options != whole.options:
             notes.append(f"the scenario states {short(stated)}; answers are read on {short(whole)}, as given")
     elif parsed is None or stated is None:
-        raise DataError(
-            f"scenario {quoted(text)}: {_understood(parsed)}; add 'Only return an integer from 1 to 7.' "
-            f"to it, or give its scale ({how})"
-        )
+        understood = "no answer scale"
+        if parsed and (parsed.low, parsed.high) != (None, None):
+            part = f"up to {parsed.high}" if parsed.low is None else f"of {parsed.low} or more"
+            understood = f"an integer {part}, no whole range"
+        advice = f"add 'Only return an integer from 1 to 7.' to it, or give its scale ({how})"
+        raise DataError(f"scenario {quoted(text)}: understood {understood}; {advice}")
     else:
         whole, rule = stated, parsed.rule
-        before = _stated_before(text)
-        if before is not None and before.options != whole.options:
-            notes.append(f"the text states {short(before)} too; answers are read on {short(whole)}, its last")
+        cues = list(CUE.finditer(end := text[-READ:]))
+        before = parse_instruction(end[: cues[-1].start()]) if cues else None
+        if before and before.scale and before.scale.options != whole.options:
+            first = short(before.scale)
+            notes.append(f"the text states {first} too; answers are read on {short(whole)}, its last")
     thin = thin_scale(whole, MOST_OPTIONS)
     labelled = {int(number) for number in LABELLED_NUMBER.findall(text[-READ:])}
     if stray := sorted(labelled - set(thin.options)):
@@ -172,9 +140,8 @@ def checked_text(text: str, name: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:  # lone surrogates: bytes that a shell passed on, escapes of a JSON
-        raise DataError(
-            f"{name}: holds what is no UTF-8 text; type it anew, or save its file as UTF-8"
-        ) from None
+        advice = "holds what is no UTF-8 text; type it anew, or save its file as UTF-8"
+        raise DataError(f"{name}: {advice}") from None
     return text
 
 
@@ -190,14 +157,6 @@ def quoted(text: str) -> str:
     return repr(folded if len(folded) <= 60 else folded[:57] + "...")
 
 
-def _stated_before(text: str) -> Scale | None:
-    """The scale that the text states before its last instruction, if any."""
-    text = text[-READ:]
-    cues = list(CUE.finditer(text))
-    parsed = parse_instruction(text[: cues[-1].start()]) if cues else None
-    return parsed.scale if parsed else None
-
-
 def _instruction(on: Scale) -> str:
     options = on.options
     if isinstance(options, range) and len(options) > 2:
@@ -205,10 +164,3 @@ def _instruction(on: Scale) -> str:
         return f"Only return an integer from {on.low} to {on.high}{step}, nothing else."
     listed = ", ".join(map(str, options[:-1]))
     return f"Only return {listed} or {options[-1]}, nothing else."
-
-
-def _understood(parsed: ParsedScale | None) -> str:
-    if parsed is None or parsed.low is parsed.high is None:
-        return "understood no answer scale"
-    stated = f"up to {parsed.high}" if parsed.low is None else f"of {parsed.low} or more"
-    return f"understood an integer {stated}, no whole range"

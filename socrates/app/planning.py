@@ -8,7 +8,7 @@ averaged over that distribution (assurance, O'Hagan et al. 2005): it has a limit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -22,7 +22,6 @@ from socrates.app.error_model import LEVEL, MIDDLE, EffectDistribution, ErrorMod
 from socrates.app.training_support import ends
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 ALPHA, POWER = 0.05, 0.8
 MOST = 1_000_000  # respondents per arm up to which a number is looked for
 DRAWS = 20_000  # of all effects of an experiment together
@@ -53,8 +52,7 @@ class Arm:
         return Unit(f"% {name.capitalize()}", -100 if low else 100, 100 if low else 0, labels)
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """A scale's shares as a reader wants them: ``factor`` times the share, plus ``origin`` for a mean; ``labels`` are
     what the lowest and the highest answer stand for, see :func:`ends`."""
 
@@ -69,11 +67,9 @@ class Unit:
 
 @dataclass(frozen=True)
 class Effect:
-    """A condition against the control on one outcome, in the outcome's unit.
-
-    What each figure means stands in ``experiment_report.CODEBOOK``. Where the model's error is not known there is
-    ``predicted`` alone; ``respondents_needed`` is None too where no number gives the power.
-    """
+    """A condition against the control on one outcome, in the outcome's unit. What each figure means stands in
+    ``experiment_report.CODEBOOK``. Where the model's error is not known there is ``predicted`` alone;
+    ``respondents_needed`` is None too where no number gives the power."""
 
     outcome: str
     condition: str
@@ -93,7 +89,6 @@ class Effect:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval lies on one side of zero."""
         return self.low_90 is not None and self.high_90 is not None and (self.low_90 > 0 or self.high_90 < 0)
 
 
@@ -108,90 +103,66 @@ class Choice:
     regret: float
 
 
-class Forecast(NamedTuple):
-    """What the effects of an experiment may be: each one alone, all together ``drawn`` [draws, E], and the standard
-    deviations around their means that hold all at once."""
-
-    effects: list[EffectDistribution]
-    drawn: Floats
-    reach: float
-
-
-def forecast(predicted: Floats, covariance: Floats, condition: Ints, known: ErrorModel) -> Forecast:
-    """From ``predicted`` [E] effects of ``condition`` [E] (from 1, outcome by outcome), with the sampling
-    ``covariance`` [E, E] of the personas."""
-    drawn = known.draw(predicted, covariance, condition, DRAWS, seed=1)
-    found = [known.effect(x, v) for x, v in zip(predicted, covariance.diagonal(), strict=True)]
-    centre, sd = (np.array([getattr(effect, name) for effect in found]) for name in ("mean", "sd"))
-    reach = float(np.quantile(np.abs((drawn - centre) / sd).max(axis=1), LEVEL))
-    return Forecast(found, drawn, reach)
-
-
 def effects(
     pairs: list[tuple[Arm, Arm]], weights: Floats, known: ErrorModel | None, design: Design
 ) -> tuple[list[Effect], list[Choice]]:
     """Treatments against the control, ``pairs`` of both by outcome; without estimates where the error is not known."""
     differences = np.stack([treated.positions - control.positions for treated, control in pairs])
     predicted = differences @ weights
+    treatments = [treated for treated, _ in pairs]
+    both = zip(treatments, predicted.tolist(), strict=True)
+    plain = [Effect(arm.outcome, arm.condition, arm.unit, arm.unit.factor * x) for arm, x in both]
     if known is None:
-        both = zip((treated for treated, _ in pairs), predicted.tolist(), strict=True)
-        return [Effect(t.outcome, t.condition, t.unit, t.unit.factor * x) for t, x in both], []
+        return plain, []
     gaps = (differences - predicted[:, None]) * weights
     people = len(weights)
     covariance = gaps @ gaps.T * people / max(people - 1, 1)  # of the means over the personas
-    names = [treated.condition for treated, _ in pairs]
-    number = np.array([list(dict.fromkeys(names)).index(name) + 1 for name in names])
-    found = forecast(predicted, covariance, number, known)
-    choices = {outcome.name: _choice(outcome, pairs, found.drawn) for outcome in design.outcomes}
-    return [
-        _effect(effect, x, pair, found.reach, design, known, choices[pair[0].outcome])
-        for effect, pair, x in zip(found.effects, pairs, predicted.tolist(), strict=True)
-    ], list(choices.values())
+    names = list(dict.fromkeys(arm.condition for arm in treatments))
+    number = np.array([names.index(arm.condition) + 1 for arm in treatments])
+    drawn = known.draw(predicted, covariance, number, DRAWS, seed=1)
+    found = [known.effect(x, v) for x, v in zip(predicted, covariance.diagonal(), strict=True)]
+    centre, sd = (np.array([getattr(effect, name) for effect in found]) for name in ("mean", "sd"))
+    # standard deviations around the means that hold all effects at once
+    reach = float(np.quantile(np.abs((drawn - centre) / sd).max(axis=1), LEVEL))
+    choices = {outcome.name: _choice(outcome, pairs, drawn) for outcome in design.outcomes}
+    estimated = []
+    for effect, of, pair, x in zip(plain, found, pairs, predicted.tolist(), strict=True):
+        chance = choices[effect.outcome].best[effect.condition]
+        estimates = _estimates(of, reach, known.variance(x), pair, design)
+        estimated.append(replace(effect, chance_best=chance, **estimates))
+    return estimated, list(choices.values())
 
 
-def _effect(
-    found: EffectDistribution, predicted: float, pair: tuple[Arm, Arm], reach: float,
-    design: Design, known: ErrorModel, choice: Choice,
-) -> Effect:  # fmt: skip
-    treated, control = pair
-    unit, level = treated.unit, control.mean
+def _estimates(
+    found: EffectDistribution, reach: float, error: Floats, pair: tuple[Arm, Arm], design: Design
+) -> dict[str, Any]:
+    """The figures of an :class:`Effect` from what it may be; ``error`` [K] is the variance of the model's alone."""
+    unit, level = pair[0].unit, pair[1].mean
     variances = [arm.variance for arm in pair]
     arms = [design.effective(arm.condition) for arm in pair]
     noise = sum(variance / n for variance, n in zip(variances, arms, strict=True))
-    error = known.variance(predicted)
 
     def told(*shares: float) -> list[float]:
         """Within what the scale allows, in the unit, the lower first."""
         return sorted((unit.factor * np.clip(shares, -level, 1 - level)).tolist())
 
     joint = found.mean - reach * found.sd, found.mean + reach * found.sd
-    intervals = {"": found.interval(), "joint_": joint}
-    ends: dict[str, Any] = {
-        f"{kind}{end}_90": value
-        for kind, interval in intervals.items()
-        for end, value in zip(("low", "high"), told(*interval), strict=True)
-    }
     # 2 sd^2 / n is what n people an arm err by
     worth = np.quantile(sum(variances) / error, MIDDLE, weights=found.weight, method="inverted_cdf").tolist()
-    return Effect(
-        treated.outcome,
-        treated.condition,
-        unit,
-        unit.factor * predicted,
-        told(found.mean)[0],
-        **ends,
-        power=power(found, noise, sum(arms)),
-        respondents_needed=needed(found, noise, design.respondents, arms),
-        chance_best=choice.best[treated.condition],
-        worth=sum(variances) / float(found.weight @ error),
-        worth_low_90=worth[0],
-        worth_high_90=worth[1],
-    )
+    return {
+        "effect": told(found.mean)[0],
+        **dict(zip(("low_90", "high_90"), told(*found.interval()), strict=True)),
+        **dict(zip(("joint_low_90", "joint_high_90"), told(*joint), strict=True)),
+        "power": power(found, noise, sum(arms)),
+        "respondents_needed": needed(found, noise, design.respondents, arms),
+        "worth": sum(variances) / float(found.weight @ error),
+        **dict(zip(("worth_low_90", "worth_high_90"), worth, strict=True)),
+    }
 
 
 def power(effect: EffectDistribution, noise: float, respondents: float) -> float:
-    """Chance that a study finds the effect: two-sided t-test at ``ALPHA``, in the direction of its mean. ``noise`` is
-    the sampling variance of its difference, with so many respondents in both arms."""
+    """Chance that a study of so many respondents in both arms finds the effect in the direction of its mean: two-sided
+    t-test at ``ALPHA``. ``noise`` is the sampling variance of its difference."""
     cut = stats.t.ppf(1 - ALPHA / 2, max(respondents - 2, 1)) * np.sqrt(noise)
     return effect.above(cut, noise) if effect.mean >= 0 else 1 - effect.above(-cut, noise)
 
@@ -218,9 +189,9 @@ def _choice(outcome: Outcome, pairs: list[tuple[Arm, Arm]], drawn: Floats) -> Ch
     of = [i for i, (treated, _) in enumerate(pairs) if treated.outcome == outcome.name]
     names = [pairs[of[0]][1].condition, *(pairs[i][0].condition for i in of)]
     means = np.column_stack([np.zeros(len(drawn)), drawn[:, of]])
-    unit = pairs[of[0]][0].unit
-    means = means if (outcome.better == "higher") == (unit.factor > 0) else -means  # as it is told
+    factor = pairs[of[0]][0].unit.factor
+    means = means if (outcome.better == "higher") == (factor > 0) else -means  # as it is told
     best = np.bincount(means.argmax(axis=1), minlength=len(names)) / len(drawn)
     chosen = int(means.mean(axis=0).argmax())
-    regret = float((means.max(axis=1) - means[:, chosen]).mean()) * abs(unit.factor)
+    regret = float((means.max(axis=1) - means[:, chosen]).mean()) * abs(factor)
     return Choice(outcome.name, names[chosen], dict(zip(names, best.tolist(), strict=True)), regret)

@@ -1,14 +1,13 @@
 """Who answers an experiment: personas of a file, or training respondents weighted to quotas.
 
-A persona is always a whole one: fields are never drawn one by one, because independent marginals make
-people who do not exist. Quotas weight real joint profiles by raking (iterative proportional fitting,
-Deming and Stephan 1940) before the draw.
+A persona is always a whole one: fields are never drawn one by one, because independent marginals make people who do
+not exist. Quotas weight real joint profiles by raking (iterative proportional fitting, Deming and Stephan 1940).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from socrates.app.parse import Persona, parse_demographics
-from socrates.app.row_files import column_missing, column_texts, read_rows
+from socrates.app.row_files import column_texts, read_rows
 from socrates.core.errors import DataError
 from socrates.core.files import Schema, read_table
 from socrates.survey.personas import LABELS
@@ -24,7 +23,7 @@ from socrates.survey.tables import DEMOGRAPHICS
 
 Floats = NDArray[np.float64]
 Quotas = dict[str, dict[str, float]]  # field -> category -> share
-WEIGHT = "weight"
+Members = dict[str, NDArray[np.bool_]]  # field -> [categories, N] who belongs to each
 MOST_ROWS = 1_000_000  # personas x conditions x outcomes; a mistyped size should not run for days
 ROUNDS, CLOSE = 500, 1e-4  # raking stops when every margin is met within CLOSE, or after so many rounds
 TOLERATED = 0.005  # largest miss of a margin that is let pass then
@@ -48,55 +47,47 @@ class PersonaSample:
 
 
 def from_file(path: Path, questions: int = 1) -> PersonaSample:
-    """The personas of a file: a column per demographic field (name or label), ``weight`` if there is one.
-
-    Args:
-        questions: that each will be asked.
-
-    Raises:
-        DataError: the file cannot be read, has one row, no demographic column, or a weight that is not a positive
-            number.
-    """
+    """The personas of a file: a column per demographic field (name or label), ``weight`` if there is one. Raises
+    :class:`DataError` where it cannot be read, has one row or too many for so many ``questions`` each, no demographic
+    column, two of one field, or a weight that is not a positive number."""
     table = read_rows(path, "population.file")
-    if len(table) < 2:
+    count = len(table)
+    if count < 2:
         raise DataError(f"{path}: one persona; a population needs two or more")
-    if len(table) * questions > MOST_ROWS:
+    if count * questions > MOST_ROWS:
         most = f"at most {MOST_ROWS // questions:,} with {questions} questions each"
-        raise DataError(f"{path}: {len(table):,} personas; {most}")
-    weight = next((name for name in table.columns if name.strip().lower() == WEIGHT), None)
-    read = [name for name in table.columns if name.strip().lower() in LABELS]
+        raise DataError(f"{path}: {count:,} personas; {most}")
+    names = {name: name.strip().lower() for name in table.columns}
+    weight = next((name for name, plain in names.items() if plain == "weight"), None)
+    read = {name: LABELS[plain] for name, plain in names.items() if plain in LABELS}
     if not read:
-        raise column_missing(path, table, f"no column is a demographic field ({', '.join(DEMOGRAPHICS)})")
-    weights = _weights(table[weight], path) if weight else np.ones(len(table))
-    if len({LABELS[name.strip().lower()] for name in read}) < len(read):
+        found = f"found {', '.join(table.columns)[:200]}"
+        raise DataError(f"{path}: no column is a demographic field ({', '.join(DEMOGRAPHICS)}); {found}")
+    weights = np.ones(count)
+    if weight:
+        numbers = table[weight].cast(pl.Float64, strict=False)
+        wrong = ~(numbers.is_finite() & (numbers > 0)).fill_null(False)
+        if wrong.any():
+            row = int(wrong.arg_true()[0])
+            given = f"weight {table[weight][row]!r}"
+            raise DataError(f"{path}: row {row + 1}: {given} is not a positive number")
+        weights = (numbers / numbers.max()).to_numpy()
+    if len({*read.values()}) < len(read):
         raise DataError(f"{path}: two of the columns {', '.join(read)} are one demographic field; keep one")
     people = pl.DataFrame({name: column_texts(table, name, path) for name in read})
     personas = [parse_demographics(row) for row in people.iter_rows(named=True)]
-    empty = sum(not person.fields for person in personas)
-    notes = [f"{empty:,} of {len(personas):,} personas have no known field."] if empty else []
-    if copies := len(table) - table.n_unique():
-        notes.append(f"{copies:,} of {len(table):,} rows repeat another: each counts as one more person.")
+    notes = []
+    if empty := sum(not person.fields for person in personas):
+        notes.append(f"{empty:,} of {count:,} personas have no known field.")
+    if copies := count - table.n_unique():
+        notes.append(f"{copies:,} of {count:,} rows repeat another: each counts as one more person.")
     if others := [name for name in table.columns if name not in (*read, weight)]:
         notes.append(f"Columns not read: {', '.join(others)}.")
-    source = f"{len(personas):,} personas of {path}"
-    return PersonaSample(personas, weights / weights.sum(), source, tuple(notes))
-
-
-def _weights(given: pl.Series, path: Path) -> Floats:
-    numbers = given.cast(pl.Float64, strict=False)
-    wrong = ~(numbers.is_finite() & (numbers > 0)).fill_null(False)
-    if wrong.any():
-        row = int(wrong.arg_true()[0])
-        raise DataError(f"{path}: row {row + 1}: weight {given[row]!r} is not a positive number")
-    return (numbers / numbers.max()).to_numpy()
+    return PersonaSample(personas, weights / weights.sum(), f"{count:,} personas of {path}", tuple(notes))
 
 
 def training_respondents(path: Path) -> pl.DataFrame:
-    """The demographics of every respondent in a training table, one row each (columns DEMOGRAPHICS).
-
-    Raises:
-        DataError: the file is missing or no responses table.
-    """
+    """The demographics of every respondent in a training table, one row each (columns DEMOGRAPHICS)."""
     kind = pl.Struct(dict.fromkeys(DEMOGRAPHICS, pl.String))
     columns: Schema = {"study_id": pl.String, "participant": pl.Int64, "demographic": kind}
     people = read_table(path, columns).unique(["study_id", "participant"]).sort("study_id", "participant")
@@ -104,14 +95,8 @@ def training_respondents(path: Path) -> pl.DataFrame:
 
 
 def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) -> PersonaSample:
-    """``size`` whole personas drawn from the training respondents, weighted to meet quotas on their margins.
-
-    Args:
-        people: columns DEMOGRAPHICS, one row per respondent.
-
-    Raises:
-        DataError: nobody answers to a category, or the quotas cannot be met together.
-    """
+    """``size`` whole personas drawn from training respondents (a row each), weighted to meet quotas on their margins.
+    Raises :class:`DataError` where nobody answers to a category, or the quotas cannot be met together."""
     members = memberships(people, quotas)
     weights = rake(members, quotas) if quotas else np.full(len(people), 1 / len(people))
     rng = np.random.default_rng(seed)
@@ -124,25 +109,20 @@ def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) ->
     # who is drawn twice is one persona of twice the weight
     distinct, times = np.unique(chosen, return_counts=True)
     personas = [parse_demographics(row) for row in people[distinct.tolist()].iter_rows(named=True)]
-    margins = ", ".join(quotas) or "no quotas"
     drawn = f"{size:,} draws of {len(distinct):,} whole personas"
-    source = f"{drawn}, from {len(people):,} training respondents ({margins})"
-    sample = PersonaSample(personas, times / size, source)
+    source = f"{drawn}, from {len(people):,} training respondents ({', '.join(quotas) or 'no quotas'})"
+    effective = 1 / ((times / size) ** 2).sum()
     notes = []
     if left := int((weights == 0).sum()):
-        notes.append(
-            f"{left:,} of {len(people):,} training respondents fit no category of the quotas "
-            f"({_uncovered(people, members)}) and could not be drawn."
-        )
+        who = f"{left:,} of {len(people):,} training respondents fit no category of the quotas"
+        notes.append(f"{who} ({_uncovered(people, members)}) and could not be drawn.")
     if len(distinct) < 0.8 * size:
-        notes.append(
-            f"The {size:,} draws fell on {len(distinct):,} different respondents, which count as "
-            f"{sample.effective_size:,.0f}: few profiles speak for many."
-        )
-    return replace(sample, notes=tuple(notes))
+        fell = f"The {size:,} draws fell on {len(distinct):,} different respondents"
+        notes.append(f"{fell}, which count as {effective:,.0f}: few profiles speak for many.")
+    return PersonaSample(personas, times / size, source, tuple(notes))
 
 
-def _uncovered(people: pl.DataFrame, members: dict[str, NDArray[np.bool_]]) -> str:
+def _uncovered(people: pl.DataFrame, members: Members) -> str:
     """The answers that no category of the quotas covers, field by field, the first few of each."""
     told = []
     for field, inside in members.items():
@@ -154,15 +134,9 @@ def _uncovered(people: pl.DataFrame, members: dict[str, NDArray[np.bool_]]) -> s
     return "; ".join(told)
 
 
-def rake(members: dict[str, NDArray[np.bool_]], quotas: Quotas) -> Floats:
-    """[N] weights summing to 1 under which the margins are the quotas; 0 for who is in no category of a field.
-
-    Args:
-        members: as from :func:`memberships`.
-
-    Raises:
-        DataError: the quotas cannot be met together.
-    """
+def rake(members: Members, quotas: Quotas) -> Floats:
+    """[N] weights summing to 1 under which the margins are the quotas; 0 for who is in no category of a field. Raises
+    :class:`DataError` where the quotas cannot be met together."""
     weights = np.all([inside.any(axis=0) for inside in members.values()], axis=0).astype(np.float64)
     if not weights.any():
         raise DataError(f"population.quotas: no training respondent has all of {', '.join(quotas)}")
@@ -181,34 +155,27 @@ def rake(members: dict[str, NDArray[np.bool_]], quotas: Quotas) -> Floats:
     worst = int(misses[field].argmax())
     if misses[field][worst] > TOLERATED:
         category, reached = list(quotas[field])[worst], float(members[field][worst] @ weights)
-        raise DataError(
-            f"population.quotas: cannot be met together by training respondents: {field} {category!r} reaches "
-            f"{reached:.3f} instead of {wanted[field][worst]:.3f}; ask for fewer or broader quotas"
-        )
+        told = f"{field} {category!r} reaches {reached:.3f} instead of {wanted[field][worst]:.3f}"
+        what = "cannot be met together by training respondents"
+        raise DataError(f"population.quotas: {what}: {told}; ask for fewer or broader quotas")
     return weights
 
 
-def memberships(people: pl.DataFrame, quotas: Quotas) -> dict[str, NDArray[np.bool_]]:
-    """Field -> [categories, N] who belongs to each.
-
-    Raises:
-        DataError: nobody belongs to a category, somebody to two, or there is nobody at all.
-    """
-    if people.is_empty():
-        raise DataError("there are no training respondents to draw from")
+def memberships(people: pl.DataFrame, quotas: Quotas) -> Members:
+    """Who belongs to each category. Raises :class:`DataError` where that is nobody, or somebody belongs to two."""
     members = {}
     for field, shares in quotas.items():
-        inside = np.array([_members(people[field], category) for category in shares])
+        values = people[field]
+        inside = np.array([_members(values, category) for category in shares])
         for category, of in zip(shares, inside, strict=True):
             if not of.any():
-                answers = people[field].drop_nulls().unique().sort().to_list()
+                answers = values.drop_nulls().unique().sort().to_list()
                 known = ", ".join([*answers[:8], *["..."][: len(answers) > 8]]) or "nothing: it was not asked"
-                raise DataError(
-                    f"population.quotas.{field}: no training respondent answered {category!r} (they answered {known})"
-                )
+                nobody = f"no training respondent answered {category!r} (they answered {known})"
+                raise DataError(f"population.quotas.{field}: {nobody}")
         overlap = inside.sum(axis=0) > 1
         if overlap.any():
-            both = people[field][int(overlap.argmax())]
+            both = values[int(overlap.argmax())]
             raise DataError(f"population.quotas.{field}: {both!r} is in two categories; make them apart")
         members[field] = inside
     return members

@@ -36,14 +36,8 @@ def check_kind(path: Path, key: str) -> str:
 
 
 def read_rows(path: Path, key: str) -> pl.DataFrame:
-    """The rows of a file, at least one.
-
-    Args:
-        key: the option or key that names the file, for the message.
-
-    Raises:
-        DataError: it is missing, unreadable or empty, or two of its columns have one name.
-    """
+    """The rows of a file, at least one; ``key`` is the option or key that names it, for the message. Raises
+    :class:`DataError` where it is missing, unreadable or empty, or two of its columns have one name."""
     kind = check_kind(path, key)
     try:
         data = path.read_bytes().removeprefix(UTF8_MARK)
@@ -85,11 +79,6 @@ def _unreadable(kind: str, data: bytes, detail: str) -> str:
     return f"not readable as {kind[1:]} ({detail[:200]})"
 
 
-def column_missing(path: Path, table: pl.DataFrame, wanted: str) -> DataError:
-    """What to raise where a file lacks columns: what it has instead."""
-    return DataError(f"{path}: {wanted}; found {', '.join(table.columns)[:200]}")
-
-
 def column_texts(table: pl.DataFrame, name: str, path: Path) -> list[str]:
     """A column as text, "" where it is null. Raises :class:`DataError` where it holds lists or objects."""
     if table.schema[name].is_nested():
@@ -100,26 +89,20 @@ def column_texts(table: pl.DataFrame, name: str, path: Path) -> list[str]:
 def write_rows(path: Path, table: pl.DataFrame) -> None:
     """A table as CSV (lists as numbers with spaces between), JSON lines or parquet, atomically."""
     kind = path.suffix.lower()
-    if kind == ".csv":
-        nested = {name: kind for name, kind in table.schema.items() if kind.is_nested()}
-        table = table.with_columns(_flat(*column) for column in nested.items())
+    flat: list[pl.Expr] = []
+    for name, type_ in table.schema.items() if kind == ".csv" else ():
+        if isinstance(type_, pl.Struct):
+            flat.append(pl.col(name).struct.json_encode())
+        elif type_.is_nested():
+            inner = pl.element().round(6) if type_.inner.is_float() else pl.element()  # type: ignore[attr-defined]
+            flat.append(pl.col(name).list.eval(inner).cast(pl.List(pl.String)).list.join(" "))
     with atomic_path(path) as partial:
-        WRITERS[kind](table, partial)
-
-
-def _flat(name: str, kind: pl.DataType) -> pl.Expr:
-    if isinstance(kind, pl.Struct):
-        return pl.col(name).struct.json_encode()
-    numbers = pl.col(name).list.eval(pl.element().round(6) if kind.inner.is_float() else pl.element())  # type: ignore[attr-defined]
-    return numbers.cast(pl.List(pl.String)).list.join(" ")
+        WRITERS[kind](table.with_columns(flat), partial)
 
 
 def check_output(path: Path, source: Path | None = None) -> None:
-    """Check that an output can be written, before the minutes that a model takes; makes its folder.
-
-    Raises:
-        DataError: the path is a folder or ``source``, or its folder cannot be made or written in.
-    """
+    """Check that an output can be written, before the minutes that a model takes; makes its folder. Raises
+    :class:`DataError` where it is a folder or ``source``, or its folder cannot be made or written in."""
     if path.is_dir():
         raise DataError(f"{path}: is a folder; give a file in it (--output)")
     if source is not None and path.exists() and source.exists() and path.samefile(source):

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -44,46 +44,24 @@ HEADERS = {
 }
 
 
-class Body(BaseModel):
+class Body(BaseModel, extra="forbid", strict=True):
     """A question of the API: a scenario, who is asked, and the scale where the text states none."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     scenario: Annotated[str, Field(max_length=20_000)]
     demographics: Annotated[str, Field(max_length=4_000)] = ""
     scale: Annotated[str, Field(max_length=40)] | None = None
 
 
-class Service:
-    """Asks the model in one thread, for a bounded number of requests that wait."""
-
-    def __init__(self, model: OpenModel, most: int) -> None:
-        self.model, self.most, self.waiting = model, most, 0
-        self.thread = ThreadPoolExecutor(1, "ask")
-
-    async def answer(self, body: Body) -> dict[str, Any]:
-        """The answer to a question, as JSON can hold it."""
-        if self.waiting >= self.most:
-            busy = f"busy: {self.most} requests wait already; try again in a moment"
-            raise HTTPException(503, busy, {"retry-after": "1"})
-        self.waiting += 1
-        try:
-            answer = asyncio.get_running_loop().run_in_executor(self.thread, self._answer, body)
-            return await asyncio.wait_for(answer, TIMEOUT)
-        except TimeoutError:
-            raise HTTPException(504, f"no answer within {TIMEOUT} seconds; try again") from None
-        finally:
-            self.waiting -= 1
-
-    def _answer(self, body: Body) -> dict[str, Any]:
-        who = parse_demographics(body.demographics)
-        question = parse_question(body.scenario, body.scale, "the field Scale, such as 1-7")
-        answer, ref = self.model.answers([(who, question)])[0], self.model.ref
-        notes = [*ref.cautions, *question.notes, *answer.doubts]
-        notes += [f"outside the training data: {sentence}" for sentence in ref.outside(who, question)]
-        bars = [{"label": label, "share": float(share)} for label, share in zip(*binned(answer), strict=True)]
-        asked = {"persona": who.text, "asked": question.stimuli, "scale_rule": question.rule}
-        return asked | answer.summary() | {"bars": bars, "notes": notes}
+def answer(model: OpenModel, body: Body) -> dict[str, Any]:
+    """The answer to a question, as JSON can hold it."""
+    who = parse_demographics(body.demographics)
+    question = parse_question(body.scenario, body.scale, "the field Scale, such as 1-7")
+    found, ref = model.answer(who, question), model.ref
+    notes = [*ref.cautions, *question.notes, *found.doubts]
+    notes += [f"outside the training data: {sentence}" for sentence in ref.outside(who, question)]
+    bars = [{"label": label, "share": float(share)} for label, share in zip(*binned(found), strict=True)]
+    asked = {"persona": who.text, "asked": question.stimuli, "scale_rule": question.rule}
+    return asked | found.summary() | {"bars": bars, "notes": notes}
 
 
 async def read_body(request: Request) -> Body:
@@ -95,8 +73,8 @@ async def read_body(request: Request) -> Body:
     async for part in request.stream():
         body += part
         if len(body) > LARGEST_BODY:
-            limit = f"{LARGEST_BODY // 1024} KiB"
-            raise HTTPException(413, f"request: larger than {limit}; shorten the scenario")
+            told = f"request: larger than {LARGEST_BODY // 1024} KiB; shorten the scenario"
+            raise HTTPException(413, told)
     try:
         return Body.model_validate_json(body)
     except ValidationError as error:
@@ -108,25 +86,7 @@ async def read_body(request: Request) -> Body:
         raise HTTPException(422, "; ".join(problems(error, Body))) from None
 
 
-async def about(request: Request) -> Response:
-    """The model's name, the fields of its training data, and examples."""
-    model: OpenModel = request.app.state.service.model
-    known = model.ref.support.values if model.ref.support else DEMOGRAPHICS
-    examples = [
-        {"title": f"{example.scenario[:60]}… ({example.demographics[:40]}…)", **example._asdict()}
-        for example in EXAMPLES
-    ]
-    fields = [label for field, label in DEMOGRAPHICS.items() if field in known]
-    return JSONResponse({"model": str(model), "fields": fields, "examples": examples})
-
-
-async def predict(request: Request) -> Response:
-    """The answer to one question."""
-    return JSONResponse(await request.app.state.service.answer(await read_body(request)))
-
-
 async def page(request: Request) -> Response:
-    """A file of the page."""
     name = request.path_params.get("name", "index.html")
     if name not in FILES:
         raise HTTPException(404, "not found")
@@ -134,7 +94,6 @@ async def page(request: Request) -> Response:
 
 
 async def refused(_: Request, error: Exception) -> JSONResponse:
-    """An error that the sender can mend, as one line."""
     if isinstance(error, HTTPException):
         return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
     return JSONResponse({"error": str(error)}, 422)
@@ -155,20 +114,35 @@ async def harden(request: Request, call_next: Any) -> Response:
     return response
 
 
-def create_app(model: OpenModel, waiting: int = WAITING) -> Starlette:
-    """The page and the API of an open model.
+def create_app(model: OpenModel) -> Starlette:
+    """The page and the API of an open model, which is asked in one thread."""
+    thread, waiting = ThreadPoolExecutor(1, "ask"), 0
 
-    Args:
-        waiting: requests that may wait; more get status 503.
-    """
-    routes = [
-        Route("/api/model", about),
-        Route("/api/predict", predict, methods=["POST"]),
-        Route("/", page),
-        Route("/{name}", page),
-    ]
-    handlers = {SocratesError: refused, HTTPException: refused}
-    hardened = Middleware(BaseHTTPMiddleware, dispatch=harden)
-    app = Starlette(routes=routes, middleware=[hardened], exception_handlers=handlers)
-    app.state.service = Service(model, waiting)
-    return app
+    async def about(_: Request) -> Response:
+        known = model.ref.support.values if model.ref.support else DEMOGRAPHICS
+        title = "{0.scenario:.60}… ({0.demographics:.40}…)".format
+        examples = [{"title": title(example), **example._asdict()} for example in EXAMPLES]
+        fields = [label for field, label in DEMOGRAPHICS.items() if field in known]
+        return JSONResponse({"model": str(model), "fields": fields, "examples": examples})
+
+    async def predict(request: Request) -> Response:
+        nonlocal waiting
+        body = await read_body(request)
+        if waiting >= WAITING:
+            busy = f"busy: {WAITING} requests wait already; try again in a moment"
+            raise HTTPException(503, busy, {"retry-after": "1"})
+        waiting += 1
+        try:
+            found = asyncio.get_running_loop().run_in_executor(thread, answer, model, body)
+            return JSONResponse(await asyncio.wait_for(found, TIMEOUT))
+        except TimeoutError:
+            raise HTTPException(504, f"no answer within {TIMEOUT} seconds; try again") from None
+        finally:
+            waiting -= 1
+
+    api = [Route("/api/model", about), Route("/api/predict", predict, methods=["POST"])]
+    return Starlette(
+        routes=[*api, Route("/", page), Route("/{name}", page)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=harden)],
+        exception_handlers={SocratesError: refused, HTTPException: refused},
+    )

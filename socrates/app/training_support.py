@@ -1,22 +1,17 @@
-"""What training had seen, so that a question from outside is answered with a warning.
-
-The model was tested on studies like those it learned from. A field, a scale or words that none of them had are a use
-that nobody has measured.
-"""
+"""What training had seen, so that a question from outside is answered with a warning: a field, a scale or words that no
+training study had are a use that nobody has measured."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
 from socrates.app.parse import Persona, Question, short
-from socrates.core.files import read_table
 from socrates.data.scales.instructions import READ
 from socrates.survey.scales import Scale, scale
-from socrates.survey.tables import DEMOGRAPHICS, SCALED_RESPONSES
+from socrates.survey.tables import DEMOGRAPHICS
 
 MANY_VALUES = 40  # a field with more distinct values is free text or a number: its values are not checked
 NEW_WORDS = 0.2  # share of a text's words that no training scenario has, from which it is said
@@ -35,22 +30,13 @@ LABEL = re.compile(
 
 @dataclass(frozen=True)
 class TrainingSupport:
-    """The range of a training table of so many rows.
-
-    Attributes:
-        values: the answers to each demographic field that was asked, sorted; of fields with more than
-            ``MANY_VALUES`` none.
-        numbers: the lowest and highest of fields whose answers are whole numbers.
-        scales: the notations of its questions, sorted.
-        labels: what the lowest and the highest answer of its questions stand for, see :func:`ends`.
-        words: of all its scenarios.
-    """
+    """The range of a training table of so many rows."""
 
     rows: int
-    values: dict[str, list[str]]
-    numbers: dict[str, tuple[int, int]]
-    scales: list[str]
-    labels: set[tuple[str, str]]
+    values: dict[str, list[str]]  # answers to each field that was asked, sorted; none where over MANY_VALUES
+    numbers: dict[str, tuple[int, int]]  # the lowest and highest of fields whose answers are whole numbers
+    scales: list[str]  # notations, sorted
+    labels: set[tuple[str, str]]  # what the lowest and the highest answer stand for, see ends()
     words: set[str]
 
     @property
@@ -60,55 +46,50 @@ class TrainingSupport:
         return [few] if self.rows < FEW_ROWS else []
 
     def outside(self, persona: Persona, question: Question) -> list[str]:
-        """What of a person asked a question lies outside the training range, a sentence each."""
         return self.of_persona(persona) + self.of_question(question)
 
     def of_persona(self, persona: Persona) -> list[str]:
         """What of a persona training had not seen, a sentence each."""
         found = [f"{label}: not a field of the training data" for label in persona.unknown]
         for field, value in persona.fields.items():
-            label = DEMOGRAPHICS[field]
-            if field not in self.values:
+            label, known = DEMOGRAPHICS[field], self.values.get(field)
+            if known is None:
                 found.append(f"{label}: no training respondent was asked")
             elif field in self.numbers:
                 low, high = self.numbers[field]
                 number = int(value) if value.isdecimal() and len(value) < 20 else None
                 if number is None or not low <= number <= high:
                     found.append(f"{label}: {value[:60]} is outside the training data's {low} to {high}")
-            elif self.values[field] and value not in self.values[field]:
-                known = ", ".join(self.values[field][:8]) + (", ..." if len(self.values[field]) > 8 else "")
-                found.append(
-                    f"{label}: no training respondent answered {value[:60]!r} (they answered {known})"
-                )
+            elif known and value not in known:
+                answered = f"{value[:60]!r} (they answered {_first(known, 8)})"
+                found.append(f"{label}: no training respondent answered {answered}")
         return found
 
     def of_question(self, question: Question) -> list[str]:
         """What of a question lies outside the training range, a sentence each."""
-        stimuli, on = question.stimuli, question.scale
+        on, given = question.scale, ends(question.stimuli, question.scale)
         found = []
         if on.notation not in self.scales:
-            known = ", ".join(self.scales[:8]) + (", ..." if len(self.scales) > 8 else "")
-            found.append(f"scale {short(on)}: no training question had it (they had {known})")
-        found += self._of_labels(ends(stimuli, on), on)
-        new = sorted((words := tokens(stimuli)) - self.words)
+            had = _first(self.scales, 8)
+            found.append(f"scale {short(on)}: no training question had it (they had {had})")
+        if given not in self.labels and not any(given):
+            told = f"the text does not say what {on.low} and {on.high} stand for"
+            found.append(f"answers: {told}; training questions did")
+        elif given not in self.labels:
+            low, high = (f"{label[:60]!r}" if label else "nothing" for label in given)
+            had = "no training question had these ends"
+            if given[::-1] in self.labels:
+                had = "training questions had it the other way round only"
+            found.append(f"answers: {on.low} for {low} and {on.high} for {high}; {had}")
+        new = sorted((words := tokens(question.stimuli)) - self.words)
         if len(new) > NEW_WORDS * len(words):
-            named = ", ".join(new[:LISTED]) + (", ..." if len(new) > LISTED else "")
+            named = _first(new, LISTED)
             found.append(f"words: {len(new)} of {len(words)} are in no training scenario ({named})")
         return found
 
-    def _of_labels(self, given: tuple[str, str], on: Scale) -> list[str]:
-        if given in self.labels:
-            return []
-        if not any(given):
-            ends_of = f"{on.low} and {on.high}"
-            return [f"answers: the text does not say what {ends_of} stand for; training questions did"]
-        said = " and ".join(
-            f"{option} for {f'{label[:60]!r}' if label else 'nothing'}"
-            for option, label in zip((on.low, on.high), given, strict=True)
-        )
-        if given[::-1] in self.labels:
-            return [f"answers: {said}; training questions had it the other way round only"]
-        return [f"answers: {said}; no training question had these ends"]
+
+def _first(names: list[str], most: int) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def tokens(text: str) -> set[str]:
@@ -124,13 +105,7 @@ def ends(stimuli: str, on: Scale) -> tuple[str, str]:
     return found.get(str(on.low), ""), found.get(str(on.high), "")
 
 
-def read_support(training_table: Path) -> TrainingSupport:
-    """The range of a training table. Raises :class:`DataError` where the file is none."""
-    return summarise(read_table(training_table, SCALED_RESPONSES))
-
-
 def summarise(table: pl.DataFrame) -> TrainingSupport:
-    """The range of a table of ``SCALED_RESPONSES``."""
     people = table["demographic"].struct.unnest()
     values, numbers = {}, {}
     for field in DEMOGRAPHICS:
@@ -141,13 +116,8 @@ def summarise(table: pl.DataFrame) -> TrainingSupport:
         if whole.null_count() == 0:
             numbers[field] = int(whole.min()), int(whole.max())  # type: ignore[arg-type]
         values[field] = answers.to_list() if len(answers) <= MANY_VALUES else []
-    texts = table["stimuli"].unique()
     on = dict(table.select("stimuli", "scale").unique().drop_nulls().sort("scale").iter_rows())
-    return TrainingSupport(
-        len(table),
-        values,
-        numbers,
-        table["scale"].drop_nulls().unique().sort().to_list(),
-        {ends(text, scale(notation)) for text, notation in on.items()},
-        set().union(*map(tokens, texts)),
-    )
+    labels = {ends(text, scale(notation)) for text, notation in on.items()}
+    words = set().union(*map(tokens, table["stimuli"].unique()))
+    scales = table["scale"].drop_nulls().unique().sort().to_list()
+    return TrainingSupport(len(table), values, numbers, scales, labels, words)

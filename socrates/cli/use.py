@@ -134,7 +134,7 @@ def _answer(
     # what cannot be read is refused before the seconds that a model takes
     who, question = parse_demographics(demographics), parse_question(scenario, scale)
     models = {"adapter" if ref.adapter else "base": opened(ref) for ref in refs}
-    answers = {name: model.answers([(who, question)])[0] for name, model in models.items()}
+    answers = {name: model.answer(who, question) for name, model in models.items()}
     first = next(iter(answers.values()))
     draws = first.draw(samples, seed)
     notes = [*refs[0].cautions, *question.notes, *first.doubts]
