@@ -6,7 +6,7 @@ import typer
 
 from gsm8k.answer_format import extract_reasoning, format_number, parse_answer
 from gsm8k.params import BASE, TRAINED, Problems, Solve, load
-from socrates.cli.options import Json, example, show
+from socrates.cli.options import Json, show
 from socrates.core import errors
 from socrates.core.errors import DataError, ModelError
 from socrates.model.params import Model
@@ -15,7 +15,7 @@ EXAMPLE = 'python -m gsm8k "Ada has 3 pens. Ada finds 2 more. How many pens does
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command(epilog=example(EXAMPLE))
+@app.command(epilog=f"Example:\n\n  {EXAMPLE}")
 def solve(
     question: Annotated[str, typer.Argument(help="A word problem with a number as its answer.")],
     base: Annotated[bool, typer.Option("--base", help="Ask the model as it was before training.")] = False,
