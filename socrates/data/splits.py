@@ -28,6 +28,7 @@ UNITS = {
 HELD_OUT = 0.25  # of a study's conditions, tasks or participants: the share of the dataset's own mappings
 
 Groups = list[list[str]]  # of studies that stay together
+Counts = Mapping[str, int]
 
 
 def assign(split: Split, units: pl.DataFrame, groups: Mapping[str, int], mapping: Any) -> pl.DataFrame:
@@ -157,10 +158,7 @@ def _labelled(ranked: pl.DataFrame, test: pl.Series, val: pl.Series) -> pl.DataF
 
 
 def manifest(
-    assigned: pl.DataFrame,
-    kept: Mapping[str, Mapping[str, int]],
-    near: pl.DataFrame,
-    shared: Mapping[str, int],
+    assigned: pl.DataFrame, kept: Mapping[str, Counts], near: pl.DataFrame, shared: Counts
 ) -> dict[str, Any]:
     """What ``data/splits/manifest.json`` says of the splits, and of what test and training share.
 
