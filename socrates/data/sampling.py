@@ -15,17 +15,14 @@ import polars as pl
 from socrates.core.errors import DataError
 from socrates.survey.tables import CELL
 
+By = Literal["rows", "participants", "cell"]
 KEYS = [*CELL, "sample_id", "participant"]
 # By these in turn the people of a cell are spread.
 SPREAD = ("ideology", "party_id", "gender", "education", "age")
 
 
 def choose(
-    table: pl.DataFrame,
-    fraction: float,
-    by: Literal["rows", "participants", "cell"],
-    seed: int,
-    max_per_cell: int | None = None,
+    table: pl.DataFrame, fraction: float, by: By, seed: int, max_per_cell: int | None = None
 ) -> pl.Series:
     """Which rows are used, as booleans in the order of ``table``.
 

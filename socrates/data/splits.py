@@ -28,12 +28,13 @@ UNITS = {
 HELD_OUT = 0.25  # of a study's conditions, tasks or participants: the share of the dataset's own mappings
 
 Groups = list[list[str]]  # of studies that stay together
+Counts = Mapping[str, int]
 
 
 def assign(split: Split, units: pl.DataFrame, groups: Mapping[str, int], mapping: Any) -> pl.DataFrame:
-    """The split of every unit: the columns of ``units`` and ``split``, in the order of a keyed hash.
+    """The split of every unit: the columns of ``units`` and ``split``, in the order of a keyed hash of each alone.
 
-    That order depends neither on the order that units come in nor on the others, so that one unit more moves few.
+    So neither the order that units come in matters, nor does one unit more move many of the others.
 
     Args:
         units: the distinct units of all responses (``UNITS``).
@@ -47,19 +48,21 @@ def assign(split: Split, units: pl.DataFrame, groups: Mapping[str, int], mapping
         order = pl.Series([digest(split.seed, name) for name in units[study]], dtype=pl.Binary)
     ranked = units.with_columns(hash=order).sort("hash", *units.columns).drop("hash")
     if split.method == "official":
-        return _official(ranked, mapping, UNITS[split.by][1] or "")
-    if number:
-        return _within_studies(ranked)
-    members: dict[int, list[str]] = {}
-    for name in ranked[study]:
-        members.setdefault(groups[name], []).append(name)
-    val, test = _divided(list(members.values()), split.folds, split.fold, split.test_studies)
-    held = {name: part for part, taken in (("val", val), ("test", test)) for group in taken for name in group}
-    return ranked.with_columns(split=pl.col(study).replace_strict(held, default="train"))
+        test, val = _official(ranked, mapping, UNITS[split.by][1] or "")
+    elif number:
+        test, val = _within_studies(ranked)
+    else:
+        members: dict[int, list[str]] = {}
+        for name in ranked[study]:
+            members.setdefault(groups[name], []).append(name)
+        parts = _divided(list(members.values()), split.folds, split.fold, split.test_studies)
+        test, val = (ranked[study].is_in(list(itertools.chain(*part))) for part in parts)
+    label = pl.when(test).then(pl.lit("test")).when(val).then(pl.lit("val")).otherwise(pl.lit("train"))
+    return ranked.with_columns(split=label)
 
 
 def _divided(groups: Groups, folds: int | None, fold: int, test_studies: int | None) -> tuple[Groups, Groups]:
-    """The groups of studies for validation and for testing.
+    """The groups of studies for testing and for validation.
 
     With ``folds`` every study is in one fold; ``fold`` is tested on, the next one is for validation. Else 20 of every
     210 studies are for either, or ``test_studies`` for testing, at least one group each; a group that is more than
@@ -78,7 +81,7 @@ def _divided(groups: Groups, folds: int | None, fold: int, test_studies: int | N
         taken: list[Groups] = [[] for _ in range(folds)]
         for group in sorted(groups, key=len, reverse=True):  # the largest first, each to the smallest fold
             min(taken, key=lambda groups: sum(map(len, groups))).append(group)
-        return taken[(fold + 1) % folds], taken[fold]
+        return taken[fold], taken[(fold + 1) % folds]
     held_out = max(1, round(count * 20 / 210))
     wanted = test_studies or held_out
     small = [group for group in groups if len(group) <= 2 * max(wanted, held_out)]
@@ -90,7 +93,7 @@ def _divided(groups: Groups, folds: int | None, fold: int, test_studies: int | N
             f"text, {found} can be tested on beside training and validation; ask for fewer"
         )
     rest = candidates[len(test) :]
-    return _take(rest, held_out, min(len(rest), len(groups) - 1 - len(test))), test
+    return test, _take(rest, held_out, min(len(rest), len(groups) - 1 - len(test)))
 
 
 def _take(groups: Groups, wanted: int, most: int) -> Groups:
@@ -101,7 +104,7 @@ def _take(groups: Groups, wanted: int, most: int) -> Groups:
     return groups[:number]
 
 
-def _within_studies(ranked: pl.DataFrame) -> pl.DataFrame:
+def _within_studies(ranked: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
     """A quarter of each study's units held out, a third of these for validation; a study's only unit is trained on."""
     size, rank = pl.len().over("study_id"), pl.int_range(pl.len()).over("study_id")
     quota = pl.when(size < 2).then(0).otherwise((size * HELD_OUT).round(0).clip(1))
@@ -111,10 +114,10 @@ def _within_studies(ranked: pl.DataFrame) -> pl.DataFrame:
             f"split.by {ranked.columns[1]}: {held} could be held out, 2 are needed; no study has several"
         )
     validation = is_held & (is_held.cum_sum() <= max(1, round(held / 3)))
-    return _labelled(ranked, is_held & ~validation, validation)
+    return is_held & ~validation, validation
 
 
-def _official(ranked: pl.DataFrame, mapping: Any, file: str) -> pl.DataFrame:
+def _official(ranked: pl.DataFrame, mapping: Any, file: str) -> tuple[pl.Series, pl.Series]:
     """The dataset's own held-out units for testing; a tenth of its others, 20 of 190 studies, for validation.
 
     The file is ``{"seen": [studies], "unseen": [studies]}``, where studies that the data lack (in a sample) are passed
@@ -148,19 +151,11 @@ def _official(ranked: pl.DataFrame, mapping: Any, file: str) -> pl.DataFrame:
             "the split needs 1 and 2: use split.method seeded"
         )
     validation = max(1, round(others * 20 / 190 if studies else 0.1 * others))
-    return _labelled(ranked, unseen, seen & (seen.cum_sum() <= validation))
-
-
-def _labelled(ranked: pl.DataFrame, test: pl.Series, val: pl.Series) -> pl.DataFrame:
-    split = pl.when(test).then(pl.lit("test")).when(val).then(pl.lit("val")).otherwise(pl.lit("train"))
-    return ranked.with_columns(split=split)
+    return unseen, seen & (seen.cum_sum() <= validation)
 
 
 def manifest(
-    assigned: pl.DataFrame,
-    kept: Mapping[str, Mapping[str, int]],
-    near: pl.DataFrame,
-    shared: Mapping[str, int],
+    assigned: pl.DataFrame, kept: Mapping[str, Counts], near: pl.DataFrame, shared: Counts
 ) -> dict[str, Any]:
     """What ``data/splits/manifest.json`` says of the splits, and of what test and training share.
 

@@ -178,19 +178,10 @@ def test_the_official_split_follows_the_mapping_and_flags_what_resembles_trainin
     assert told["overlap"]["near_duplicate_cells"] == 2
 
 
-ONE_TEXT = "One text for all. Is it good? Only return an integer from 1 to 5."
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (survey(2), "s0000, s0001"),
-        (survey(9).with_columns(stimuli=pl.lit(ONE_TEXT)), "1 groups that share no scenario text"),
-    ],
-)
-def test_too_few_groups_of_studies_cannot_be_split(rows, message, here, capsys):
-    local(here, rows, download, sample)
-    assert message in fails(split.main, capsys)
+def test_studies_of_one_text_cannot_be_split(here, capsys):
+    text = "One text for all. Is it good? Only return an integer from 1 to 5."
+    local(here, survey(9).with_columns(stimuli=pl.lit(text)), download, sample)
+    assert "1 groups that share no scenario text" in fails(split.main, capsys)
     assert not Path("data/splits").exists()
 
 

@@ -54,7 +54,7 @@ def test_more_studies_are_tested_on_where_asked_for_and_no_more_than_there_are()
     assert sizes(divided(NAMES[:6], test_studies=3)) == (2, 1, 3)
     with pytest.raises(DataError, match=r"split\.test_studies 5: of 6 studies .* 4 can be tested on"):
         divided(NAMES[:6], test_studies=5)
-    with pytest.raises(DataError, match=r"2 studies.*at least 3"):
+    with pytest.raises(DataError, match=r"2 studies \(s0000, s0001\).*at least 3"):
         divided(NAMES[:2])
     with pytest.raises(DataError, match="0 could be held out"):
         assigned(conditions(8, 1), by="conditions")

@@ -148,8 +148,7 @@ def tokenise(text: str) -> list[Token]:
         if kind in ("number", "times", "round") or said in WORDS:
             kind, times = "number", TIMES.get((match["times"] or match["round"] or "").lower(), 1)
             value = WORDS[said] if said in WORDS else times * int(re.sub(r"\D", "", match["number"] or "1"))
-            sign = tokens[-1] if tokens and tokens[-1].text in SIGNS else None
-            if sign:
+            if tokens and (sign := tokens[-1]).text in SIGNS:
                 before = tokens[-2].kind if len(tokens) > 1 else ""
                 glued = sign.text == "-" and text[max(0, sign.start - 1)].isalnum()  # 1-to-7
                 touching = sign.end == match.start() and before not in ("number", "label")

@@ -9,6 +9,7 @@ and the answer in ``output`` (``Response: 3``). It names neither respondent nor 
 respondent of its own, numbered within the study in the order of the file (``sample_id`` and ``participant``), and
 ``task_num`` numbers the distinct questions of the study in alphabetical order; see :func:`question`. CSV has a row for
 each answer: ``COLUMNS``, ``participant`` if respondents gave several, and a column for each field of the persona.
+A file's own ``task_num`` and ``sample_id`` are not read.
 """
 
 from __future__ import annotations
@@ -30,12 +31,7 @@ from socrates.survey.tables import DEMOGRAPHICS, RESPONSES
 MAPPINGS = ("condition_mapping.json", "participant_mapping.json", "task_mapping.json")
 ALPACA = ("input", "output", "study_id", "condition_num")
 COLUMNS = ("study_id", "condition_num", "scenario", "response")
-OWN = (
-    *COLUMNS,
-    "participant",
-    "task_num",
-    "sample_id",
-)  # the last two are made here: a file's own are not read
+OWN = (*COLUMNS, "participant", "task_num", "sample_id")  # the last two are made here
 LONGEST_LINE = 1_000_000  # characters; far beyond any survey question
 SCENARIO = re.compile(r"(?:\A|\n)[^\S\n]*Scenario:\s*")
 ANSWER = re.compile(r"\s*response:", re.IGNORECASE)
@@ -57,8 +53,7 @@ def open_local(path: Path) -> Source:
     if path.suffix == ".parquet":
         return parquet_source({path.name: path}, [path.parent, path.parent.parent])
     if read := {".csv": _read_csv, ".jsonl": _read_alpaca, ".ndjson": _read_alpaca}.get(path.suffix):
-        tables = ((file.name, read(file)) for file in [path])
-        return Source(tables, about={"files": {path.name: sha256(path)}})
+        return Source(iter([(path.name, read(path))]), about={"files": {path.name: sha256(path)}})
     raise SourceError(f"{path}: expected .csv, .parquet, .jsonl or a folder of .parquet files (data.path)")
 
 
@@ -93,9 +88,9 @@ def _read_alpaca(path: Path) -> pl.DataFrame:
         if line.strip():
             text, output, study, condition = _entry(line, f"{path}: line {number}")
             told, *scenario = SCENARIO.split(text or "", maxsplit=1)
-            if (told := told.strip()) and not told.startswith("Demographics:"):
+            if not re.match(r"\s*(?:Demographics:|\Z)", told):
                 scenario = []
-            known, unknown = persona_of(told.removeprefix("Demographics:") if scenario else "")
+            known, unknown = persona_of(told.strip().removeprefix("Demographics:") if scenario else "")
             answer = None if output is None else ANSWER.sub("", output, count=1).strip()
             rows.append((study, condition, *(scenario or [None]), answer, known, list(unknown), number))
     types: Schema = {
@@ -124,12 +119,10 @@ def _read_csv(path: Path) -> pl.DataFrame:
         nobody = persona.select(missing).to_series()
         persona = persona.select(one if one.name in known else one.set(nobody, None) for one in persona)
     demographic = persona.to_struct() if persona.width else pl.struct(age=pl.lit(None, pl.String))
-    rows = table.select("study_id", "condition_num", "response", stimuli="scenario", demographic=demographic)
-    rows = _numbered(rows)
-    whose = table["participant"] if "participant" in table.columns else rows["sample_id"]
-    return rows.with_columns(participant=whose).with_columns(
-        pl.col("participant").rank("dense").over("study_id")
-    )
+    own = ("study_id", "condition_num", "response", *({"participant"} & {*table.columns}))
+    rows = _numbered(table.select(*own, stimuli="scenario", demographic=demographic))
+    whose = pl.col("participant" if "participant" in rows.columns else "sample_id")
+    return rows.with_columns(participant=whose.rank("dense").over("study_id"))
 
 
 def _text(path: Path) -> str:
