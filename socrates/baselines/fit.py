@@ -50,8 +50,6 @@ PRIOR = 1.0  # answers that the training average of the scale counts for
 
 
 class Fitted(NamedTuple):
-    """A fitted baseline."""
-
     predict: Callable[
         [pl.DataFrame], Distributions
     ]  # from ``stimuli``, ``demographic`` and ``scale`` of each row

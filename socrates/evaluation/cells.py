@@ -146,5 +146,5 @@ def by_text(survey: Survey, texts: pl.DataFrame) -> Survey:
     for block in survey.blocks:
         order = np.argsort(own := codes[block.rows], kind="stable")
         parts = np.split(order, np.flatnonzero(np.diff(own[order])) + 1)
-        blocks.append(replace(block, texts=tuple(parts)) if len(parts) > 1 else block)
+        blocks.append(replace(block, texts=tuple(parts) if len(parts) > 1 else ()))
     return replace(survey, blocks=blocks)

@@ -61,10 +61,8 @@ def group_gaps(survey: Survey, name: str, accuracy: NDArray[np.floating], params
         extreme = sum(other >= gap - 1e-12 for other in chance)
         beside = (np.median(chance), (extreme + 1) / (len(chance) + 1)) if chance else (None, None)
         gaps.append((attribute, name, gap, *beside))
-    columns = {"attribute": pl.String, "predictor": pl.String} | dict.fromkeys(
-        ("accuracy_gap", "chance", "p"), pl.Float64
-    )
-    return pl.DataFrame(gaps, columns, orient="row")
+    numbers = dict.fromkeys(("accuracy_gap", "chance", "p"), pl.Float64)
+    return pl.DataFrame(gaps, {"attribute": pl.String, "predictor": pl.String, **numbers}, orient="row")
 
 
 def _shuffles(survey: Survey, params: Evaluate) -> list[Ints]:

@@ -64,7 +64,6 @@ class StudyStatistic:
 
     @property
     def value(self) -> float:
-        """The figure over all studies."""
         return float(self.statistic(self.sums.sum(axis=0)))
 
     def scaled(self, sums: Floats) -> Floats:

@@ -23,8 +23,6 @@ CellMetric = Callable[[Floats, Survey, Evaluate], Floats]
 
 @dataclass(frozen=True)
 class Metric:
-    """What a figure is."""
-
     label: str  # for a table's head
     low: float | None  # the range it cannot leave; None is unbounded
     high: float | None

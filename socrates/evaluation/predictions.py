@@ -13,7 +13,6 @@ from socrates.evaluation.cells import KEY, Predictor, Survey, make_survey
 from socrates.survey.scales import scale as parse_scale
 from socrates.survey.tables import CELL
 
-NEEDED = (*KEY, *CELL[1:], "participant", "response", "scale", "probabilities", "allowed_mass")
 SUM_TOLERANCE = 1e-3  # float32 probabilities over up to about 1,000 options
 
 
@@ -35,27 +34,27 @@ def read_predictions(table: pl.DataFrame, path: Path, name: str) -> tuple[Survey
             row = rows.row(0, named=True)
             raise DataError(f"{path}: {_row_name(row)}: {problem.format(**row)}; run predict again")
 
-    for column in NEEDED:
+    for column in (*KEY, *CELL[1:], "participant", "response", "scale", "probabilities", "allowed_mass"):
         refuse(pl.col(column).is_null(), f"{column} is null")
     scales = [(name, parse_scale(name)) for name in table["scale"].unique().sort()]
     ends = [(name, scale.low, scale.high, len(scale.options)) for name, scale in scales]
     known = pl.DataFrame(ends, ["scale", "low", "high", "options"], orient="row")
     table = table.sort([*CELL, "scale", "sample_id"]).join(known, on="scale", maintain_order="left")
     refuse(pl.struct(KEY).is_duplicated(), "appears twice")
-    probabilities = pl.col("probabilities").list
-    wrong = probabilities.len() != pl.col("options")
-    refuse(wrong, "as many probabilities as its scale has options are needed")
+    given = pl.col("probabilities").list
+    refuse(given.len() != pl.col("options"), "as many probabilities as its scale has options are needed")
 
     flat = table["probabilities"].explode().to_numpy()
     starts = np.concatenate([[0], np.cumsum(table["options"].to_numpy())])
     table = table.with_columns(sum=np.add.reduceat(flat, starts[:-1], dtype=np.float64))
     refuse(~pl.col("sum").is_finite(), "a probability is NaN or infinite")
-    refuse(probabilities.min() < -1e-6, "a probability is negative")
+    refuse(given.min() < -1e-6, "a probability is negative")
     refuse((pl.col("sum") - 1).abs() > SUM_TOLERANCE, "its probabilities sum to {sum:.6g}, not to 1")
     unlikely = ~pl.col("allowed_mass").is_between(0, 1 + SUM_TOLERANCE)  # true for NaN
     refuse(unlikely, "allowed_mass is not between 0 and 1 ({allowed_mass:.6g})")
-    outside = ~pl.col("response").is_between("low", "high")
-    refuse(outside, "its response {response} is outside its scale {scale}")
+    refuse(
+        ~pl.col("response").is_between("low", "high"), "its response {response} is outside its scale {scale}"
+    )
 
     survey = make_survey(table.drop("probabilities", "allowed_mass", "sum", *known.columns[1:]))
     blocks = []

@@ -37,7 +37,6 @@ class Scores:
 
 
 def score(survey: Survey, predictor: Predictor, params: Evaluate) -> Scores:
-    """All scores of one predictor."""
     study, s, small = survey.study_of_answer, len(survey.studies), survey.respondents < params.min_cell_size
     pmf = predictor.cells(survey)
     answers = individual.answer_scores(survey, predictor, ANSWER_METRICS | individual.PARTS)

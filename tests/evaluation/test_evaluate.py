@@ -187,10 +187,8 @@ def result(planted):
 
 def test_the_order_of_predictors_is_as_planted(result):
     w = {name: result.metrics[name]["wasserstein"] for name in PREDICTORS if name in result.metrics}
-    assert (
-        w["empirical_best"] < w["adapter"] < min(w["base"], w["train_marginal"])
-        and w["pooled"] < w["uniform"]
-    )
+    assert w["empirical_best"] < w["adapter"] < min(w["base"], w["train_marginal"])
+    assert w["pooled"] < w["uniform"]
     change = dict(flat(result.metrics["adapter_minus_base"]))
     assert change["wasserstein_low"] < change["wasserstein"] < 0
     assert min(change["effects.r"], change["pearson"]) > 0
