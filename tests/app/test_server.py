@@ -69,7 +69,6 @@ def test_a_question_is_answered(model):
     ({"content": b""}, 400, "not JSON"),
     ({"content": b"[" * 100_000}, 400, "not JSON"),
     ({"content": b'{"scenario": "\\ud800 Only return an integer from 1 to 7."}'}, 400, "hex escape"),
-    ({"content": b"null"}, 422, "request: send an object"),
     ({"json": ["x"]}, 422, "request: send an object"),
     ({"json": {}}, 422, "scenario: is missing"),
     ({"json": {"scenario": 7}}, 422, "scenario: "),
@@ -81,6 +80,8 @@ def test_a_question_is_answered(model):
     ({"json": {"scenario": "x" * 10_000_000, "scale": "1-7"}}, 413, "larger than 128 KiB"),
     ({"json": {"scenario": "x y " * 5_000, "scale": "1-7"}}, 422, "shorten the scenario"),
     ({"json": ASKED | {"demographics": "a nurse"}}, 422, "no field was understood"),
+    ({"json": ASKED, "headers": {"content-type": "text/plain"}}, 415, "content-type: text/plain; send application"),
+    ({"content": b"{}", "headers": {}}, 415, "content-type: none; send application/json"),
 ])  # fmt: skip
 def test_a_bad_request_gets_one_line(model, options, status, message):
     options = {"headers": {"content-type": "application/json"}, **options}
@@ -88,14 +89,6 @@ def test_a_bad_request_gets_one_line(model, options, status, message):
     assert response.status_code == status
     assert message in response.json()["error"]
     assert "\n" not in response.json()["error"] and len(response.text) < 400
-
-
-@pytest.mark.parametrize("kind", ["text/plain", None])
-def test_a_body_that_is_not_called_json_is_told_what_to_be(model, kind):
-    headers = {"content-type": kind} if kind else {}
-    response = call(model, "POST", "/api/predict", content=json.dumps(ASKED).encode(), headers=headers)
-    assert response.status_code == 415
-    assert response.json() == {"error": f"content-type: {kind or 'none'}; send application/json"}
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [
