@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from markupsafe import Markup
 
 from socrates.app.answers import binned
 from socrates.app.experiment import ExperimentResult
@@ -118,14 +121,17 @@ def interval(effect: Effect, name: str = "") -> str:
 
 
 def render(result: ExperimentResult) -> str:
-    """The page: no request, no script, every drawing within."""
+    """The page: no request, every drawing within, one script that sorts tables and that its hash alone allows."""
     functions = (signed, percent, plain, short, binned, interval, count)
     filters: dict[str, Any] = {function.__name__: function for function in functions}
     pages = templates(html=True, package="socrates.app", filters=filters)
+    script = pages.get_template("sort.js").render()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     ends = [end / e.unit.factor for e in result.effects for end in (e.low_90, e.high_90) if end is not None]
     return pages.get_template("experiment.html.j2").render(
         **{"result": result, "design": result.design, "answer": answer(result)},
         **{"alpha": ALPHA, "fewest": FEWEST_PER_ARM, "wanted": POWER, "reach": max([0.01, *map(abs, ends)])},
+        **{"script": Markup(script), "script_hash": f"sha256-{digest}"},
         arms={(arm.outcome, arm.condition): arm for arm in result.arms},
         choices={choice.outcome: choice for choice in result.choices},
     )

@@ -10,12 +10,24 @@ import polars as pl
 from socrates.core.files import Schema
 
 # Demographic fields of SocSci210, in the order a persona lists them, with the label it uses: the seed project's.
-_FIELDS = (
-    "age gender education ethnicity income employment party_id ideology location marital_status household_size "
-    "housing_ownership housing_type metro_status internet_access phone_service"
-)
-DEMOGRAPHICS = {name: name.replace("_", " ").capitalize() for name in _FIELDS.split()}
-DEMOGRAPHICS["party_id"] = "Political affiliation"
+DEMOGRAPHICS = {
+    "age": "Age",
+    "gender": "Gender",
+    "education": "Education",
+    "ethnicity": "Ethnicity",
+    "income": "Income",
+    "employment": "Employment",
+    "party_id": "Political affiliation",
+    "ideology": "Ideology",
+    "location": "Location",
+    "marital_status": "Marital status",
+    "household_size": "Household size",
+    "housing_ownership": "Housing ownership",
+    "housing_type": "Housing type",
+    "metro_status": "Metro status",
+    "internet_access": "Internet access",
+    "phone_service": "Phone service",
+}
 
 # A cell is one outcome question under one experimental condition.
 CELL = ["study_id", "condition_num", "task_num"]
