@@ -1,7 +1,5 @@
 """Questions to try the model with: ``predict --example N``."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

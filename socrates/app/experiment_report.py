@@ -1,7 +1,5 @@
 """What an experiment leaves behind: CSV tables with a codebook, and one self-contained HTML page."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """What a user types, as the model's training saw it: personas, scenarios and their scales."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

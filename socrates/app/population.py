@@ -4,8 +4,6 @@ A persona is always a whole one: fields are never drawn one by one, because inde
 not exist. Quotas weight real joint profiles by raking (iterative proportional fitting, Deming and Stephan 1940).
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

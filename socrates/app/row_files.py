@@ -1,7 +1,5 @@
 """Rows that a user gives or gets, a file each: CSV, JSON lines or parquet."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -4,8 +4,6 @@ The application reads no file but its own page, at start, and makes no request. 
 model; the queue before it is bounded, so that too many requests get a clear refusal instead of the machine's memory.
 """
 
-from __future__ import annotations
-
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,8 +1,6 @@
 """What training had seen, so that a question from outside is answered with a warning: a field, a scale or words that no
 training study had are a use that nobody has measured."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -10,8 +10,6 @@ Where a study's other answers are in training the opponents copy what its people
 training rows only, so that a test cell's own answers never enter.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple

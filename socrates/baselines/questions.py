@@ -1,7 +1,5 @@
 """The questions of the training studies, how people answered them, and which are most alike another one."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -4,8 +4,6 @@ Exit status: 0 done; 1 a :class:`~socrates.core.errors.SocratesError`, or what a
 (``audit --strict``, ``doctor``); 2 a wrong command line; 130 Ctrl+C. What is wrong is one line on standard error.
 """
 
-from __future__ import annotations
-
 import atexit
 import gc
 import sys

@@ -1,7 +1,5 @@
 """Before and during a training: ``preset``, ``doctor``, ``estimate`` and ``watch``."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """What several commands have in common: their decorator, their options, and how a result is printed."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar

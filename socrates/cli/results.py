@@ -1,7 +1,5 @@
 """What a run found, and other models beside it: ``audit``, ``compare``, ``ask-endpoint``, ``readme`` and others."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated, Literal

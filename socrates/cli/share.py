@@ -1,7 +1,5 @@
 """The trained model for others: ``merge``, ``card`` and ``publish``."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import sys

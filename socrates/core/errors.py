@@ -1,7 +1,5 @@
 """The errors a user can cause, each one line that names file, key or row and what to do; how a stage ends on one."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 

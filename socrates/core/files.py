@@ -1,7 +1,5 @@
 """Files that are either whole or not there: atomic writes, hashes, canonical JSON, tables with a schema."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools

@@ -1,7 +1,5 @@
 """What the Hugging Face hub's client raises, as one line that says what to do and never shows a token."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 from collections.abc import Iterator

@@ -6,8 +6,6 @@ up by name, not imported: what a stage does not read can stop it but never chang
 dependency of the stage (``dvc.yaml``).
 """
 
-from __future__ import annotations
-
 import difflib
 import importlib
 import re

@@ -9,8 +9,6 @@ Calibration, on the 38 studies of SocSci210 at hand: scenarios of different stud
 scenarios whose place names, numbers, two filler words or order of sentences were changed have 0.72 or more.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import re

@@ -4,8 +4,6 @@ Each row (or respondent) gets a number from the seed and its key alone, and thos
 the same for any order of rows, layout of files and version of a library; a smaller fraction is a subset of a larger.
 """
 
-from __future__ import annotations
-
 import hashlib
 from typing import Literal
 

@@ -4,8 +4,6 @@ The paper's claim about unseen studies divides whole studies. Its three easier c
 questions or participants of studies whose other answers are in training.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Responses study by study: one order for their rows, batches of whole studies, and what a table holds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

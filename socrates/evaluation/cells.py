@@ -8,8 +8,6 @@ Shapes used throughout ``socrates.evaluation``:
     K  options of a cell, padded to the largest; a padded option has probability 0 and gap 0
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import cached_property
 

@@ -4,8 +4,6 @@ Every function takes arrays over cells, [C, K] with padding as in ``cells``, and
 A value that is not defined (no range, no entropy) is NaN: callers count it, none is averaged away.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

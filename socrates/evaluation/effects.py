@@ -4,8 +4,6 @@ A condition's effect is its mean answer minus the mean over the conditions of th
 task, on the stated scale. Level errors cancel: only the difference that the treatment makes is left.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The whole evaluation of the predictors on one test set, as one function of tables."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

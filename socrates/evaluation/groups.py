@@ -7,8 +7,6 @@ rate replaced by how well a group is predicted, which is how the paper uses the 
 alone; the yardstick is the gap where respondents who answered the same questions exchange their places.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray

@@ -10,8 +10,6 @@ A metric of answers takes one block of them, and gives [n]:
 Sums are numpy's own, not a matrix product's, whose last bits depend on the CPU.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 

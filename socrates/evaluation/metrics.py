@@ -5,8 +5,6 @@ differences, tables and the report follow from it. Figures that are computed oth
 between groups) have an entry without a function. docs/measurement.md has the definition, unit and an example of each.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """``evaluate``: how predictions are compared with people."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

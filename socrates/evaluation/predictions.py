@@ -1,7 +1,5 @@
 """Reading predictions tables: what cannot be scored stops the stage with its row named."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The predictors' names: what a reader calls them, in which order they stand, which are compared."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Does the fine-tuned model read the persona and the text? What its scores lose without them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

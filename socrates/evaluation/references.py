@@ -1,7 +1,5 @@
 """The predictors that give a number its meaning: guesses that a model must beat, and what no model can."""
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 

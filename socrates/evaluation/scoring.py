@@ -1,7 +1,5 @@
 """One predictor's scores: its values by cell and by study, the figures that pool them, and their intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 

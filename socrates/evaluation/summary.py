@@ -1,7 +1,5 @@
 """What the stage writes: nested scalars for metrics/evaluate.json, the few that are compared first, and tables."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Container, Mapping, Sequence
 from typing import Any

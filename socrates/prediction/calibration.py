@@ -6,8 +6,6 @@ validation answers, mean of the studies' means as in the report. Where that gain
 the studies the predictions stay as they are (T = 1, w = 0): a gain that small need not be found again in other studies.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """``predict``: the answer distribution of every test respondent."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

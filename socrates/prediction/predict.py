@@ -1,7 +1,5 @@
 """Answer distributions of a table of responses, by all processes of the stage."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import shutil

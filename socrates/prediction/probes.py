@@ -1,7 +1,5 @@
 """What does the model read? The test set asked again with a part of the prompt taken away or turned round."""
 
-from __future__ import annotations
-
 import re
 
 import polars as pl

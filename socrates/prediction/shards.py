@@ -4,8 +4,6 @@ The batches of a plan are the same whatever the number of processes. Runs of nei
 among the processes, each a file in the run's folder (on a disk that all see). What lies there is not computed again.
 """
 
-from __future__ import annotations
-
 import logging
 import sys
 import zipfile

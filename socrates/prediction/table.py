@@ -1,7 +1,5 @@
 """The table of predictions that every predictor writes, whatever it is."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

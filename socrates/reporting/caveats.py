@@ -1,7 +1,5 @@
 """What a reader must know before the headline: reasons why these data cannot carry it, in words."""
 
-from __future__ import annotations
-
 from socrates.evaluation.intervals import FOR_A_RESULT
 from socrates.evaluation.predictors import label
 from socrates.reporting.read import Report

@@ -1,7 +1,5 @@
 """The figures, as SVG text that is equal for equal input. Each is as wide as a phone's screen."""
 
-from __future__ import annotations
-
 import functools
 import io
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """How every page of the project is made from its template, and how a value is written in it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How text is written in Markdown: by commands, reports and cards."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Everything a report is made from, read once and checked."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The content of the report, one function a section: tables, figures and the few numbers that its text names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -9,8 +9,6 @@ what differs from botocore's checksums; a restored checkpoint is hashed against 
 usual AWS chain. Of a store's error the type and the code are shown and never the text, which may quote a secret.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import multiprocessing

@@ -5,8 +5,6 @@ written last and atomically: a kill before leaves a folder without one, which th
 later is found by its hash.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import shutil

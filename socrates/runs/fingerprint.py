@@ -6,8 +6,6 @@ function, but for what can shape no result. The number of processes does not ent
 it began with (:func:`socrates.runs.checkpoints.check_fits`).
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import fcntl

@@ -1,7 +1,5 @@
 """Process count and torch.distributed setup, from environment variables."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

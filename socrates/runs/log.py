@@ -4,8 +4,6 @@ Every attempt of a run appends to ``runs/<stage>.jsonl``, so that the time and m
 line has an ``event``: start, machine, trial, plan, step, evaluate, checkpoint, stop or end.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

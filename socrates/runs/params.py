@@ -4,8 +4,6 @@ Nothing here can change a result: the section is no parameter of any DVC stage a
 change takes effect in the next run, resumed or not.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

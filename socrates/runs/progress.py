@@ -1,7 +1,5 @@
 """The progress of a training in one line: a live bar on a terminal, plain lines in a log file."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections import deque

@@ -5,8 +5,6 @@ The Trainer's events after each optimiser step come in the order ``on_step_end``
 none to keep.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pickle

@@ -1,7 +1,5 @@
 """What asks a process to stop, and how it hears it: SIGTERM, a lost terminal (SIGHUP), Ctrl+C, the death of DVC."""
 
-from __future__ import annotations
-
 import functools
 import os
 import signal

@@ -5,8 +5,6 @@ share one copy in memory. Whoever opens them compares their hashes with ``manife
 differs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import logging

@@ -1,7 +1,5 @@
 """How people of the training studies used a scale, whatever was asked."""
 
-from __future__ import annotations
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """Who answers: the labels that describe a respondent, in the spellings people use, and what counts as missing."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

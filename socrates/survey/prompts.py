@@ -10,8 +10,6 @@ With the scenario first, all who read it share what comes before the persona, an
 Llama's pre-tokenizers split anyway, so that the tokens of training and of scoring are the same by construction.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The scale of a question: which integers answer it, how it is written down, how a long one is thinned."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass

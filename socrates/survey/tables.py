@@ -3,8 +3,6 @@
 Every source ends in the responses table, with SocSci210's columns and types but ``prompt`` and ``reasoning``.
 """
 
-from __future__ import annotations
-
 import polars as pl
 
 from socrates.core.files import Schema

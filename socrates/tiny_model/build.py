@@ -1,7 +1,5 @@
 """A small Qwen2 made from nothing: tokenizer, weights, the loop of its pre-training, and its folder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,6 @@
 """The built-in base model of surveys: it has read prompts and the texts that the source wrote beside the responses, and
 knows the answer format, but nothing about people: every response it sees is redrawn uniformly from its scale."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path

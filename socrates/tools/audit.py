@@ -4,8 +4,6 @@ A value is looked up, not believed: what a stage has not written, or has written
 *not compared*, and nothing that was not compared is ever called the same.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

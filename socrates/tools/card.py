@@ -3,8 +3,6 @@
 The Markdown report, with the YAML front matter that Hugging Face reads, how to load the adapter, and licences.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -3,8 +3,6 @@
 Both read metrics/tables/cell_scores.csv from Git, so that a run need not be checked out, and compute nothing again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

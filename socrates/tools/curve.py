@@ -1,7 +1,5 @@
 """A figure of several runs against the setting in which they differ (``socrates curve``): learning curves, grids."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

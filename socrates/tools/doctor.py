@@ -4,8 +4,6 @@ A check is a function that returns a status, what is there, and what to do about
 delete again.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -5,8 +5,6 @@ its probability, which is exact; ``stated`` has ``/chat/completions`` state the 
 answer several times. Every reply is appended to a file as it comes, so that a killed run repeats no paid call.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -11,8 +11,6 @@ Memory of one GPU: weights, the adapter with its gradients and Adam's state, wha
 logits, and the CUDA context, sharded as the ZeRO stage says (Rajbhandari et al. 2020, arXiv 1910.02054).
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,6 @@ own, else a cell's hold for all of its people; and either ``option`` and ``proba
 answer a row, as many as there are).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -5,8 +5,6 @@ the de-quantised weights: merged and adapter then answer alike. Adding it to the
 model that nobody has evaluated.
 """
 
-from __future__ import annotations
-
 import gc
 from pathlib import Path
 from typing import Any

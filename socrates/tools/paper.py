@@ -4,8 +4,6 @@ Kolluri, Wu, Park, Bernstein (2025), "Finetuning LLMs for Human Behavior Predict
 Experiments", EMNLP 2025 main 1530, arXiv 2509.05830. Section numbers were not noted when the paper was read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial

@@ -5,8 +5,6 @@ with those figures and their headline as its metrics, and the local tag ``paper-
 fast-import``: work tree, index and HEAD are not touched. The same HEAD and figures give the same commit.
 """
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

@@ -5,8 +5,6 @@ and edits by hand combine. ``extends: OTHER`` in an overlay applies that preset 
 and layout of params.yaml are kept, and nothing is written unless the whole result is valid.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterable, Mapping

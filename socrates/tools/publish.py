@@ -4,8 +4,6 @@ Only what is named here leaves the machine: no row of the data, no page that quo
 The token comes from where ``huggingface_hub`` keeps it (``hf auth login``, ``HF_TOKEN``) and is never shown.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi

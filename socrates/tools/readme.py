@@ -4,8 +4,6 @@ Writes README.md between its ``<!-- NAME -->`` and ``<!-- end -->`` lines, and d
 figure, from metrics/, params.yaml and presets/.
 """
 
-from __future__ import annotations
-
 import re
 import textwrap
 from pathlib import Path

@@ -3,8 +3,6 @@
 It reads the run log only, so it can be started, stopped and left open without touching the run.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Sequence

@@ -2,8 +2,6 @@
 of the run's own schedule, forward and backward, while the room that the optimiser will take is held: the pass with the
 most tokens for memory, a middling one for speed. The result changes how a step is cut, never the global batch."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Rows as the batches a trainer reads: packed batches that share prefixes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any

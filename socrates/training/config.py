@@ -1,7 +1,5 @@
 """What every trainer is configured with and writes, whatever its loss."""
 
-from __future__ import annotations
-
 import math
 import shutil
 from collections.abc import Mapping

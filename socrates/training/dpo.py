@@ -2,8 +2,6 @@
 prompt's own answer is chosen over a different answer that somebody else of its cell gave. The reference is the base
 model: the same weights with the adapter switched off."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

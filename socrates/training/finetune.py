@@ -1,7 +1,5 @@
 """Fine-tuning an adapter, from tables to a folder."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

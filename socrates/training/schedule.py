@@ -1,7 +1,5 @@
 """Which rows each optimiser step sees: fixed by the params, the same on any number of processes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

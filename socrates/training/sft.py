@@ -1,8 +1,6 @@
 """Supervised fine-tuning of an NF4 QLoRA adapter (Dettmers et al. 2023, arXiv 2305.14314) with TRL and DeepSpeed. The
 loss is the cross-entropy of the answer's tokens and the end token, nothing else."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

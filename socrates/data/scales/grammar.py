@@ -4,8 +4,6 @@ A :class:`Reader` walks over the numbers of an instruction from left to right an
 begins a range (1 to 7), a list (1, 2 or 3), a bound (up to 4) or an option with its label (1 for Yes).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A stimulus holds scenario, question and instruction in one text. This file finds
 instruct; :mod:`socrates.data.scales.grammar` reads them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import html
 import itertools

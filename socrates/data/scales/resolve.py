@@ -3,8 +3,6 @@
 Texts are read once each, rows are joined to them: millions of rows share a few thousand texts.
 """
 
-from __future__ import annotations
-
 import polars as pl
 
 from socrates.core.files import Schema

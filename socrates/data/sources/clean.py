@@ -1,7 +1,5 @@
 """From raw rows to the canonical table: types made equal, unusable rows set aside with a reason."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ The files go to the hub's own cache (``HF_HOME``): a second run fetches nothing,
 where it broke. ``HF_HUB_OFFLINE=1`` reads the cache alone and ``HF_ENDPOINT`` names another server.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from pathlib import Path

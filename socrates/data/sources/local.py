@@ -12,8 +12,6 @@ each answer: ``COLUMNS``, ``participant`` if respondents gave several, and a col
 A file's own ``task_num`` and ``sample_id`` are not read.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import re
