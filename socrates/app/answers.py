@@ -1,9 +1,7 @@
 """What is said of an answer distribution: expected answer, interval, draws, a chart for the terminal."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -29,7 +27,7 @@ class Answer:
     format_validity: float
 
     @classmethod
-    def of_table(cls, answered: pl.DataFrame) -> list[Answer]:
+    def of_table(cls, answered: pl.DataFrame) -> list[Self]:
         """The rows of a table with ``scale``, ``probabilities`` and ``allowed_mass``."""
         rows = answered.select("scale", "probabilities", "allowed_mass").iter_rows()
         return [cls(scale(on), np.asarray(p, dtype=np.float64), float(mass)) for on, p, mass in rows]

@@ -3,13 +3,11 @@
 A respondent reads scenario, condition and question as one text. ``docs/use.md`` says what each key is.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, field_validator, model_validator
 
@@ -72,7 +70,7 @@ class Population(BaseModel, extra="forbid", frozen=True):
         return found
 
     @model_validator(mode="after")
-    def _one_source(self) -> Population:
+    def _one_source(self) -> Self:
         if (self.file is None) == (self.size is None):
             raise ValueError("say either file (of personas) or size (a draw from training respondents)")
         if self.file is not None and self.quotas:
@@ -103,7 +101,7 @@ class Design(BaseModel, extra="forbid", frozen=True):
         return named
 
     @model_validator(mode="after")
-    def _arms(self) -> Design:
+    def _arms(self) -> Self:
         controls = [condition.name for condition in self.conditions if condition.control]
         if len(controls) != 1:
             marked = f"{len(controls)} ({', '.join(controls)})" if controls else "none"
@@ -119,7 +117,7 @@ class Design(BaseModel, extra="forbid", frozen=True):
         return self
 
     @model_validator(mode="after")
-    def _study(self) -> Design:
+    def _study(self) -> Self:
         names = [condition.name for condition in self.conditions]
         if self.shares and ({*self.shares} != {*names} or abs(sum(self.shares.values()) - 1) > ROUNDING):
             one_each = f"one for each of {', '.join(sorted(names))}"

@@ -1,10 +1,9 @@
 """Which model is asked, and whether its parts belong together."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from socrates.app.parse import Persona, Question
 from socrates.app.training_support import TrainingSupport, summarise
@@ -34,7 +33,7 @@ class ModelRef:
     name: str
     notes: tuple[str, ...] = ()
 
-    def base_only(self) -> ModelRef:
+    def base_only(self) -> Self:
         """The base without the adapter, prompted as the adapter is."""
         return replace(self, adapter=None, name=str(self.base))
 

@@ -1,8 +1,6 @@
 """``data``: where responses come from; ``sample``: how much of them is used; ``split``: what is held out."""
 
-from __future__ import annotations
-
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,7 +31,7 @@ class Sample(Section):
     seed: Seed
 
     @model_validator(mode="after")
-    def _cell(self) -> Sample:
+    def _cell(self) -> Self:
         if self.max_per_cell is not None and self.by != "cell":
             raise ValueError("max_per_cell is used only with by: cell")
         return self
@@ -49,7 +47,7 @@ class Split(Section):
     seed: Seed
 
     @model_validator(mode="after")
-    def _fits(self) -> Split:
+    def _fits(self) -> Self:
         seeded_studies = (self.by, self.method) == ("studies", "seeded")
         if self.by == "participants" and self.method == "official":
             raise ValueError("the dataset has no mapping of participants; use method: seeded")

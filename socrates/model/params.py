@@ -1,9 +1,7 @@
 """``model``: the base model, a pinned hub revision or the small one built here.
 ``prompt``: how a respondent and a scenario become text."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -26,7 +24,7 @@ class Tiny(Section):
     seed: Seed
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> Tiny:
+    def _heads_divide(self) -> Self:
         if self.heads % 2 or self.hidden_size % (2 * self.heads):
             raise ValueError("hidden_size must be an even multiple of heads, which are even")
         return self
@@ -50,7 +48,7 @@ class Model(Section):
         return self.name.startswith(("/", "./", "../"))
 
     @model_validator(mode="after")
-    def _pinned(self) -> Model:
+    def _pinned(self) -> Self:
         if self.name.startswith("builtin/") and not self.builtin:
             raise ValueError(f"the only built-in model is {BUILTIN}")
         if not self.builtin and not self.local and self.revision is None:
@@ -69,7 +67,7 @@ class Prompt(Section):
     format: Literal["survey", "chat", "socrates"] = "survey"  # records of earlier runs do not name it
 
     @model_validator(mode="after")
-    def _as_released(self) -> Prompt:
+    def _as_released(self) -> Self:
         if self.format == "socrates" and self.layout != "persona_first":
             raise ValueError("format socrates is the released models' prompt: its layout is persona_first")
         return self

@@ -3,8 +3,6 @@
 :mod:`socrates.runs.session` gives every process the same numbers, so that all stop at the same step.
 """
 
-from __future__ import annotations
-
 import faulthandler
 import math
 import os
@@ -17,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
 from socrates.core.errors import TrainingError
 from socrates.runs import signals
@@ -126,7 +125,7 @@ class Termination:
         """Seconds for what is still to be done, short of those that ending takes; infinite before a notice."""
         return max(self._deadline - time.monotonic() - LEAVING, 0.0)
 
-    def __enter__(self) -> Termination:
+    def __enter__(self) -> Self:
         self._former = signals.heed(self._request)
         reading, self._pipe = os.pipe()
         os.set_blocking(self._pipe, False)

@@ -3,9 +3,7 @@
 ``train``: how the adapter is trained. Devices and process counts are not part of it;
 with ``lora.dropout`` above 0 another number of processes draws other dropout, and training.json says how many ran."""
 
-from __future__ import annotations
-
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator, model_validator
 
@@ -45,7 +43,7 @@ class Train(Section):
     seed: Seed
 
     @model_validator(mode="after")
-    def _passes(self) -> Train:
+    def _passes(self) -> Self:
         if self.method == "dpo" and None in (self.micro_batch, self.gradient_checkpointing):
             raise ValueError(
                 "method dpo needs micro_batch and gradient_checkpointing: only sft tries them out"
