@@ -48,9 +48,8 @@ PRIOR = 1.0  # answers that the training average of the scale counts for
 
 
 class Fitted(NamedTuple):
-    predict: Callable[
-        [pl.DataFrame], Distributions
-    ]  # from ``stimuli``, ``demographic`` and ``scale`` of each row
+    # from ``stimuli``, ``demographic`` and ``scale`` of each row
+    predict: Callable[[pl.DataFrame], Distributions]
     settings: dict[str, Any]  # what was chosen on the validation studies, for the manifest
 
 

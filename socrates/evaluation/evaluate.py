@@ -74,9 +74,8 @@ def evaluate(
     for key, other in pairs.items():
         metrics[key] = to_nested_dict(differences(scores[first], scores[other], params), signed=True)
     known = [part for name, part in predictors.items() if name in (first, "planted")]
-    given = {
-        name: table for name, table in (probes or {}).items() if table.height
-    }  # none: nobody could be asked so
+    # a probe without rows: nobody could be asked so
+    given = {name: table for name, table in (probes or {}).items() if table.height}
     asked = {name: read_predictions(table, Path(name), name) for name, table in given.items()}
     metrics["reading"] = reading(survey, known, asked, params)
     metrics["counts"] = counts(survey, params, excluded, marginals)

@@ -27,9 +27,8 @@ TYPES = {
 class Results:
     """What the evaluation found, and what the paper did."""
 
-    metrics: dict[
-        str, dict[str, Any]
-    ]  # of each part of metrics/evaluate.json (``adapter``, ``counts`` ...) by dotted key
+    # of each part of metrics/evaluate.json (``adapter``, ``counts`` ...) by dotted key
+    metrics: dict[str, dict[str, Any]]
     paper: dict[str, dict[str, Any]]  # the same of metrics/paper.json, with words under ``source``
     published: tuple[dict[str, Any], ...]  # its rows of all four splits
 

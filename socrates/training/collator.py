@@ -22,12 +22,10 @@ class Rows:
     data: Encoded
     train: Ints
     validation: Ints
-    too_long: dict[str, int] = field(
-        default_factory=dict
-    )  # rows of either that were left out for their length
-    rejected: Ints | None = (
-        None  # of method dpo, for each encoded row another with the answer that it rejects
-    )
+    # rows of either that were left out for their length
+    too_long: dict[str, int] = field(default_factory=dict)
+    # of method dpo, for each encoded row another with the answer that it rejects
+    rejected: Ints | None = None
 
 
 def shared_dataset(order: Ints, micro: int) -> Dataset:

@@ -52,9 +52,8 @@ def conforms(table: pl.DataFrame) -> pl.Series:
     Only what a text states counts; an answer to a text that states nothing conforms.
     """
     stated = _parsed(table["stimuli"])
-    text = (
-        table["stimuli"].cast(pl.Enum(list(stated))).to_physical()
-    )  # joined by number: text would take gigabytes
+    # joined by number: text would take gigabytes
+    text = table["stimuli"].cast(pl.Enum(list(stated))).to_physical()
     rows, parsed = table.select("response", text=text), list(stated.values())
     pairs = rows.unique().drop_nulls()
     allowed = [(found := parsed[text]) is None or found.allows(answer) for answer, text in pairs.iter_rows()]

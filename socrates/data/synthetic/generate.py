@@ -36,9 +36,8 @@ class Study:
 
     study_id: str
     topic: Subject
-    arms: list[
-        tuple[Subject | None, str]
-    ]  # who endorses the topic, if anybody, and the scenario that says so
+    # who endorses the topic, if anybody, and the scenario that says so
+    arms: list[tuple[Subject | None, str]]
     questions: list[tuple[Form, str]]  # as they are asked, with the answer instruction
     frame: Frame
     fields: list[str]  # demographics the study asked

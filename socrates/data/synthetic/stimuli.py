@@ -107,10 +107,8 @@ def names(count: int, rng: np.random.Generator) -> list[str]:
     distinct: dict[str, None] = {}
     while len(distinct) < count:
         distinct[_name(rng)] = None
-    made, others = (
-        list(distinct),
-        np.random.default_rng(count),
-    )  # what is drawn after the names stays the same
+    # with a generator of its own, what is drawn after the names stays the same
+    made, others = list(distinct), np.random.default_rng(count)
     for place in range(count):
         while REFUSED.search(made[place]) or made.count(made[place]) > 1:
             made[place] = _name(others)
