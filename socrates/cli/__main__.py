@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from socrates.cli import operate, results, share, use
+from socrates.cli import operate, results, use
 from socrates.core import errors
 
 NAME = "socrates"
@@ -21,8 +21,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for module in (use, operate, results, share):
-    app.add_typer(module.app)
+for panel in (use.app, operate.app, results.look, results.share):
+    app.add_typer(panel)
 
 
 def run() -> None:

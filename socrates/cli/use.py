@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,11 +12,13 @@ import typer
 from typer import Argument, Option
 
 from socrates.cli.options import Json, panel, show
+from socrates.core.errors import SocratesError
 
 if TYPE_CHECKING:
     from socrates.app.experiment import ExperimentResult
     from socrates.app.model import OpenModel
     from socrates.app.model_ref import ModelRef
+    from socrates.app.parse import Persona, Question
 
 ADAPTER, BASE, TABLES = "models/adapter", Path("models/base"), Path("metrics/tables")
 HOST = "127.0.0.1"  # and no other: there is no login
@@ -25,8 +26,7 @@ HOST = "127.0.0.1"  # and no other: there is no login
 Adapter = Annotated[
     str | None,
     Option(
-        help="A folder, or 'none' for the base model.",
-        callback=lambda name: None if name == "none" else name,
+        help="A folder, or 'none' for the base model.", callback=lambda name: None if name == "none" else name
     ),
 ]
 Base = Annotated[Path, Option("--base", "--model", help="The base model's folder, or one saved whole.")]
@@ -79,10 +79,8 @@ def predict(
 
         if not 1 <= example <= len(EXAMPLES):
             raise typer.BadParameter(f"--example {example}: there are {len(EXAMPLES)}, from 1")
-        demographics, scenario = (
-            demographics or EXAMPLES[example - 1].demographics,
-            EXAMPLES[example - 1].scenario,
-        )
+        chosen = EXAMPLES[example - 1]
+        demographics, scenario = demographics or chosen.demographics, chosen.scenario
     from socrates.app.model_ref import resolve_model
 
     ref = resolve_model(base, adapter)
@@ -95,13 +93,19 @@ def predict(
         return open_model(ref, precision)
 
     if input is None or output is None:
-        refs = [ref, ref.base_only()] if compare_base else [ref]
-        _answer(demographics, scenario or "", scale, refs, opened, sample, seed, as_json)
+        from socrates.app.parse import parse_demographics, parse_question
+
+        # what cannot be read is refused before the seconds that a model takes
+        who, question = parse_demographics(demographics), parse_question(scenario or "", scale)
+        models = {"adapter" if ref.adapter else "base": opened()}
+        models |= {"base": opened(ref.base_only())} if compare_base else {}
+        value, lines = _answer(who, question, models, sample, seed)
     else:
         from socrates.app.batch import answer_file
 
-        counts = answer_file(input, output, ref, opened, scale)
-        show(as_json, counts, *_summary(counts))
+        value = answer_file(input, output, ref, opened, scale)
+        lines = _summary(value)
+    show(as_json, value, *lines)
 
 
 def _summary(counts: dict[str, Any]) -> list[str]:
@@ -118,27 +122,18 @@ def _summary(counts: dict[str, Any]) -> list[str]:
 
 
 def _answer(
-    demographics: str,
-    scenario: str,
-    scale: str | None,
-    refs: list[ModelRef],
-    opened: Callable[[ModelRef], OpenModel],
-    samples: int,
-    seed: int,
-    as_json: bool,
-) -> None:
-    """Ask one question of each of ``refs``; draws, notes and training range are those of the first."""
+    who: Persona, question: Question, models: dict[str, OpenModel], samples: int, seed: int
+) -> tuple[dict[str, Any], list[str]]:
+    """One question asked of each of ``models``; draws, notes and training range are those of the first."""
     from socrates.app.answers import TEMPERATURE, TOP_P, chart, describe
-    from socrates.app.parse import parse_demographics, parse_question, short
+    from socrates.app.parse import short
 
-    # what cannot be read is refused before the seconds that a model takes
-    who, question = parse_demographics(demographics), parse_question(scenario, scale)
-    models = {"adapter" if ref.adapter else "base": opened(ref) for ref in refs}
+    ref = next(iter(models.values())).ref
     answers = {name: model.answer(who, question) for name, model in models.items()}
     first = next(iter(answers.values()))
     draws = first.draw(samples, seed)
-    notes = [*refs[0].cautions, *question.notes, *first.doubts]
-    outside = refs[0].outside(who, question)
+    notes = [*ref.cautions, *question.notes, *first.doubts]
+    outside = ref.outside(who, question)
     drawn = {"answers": draws, "temperature": TEMPERATURE, "top_p": TOP_P, "seed": seed}
     value = {
         "models": [str(model) for model in models.values()],
@@ -159,7 +154,7 @@ def _answer(
     lines += [f"{how}: {' '.join(map(str, draws))}"] if samples else []
     lines += [f"note: {note}" for note in notes]
     lines += [f"outside the training data: {sentence}" for sentence in outside]
-    show(as_json, value, *lines)
+    return value, lines
 
 
 @command(
@@ -265,8 +260,6 @@ def serve(
 
 def listen(port: int) -> socket.socket:
     """A socket on the port of this machine. Raises :class:`SocratesError` where it is taken."""
-    from socrates.core.errors import SocratesError
-
     try:
         return socket.create_server((HOST, port), backlog=512)
     except OSError as error:

@@ -86,10 +86,8 @@ class Store:
                 checkpoints.discard(folder)
             try:
                 manifest = Manifest.model_validate_json(self.filesystem.cat_file(f"{remote}/{MANIFEST}"))
-                files = sorted(manifest.files)
-                self.filesystem.get(
-                    [f"{remote}/{file}" for file in files], [str(folder / file) for file in files]
-                )
+                files = {f"{remote}/{file}": str(folder / file) for file in sorted(manifest.files)}
+                self.filesystem.get([*files], [*files.values()])
                 reason = checkpoints.validate(folder, manifest)
             except (FileNotFoundError, ValueError) as error:
                 reason = error_code(error)

@@ -16,7 +16,6 @@ from socrates.core.errors import TrainingError
 from socrates.core.files import flush, sha256, write_json
 
 MANIFEST = "manifest.json"
-NAME = re.compile(r"checkpoint-(\d+)")
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ def name(step: int) -> str:
 
 def step_of(folder: Path | str) -> int | None:
     """Step of a checkpoint folder by its name; None where the name is not one of a checkpoint."""
-    match = NAME.fullmatch(Path(folder).name)
+    match = re.fullmatch(r"checkpoint-(\d+)", Path(folder).name)
     return int(match[1]) if match else None
 
 

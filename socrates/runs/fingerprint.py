@@ -161,9 +161,7 @@ def explain_fresh_start(folder: Path, config: RunConfig) -> str | None:
             differing += [(len(keys), path.parent.name, keys, earlier)] if path.parent != folder else []
     if not differing:
         return None
-    count, mark, keys, earlier = min(differing)
-    told = [
-        f"{key} ({str(earlier.get(key))[:24]} -> {str(config.get(key))[:24]})" for key in keys[:KEYS_SHOWN]
-    ]
+    count, mark, keys, old = min(differing)
+    told = [f"{key} ({str(old.get(key))[:24]} -> {str(config.get(key))[:24]})" for key in keys[:KEYS_SHOWN]]
     more = f" and {count - KEYS_SHOWN} more" if count > KEYS_SHOWN else ""
     return f"starting fresh: the earlier run {mark[:12]} differs in {', '.join(told)}{more}"

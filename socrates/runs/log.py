@@ -1,4 +1,4 @@
-"""One JSON line a step, flushed, beside the record of the run and outside the hashed outputs.
+"""One JSON line a step, flushed, beside the record of the run and outside the hashed outputs; the progress by it.
 
 Every attempt of a run appends to ``runs/<stage>.jsonl``, so that the time and money of lost steps stay visible. A
 line has an ``event``: start, machine, trial, plan, step, evaluate, checkpoint, stop or end.
@@ -7,12 +7,19 @@ line has an ``event``: start, machine, trial, plan, step, evaluate, checkpoint, 
 import contextlib
 import json
 import logging
+import math
+import sys
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 Line = dict[str, Any]
+RECENT = 20  # steps behind the shown speed and the time left
 
 log = logging.getLogger(__name__)
 
@@ -89,3 +96,55 @@ def history(lines: list[Line]) -> History:
     steps, evaluations = ([line for line in kept if line["event"] == event] for event in ("step", "evaluate"))
     attempts = sum(line["event"] == "start" for line in lines)
     return History(steps, evaluations, lines[-1] if lines else {}, attempts)
+
+
+class ProgressBar:
+    """Shows where a training stands, from the ``step`` lines of its log; without a terminal, from ``every`` so many."""
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._recent: deque[Line] = deque(maxlen=RECENT)
+        self._bar: tqdm[None] | None = None
+
+    def __call__(self, line: Line) -> None:
+        self._recent.append(line)
+        step, steps, text = line["step"], line["steps"], progress_words(self._recent)
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = tqdm(total=steps, initial=step - 1, bar_format="{bar:20} {desc}")
+            self._bar.set_description_str(text, refresh=False)
+            self._bar.update(1)
+        elif step % self._every == 0 or step == steps:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def progress_words(recent: Sequence[Line]) -> str:
+    """Where a training stands by its latest ``step`` lines; speed and time left by their means."""
+    last, seconds = recent[-1], sum(line["seconds"] for line in recent)
+    left = (last["steps"] - last["step"]) * seconds / len(recent)
+    loss = math.nan if last["loss"] is None else last["loss"]
+    if not (state := last["backup"]):
+        backup = "no backup"
+    elif state["error"]:
+        backup = f"backup FAILING, {len(state['waiting'])} behind ({state['error']})"
+    elif state["waiting"]:
+        backup = f"backup {len(state['waiting'])} behind"
+    else:
+        backup = "no backup yet" if state["done"] is None else f"backed up to step {state['done']}"
+    return (
+        f"{last['step']}/{last['steps']} steps, {duration(left)} left, "
+        f"{sum(line['tokens'] for line in recent) / max(seconds, 1e-9):,.0f} tokens/s, loss {loss:.4f}, "
+        f"{last['memory_bytes'] / 2**30:.1f} GiB, ${last['usd']:.2f}, {backup}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units, such as ``3 d 4 h`` or ``12 min``."""
+    for size, unit, part, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} {int(seconds % size // part)} {smaller}"
+    return f"{int(seconds // 60)} min" if seconds >= 60 else f"{int(seconds)} s"

@@ -33,9 +33,8 @@ from socrates.runs.backup import Store, Uploader, open_store, resume_point
 from socrates.runs.fingerprint import RunConfig, explain_fresh_start, fingerprint, run_directory_lock
 from socrates.runs.guards import LossGuard, StopTraining, Termination, Watchdog
 from socrates.runs.launch import Process, barrier, broadcast_object
-from socrates.runs.log import RunLog
+from socrates.runs.log import ProgressBar, RunLog
 from socrates.runs.params import Run
-from socrates.runs.progress import ProgressBar
 
 TRAINER_STATE = "trainer_state.json"
 
@@ -289,10 +288,8 @@ def deepspeed_classes() -> list[Any]:
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
 
-    def member(_: object, name: str) -> ZeroStageEnum:
-        return ZeroStageEnum[name]
-
-    return [LossScaler, ZeroStageEnum, fragment_address, (member, "builtins.getattr")]
+    member = (lambda _, name: ZeroStageEnum[name], "builtins.getattr")
+    return [LossScaler, ZeroStageEnum, fragment_address, member]
 
 
 def check_room(folder: Path, model: torch.nn.Module | None) -> None:

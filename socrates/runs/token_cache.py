@@ -80,9 +80,7 @@ def write(data: Encoded, folder: Path) -> None:
 
 def read(folder: Path, layout: Layout) -> Encoded:
     """The encoding in a folder, mapped from disk."""
-
-    def array(name: str) -> np.ndarray:
-        return np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
-
-    texts = [JaggedArray(array(name), array(f"{name}.offsets")) for name in TEXTS]
-    return Encoded(layout, *texts, *(array(name) for name in ROWS))  # type: ignore[arg-type]
+    mapped = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in folder.glob("*.npy")}
+    arrays = {name: np.asarray(array) for name, array in mapped.items()}
+    texts = [JaggedArray(arrays[name], arrays[f"{name}.offsets"]) for name in TEXTS]
+    return Encoded(layout, *texts, *(arrays[name] for name in ROWS))  # type: ignore[arg-type]

@@ -17,8 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from socrates.core.errors import DataError
-from socrates.runs.log import History, history, read_lines
-from socrates.runs.progress import RECENT, duration, progress_words
+from socrates.runs.log import RECENT, History, duration, history, progress_words, read_lines
 
 BARS, WIDTH = "▁▂▃▄▅▆▇█", 60  # of a sparkline
 QUIET = 120.0  # seconds without a line after which the view says so

@@ -117,7 +117,7 @@ def trained_again(run: Path, folder: Path, edits: dict[str, tuple[str, str]]) ->
 
 def test_an_edit_of_the_progress_bar_an_error_or_the_section_run_ends_with_the_same_weights(done, tmp_path):
     edits = {
-        "socrates/runs/progress.py": ("class ", "EDITED = True\n\n\nclass "),
+        "socrates/runs/log.py": ("class ProgressBar", "EDITED = True\n\n\nclass ProgressBar"),
         "socrates/training/finetune.py": ("the shortest has", "the least has"),
     }
     told = trained_again(done, tmp_path / "run", edits)

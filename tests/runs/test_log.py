@@ -12,8 +12,7 @@ from rich.console import Console
 
 from socrates.core.errors import DataError
 from socrates.runs import log as runlog
-from socrates.runs.log import RunLog, history, read_lines
-from socrates.runs.progress import ProgressBar, duration
+from socrates.runs.log import ProgressBar, RunLog, duration, history, read_lines
 from socrates.tools import watch
 
 STEP = {
