@@ -1,4 +1,4 @@
-"""The command ``socrates``, whose ``--help`` has a panel for each purpose; what computes is in ``app`` and ``tools``.
+"""The command ``socrates``, a panel of ``--help`` for each purpose; what computes is in ``app`` and ``tools``.
 
-Only typer and the standard library are imported at a module's top, so that ``--help`` stays instant.
+Only typer, the standard library and ``core.errors`` are imported at a module's top, so that ``--help`` stays instant.
 """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -181,8 +183,6 @@ def experiment(
 
     Writes a page (experiment.html) and CSV tables.
     """
-    from functools import partial
-
     from tqdm import tqdm
 
     from socrates.app import experiment_report as report
@@ -241,8 +241,6 @@ def serve(
 ) -> None:
     """Serve a page to ask the model and to compare two wordings, on 127.0.0.1 only."""
     listening = listen(port)  # before the seconds a model takes
-    import json
-
     import uvicorn
 
     from socrates.app.model import open_model

@@ -98,10 +98,8 @@ class Store:
         return None
 
     def rotate(self, newest: int, keep: int) -> None:
-        """Delete whole copies up to step ``newest`` but for the last ``keep``, and unfinished ones before it.
-
-        Copies after ``newest`` are left alone: another machine may have gone further.
-        """
+        """Delete whole copies up to step ``newest`` but for the last ``keep``, and unfinished ones before it."""
+        # Copies after ``newest`` are left alone: another machine may have gone further.
         copies = {step: whole for step, whole in self._copies().items() if step <= newest}
         kept = {newest, *[step for step, whole in copies.items() if whole][-keep:]}
         for step in copies.keys() - kept:

@@ -35,10 +35,8 @@ RunConfig = dict[str, Any]
 
 
 def run_config(sections: Mapping[str, Section], files: Iterable[Path], *entries: str) -> RunConfig:
-    """All that shapes the result of a run, under dotted keys; ``entries`` are the modules that compute it.
-
-    Sections of the params have their values as loaded, so that ``lora.alpha: null`` is 2 r here.
-    """
+    """All that shapes the result of a run, under dotted keys; ``entries`` are the modules that compute it."""
+    # Values as loaded, so that lora.alpha null is 2 r here.
     params = {name: section.model_dump(mode="json") for name, section in sections.items()}
     given = dict(flat({"params": params, "package": versions()}))
     return given | hash_files(files) | hash_sources(*entries)
@@ -126,10 +124,7 @@ def scratch() -> Path:
 
 @contextlib.contextmanager
 def run_directory_lock(stage: str, config: RunConfig) -> Iterator[Path]:
-    """Own ``<scratch>/<stage>/<fingerprint>/`` for as long as the block runs, and yield it.
-
-    The kernel drops the lock when its holder dies, however it dies. One process of a distributed run holds it for all.
-    """
+    """Own ``<scratch>/<stage>/<fingerprint>/`` while the block runs, for all processes of a run, and yield it."""
     folder = scratch() / stage / fingerprint(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +134,7 @@ def run_directory_lock(stage: str, config: RunConfig) -> Iterator[Path]:
         raise TrainingError(f"{folder}: {told}") from None
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel drops it however its holder dies
         except BlockingIOError:
             lock.seek(0)
             told = "is at work on this fingerprint; wait for it, or stop it first"

@@ -49,10 +49,8 @@ class LossGuard:
         """``grad_norm`` is before clipping, None where the backend does not tell. Raises :class:`StopTraining`."""
         for what, value in (("loss", loss), ("gradient norm", grad_norm)):
             if value is not None and not math.isfinite(value):
-                raise StopTraining(
-                    f"step {step}: the {what} is {value}; nothing was saved at this step, the "
-                    "checkpoints before it are good; lower train.learning_rate"
-                )
+                told = f"the {what} is {value}; nothing was saved at this step, the checkpoints before it are good"
+                raise StopTraining(f"step {step}: {told}; lower train.learning_rate")
         if self._multiple is None:
             return
         median = statistics.median(self._recent) if len(self._recent) >= WARM_UP else math.inf
@@ -62,11 +60,10 @@ class LossGuard:
             return
         self.above += 1  # not part of the median, or a long spike would become the normal
         if self.above >= SPIKE_STEPS:
-            raise StopTraining(
-                f"step {step}: the loss ({loss:.4g}) has been above {self._multiple:g} times its "
-                f"running median ({median:.4g}) for {self.above} steps; the checkpoints before step "
-                f"{step - self.above + 1} are good; lower train.learning_rate or raise run.spike_multiple"
-            )
+            above = f"above {self._multiple:g} times its running median ({median:.4g}) for {self.above} steps"
+            good = f"the checkpoints before step {step - self.above + 1} are good"
+            mend = "lower train.learning_rate or raise run.spike_multiple"
+            raise StopTraining(f"step {step}: the loss ({loss:.4g}) has been {above}; {good}; {mend}")
 
 
 class Watchdog:
@@ -85,7 +82,6 @@ class Watchdog:
         self._heard.set()
 
     def stop(self) -> None:
-        """Watch no longer."""
         self._stopped = True
         self._heard.set()
 
@@ -94,10 +90,8 @@ class Watchdog:
             self._heard.clear()
             if self._stopped:
                 return
-        reason = (
-            f"no progress for {self._minutes:.3g} minutes; {newest_in_words(self._folder)}; start again to go on, or "
-            "raise run.stall_minutes if a step takes that long"
-        )
+        mend = "start again to go on, or raise run.stall_minutes if a step takes that long"
+        reason = f"no progress for {self._minutes:.3g} minutes; {newest_in_words(self._folder)}; {mend}"
         faulthandler.dump_traceback(all_threads=True)
         try:
             self._on_timeout(reason)

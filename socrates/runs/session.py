@@ -75,11 +75,9 @@ class TrainingSession(TrainerCallback):
         return self.folder / checkpoints.name(self.steps)
 
     def prepare(self, args: Args) -> None:
-        """Complete the arguments of the trainer that will be given to :meth:`train`.
-
-        A resume begins with an evaluation only where a notice has stopped that of its step.
-        """
+        """Complete the arguments of the trainer that will be given to :meth:`train`."""
         args.output_dir = str(self.folder)
+        # A resume begins with an evaluation only where a notice has stopped that of its step.
         if args.eval_on_start and self.resume:
             step, every = checkpoints.step_of(self.resume) or 0, int(args.eval_steps or 0)
             done = any("eval_loss" in entry and entry["step"] == step for entry in log_history(self.resume))
@@ -99,20 +97,18 @@ class TrainingSession(TrainerCallback):
             with torch.serialization.safe_globals(allowed):
                 trainer.train(resume_from_checkpoint=None if self.resume is None else str(self.resume))
         except pickle.UnpicklingError:
-            raise TrainingError(
-                f"{self.resume}: holds more than weights, as code that would be run; whoever wrote it may have meant "
-                "harm: find out who can write to the scratch and the backup store, then move it away"
-            ) from None
+            told = "holds more than weights, as code that would be run; whoever wrote it may have meant harm"
+            mend = "find out who can write to the scratch and the backup store, then move it away"
+            raise TrainingError(f"{self.resume}: {told}: {mend}") from None
         except (OSError, RuntimeError, SafetensorError, WriteError) as error:
             # torch does not say by its error's type that a file could not be written
             torchs = "inline_container" in str(error) or "iostream" in str(error)
             if not (torchs or isinstance(error, (SafetensorError, WriteError)) or refused_write(error)):
                 raise
             free = shutil.disk_usage(self.folder).free / 2**20
-            raise TrainingError(
-                f"{self.folder}: a checkpoint could not be written ({free:,.0f} MiB are free); make room, or raise "
-                f"ulimit -f, and start again; {checkpoints.newest_in_words(self.folder)}"
-            ) from None
+            told = f"{self.folder}: a checkpoint could not be written ({free:,.0f} MiB are free)"
+            told += "; make room, or raise ulimit -f, and start again"
+            raise TrainingError(f"{told}; {checkpoints.newest_in_words(self.folder)}") from None
         except EvaluationStopped:  # a run can go on from here: it evaluates first, then trains
             folder = self.folder / checkpoints.name(trainer.state.global_step)
             whole = (folder / checkpoints.MANIFEST).exists()
@@ -280,14 +276,12 @@ def log_history(checkpoint: Path) -> list[dict[str, Any]]:
 
 
 def deepspeed_classes() -> list[Any]:
-    """What DeepSpeed pickles beside tensors. Making one runs no code of the file's choice.
-
-    Python before 3.11.4 pickles a member of an enumeration as ``getattr(ZeroStageEnum, name)``: only that is allowed.
-    """
+    """What DeepSpeed pickles beside tensors. Making one runs no code of the file's choice."""
     from deepspeed.runtime.fp16.loss_scaler import LossScaler
     from deepspeed.runtime.zero.config import ZeroStageEnum
     from deepspeed.utils.tensor_fragment import fragment_address
 
+    # Python before 3.11.4 pickles a member of an enumeration as getattr(ZeroStageEnum, name): only that is allowed.
     member = (lambda _, name: ZeroStageEnum[name], "builtins.getattr")
     return [LossScaler, ZeroStageEnum, fragment_address, member]
 
@@ -297,7 +291,5 @@ def check_room(folder: Path, model: torch.nn.Module | None) -> None:
     parts = [] if model is None else [part for part in model.parameters() if part.requires_grad]
     free, needed = shutil.disk_usage(folder).free, sum(3 * part.nbytes for part in parts)
     if free < needed:
-        raise TrainingError(
-            f"{folder}: {free / 2**20:,.0f} MiB are free and a checkpoint takes {needed / 2**20:,.0f} MiB or more; "
-            "make room, or set SOCRATES_SCRATCH to another disk"
-        )
+        told = f"{free / 2**20:,.0f} MiB are free and a checkpoint takes {needed / 2**20:,.0f} MiB or more"
+        raise TrainingError(f"{folder}: {told}; make room, or set SOCRATES_SCRATCH to another disk")

@@ -35,10 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def tokenised(files: Sequence[Path], base: Path, layout: Layout, form: Format = "survey") -> Encoded:
-    """The rows of responses files, one file after another, with the tokenizer of a base folder.
-
-    The first process that asks encodes; others of this machine that ask meanwhile wait for it.
-    """
+    """The rows of responses files, one file after another, with the tokenizer of a base folder."""
     for path in files:  # says what is wrong with one
         read_table(path, {name: RESPONSES[name] for name in COLUMNS}, slice(0, 0))
     key = {"layout": layout, "format": form, "order": [path.as_posix() for path in files]}
@@ -47,7 +44,7 @@ def tokenised(files: Sequence[Path], base: Path, layout: Layout, form: Format = 
     folder = root / fingerprint(key)
     root.mkdir(parents=True, exist_ok=True)
     with (root / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)  # others of this machine that ask meanwhile wait for the first
         if not whole(folder):
             if folder.exists():
                 log.warning("%s: damaged; encoding again", folder)
