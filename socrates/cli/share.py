@@ -83,8 +83,7 @@ def publish(
 
     from socrates.core.errors import SocratesError
     from socrates.reporting.read import read_report
-    from socrates.tools.card import write_card
-    from socrates.tools.publish import files_to_publish, upload
+    from socrates.tools.card import files_to_publish, upload, write_card
 
     if public and license_ is None:
         raise SocratesError("--public: others need a licence to use it; decide with --license")
