@@ -155,10 +155,10 @@ def ask_endpoint(
 @command("socrates paper-baseline")
 def paper_baseline(as_json: Json = False) -> None:
     """Set a local Git tag whose metrics are the paper's, for dvc metrics diff paper-baseline."""
-    from socrates.tools.paper_baseline import PAPER, TAG, tag_paper
+    from socrates.tools.paper import FIGURES, TAG, tag_paper
 
     commit = tag_paper()
-    told = f"tag {TAG}: {commit[:10]}, HEAD with the figures of {PAPER}; now: dvc metrics diff {TAG}"
+    told = f"tag {TAG}: {commit[:10]}, HEAD with the figures of {FIGURES}; now: dvc metrics diff {TAG}"
     show(as_json, {"tag": TAG, "commit": commit}, told)
 
 
@@ -233,8 +233,7 @@ def publish(
         raise typer.BadParameter(f"--repo {repo}: expected owner/name")
 
     from socrates.reporting.read import read_report
-    from socrates.tools.card import write_card
-    from socrates.tools.publish import files_to_publish, upload
+    from socrates.tools.card import files_to_publish, upload, write_card
 
     if public and license_ is None:
         raise SocratesError("--public: others need a licence to use it; decide with --license")

@@ -44,10 +44,7 @@ class Run:
 
 
 def read_records(folder: Path, params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The records of these params by name, and of the others why they are absent.
-
-    A record is absent where there is no file, where it was written for other params, and where one before it was.
-    """
+    """The records by name, and why others are absent: there is no file, or it or one before is of other params."""
     records, absent, stale = {}, {}, ""
     for name, path in RECORDS.items():
         record = read_json(folder / path) if (folder / path).exists() else None
@@ -147,9 +144,7 @@ def _verdict(item: Item, run: Run, value: Any, ends: list[float]) -> tuple[str, 
 
 def shown(value: Any) -> str:
     """A value as the table has it."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
         return f"{value:,}"

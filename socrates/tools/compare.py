@@ -40,12 +40,8 @@ def read_at(revision: str, path: Path, parse: Callable[[str], Any]) -> Any:
 
 def read_scores(revision: str) -> pl.DataFrame:
     """The cell scores of a run, as :func:`read_at` reads them."""
-
-    def parse(text: str) -> pl.DataFrame:
-        types = {"study_id": pl.String}
-        return pl.read_csv(text.encode(), schema_overrides=types, infer_schema_length=None)
-
-    scores: pl.DataFrame = read_at(revision, TABLE, parse)
+    how: dict[str, Any] = {"schema_overrides": {"study_id": pl.String}, "infer_schema_length": None}
+    scores: pl.DataFrame = read_at(revision, TABLE, lambda text: pl.read_csv(text.encode(), **how))
     if missing := sorted({*CELL, "predictor", "respondents"} - set(scores.columns)):
         raise DataError(f"{TABLE} at {revision}: column {', '.join(missing)} missing; run evaluate again")
     return scores

@@ -1,7 +1,6 @@
 """Whether this machine can run the experiment of params.yaml to its end, found out before it costs anything.
 
-A check is a function that returns a status, what is there, and what to do about it. Checks write only what they
-delete again.
+A check returns a status, what is there, and what to do about it. It writes only what it deletes again.
 """
 
 import os
@@ -93,20 +92,15 @@ def dvc_remote(folder: Path) -> Finding:
 
     config = Config(dvc_dir=str(folder / ".dvc"))
     if remote := config["remote"].get(config["core"].get("remote")):
-        return _probe(remote["url"], remote.get("endpointurl"))
+        return backup(remote["url"], remote.get("endpointurl"))
     return "warn", "none: outputs are on this machine only", "dvc remote add -d ... (docs/remotes.md)"
 
 
 def backup(url: str | None, endpoint_url: str | None) -> Finding:
-    """Whether checkpoints have a second place."""
-    if url is not None:
-        return _probe(url, endpoint_url)
-    told = "run.backup.url is null: checkpoints are on this machine only"
-    return "warn", told, "set it (docs/remotes.md)"
-
-
-def _probe(url: str, endpoint_url: str | None) -> Finding:
-    """Whether an object can be written, read and deleted."""
+    """Whether checkpoints have a second place, where an object can be written, read and deleted."""
+    if url is None:
+        told = "run.backup.url is null: checkpoints are on this machine only"
+        return "warn", told, "set it (docs/remotes.md)"
     try:
         open_store(url, "doctor", "probe", endpoint_url).probe()
     except SocratesError as error:
@@ -234,11 +228,9 @@ def disk(sections: Sections) -> Finding:
     taken = sum(need for path, need in needs.items() if path.stat().st_dev == here.stat().st_dev)
     short = any(free[path] < need for path, need in needs.items())
     later = shutil.disk_usage(here).free - taken < merged
+    told = [f"{at}: {free[at] / GIB:.1f} GiB free, {needs[at] / GIB:.1f} GiB estimated" for at in needs]
     return finding(
-        "; ".join(
-            f"{path}: {free[path] / GIB:.1f} GiB free, {need / GIB:.1f} GiB estimated"
-            for path, need in needs.items()
-        ),
+        "; ".join(told),
         (short, "fail", f"free some, or set {SCRATCH_VARIABLE} and HF_HOME to a larger disk"),
         (later, "warn", f"socrates merge will write {merged / GIB:.0f} GiB more: free some by then"),
     )

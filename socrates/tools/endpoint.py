@@ -96,13 +96,9 @@ class PaidCalls:
         self._client.close()
 
     def ask(self, path: str, body: dict[str, Any], read: Callable[[Reply], Any]) -> Any:
-        """What ``read`` makes of the reply, asked for again after 429, 5xx, a timeout or half an answer.
-
-        Raises :class:`SocratesError` where there is none, or no money is left.
-        """
+        """What ``read`` makes of the reply, asked for again after 429, 5xx, a timeout or half an answer."""
         body = {"model": self.endpoint.model, **body}
-        told = json.dumps([self.endpoint.url, path, body])
-        key = hashlib.sha256(told.encode()).hexdigest()[:32]
+        key = hashlib.sha256(json.dumps([self.endpoint.url, path, body]).encode()).hexdigest()[:32]
         if key in self._known:
             return self._known[key]
         limit, problem = self.endpoint.max_usd, ""
@@ -155,8 +151,7 @@ def predict_test_rows(
     up to it; :class:`SocratesError` where it is not. Without ``personas`` each scenario is asked once.
     """
     rows, excluded = test_rows(name)
-    persona = persona_expression() if personas else pl.lit("unknown").alias("persona")
-    asked = rows.with_columns(persona)
+    asked = rows.with_columns(persona_expression() if personas else pl.lit("unknown").alias("persona"))
     questions = asked.select(QUESTION).unique(maintain_order=True)
     sent, received, usd = estimate(questions, endpoint)
     about = f"{len(questions):,} questions, about {sent:,} tokens sent, {received:,} received, ${usd:.2f}"
@@ -198,8 +193,7 @@ def ask_all(questions: pl.DataFrame, endpoint: Endpoint, store: Path) -> tuple[p
     """``questions`` (:data:`QUESTION`) with their answers' ``probabilities`` and format validity, ``allowed_mass``.
 
     A question without any allowed answer is given the uniform distribution, with no mass. ``store``: JSONL of the calls
-    that are paid for. Raises :class:`SocratesError` where the endpoint refuses, does not answer, answers in another
-    form, or the limit is reached.
+    that are paid for.
     """
     unclear = "" if endpoint.end else _prefixes(questions["scale"])
     if endpoint.mode == "logprobs" and unclear:
@@ -221,17 +215,14 @@ def ask_all(questions: pl.DataFrame, endpoint: Endpoint, store: Path) -> tuple[p
 
 
 def _choose_way(calls: PaidCalls, unclear: str, question: tuple[str, str, str]) -> None:
-    """Take the first way in which the endpoint answers a question; draws raise what any other would.
-
-    Log-probabilities are passed over, and it is said, where something is ``unclear`` about them.
-    """
+    """Take the first way in which the endpoint answers a question; not log-probabilities if these are ``unclear``."""
     if unclear:
         print(f"{unclear}; without it no log-probabilities are asked for", file=sys.stderr)
     for way in list(WAYS)[bool(unclear) :]:
         calls.endpoint = replace(calls.endpoint, mode=way)
         with contextlib.suppress(SocratesError):
             if way == "draws" or _answers(calls, *question)[1] > 0:
-                return
+                return  # draws raise later what any way would
 
 
 def _answers(calls: PaidCalls, stimuli: str, persona: str, notation: str) -> tuple[list[float], float]:

@@ -56,11 +56,7 @@ def write_folder(
 
 
 def read_external(path: Path) -> pl.DataFrame:
-    """The table at ``path`` (.csv or .parquet): ``CELL``, maybe ``participant``, ``option``, ``probability``.
-
-    Drawn answers become shares. What cannot be used is a :class:`DataError`, with its row counted from 1 after the
-    header.
-    """
+    """The table at ``path`` (.csv or .parquet), drawn answers as shares; a refused row is counted from 1."""
     try:
         table = pl.read_csv(path, infer_schema=False) if path.suffix == ".csv" else pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -70,8 +66,7 @@ def read_external(path: Path) -> pl.DataFrame:
     values = ["response"] if drawn else ["option", "probability"]
     if missing := [name for name in [*CELL, *values] if name not in table.columns]:
         known = "participant if each has their own, and option with probability, or response"
-        told = f"column {', '.join(missing)} missing; expected {', '.join(CELL)}, {known}"
-        raise DataError(f"{path}: {told}")
+        raise DataError(f"{path}: column {', '.join(missing)} missing; expected {', '.join(CELL)}, {known}")
     key = [*CELL, *(["participant"] if "participant" in table.columns else [])]
     kinds = {"study_id": pl.String, "probability": pl.Float64}
     try:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from socrates.core.errors import DataError, ModelError
@@ -19,7 +18,6 @@ from socrates.core.files import atomic_folder, json_text, read_json, read_table
 from socrates.core.params import load
 from socrates.model import loading
 from socrates.model.encoding import encode
-from socrates.model.jagged import JaggedArray
 from socrates.model.params import Model, Prompt
 from socrates.prediction.distributions import predict_distributions
 from socrates.prediction.params import Predict
@@ -48,12 +46,8 @@ def merge(project: Path, out: Path, rows: int = 100, tolerance: float | None = N
         raise DataError(f"{test}: no row has a known scale, so nothing can be compared")
     drawn = np.random.default_rng(0).permutation(len(scaled))[:rows]
     data, scales = data.take(drawn), scaled["scale"].gather(drawn).to_list()
-
-    def answers(model: Any) -> tuple[JaggedArray, NDArray[np.float32]]:
-        """Each row's distribution, and the probability of allowed answers."""
-        return predict_distributions(model, tokenizer, data, scales, predict.tokens_per_batch)
-
-    expected = answers(loading.load_model(base, adapter, params))
+    asked = (tokenizer, data, scales, predict.tokens_per_batch)
+    expected = predict_distributions(loading.load_model(base, adapter, params), *asked)
     gc.collect()  # two models of 14 billion parameters need not fit; a quantised layer and its weights are a cycle
     dtype = loading.compute_dtype()
     allowed = TOLERANCE[dtype] if tolerance is None else tolerance
@@ -61,7 +55,8 @@ def merge(project: Path, out: Path, rows: int = 100, tolerance: float | None = N
         merged_model(base, adapter, params, dtype).save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
         where = {"device_map": {"": loading.device()}, "trust_remote_code": False, "use_safetensors": True}
-        got = answers(AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, **where))
+        merged = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, **where)
+        got = predict_distributions(merged, *asked)
         distances = [np.abs(a - b).sum() / 2 for a, b in zip(expected[0], got[0], strict=True)]
         mean, largest = float(np.mean(distances)), float(np.max(distances))
         mass = float(np.abs(expected[1] - got[1]).mean())

@@ -1,17 +1,23 @@
 """What the paper did, value by value, and where a run's own value is looked up: the table that ``audit`` reads.
+Its published figures, under the keys of metrics/evaluate.json, as a Git revision: ``socrates paper-baseline``.
 
 Kolluri, Wu, Park, Bernstein (2025), "Finetuning LLMs for Human Behavior Prediction in Social Science
 Experiments", EMNLP 2025 main 1530, arXiv 2509.05830. Section numbers were not noted when the paper was read.
 """
 
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from socrates.core.errors import DataError
+from socrates.core.files import json_text, read_json
+from socrates.evaluation.summary import headline
 from socrates.model.params import BUILTIN
 
+FIGURES, TAG = Path("metrics/paper.json"), "paper-baseline"
 SOURCE = "arXiv 2509.05830, EMNLP 2025 main 1530"
 SETUP, INFERENCE = "training set-up of the paper", "inference set-up of the paper"
 UNSEEN = "Table 2, unseen studies"
@@ -154,3 +160,35 @@ PAPER = (
          ((DATA, "synthetic", "the truth is known beside the people"),)),
 )
 # fmt: on
+
+
+def tag_paper() -> str:
+    """Point the tag at a commit that is HEAD with FIGURES and their headline as its metrics; returns the commit.
+
+    By ``git fast-import``: work tree, index and HEAD are not touched. The same HEAD and figures give the same commit.
+    """
+    figures = read_json(FIGURES, "run from the folder that holds it, as Git has it")
+    if not all(isinstance(value, dict) for value in figures.values()):
+        raise DataError(f"{FIGURES}: expected groups of figures such as 'adapter'")
+    source = figures.pop("source", {})  # where the figures come from: in the commit's message, no metric
+    figures.pop("published", None)  # of other splits and models, under no keys of ours
+    prefix = _git("rev-parse", "--show-prefix")
+    head, date = _git("show", "--no-patch", "--format=%H %cd", "--date=raw", "HEAD").split(" ", 1)
+    message = "\n".join(["The paper's figures as metrics", "", *(f"{key}: {source[key]}" for key in source)])
+    stream = f"commit refs/tags/{TAG}\ncommitter {TAG} <{TAG}@invalid> {date}\n{_data(message)}from {head}\n"
+    for name, content in (("evaluate", figures), ("headline", headline(figures))):
+        stream += f"M 644 inline {prefix}metrics/{name}.json\n{_data(json_text(content))}"
+    _git("fast-import", "--force", "--quiet", text=stream)
+    return _git("rev-parse", TAG)
+
+
+def _data(text: str) -> str:
+    return f"data {len(text.encode())}\n{text}\n"
+
+
+def _git(*words: str, text: str = "") -> str:
+    """What ``git`` prints, with ``text`` as its input. Raises :class:`DataError` where it fails."""
+    done = subprocess.run(["git", *words], input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DataError(f"git {words[0]}: {' '.join(done.stderr.split())}")
+    return done.stdout.strip()

@@ -25,11 +25,7 @@ EXTENDS = "extends"
 def apply(
     name: str, path: Path = PATH, folder: Path = FOLDER, sections: Mapping[str, str] = SECTIONS
 ) -> list[str]:
-    """Write preset ``name`` of ``folder`` into the parameter file ``path``, atomically, if something changes.
-
-    Returns the changes, ``section.key: old -> new``, in the order of the file. Raises :class:`ParamsError` for no such
-    preset, a file that is not YAML, or a result that the typed parameters refuse, with all its problems.
-    """
+    """Write a preset into the parameter file ``path``, atomically, if something changes; returns the changes."""
     before, written = dict(flat(read_yaml(path))), _merged([name], path, folder)
     after = YAML(typ="safe").load(written)
     try:

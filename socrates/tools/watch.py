@@ -1,7 +1,4 @@
-"""A live view of a running training, from another shell: ``socrates watch``.
-
-It reads the run log only, so it can be started, stopped and left open without touching the run.
-"""
+"""A live view of a running training, from another shell (``socrates watch``): it only reads the run's log."""
 
 import contextlib
 import time

@@ -7,7 +7,7 @@ import pytest
 
 from socrates.core.errors import DataError
 from socrates.evaluation.summary import headline
-from socrates.tools.paper_baseline import TAG, tag_paper
+from socrates.tools.paper import TAG, tag_paper
 from tests.repositories import call, environment
 
 PIPELINE = """stages: {evaluate: {cmd: "true", outs: [metrics/evaluate.json: {cache: false}],
