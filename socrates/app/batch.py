@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from socrates.app.answers import Answer
-from socrates.app.model_ref import ModelRef
+from socrates.app.model_ref import ModelRef, TrainingSupport
 from socrates.app.parse import QUESTIONS, Question, parse_demographics, parse_question
 from socrates.app.row_files import check_kind, check_output, column_texts, read_rows, write_rows
-from socrates.app.training_support import TrainingSupport
 from socrates.core.errors import DataError
 from socrates.core.files import Schema
 from socrates.survey.personas import LABELS, persona_fields
@@ -130,7 +129,7 @@ def answer_file(
     asked = asked.with_columns(problem=pl.when(too_long).then(pl.lit(TOO_LONG)).otherwise("problem"))
     fits = fits.filter(~long)
     with contextlib.ExitStack() as folders:
-        answers = Answer.of_table(ask_in_shards(model, fits.select(*QUESTIONS), "predict", folders))
+        answers = Answer.of_table(ask_in_shards(model, fits.select(*QUESTIONS), folders))
         rows = [(a.probabilities, a.expected, *a.interval(), a.format_validity, a.doubts) for a in answers]
         given = pl.DataFrame(rows, {**GIVEN, "doubts": TEXTS}, orient="row").with_columns(fits["position"])
         notes = pl.col("notes").list.concat(pl.col("doubts").fill_null([])).list.join("; ")

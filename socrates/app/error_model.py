@@ -318,13 +318,12 @@ def study_checks(of: HeldOut, fits: Floats) -> Checks:
     return Checks(s, x, y, of.noise[left] + of.noise[right], slope[s] * x, whole, of_slope)
 
 
-def self_check(checks: Checks, without_error: bool = False) -> float:
+def self_check(checks: Checks) -> float:
     """The share of people's effects, their noise taken out, that lie inside 90 % intervals made from other studies.
     Squared errors less their noise, over the variances that the intervals are made of, say by which factor those are
-    wrong; a normal distribution gives the share. ``without_error``: of intervals of the slope's uncertainty alone."""
-    variance = checks.of_slope if without_error else checks.variance
-    weight = (variance + checks.noise) ** -2
-    factor = (weight @ ((checks.y - checks.centre) ** 2 - checks.noise)) / (weight @ variance)
+    wrong; a normal distribution gives the share."""
+    weight = (checks.variance + checks.noise) ** -2
+    factor = (weight @ ((checks.y - checks.centre) ** 2 - checks.noise)) / (weight @ checks.variance)
     reach = stats.norm.ppf(MIDDLE[1])
     return float(2 * special.ndtr(reach / np.sqrt(factor)) - 1) if factor > 0 else 1.0
 

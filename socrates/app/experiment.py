@@ -1,7 +1,4 @@
-"""A planned experiment, answered by the model: distributions, effects with honest intervals, a study's power.
-
-``error_model.py`` says how wrong the model's effects were on held-out studies, ``planning.py`` what follows for these.
-"""
+"""A planned experiment, answered by the model: distributions, effects with honest intervals, a study's power."""
 
 from __future__ import annotations
 
@@ -14,29 +11,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from socrates.app.answers import Answer
 from socrates.app.design import Design
-from socrates.app.error_model import ErrorModel, Unidentified, fit_errors, read_effects
-from socrates.app.model_ref import ModelRef
+from socrates.app.error_model import ErrorModel, Floats, Unidentified, fit_errors, read_effects
+from socrates.app.model_ref import ModelRef, TrainingSupport
 from socrates.app.parse import ADDED, Question
 from socrates.app.planning import Arm, Choice, Effect, effects
-from socrates.app.population import PersonaSample, from_file, from_training, training_respondents
-from socrates.app.training_support import TrainingSupport
+from socrates.app.population import PersonaSample, from_file, from_training
 from socrates.core.errors import DataError
 from socrates.core.files import Schema, read_table
 from socrates.survey.scales import scale
+from socrates.survey.tables import RESPONSES
 
 if TYPE_CHECKING:
     from socrates.app.model import Asked, Progress
 
-Floats = NDArray[np.float64]
 # A table of QUESTIONS in, the same with probabilities (list) and allowed_mass out, in any order.
 Ask = Callable[[pl.DataFrame], pl.DataFrame]
 
 TABLES = Path("metrics/tables")
 STUDY: Schema = {"study_id": pl.String}
+RESPONDENT = ["study_id", "participant"]
+RESPONDENTS: Schema = {name: RESPONSES[name] for name in (*RESPONDENT, "demographic")}
 SMALLEST_POPULATION = 30  # personas that it must count as
 FEW_STUDIES = 20
 LOW_VALIDITY = 0.9
@@ -99,7 +96,8 @@ def population_of(design: Design, folder: Path, training_table: Path | None) -> 
     if training_table is None:
         advice = "give the design a population.file"
         raise DataError(f"population: the training respondents are not available; {advice}")
-    respondents = training_respondents(training_table)
+    people = read_table(training_table, RESPONDENTS).unique(RESPONDENT).sort(RESPONDENT)
+    respondents = people["demographic"].struct.unnest()
     return from_training(respondents, population.size or len(respondents), population.quotas, population.seed)
 
 

@@ -124,8 +124,7 @@ def open_model(ref: ModelRef, asked: Asked = "auto") -> OpenModel:
 
 
 def choose_precision(parameters: int) -> Precision:
-    """The first of the device's number formats in which so many weights fit its free memory. Raises :class:`ModelError`
-    where not even the smallest does."""
+    """The device's first number format whose weights fit its free memory. Raises :class:`ModelError` for none."""
     here = device()
     free = free_bytes(here)
     for precision in PREFERRED[here.type]:
@@ -142,12 +141,9 @@ def free_bytes(on: torch.device) -> int:
     return torch.cuda.mem_get_info(on)[0] if on.type == "cuda" else psutil.virtual_memory().available
 
 
-def ask_in_shards(
-    model: OpenModel, questions: pl.DataFrame, label: str, folders: contextlib.ExitStack
-) -> pl.DataFrame:
+def ask_in_shards(model: OpenModel, questions: pl.DataFrame, folders: contextlib.ExitStack) -> pl.DataFrame:
     """:meth:`OpenModel.ask` for many rows, none too long, in shards that outlive a kill. A shard stays in the scratch
-    folder until ``folders`` closes without an error, or for the same call made again. ``label`` is that of the progress
-    bar."""
+    folder until ``folders`` closes without an error, or for the same call made again."""
     from socrates.prediction.shards import compute_shards, cut_shards, read_shard
     from socrates.runs.launch import Process
 
@@ -160,7 +156,7 @@ def ask_in_shards(
     folders.push(lambda kind, *_: shutil.rmtree(folder) if kind is None else None)
     plan, batches = model.plan(questions)
     shards = cut_shards(batches, len(plan.rows))
-    compute_shards(plan, shards, folder, Process(0, 1), lambda: model.model, label)
+    compute_shards(plan, shards, folder, Process(0, 1), lambda: model.model, "predict")
     return with_answers(questions, plan.expand(read_shard(folder, number) for number in range(len(shards))))
 
 

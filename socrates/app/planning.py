@@ -13,15 +13,13 @@ from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from socrates.app.answers import Answer
 from socrates.app.design import FEWEST_PER_ARM, Design, Outcome
-from socrates.app.error_model import LEVEL, MIDDLE, EffectDistribution, ErrorModel
-from socrates.app.training_support import ends
+from socrates.app.error_model import LEVEL, MIDDLE, EffectDistribution, ErrorModel, Floats
+from socrates.app.model_ref import ends
 
-Floats = NDArray[np.float64]
 ALPHA, POWER = 0.05, 0.8
 MOST = 1_000_000  # respondents per arm up to which a number is looked for
 DRAWS = 20_000  # of all effects of an experiment together

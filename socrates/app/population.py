@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from socrates.app.parse import Persona, parse_demographics
 from socrates.app.row_files import column_texts, read_rows
 from socrates.core.errors import DataError
-from socrates.core.files import Schema, read_table
 from socrates.survey.personas import LABELS
 from socrates.survey.tables import DEMOGRAPHICS
 
@@ -84,14 +83,6 @@ def from_file(path: Path, questions: int = 1) -> PersonaSample:
     return PersonaSample(personas, weights / weights.sum(), f"{count:,} personas of {path}", tuple(notes))
 
 
-def training_respondents(path: Path) -> pl.DataFrame:
-    """The demographics of every respondent in a training table, one row each (columns DEMOGRAPHICS)."""
-    kind = pl.Struct(dict.fromkeys(DEMOGRAPHICS, pl.String))
-    columns: Schema = {"study_id": pl.String, "participant": pl.Int64, "demographic": kind}
-    people = read_table(path, columns).unique(["study_id", "participant"]).sort("study_id", "participant")
-    return people["demographic"].struct.unnest()
-
-
 def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) -> PersonaSample:
     """``size`` whole personas drawn from training respondents (a row each), weighted to meet quotas on their margins.
     Raises :class:`DataError` where nobody answers to a category, or the quotas cannot be met together."""
@@ -110,26 +101,20 @@ def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) ->
     drawn = f"{size:,} draws of {len(distinct):,} whole personas"
     source = f"{drawn}, from {len(people):,} training respondents ({', '.join(quotas) or 'no quotas'})"
     effective = 1 / ((times / size) ** 2).sum()
-    notes = []
-    if left := int((weights == 0).sum()):
-        who = f"{left:,} of {len(people):,} training respondents fit no category of the quotas"
-        notes.append(f"{who} ({_uncovered(people, members)}) and could not be drawn.")
-    if len(distinct) < 0.8 * size:
-        fell = f"The {size:,} draws fell on {len(distinct):,} different respondents"
-        notes.append(f"{fell}, which count as {effective:,.0f}: few profiles speak for many.")
-    return PersonaSample(personas, times / size, source, tuple(notes))
-
-
-def _uncovered(people: pl.DataFrame, members: Members) -> str:
-    """The answers that no category of the quotas covers, field by field, the first few of each."""
-    told = []
+    notes, uncovered = [], []
     for field, inside in members.items():
         answers = people[field].filter(pl.Series(~inside.any(axis=0)))
         values = answers.drop_nulls().unique().sort().to_list()
         more = f" and {len(values) - 5} more" if len(values) > 5 else ""
-        told += [f"no category for {field} {', '.join(values[:5])}{more}"] if values else []
-        told += [f"{field} was not asked of {answers.null_count():,}"] if answers.null_count() else []
-    return "; ".join(told)
+        uncovered += [f"no category for {field} {', '.join(values[:5])}{more}"] if values else []
+        uncovered += [f"{field} was not asked of {answers.null_count():,}"] if answers.null_count() else []
+    if uncovered:
+        left, why = f"{(weights == 0).sum():,} of {len(people):,} training respondents", "; ".join(uncovered)
+        notes.append(f"{left} fit no category of the quotas ({why}) and could not be drawn.")
+    if len(distinct) < 0.8 * size:
+        fell = f"The {size:,} draws fell on {len(distinct):,} different respondents"
+        notes.append(f"{fell}, which count as {effective:,.0f}: few profiles speak for many.")
+    return PersonaSample(personas, times / size, source, tuple(notes))
 
 
 def rake(members: Members, quotas: Quotas) -> Floats:
@@ -160,30 +145,26 @@ def rake(members: Members, quotas: Quotas) -> Floats:
 
 
 def memberships(people: pl.DataFrame, quotas: Quotas) -> Members:
-    """Who belongs to each category. Raises :class:`DataError` where that is nobody, or somebody belongs to two."""
+    """Who belongs to each category: whose value it is, or a whole number within it (``18-29``, ``65+``). Raises
+    :class:`DataError` where that is nobody, or somebody belongs to two."""
     members = {}
     for field, shares in quotas.items():
-        values = people[field]
-        inside = np.array([_members(values, category) for category in shares])
-        for category, of in zip(shares, inside, strict=True):
+        values, inside = people[field], []
+        number = values.str.strip_chars().cast(pl.Int64, strict=False)
+        for category in shares:
+            of = (values == category).fill_null(False)
+            if match := BRACKET.fullmatch(category.strip()):
+                low, high = int(match[1] or match[3]), int(match[2]) if match[2] else 10**9
+                of = of | number.is_between(low, high).fill_null(False)
             if not of.any():
                 answers = values.drop_nulls().unique().sort().to_list()
                 known = ", ".join([*answers[:8], *["..."][: len(answers) > 8]]) or "nothing: it was not asked"
                 nobody = f"no training respondent answered {category!r} (they answered {known})"
                 raise DataError(f"population.quotas.{field}: {nobody}")
-        overlap = inside.sum(axis=0) > 1
+            inside.append(of.to_numpy())
+        overlap = np.sum(inside, axis=0) > 1
         if overlap.any():
             both = values[int(overlap.argmax())]
             raise DataError(f"population.quotas.{field}: {both!r} is in two categories; make them apart")
-        members[field] = inside
+        members[field] = np.array(inside, dtype=np.bool_)
     return members
-
-
-def _members(values: pl.Series, category: str) -> NDArray[np.bool_]:
-    """[N] whose value is the category, or a whole number within it (``18-29``, ``65+``)."""
-    same = (values == category).fill_null(False)
-    if match := BRACKET.fullmatch(category.strip()):
-        low, high = int(match[1] or match[3]), int(match[2]) if match[2] else 10**9
-        number = values.str.strip_chars().cast(pl.Int64, strict=False)
-        same = same | number.is_between(low, high).fill_null(False)
-    return same.to_numpy().astype(bool)

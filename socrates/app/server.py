@@ -19,9 +19,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from socrates.app.answers import binned
-from socrates.app.examples import EXAMPLES
 from socrates.app.model import OpenModel
-from socrates.app.parse import parse_demographics, parse_question
+from socrates.app.parse import EXAMPLES, parse_demographics, parse_question
 from socrates.core.errors import SocratesError
 from socrates.core.params import problems
 from socrates.survey.tables import DEMOGRAPHICS

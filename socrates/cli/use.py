@@ -77,7 +77,7 @@ def predict(
     if input and (demographics or compare_base or sample):
         raise typer.BadParameter("--demographics, --compare-base and --sample are for one question")
     if example is not None:
-        from socrates.app.examples import EXAMPLES
+        from socrates.app.parse import EXAMPLES
 
         if not 1 <= example <= len(EXAMPLES):
             raise typer.BadParameter(f"--example {example}: there are {len(EXAMPLES)}, from 1")

@@ -14,9 +14,8 @@ from safetensors.torch import load_file, save_file
 from socrates.app import model as asking
 from socrates.app.answers import CHART_BINS, CHART_ROWS, Answer, binned, chart, describe
 from socrates.app.model import ask_in_shards, open_model
-from socrates.app.model_ref import resolve_model
+from socrates.app.model_ref import ends, resolve_model, summarise
 from socrates.app.parse import LONGEST_TEXT, Question, parse_demographics, parse_question, parse_scale
-from socrates.app.training_support import ends, summarise
 from socrates.core.errors import DataError, ModelError
 from socrates.core.files import write_json
 from socrates.model.loading import check_targets
@@ -102,9 +101,9 @@ def test_a_killed_batch_goes_on_and_gives_the_same(here: Path, monkeypatch: pyte
 
     monkeypatch.setattr(ScoringPlan, "score", killed)
     with pytest.raises(KeyboardInterrupt), ExitStack() as folders:
-        ask_in_shards(model, questions, "ask", folders)
+        ask_in_shards(model, questions, folders)
     with ExitStack() as folders:
-        answered = ask_in_shards(model, questions, "ask", folders)
+        answered = ask_in_shards(model, questions, folders)
     assert not list((here / ".scratch/answers").iterdir())
     assert len(calls) == 4  # a shard for each of three scales; two were done before the kill in the third
     straight = model.ask(questions)
