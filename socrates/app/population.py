@@ -86,6 +86,8 @@ def from_file(path: Path, questions: int = 1) -> PersonaSample:
 def from_training(people: pl.DataFrame, size: int, quotas: Quotas, seed: int) -> PersonaSample:
     """``size`` whole personas drawn from training respondents (a row each), weighted to meet quotas on their margins.
     Raises :class:`DataError` where nobody answers to a category, or the quotas cannot be met together."""
+    if people.is_empty():
+        raise DataError("population: there are no training respondents to draw from; give it a file")
     members = memberships(people, quotas)
     weights = rake(members, quotas) if quotas else np.full(len(people), 1 / len(people))
     rng = np.random.default_rng(seed)

@@ -135,8 +135,8 @@ def _official(ranked: pl.DataFrame, mapping: Any, file: str) -> tuple[pl.Series,
     named = pl.DataFrame(rows, schema=schema, orient="row").unique()
     twice = named.filter(pl.struct(unit).is_duplicated()).sort(unit)
     if twice.height:
-        first = " ".join(map(str, twice.row(0)[:-1]))
-        raise DataError(f"{file}: {unit[-1]} {first} is in both {keys[0]} and {keys[1]}")
+        first = ", ".join(f"{name} {value}" for name, value in zip(unit, twice.row(0), strict=False))
+        raise DataError(f"{file}: {first} is in both {keys[0]} and {keys[1]}")
     official = ranked.join(named, on=unit, how="left", maintain_order="left")["official"]
     if studies and official.null_count():
         strange = ", ".join(ranked.filter(official.is_null())["study_id"].head(5))
@@ -145,7 +145,7 @@ def _official(ranked: pl.DataFrame, mapping: Any, file: str) -> tuple[pl.Series,
     tested, others = int(unseen.sum()), int(seen.sum())
     if not tested or others < 2:
         raise DataError(
-            f"{file}: {tested} of the data's {unit[-1]} values are to be tested and {others} trained on; "
+            f"{file}: of the data's {unit[-1]} values {tested} are {keys[1]}, to be tested, and {others} {keys[0]}; "
             "the split needs 1 and 2: use split.method seeded"
         )
     validation = max(1, round(others * 20 / 190 if studies else 0.1 * others))

@@ -87,4 +87,5 @@ def check_same(first: Survey, first_path: Path, second: Survey, second_path: Pat
 
 
 def _row_name(row: dict[str, Any]) -> str:
-    return f"row study {row['study_id']}, sample_id {row['sample_id']}"
+    condition, task = (row[name] if row[name] is not None else row[f"{name}_2"] for name in CELL[1:])
+    return f"row study {row['study_id']}, condition {condition}, task {task}, sample_id {row['sample_id']}"

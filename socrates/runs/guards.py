@@ -86,7 +86,7 @@ class Watchdog:
         self._heard.set()
 
     def _watch(self) -> None:
-        while self._heard.wait(self._minutes and self._minutes * 60):
+        while self._heard.wait(self._minutes and min(self._minutes * 60, threading.TIMEOUT_MAX)):
             self._heard.clear()
             if self._stopped:
                 return

@@ -14,7 +14,6 @@ from typing import Any
 
 from socrates.core.errors import DataError
 from socrates.core.files import json_text, read_json
-from socrates.evaluation.summary import headline
 from socrates.model.params import BUILTIN
 
 FIGURES, TAG = Path("metrics/paper.json"), "paper-baseline"
@@ -167,6 +166,8 @@ def tag_paper() -> str:
 
     By ``git fast-import``: work tree, index and HEAD are not touched. The same HEAD and figures give the same commit.
     """
+    from socrates.evaluation.summary import headline  # statistics, which the audit's table does without
+
     figures = read_json(FIGURES, "run from the folder that holds it, as Git has it")
     if not all(isinstance(value, dict) for value in figures.values()):
         raise DataError(f"{FIGURES}: expected groups of figures such as 'adapter'")

@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socrates.core.errors import DataError
@@ -60,6 +60,7 @@ def test_more_studies_are_tested_on_where_asked_for_and_no_more_than_there_are()
         assigned(conditions(8, 1), by="conditions")
 
 
+@settings(deadline=None)
 @given(order=st.permutations(NAMES[:30]), seed=st.integers(0, 2**32 - 2))
 def test_the_split_depends_on_the_seed_and_not_on_the_order_of_studies(order, seed):
     split = divided(order, seed=seed)
@@ -72,6 +73,7 @@ def test_the_official_split_tests_on_the_unseen_studies():
     assert split["test"] == NAMES[170:]
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 6), min_size=3, max_size=20), seed=st.integers(0, 2**32 - 1))
 def test_groups_stay_together_and_no_split_is_empty(sizes, seed):
     groups = {f"s{g:02d}-{i}": g for g, size in enumerate(sizes) for i in range(size)}
@@ -93,6 +95,7 @@ def test_every_study_is_tested_in_exactly_one_fold(folds):
         divided(groups, groups=groups, folds=13, fold=0)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_quarter_of_each_study_s_conditions_are_held_out(seed):
     units = conditions(40, 8)
@@ -133,14 +136,30 @@ def test_what_the_official_mapping_holds_out_is_tested_and_what_it_lacks_is_trai
     [
         ("studies", {"seen": NAMES[:5], "unseen": NAMES[4:6]}, "study_id s0004 is in both"),
         ("studies", {"seen": NAMES[:3], "unseen": NAMES[3:5]}, "does not name s0005"),
-        ("studies", {"seen": NAMES[:6], "unseen": NAMES[10:]}, "0 of .* tested and 6"),
-        ("studies", {"seen": NAMES[:1], "unseen": NAMES[1:]}, "5 of .* tested and 1"),
+        (
+            "studies",
+            {"seen": NAMES[:6], "unseen": NAMES[10:]},
+            "of .* values 0 are unseen, to be tested, and 6 seen",
+        ),
+        (
+            "studies",
+            {"seen": NAMES[:1], "unseen": NAMES[1:]},
+            "of .* values 5 are unseen, to be tested, and 1 seen",
+        ),
         ("studies", {"train": NAMES}, 'expected {"seen"'),
-        ("conditions", {"s0001": {"train": [1], "eval": [1, 2]}}, "condition_num s0001 1 is in both"),
+        (
+            "conditions",
+            {"s0001": {"train": [1], "eval": [1, 2]}},
+            "study_id s0001, condition_num 1 is in both",
+        ),
         ("conditions", {"s0001": {"train": [1]}}, 'study s0001: expected {"train"'),
         ("conditions", {"s0001": {"train": ["one"], "eval": [2]}}, "study s0001: expected"),
         ("conditions", {"seen": ["s0001"]}, "study seen: expected"),
-        ("conditions", {"other": {"train": [1], "eval": [2]}}, "0 of the data's condition_num values"),
+        (
+            "conditions",
+            {"other": {"train": [1], "eval": [2]}},
+            "of the data's condition_num values 0 are eval",
+        ),
     ],
 )
 def test_a_mapping_that_cannot_split_is_an_error(by, mapping, message):

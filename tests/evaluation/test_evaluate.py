@@ -433,8 +433,16 @@ def test_an_empty_table_stops():
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        (SMALL, SMALL.filter(pl.col("study_id") == "a"), "second: row study b, sample_id 5 is missing"),
-        (SMALL.filter(pl.col("sample_id") != 3), SMALL, "first: row study a, sample_id 3 is missing"),
+        (
+            SMALL,
+            SMALL.filter(pl.col("study_id") == "a"),
+            "second: row study b, condition .*, task .*, sample_id 5 is missing",
+        ),
+        (
+            SMALL.filter(pl.col("sample_id") != 3),
+            SMALL,
+            "first: row study a, condition .*, task .*, sample_id 3 is missing",
+        ),
         (SMALL, SMALL.with_columns(response=2), "sample_id 0 has response 2, but 1 in first"),
         (SMALL, SMALL.with_columns(condition_num=7), "sample_id 0 has condition_num 7, but 0 in first"),
     ],

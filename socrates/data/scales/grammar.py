@@ -14,17 +14,22 @@ from socrates.survey.scales import Scale
 WIDEST = 10**9  # a wider range is a slip of reading, not a scale
 WIDEST_WITH_CODES = 10**6  # beyond it, codes are left out
 MASK = "\x00"  # stands for each character of a label, so that its numbers are never read
-LINKING = (  # what may stand between a number and its label; "_" is a space
-    "mean means meaning is being for if when to as represent represents representing indicate indicates indicating"
-    " denote denotes denoting correspond_to corresponds_to corresponding_to stand_for stands_for refer_to refers_to"
-    " equal equals signifies signifying labeled labelled reflect reflects would_be would_mean"
-)
-LINKS = {"=", ":", "→", ">", "otherwise", *(link.partition("_")[0] for link in LINKING.split())}
-LINK = "(?:=+>?|:|→|" + LINKING.replace(" ", "|").replace("_", r"\s+") + ")"
 
 
 def _words(text: str) -> set[str]:
     return set(text.split())
+
+
+LINK = (  # what may stand between a number and its label
+    r"(?:=+>?|:|→|means?|meaning|is|being|for|if|when|to|represents?|representing|indicates?|indicating"
+    r"|denotes?|denoting|as|corresponds?\s+to|corresponding\s+to|stands?\s+for|refers?\s+to|equals?"
+    r"|signif(?:ies|ying)|labell?ed|reflects?|would\s+(?:be|mean))"
+)
+LINKS = _words(  # those that are links wherever they stand
+    "= : → > means mean meaning is being for if when represents represent representing indicates indicate"
+    " indicating denotes denote as corresponds corresponding stands refers equals signifies labeled labelled"
+    " reflects would to otherwise"
+)
 
 
 ONES = "zero one two three four five six seven eight nine ten eleven twelve"
