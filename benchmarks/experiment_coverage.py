@@ -67,8 +67,7 @@ def cell(
             continue
         low, high = (np.array([known.effect(x).interval() for x in tried]).T - tried) / sd
         inside = (special.ndtr(high) - special.ndtr(low)).reshape(4, 2).mean(axis=1)
-        of = error_model.held_out(found)
-        checks = study_checks(of, study_fits(of))
+        checks = study_checks(of := error_model.held_out(found), study_fits(of))
         without = self_check(checks._replace(variance=checks.of_slope))
         kept.append((*inside, known.covered, without))
     return 1 - len(kept) / datasets, np.array(kept).reshape(-1, 6)

@@ -76,15 +76,14 @@ def predict(
         raise typer.BadParameter("--input and --output go together")
     if input and (demographics or compare_base or sample):
         raise typer.BadParameter("--demographics, --compare-base and --sample are for one question")
-    if example is not None:
-        from socrates.app.parse import EXAMPLES
+    from socrates.app.model_ref import resolve_model
+    from socrates.app.parse import EXAMPLES, parse_demographics, parse_question
 
+    if example is not None:
         if not 1 <= example <= len(EXAMPLES):
             raise typer.BadParameter(f"--example {example}: there are {len(EXAMPLES)}, from 1")
         chosen = EXAMPLES[example - 1]
         demographics, scenario = demographics or chosen.demographics, chosen.scenario
-    from socrates.app.model_ref import resolve_model
-
     ref = resolve_model(base, adapter)
     if compare_base and ref.adapter is None:
         raise typer.BadParameter("--compare-base needs an adapter to compare with")
@@ -95,8 +94,6 @@ def predict(
         return open_model(ref, precision)
 
     if input is None or output is None:
-        from socrates.app.parse import parse_demographics, parse_question
-
         # what cannot be read is refused before the seconds that a model takes
         who, question = parse_demographics(demographics), parse_question(scenario or "", scale)
         models = {"adapter" if ref.adapter else "base": opened()}
