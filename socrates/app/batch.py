@@ -138,7 +138,9 @@ def answer_file(
         beside = table.drop("scale", strict=False)
         write_rows(output, beside.hstack(told.select("scale", *GIVEN, "notes", "problem")))
     return {
-        **{"output": str(output), "rows": len(asked), "answered": len(fits)},
+        "output": str(output),
+        "rows": len(asked),
+        "answered": len(fits),
         "persona": read_from,
         "with_notes": told.filter(pl.col("problem").is_null())["notes"].count(),
         "first_problem": asked["problem"].drop_nulls().first(),

@@ -127,9 +127,15 @@ def render(result: ExperimentResult) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     ends = [end / e.unit.factor for e in result.effects for end in (e.low_90, e.high_90) if end is not None]
     return pages.get_template("experiment.html.j2").render(
-        **{"result": result, "design": result.design, "answer": answer(result)},
-        **{"alpha": ALPHA, "fewest": FEWEST_PER_ARM, "wanted": POWER, "reach": max([0.01, *map(abs, ends)])},
-        **{"script": Markup(script), "script_hash": f"sha256-{digest}"},
+        result=result,
+        design=result.design,
+        answer=answer(result),
+        alpha=ALPHA,
+        fewest=FEWEST_PER_ARM,
+        wanted=POWER,
+        reach=max([0.01, *map(abs, ends)]),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
         arms={(arm.outcome, arm.condition): arm for arm in result.arms},
         choices={choice.outcome: choice for choice in result.choices},
     )

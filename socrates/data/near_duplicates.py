@@ -28,7 +28,8 @@ PARTS = ("scenario", "question", "instruction")
 BLOCK = 512  # texts compared with those of a study at a time
 
 NEAR_DUPLICATES: Schema = {  # ``part`` is of PARTS, or "text": the whole
-    **{"part": pl.String, "similarity": pl.Float64},
+    "part": pl.String,
+    "similarity": pl.Float64,
     **dict.fromkeys(("test_study", "train_study", "test_text", "train_text"), pl.String),
 }
 

@@ -83,8 +83,9 @@ def evaluate(
     metrics["counts"]["cells_near_duplicate"] = near
     if flagged is not None and 0 < near < len(survey.cells):
         rest = {name: table.join(flagged, on=CELL, how="anti") for name, table in predictions.items()}
-        more = {"texts": texts, "max_options": max_options}
-        without = evaluate(rest, paths, train, truth, excluded, params, best_baseline, **more)  # type: ignore[arg-type]
+        without = evaluate(
+            rest, paths, train, truth, excluded, params, best_baseline, texts=texts, max_options=max_options
+        )
         metrics["without_near_duplicates"] = figures_of_the_rest(without.metrics)
     return Evaluation(metrics, tables(survey, list(scores.values()), params), _line(metrics))
 

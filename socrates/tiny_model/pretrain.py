@@ -81,7 +81,8 @@ def pretrain(
     with their end tokens, and ``tiny.pretrain_batch`` rows of :func:`uniform_answers`, pairs of respondents of a
     scenario. Answers carry loss, all tokens of the documents, and a sample of the prompts' tokens."""
     rng = np.random.default_rng(tiny.seed)
-    respondents = [np.flatnonzero(data.scenario_of_row == n) for n in range(len(data.scenarios))]
+    by_scenario = np.argsort(data.scenario_of_row, kind="stable")
+    respondents = np.split(by_scenario, np.cumsum(np.bincount(data.scenario_of_row))[:-1])
     per_step = min(max(tiny.pretrain_batch // 2, 1), len(respondents))
     read = shuffled_batches(documents, READING_BATCH, rng)
 

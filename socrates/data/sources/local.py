@@ -93,7 +93,9 @@ def _read_alpaca(path: Path) -> pl.DataFrame:
             rows.append((study, condition, *(scenario or [None]), answer, known, list(unknown), number))
     types: Schema = {
         **dict.fromkeys(("study_id", "condition_num", "stimuli", "response"), pl.String),
-        **{"demographic": RESPONSES["demographic"], "unknown_labels": pl.List(pl.String), "line": pl.Int64},
+        "demographic": RESPONSES["demographic"],
+        "unknown_labels": pl.List(pl.String),
+        "line": pl.Int64,
     }
     return _numbered(pl.DataFrame(rows, schema=types, orient="row")).with_columns(participant="sample_id")
 
